@@ -1,0 +1,67 @@
+"""What the tests share: a small synthetic set, flags for a tiny network, and what a refusal looks like."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vocseg.__main__ import main
+from vocseg.data.sample import write_sample
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+TINY = "tu-test_resnet.r160_in1k"  # a 2.3 M parameter U-Net
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a synthetic set: 20 train and 7 val images, at VOC's sizes."""
+    root = tmp_path_factory.mktemp("sample")
+    write_sample(root, train=20, val=7, progress=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_voc() -> Path:
+    """Root of the real pairs."""
+    root = SHARED / "voc"
+    if not root.is_dir():
+        pytest.skip("the real VOC pairs are not on this machine")
+    return root
+
+
+def tiny(sample: Path) -> list[str]:
+    """Flags for a run of seconds."""
+    return [
+        *("--model.encoder", TINY, "--model.encoder_weights", "null", "--data.root", str(sample)),
+        *("--data.size", "64", "--data.batch_size", "4", "--trainer.max_epochs", "1"),
+        *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
+    ]
+
+
+def refused(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
+    """What the command line says on refusing: one sentence, exit code 2, no traceback."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit:
+        main(words)
+    assert exit.value.code == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that `fit` made."""
+    folder = tmp_path_factory.mktemp("trained")
+    main(["fit", *tiny(sample), "--trainer.default_root_dir", str(folder), "--trainer.max_epochs", "2"])
+    return folder / "lightning_logs" / "fit" / "version_0"

@@ -1,0 +1,44 @@
+"""Facts about VOC."""
+
+from pathlib import Path
+
+import pytest
+
+from vocseg import voc
+from vocseg.errors import UserError
+
+
+def test_palette_is_the_development_kits() -> None:
+    assert voc.PALETTE[:3] == ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+    assert voc.PALETTE[voc.CLASSES.index("person")] == (192, 128, 128)
+    assert voc.PALETTE[voc.CLASSES.index("tvmonitor")] == (0, 64, 128)
+    assert voc.PALETTE[255] == (224, 224, 192)
+
+
+def test_there_are_21_classes_with_background_first() -> None:
+    assert len(voc.CLASSES) == len(set(voc.CLASSES)) == 21
+    assert voc.CLASSES[0] == "background"
+
+
+@pytest.mark.parametrize("below", [".", "VOCdevkit", "VOCdevkit/VOC2012"])
+def test_find_takes_the_devkit_or_what_is_around_it(sample: Path, below: str) -> None:
+    assert voc.find(sample / below) == (sample / "VOCdevkit" / "VOC2012")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"), [("", "is empty"), ("a\nb\na\n", "'a' twice"), (None, "there is no split 'train'")]
+)
+def test_a_bad_split_list_is_named(tmp_path: Path, text: str | None, what: str) -> None:
+    folder = tmp_path / "ImageSets" / "Segmentation"
+    folder.mkdir(parents=True)
+    if text is not None:
+        (folder / "train.txt").write_text(text)
+    with pytest.raises(UserError, match=what):
+        voc.split_ids(tmp_path, "train")
+
+
+def test_a_list_with_windows_line_ends_and_blank_lines_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "ImageSets" / "Segmentation"
+    folder.mkdir(parents=True)
+    (folder / "train.txt").write_bytes(b"\xef\xbb\xbf2007_000001\r\n\r\n2007_000002\r\n")
+    assert voc.split_ids(tmp_path, "train") == ["2007_000001", "2007_000002"]

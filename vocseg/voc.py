@@ -1,0 +1,94 @@
+"""What is fixed about Pascal VOC 2012: classes, colours, the void label, counts, addresses and paths.
+
+Source: the VOC 2012 development kit (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf).
+"""
+
+from pathlib import Path
+
+from vocseg.errors import UserError
+
+CLASSES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *(
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+        "tvmonitor",
+    ),
+)
+IGNORE_INDEX = 255  # "void": object borders and difficult areas; counts neither in the loss nor in a score
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels scaled to 0..1; what the encoders' weights expect
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+COUNTS = {"train": 1464, "val": 1449, "trainval": 2913, "images": 17125, "masks": 2913}
+ARCHIVE = "VOCtrainval_11-May-2012.tar"
+ARCHIVE_MD5 = "6cd6e144f989b92b3379bac3b3de84fd"
+ARCHIVE_BYTES = 1_999_639_040
+SOURCES = (
+    f"https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/{ARCHIVE}",  # the official one, as in torchvision
+    f"http://d2l-data.s3-accelerate.amazonaws.com/{ARCHIVE}",
+    f"https://dataset.bj.bcebos.com/voc/{ARCHIVE}",
+)
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    """RGB of a label in the VOC colour map: the label's bits dealt out to the channels, high bits first."""
+    red = green = blue = 0
+    for bit in range(8):
+        red |= (index >> (3 * bit) & 1) << (7 - bit)
+        green |= (index >> (3 * bit + 1) & 1) << (7 - bit)
+        blue |= (index >> (3 * bit + 2) & 1) << (7 - bit)
+    return red, green, blue
+
+
+PALETTE = tuple(_colour(index) for index in range(256))
+
+
+def find(root: Path) -> Path | None:
+    """The `VOC2012` folder at or below `root` (itself, `VOC2012/`, `VOCdevkit/VOC2012/`), or None."""
+    for folder in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root):
+        if (folder / "ImageSets" / "Segmentation").is_dir():
+            return folder
+    return None
+
+
+def split_list(voc: Path, split: str) -> Path:
+    """The text file that lists a split's ids."""
+    return voc / "ImageSets" / "Segmentation" / f"{split}.txt"
+
+
+def split_ids(voc: Path, split: str) -> list[str]:
+    """The ids of a split in the order of its list.
+
+    Raises:
+        UserError: If there is no such list, or it names no image or one image twice.
+    """
+    path = split_list(voc, split)
+    if not path.is_file():
+        have = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
+        raise UserError(f"there is no split '{split}': {path} does not exist; lists found there: {have}")
+    ids = path.read_text(encoding="utf-8-sig").split()
+    if not ids:
+        raise UserError(f"the split list {path} is empty: it needs one image id a line")
+    if len(set(ids)) < len(ids):
+        twice = next(id for k, id in enumerate(ids) if id in ids[:k])
+        raise UserError(f"the split list {path} names '{twice}' twice: remove one of the lines")
+    return ids
+
+
+def image_path(voc: Path, id: str) -> Path:
+    """The photograph of an id."""
+    return voc / "JPEGImages" / f"{id}.jpg"
+
+
+def mask_path(voc: Path, id: str, split: str) -> Path:
+    """The mask of an id; `trainaug` has its own folder, since SBD's masks are not the official ones."""
+    folder = "SegmentationClassAug" if split.endswith("aug") else "SegmentationClass"
+    return voc / folder / f"{id}.png"
