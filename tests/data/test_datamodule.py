@@ -1,0 +1,114 @@
+"""The data module."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.dataset import Photographs, VOCSegmentation
+from vocseg.data.order import Draw
+from vocseg.errors import UserError
+from vocseg.voc import find, split_ids
+
+
+def _ready(root: Path, **options: object) -> VOCDataModule:
+    data = VOCDataModule(root=root, size=64, **options)  # type: ignore[arg-type]
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def test_batches_are_bytes_in_channels_last_order(sample: Path) -> None:
+    batch = next(iter(_ready(sample).train_dataloader()))
+    assert batch["image"].dtype == batch["mask"].dtype == torch.uint8
+    assert batch["image"].shape == (4, 3, 64, 64)
+    assert batch["image"].is_contiguous(memory_format=torch.channels_last)
+    assert batch["mask"].shape == (4, 64, 64)
+    assert batch["index"].dtype == torch.int64
+
+
+def test_validation_sees_every_image_once_in_order(sample: Path) -> None:
+    seen = torch.cat([batch["index"] for batch in _ready(sample).val_dataloader()])
+    assert seen.tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_same_bytes(sample: Path, workers: int) -> None:
+    alone = list(_ready(sample, augmentation="light", workers=0).train_dataloader())
+    helped = list(_ready(sample, augmentation="light", workers=workers).train_dataloader())
+    assert len(alone) == len(helped) == 5
+    for a, b in zip(alone, helped, strict=True):
+        assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))  # type: ignore[literal-required]
+
+
+def test_a_subset_is_seeded_nested_in_nothing_and_ordered(sample: Path) -> None:
+    folder = find(sample)
+    assert folder is not None
+    ids = split_ids(folder, "train")
+    part = _ready(sample, train_images=8, val_images=3)._sets["train"].ids
+    assert part == _ready(sample, train_images=8, seed=1)._sets["train"].ids
+    assert part != _ready(sample, train_images=8, subset_seed=1)._sets["train"].ids
+    assert part == [id for id in ids if id in part]
+    assert len(part) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"train_images": 21}, "'train' has 20 images, but --data.train_images asks for 21: use .* 20"),
+        ({"val_images": 8}, "'val' has 7 images, but --data.val_images asks for 8"),
+        ({"batch_size": 32}, "'train' has 20 images, too few for one batch of 32"),
+        ({"val_split": "trainaug"}, "there is no split 'trainaug'"),
+    ],
+)
+def test_asking_for_more_than_there_is_says_so(sample: Path, options: dict[str, object], what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        _ready(sample, **options)
+
+
+def test_a_missing_set_is_named_when_it_may_not_be_fetched(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no VOC 2012 below"):
+        _ready(tmp_path, download=False)
+
+
+def test_a_filler_counts_nowhere(sample: Path) -> None:
+    folder = find(sample)
+    assert folder is not None
+    part = VOCSegmentation(folder, "val", split_ids(folder, "val"), 64)
+    item = part[Draw(6, filler=True)]
+    assert item["index"] == -1
+    assert (item["mask"] == 255).all()
+    assert torch.equal(item["image"], part[6]["image"])
+
+
+def test_facts_change_with_the_images_and_only_with_them(sample: Path) -> None:
+    facts = _ready(sample).facts("val")
+    assert (facts["split"], facts["images"], facts["size"]) == ("val", 7, 64)
+    assert facts == _ready(sample, batch_size=2).facts("val")
+    assert facts["fingerprint"] != _ready(sample, val_images=6).facts("val")["fingerprint"]
+
+
+def test_a_damaged_file_met_in_a_worker_gives_its_sentence(sample: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(sample, tmp_path / "copy")
+    data = _ready(tmp_path / "copy", workers=1)
+    victim = data._sets["val"].paths(0)[0]
+    victim.write_bytes(victim.read_bytes()[:2000])
+    with pytest.raises(UserError) as fault:
+        list(data.val_dataloader())
+    assert fault.value.sentence.startswith(f"the image {victim} cannot be read")
+    assert "\n" not in fault.value.sentence
+
+
+def test_nothing_to_predict_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to predict: .* does not exist"):
+        Photographs(tmp_path / "no", 64)
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(UserError, match="nothing to predict: .* holds none"):
+        Photographs(tmp_path, 64)
+    for name in ("a.jpg", "a.png"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match="two pictures called 'a'"):
+        Photographs(tmp_path, 64)

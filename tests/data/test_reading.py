@@ -1,0 +1,112 @@
+"""Every fault of a file gets a sentence that names it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vocseg.data.audit import check_pairs
+from vocseg.data.reading import read_image, read_mask, read_pair
+from vocseg.errors import UserError
+
+
+def _palette(mask: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(mask.astype(np.uint8)).convert("P")
+    picture.putpalette([k for k in range(256) for _ in range(3)])
+    return picture
+
+
+def _truncated(path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(path, "JPEG")
+    path.write_bytes(path.read_bytes()[:900])
+
+
+def _animated(path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
+
+
+IMAGE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (_truncated, "cannot be read.*truncated"),
+    "no image": (lambda path: path.write_text("<html>"), "cannot be read"),
+    "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
+    "missing": (lambda path: None, "is missing"),
+    "16 bit": (lambda path: Image.new("I;16", (8, 8)).save(path, "PNG"), "has mode I;16"),
+    "animated": (_animated, "is an animation"),
+}
+MASK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "RGB": (lambda path: Image.new("RGB", (8, 8)).save(path), "has mode RGB, but VOC masks are palette"),
+    "1 bit": (lambda path: Image.new("1", (8, 8)).save(path), "has mode 1"),
+    "21": (lambda path: _palette(np.eye(8) * 21).save(path), "holds the value 21 .8 pixels.*x=0, y=0"),
+    "254": (lambda path: Image.new("L", (8, 8), 254).save(path), "holds the value 254"),
+}
+
+
+@pytest.mark.parametrize("fault", IMAGE_FAULTS)
+def test_a_faulty_image_is_named(tmp_path: Path, fault: str) -> None:
+    make, what = IMAGE_FAULTS[fault]
+    make(tmp_path / "x.jpg")
+    with pytest.raises(UserError, match=f"x.jpg.*{what}|{what}.*x.jpg"):
+        read_image(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("fault", MASK_FAULTS)
+def test_a_faulty_mask_is_named(tmp_path: Path, fault: str) -> None:
+    make, what = MASK_FAULTS[fault]
+    make(tmp_path / "x.png")
+    with pytest.raises(UserError, match=f"x.png.*{what}"):
+        read_mask(tmp_path / "x.png")
+
+
+def test_the_first_wrong_pixel_is_told(tmp_path: Path) -> None:
+    mask = np.zeros((30, 40))
+    mask[12, 7] = 99
+    _palette(mask).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match="value 99 .1 pixels with such values, the first at x=7, y=12"):
+        read_mask(tmp_path / "x.png")
+
+
+def test_a_palette_mask_gives_indices_not_colours(tmp_path: Path) -> None:
+    wanted = np.array([[0, 7, 17, 255], [1, 20, 4, 15]], np.uint8)
+    _palette(wanted).save(tmp_path / "x.png")
+    assert (read_mask(tmp_path / "x.png") == wanted).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA"])
+def test_other_8_bit_images_become_rgb(tmp_path: Path, mode: str) -> None:
+    Image.new("RGB", (6, 4), (255, 0, 0)).convert(mode).save(tmp_path / "x.tiff")
+    image = read_image(tmp_path / "x.tiff")
+    assert image.shape == (4, 6, 3)
+    assert mode == "L" or (image[..., 0] > 200).all()
+
+
+def test_exif_turns_a_users_photograph_but_not_a_data_sets(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # turned by 90 degrees
+    Image.new("RGB", (6, 4)).save(tmp_path / "x.jpg", exif=exif)
+    assert read_image(tmp_path / "x.jpg").shape == (4, 6, 3)
+    assert read_image(tmp_path / "x.jpg", exif=True).shape == (6, 4, 3)
+
+
+def test_two_sizes_are_refused_with_both(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "x.jpg")
+    Image.new("L", (4, 6)).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"x.png is 4x6 pixels, but its image .*x.jpg is 6x4"):
+        read_pair(tmp_path / "x.jpg", tmp_path / "x.png")
+
+
+def test_the_check_finds_a_fault_among_many_and_counts_missing_files(tmp_path: Path) -> None:
+    pairs = [(tmp_path / f"{k}.jpg", tmp_path / f"{k}.png") for k in range(20)]
+    for image, mask in pairs:
+        Image.new("RGB", (6, 4)).save(image)
+        Image.new("L", (6, 4)).save(mask)
+    check_pairs(pairs, progress=False)
+    Image.new("L", (6, 4), 77).save(pairs[13][1])
+    with pytest.raises(UserError, match=r"13.png holds the value 77"):
+        check_pairs(pairs, progress=False)
+    pairs[3][0].unlink()
+    pairs[4][0].unlink()
+    with pytest.raises(UserError, match=r"3.jpg .and 1 more files. is missing"):
+        check_pairs(pairs, progress=False)

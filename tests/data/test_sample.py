@@ -1,0 +1,77 @@
+"""The synthetic set."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vocseg import voc
+from vocseg.data.reading import read_mask, read_pair
+from vocseg.data.sample import write_sample
+from vocseg.errors import UserError
+
+
+def _bytes_of(root: Path) -> dict[str, str]:
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_same_seed_gives_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        write_sample(tmp_path / name, train=3, val=2, seed=seed, progress=False)
+    a, b, c = (_bytes_of(tmp_path / name) for name in "abc")
+    assert a == b
+    image = "VOCdevkit/VOC2012/JPEGImages/2007_000001.jpg"
+    assert a[image] != c[image]
+
+
+def test_it_has_vocs_layout(sample: Path) -> None:
+    folder = voc.find(sample)
+    assert folder is not None
+    train, val = voc.split_ids(folder, "train"), voc.split_ids(folder, "val")
+    assert (len(train), len(val)) == (20, 7)
+    assert voc.split_ids(folder, "trainval") == sorted(train + val)
+    for id in train + val:
+        image, mask = read_pair(voc.image_path(folder, id), voc.mask_path(folder, id, "train"))
+        assert max(image.shape) == 500
+        with Image.open(voc.mask_path(folder, id, "train")) as picture:
+            assert picture.mode == "P"
+            palette = picture.getpalette()
+        assert palette is not None
+        assert tuple(palette[45:48]) == voc.PALETTE[15]
+        assert (mask == voc.IGNORE_INDEX).any()
+        assert (mask == 0).mean() > 0.2
+
+
+def test_every_class_occurs_and_images_hold_several_objects(sample: Path) -> None:
+    folder = voc.find(sample)
+    assert folder is not None
+    found = [set(np.unique(read_mask(path))) - {0, 255} for path in (folder / "SegmentationClass").iterdir()]
+    assert set().union(*found) == set(range(1, 21))
+    assert max(map(len, found)) >= 3
+
+
+def test_asking_twice_writes_once_and_another_set_is_never_mixed_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sample(tmp_path, train=2, val=1, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    write_sample(tmp_path, train=2, val=1, progress=False)
+    assert "there already" in capsys.readouterr().out
+    with pytest.raises(UserError, match="name another folder"):
+        write_sample(tmp_path, train=3, val=1, progress=False)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_it_never_writes_into_a_real_set(tmp_path: Path) -> None:
+    (tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation").mkdir(parents=True)
+    with pytest.raises(UserError, match="not a sample"):
+        write_sample(tmp_path, train=1, val=1, progress=False)
+
+
+@pytest.mark.parametrize("wrong", [{"train": 0}, {"val": -1}, {"seed": -1}])
+def test_senseless_counts_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="from 1"):
+        write_sample(tmp_path, progress=False, **wrong)

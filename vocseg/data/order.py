@@ -1,0 +1,76 @@
+"""Which image comes when, on one process or on several.
+
+Both orders give every process the same number of batches, so that no process waits for another for ever.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Sampler
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One item to read: its position in the split, the epoch that seeds its augmentation, whether it only fills up."""
+
+    index: int
+    epoch: int = 0
+    filler: bool = False
+
+
+class TrainingOrder(Sampler[Draw]):
+    """A shuffle that depends on seed and epoch alone; processes take turns, and the ragged rest is left out.
+
+    Global batch k holds the same images on one process with batch 4 as on two processes with batch 2.
+    """
+
+    def __init__(
+        self, images: int, batch_size: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1
+    ) -> None:
+        """Remember the sizes.
+
+        Args:
+            images: Length of the split.
+            batch_size: Images per process and batch.
+            seed: Any whole number.
+            epoch: Tells the current epoch when an iteration starts.
+            rank: Number of this process, from 0.
+            world: Number of processes.
+        """
+        self.images, self.seed, self.epoch, self.rank, self.world = images, seed, epoch, rank, world
+        self.length = images // (batch_size * world) * batch_size
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Draw]:
+        epoch = self.epoch()
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(self.images, generator=generator).tolist()
+        return (Draw(index, epoch) for index in order[self.rank :: self.world][: self.length])
+
+
+class EvaluationOrder(Sampler[Draw]):
+    """Every image exactly once over all processes, in the split's order.
+
+    Where the images do not divide evenly, a process gets a filler: an image with a void mask, which counts nowhere.
+    """
+
+    def __init__(self, images: int, rank: int = 0, world: int = 1) -> None:
+        """Remember the sizes.
+
+        Args:
+            images: Length of the split.
+            rank: Number of this process, from 0.
+            world: Number of processes.
+        """
+        self.images, self.rank, self.world = images, rank, world
+
+    def __len__(self) -> int:
+        return -(-self.images // self.world)
+
+    def __iter__(self) -> Iterator[Draw]:
+        for k in range(len(self)):
+            index = k * self.world + self.rank
+            yield Draw(min(index, self.images - 1), filler=index >= self.images)
