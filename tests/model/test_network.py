@@ -1,0 +1,132 @@
+"""The network, and building it from names."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import save_file
+
+from vocseg.errors import UserError
+from vocseg.model import build_network
+from vocseg.voc import IMAGENET_MEAN, IMAGENET_STD
+
+TINY = "tu-test_resnet.r160_in1k"
+
+
+def test_bytes_are_normalised_inside() -> None:
+    network = build_network("unet", TINY, None, 21).eval()
+    image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    mean, std = (torch.tensor(k).view(1, 3, 1, 1) for k in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            network(image), network.model((image / 255 - mean) / std), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_the_state_dict_is_smps_own() -> None:
+    network = build_network("unet", TINY, None, 21)
+    smp.create_model("unet", TINY, None, classes=21).load_state_dict(network.model.state_dict())
+    assert all(key.startswith("model.") for key in network.state_dict())
+
+
+def test_logits_are_float32_under_autocast() -> None:
+    network = build_network("unet", TINY, None, 21)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "weights", "classes", "what"),
+    [
+        ("unnet", TINY, None, 21, r"--model.arch unnet: there is no such decoder; smp has unet,"),
+        ("unet", "resnet43", None, 21, r"--model.encoder resnet43: .*do you mean resnet34"),
+        ("unet", "tu-resnet3", None, 21, "--model.encoder tu-resnet3: timm has no such model"),
+        ("unet", "resnet34", "imagnet", 21, "--model.encoder_weights imagnet: resnet34 has imagenet"),
+        ("unet", TINY, None, 1, "--model.classes 1: a network needs at least 2"),
+    ],
+)
+def test_a_wrong_name_is_told(arch: str, encoder: str, weights: str | None, classes: int, what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        build_network(arch, encoder, weights, classes)
+
+
+def test_a_size_the_decoder_cannot_take_is_told() -> None:
+    build_network("unet", TINY, None, 21).check_size(100)
+    with pytest.raises(UserError, match=r"--data.size 100: this network needs a multiple of 32"):
+        build_network("unetplusplus", TINY, None, 21).check_size(100)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[str]:
+    """A local stand-in for the hub that smp fetches from, holding a ResNet-18 of known weights."""
+    encoder = smp.encoders.get_encoder("resnet18", weights=None)
+    torch.nn.init.constant_(encoder.conv1.weight, 0.25)
+    save_file(encoder.state_dict(), tmp_path / "model.safetensors")
+    files = {"model.safetensors": (tmp_path / "model.safetensors").read_bytes(), "config.json": b"{}"}
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(body=False)
+
+        def do_GET(self) -> None:
+            self.answer(body=True)
+
+        def answer(self, body: bool) -> None:
+            name = self.path.split("?")[0].rsplit("/", 1)[-1]
+            content = files.get(name)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.send_header("ETag", f'"{name}"')
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.end_headers()
+            if body and content:
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+def _fetch(endpoint: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Build a ResNet-18 with ImageNet weights, from the hub at an address."""
+    program = (
+        "from vocseg.model import build_network\n"
+        "from vocseg.errors import UserError\n"
+        "try: network = build_network('unet', 'resnet18', 'imagenet', 21)\n"
+        "except UserError as fault: print(fault.sentence)\n"
+        "else: print(float(network.model.encoder.conv1.weight.mean()))\n"
+    )
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(cache),
+        "HOME": str(cache),
+    }
+    environment |= {"PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_imagenet_weights_come_from_the_hub(hub: str, tmp_path: Path) -> None:
+    assert _fetch(hub, tmp_path).stdout.split()[-1] == "0.25"
+
+
+@pytest.mark.slow
+def test_without_the_hub_the_two_ways_out_are_named(tmp_path: Path) -> None:
+    said = _fetch("http://127.0.0.1:9", tmp_path).stdout
+    assert "the ImageNet weights of resnet18 could not be fetched" in said
+    assert "--model.encoder_weights FILE" in said
+    assert "--model.encoder_weights null" in said

@@ -1,0 +1,54 @@
+"""Loss and confusion matrix of an epoch, over all processes."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from vocseg.scores import class_iou, mean_iou, pixel_accuracy
+
+
+class EpochMetrics(Metric):
+    """Sums what the steps counted; torchmetrics adds up the processes.
+
+    One integer matrix per stage and epoch: a mean of batch means is another number, and a wrong one.
+    """
+
+    full_state_update = False
+    matrix: Tensor
+    loss_sum: Tensor
+    pixels: Tensor
+
+    def __init__(self, classes: int) -> None:
+        """Start at zero.
+
+        Args:
+            classes: Number of classes C.
+        """
+        super().__init__()
+        self.add_state("matrix", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("pixels", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, matrices: Tensor, loss_sum: Tensor, pixels: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            matrices: int64 `[N,C,C]`, one per image.
+            loss_sum: Loss summed over the labelled pixels.
+            pixels: Their number.
+        """
+        # Not in place: after `validate`, which runs in inference mode, the sums are frozen tensors.
+        self.matrix = self.matrix + matrices.sum(0)
+        self.loss_sum = self.loss_sum + loss_sum.detach()
+        self.pixels = self.pixels + pixels
+
+    def compute(self) -> dict[str, Tensor]:
+        """The epoch's `loss`, `miou`, `pixel_accuracy` (scalars), `class_iou` `[C]` and `matrix` `[C,C]`."""
+        matrix = self.matrix.cpu()  # the figures are float64, which not every device knows
+        return {
+            "loss": self.loss_sum.cpu() / self.pixels.cpu(),
+            "miou": mean_iou(matrix),
+            "pixel_accuracy": pixel_accuracy(matrix),
+            "class_iou": class_iou(matrix),
+            "matrix": matrix,
+        }

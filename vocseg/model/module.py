@@ -1,0 +1,123 @@
+"""The LightningModule: network, loss, metrics, optimiser."""
+
+from typing import Literal, TypedDict
+
+import torch
+from jsonargparse.typing import PositiveFloat, PositiveInt
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from vocseg.model.losses import cross_entropy
+from vocseg.model.metrics import EpochMetrics
+from vocseg.model.network import build_network
+from vocseg.scores import confusion_matrices
+from vocseg.voc import CLASSES
+
+Stage = Literal["train", "val"]
+
+
+class BatchTensors(TypedDict):
+    """The batch as `vocseg.data` ships it."""
+
+    image: Tensor
+    mask: Tensor
+    index: Tensor
+
+
+class StepOutput(TypedDict):
+    """What callbacks get: the loss, predicted classes uint8 `[N,H,W]`, confusion matrices int64 `[N,C,C]`."""
+
+    loss: Tensor
+    prediction: Tensor
+    confusion: Tensor
+
+
+class SegmentationModule(LightningModule):
+    """Semantic segmentation with cross-entropy and Adam.
+
+    Args:
+        arch: smp's name of the decoder: unet, unetplusplus, fpn, deeplabv3plus, ...
+        encoder: smp's name of the encoder: resnet34, mobilenet_v2, tu-convnext_tiny, ...
+        encoder_weights: imagenet (fetched), a local .pth or .safetensors file, or null for random weights.
+        classes: Number of classes.
+        lr: Adam's learning rate.
+    """
+
+    def __init__(
+        self,
+        arch: str = "unet",
+        encoder: str = "resnet34",
+        encoder_weights: str | None = None,
+        classes: PositiveInt = 21,
+        lr: PositiveFloat = 1e-4,
+    ) -> None:
+        super().__init__()
+        # jsonargparse's numbers are of types of its own, which a safely read file must not hold.
+        self.lr, self.classes = float(lr), int(classes)
+        # Only what shapes the network: Lightning lets these overrule what the user types.
+        self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
+        self.network = build_network(arch, encoder, encoder_weights, self.classes)
+        self.train_metrics, self.val_metrics = EpochMetrics(self.classes), EpochMetrics(self.classes)
+        self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits float32 `[N,C,H,W]` of uint8 images `[N,3,H,W]`."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam over all parameters."""
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+
+    def training_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
+        """Loss of a batch; see `StepOutput`."""
+        output = self._step(batch, self.train_metrics)
+        self.log("loss/train_step", output["loss"], prog_bar=True, batch_size=len(batch["index"]))
+        return output
+
+    def validation_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
+        """Scores a batch; see `StepOutput`."""
+        return self._step(batch, self.val_metrics)
+
+    def test_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
+        """Scores a batch; see `StepOutput`."""
+        return self._step(batch, self.val_metrics)
+
+    def predict_step(self, batch: BatchTensors, batch_idx: int) -> Tensor:
+        """Logits float32 `[N,C,H,W]`: whoever writes them brings them to the picture's own size first."""
+        return self.forward(batch["image"])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the training figures of the epoch."""
+        self._close("train", self.train_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation figures of the epoch."""
+        self._close("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures."""
+        self._close("val", self.val_metrics)
+
+    def _step(self, batch: BatchTensors, metrics: EpochMetrics) -> StepOutput:
+        logits = self(batch["image"])  # [N,C,H,W]
+        loss_sum, pixels = cross_entropy(logits, batch["mask"])
+        prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
+        confusion = confusion_matrices(prediction, batch["mask"], self.classes)
+        metrics.update(confusion, loss_sum, pixels)
+        return {"loss": loss_sum / pixels.clamp(min=1), "prediction": prediction, "confusion": confusion}
+
+    def _close(self, stage: Stage, metrics: EpochMetrics) -> None:
+        """Compute, keep, log, reset. The figures are the same on every process, so none needs syncing."""
+        figures = metrics.compute()
+        metrics.reset()
+        self.results[stage] = figures
+        for name in ("loss", "miou", "pixel_accuracy"):
+            self.log(f"{name}/{stage}", figures[name].float())
+        if stage == "val" and self.classes == len(CLASSES):
+            present = {
+                name: iou.float()
+                for name, iou in zip(CLASSES, figures["class_iou"], strict=True)
+                if not iou.isnan()
+            }
+            self.log_dict({f"iou_val/{name}": iou for name, iou in present.items()})

@@ -1,0 +1,129 @@
+"""The network: an smp model that takes plain bytes and gives float logits."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from vocseg.errors import UserError
+from vocseg.model.encoder_weights import load_encoder_file
+from vocseg.voc import IMAGENET_MEAN, IMAGENET_STD
+
+_FILES = (".pth", ".pt", ".bin", ".safetensors")  # endings of local weights
+
+
+class Network(nn.Module):
+    """Normalises on the device, then runs the smp model, whose parameters are under `model.`."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module) -> None:
+        """Wrap a model.
+
+        Args:
+            model: Takes float `[N,3,H,W]` with ImageNet's mean and deviation, gives logits `[N,C,H,W]`.
+        """
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of a batch.
+
+        Args:
+            image: uint8 `[N,3,H,W]` RGB.
+
+        Returns:
+            float32 logits `[N,C,H,W]`, whatever the precision inside.
+        """
+        logits: Tensor = self.model((image - self.mean) / self.std)
+        return logits.float()  # under CPU autocast a loss on bf16 logits is wrong by 2 %
+
+    def check_size(self, size: int) -> None:
+        """Whether the decoder takes images of `size` x `size`.
+
+        Raises:
+            UserError: If not.
+        """
+        model: Any = self.model
+        step = model.encoder.output_stride if model.requires_divisible_input_shape else 1
+        if size % step:
+            raise UserError(f"--data.size {size}: this network needs a multiple of {step}, for example 256")
+
+
+def build_network(arch: str, encoder: str, encoder_weights: str | None, classes: int) -> Network:
+    """Make a network from plain names.
+
+    Args:
+        arch: One of smp's decoders, for example `unet`.
+        encoder: One of smp's encoders, for example `resnet34`, or `tu-` and a timm name.
+        encoder_weights: `imagenet` (fetched by smp), a local `.pth` or `.safetensors` file, or None.
+        classes: Number of classes C.
+
+    Raises:
+        UserError: If a name is unknown, a file does not fit, or the weights cannot be fetched.
+    """
+    path = None if encoder_weights is None else Path(encoder_weights)
+    local = path is not None and path.suffix in _FILES
+    _check_names(arch, encoder, None if local else encoder_weights, classes)
+    model = _create(arch, encoder, None if local else encoder_weights, classes)
+    if local and path is not None:
+        load_encoder_file(model.encoder, path)
+    return Network(model)
+
+
+def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:
+    """The smp model, its encoder filled from the hub if `weights` are named."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*timm universal.*")
+            return smp.create_model(arch, encoder_name=encoder, encoder_weights=weights, classes=classes)
+    except (OSError, RuntimeError, SafetensorError) as fault:  # OSError, RuntimeError: the hub's
+        if weights is None:
+            raise
+        raise UserError(
+            f"the ImageNet weights of {encoder} could not be fetched ({type(fault).__name__}): name a local "
+            "file with --model.encoder_weights FILE (.pth or .safetensors; torchvision's or timm's keys), or "
+            "start from random weights with --model.encoder_weights null"
+        ) from fault
+
+
+def _check_names(arch: str, encoder: str, weights: str | None, classes: int) -> None:
+    if arch not in smp.MODEL_ARCHITECTURES_MAPPING:
+        known = ", ".join(smp.MODEL_ARCHITECTURES_MAPPING)
+        raise UserError(f"--model.arch {arch}: there is no such decoder; smp has {known}")
+    if classes < 2:
+        raise UserError(f"--model.classes {classes}: a network needs at least 2 classes")
+    if encoder.startswith("tu-"):
+        _check_timm(encoder)
+    elif encoder not in smp.encoders.get_encoder_names():
+        near = _nearest(encoder, smp.encoders.get_encoder_names())
+        raise UserError(f"--model.encoder {encoder}: there is no such encoder; {near}")
+    if weights is not None and not encoder.startswith("tu-"):
+        settings = smp.encoders.encoders[encoder]["pretrained_settings"]
+        if weights not in settings:
+            raise UserError(
+                f"--model.encoder_weights {weights}: {encoder} has {', '.join(settings)}; or name a .pth or "
+                ".safetensors file, or null for random weights"
+            )
+
+
+def _check_timm(encoder: str) -> None:
+    import timm
+
+    if not timm.is_model(encoder[3:].split(".")[0]):
+        near = _nearest(encoder[3:], timm.list_models())
+        raise UserError(f"--model.encoder {encoder}: timm has no such model; {near}")
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"do you mean {' or '.join(near)}?" if near else "see smp's list of encoders"

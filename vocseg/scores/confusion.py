@@ -1,0 +1,62 @@
+"""The confusion matrix, from which every score is computed, and the scores of one."""
+
+import torch
+from torch import Tensor
+
+_LABELS = 256  # a mask is bytes, so 255 and every other label that is no class gets a row that is cut off
+
+
+def confusion_matrices(prediction: Tensor, mask: Tensor, classes: int) -> Tensor:
+    """Count the pixels of each image by true and predicted class.
+
+    Args:
+        prediction: Predicted classes 0..C-1, integer `[N,H,W]`.
+        mask: True classes, uint8 `[N,H,W]`; what is not a class (255) is not counted.
+        classes: Number of classes C.
+
+    Returns:
+        int64 `[N,C,C]`, rows true, columns predicted.
+
+    Raises:
+        ValueError: If a prediction is not a class: it would count in another cell.
+    """
+    images = prediction.shape[0]
+    if prediction.device.type == "cpu" and prediction.numel() and int(prediction.max()) >= classes:
+        raise ValueError(f"a predicted class is {int(prediction.max())}, of {classes} classes")
+    image = torch.arange(images, device=mask.device, dtype=torch.int32).view(-1, 1, 1)
+    cell = ((image * _LABELS + mask.int()) * classes + prediction.int()).flatten()
+    counts = _histogram(cell, images * _LABELS * classes)
+    return counts.view(images, _LABELS, classes)[:, :classes]
+
+
+def _histogram(cell: Tensor, cells: int) -> Tensor:
+    """How often each number occurs; on a GPU without `bincount`, which would wait for the device."""
+    if cell.device.type == "cpu":
+        return torch.bincount(cell, minlength=cells)
+    counts = torch.zeros(cells, dtype=torch.int64, device=cell.device)
+    return counts.index_add_(0, cell, torch.ones_like(cell, dtype=torch.int64))
+
+
+def class_iou(matrix: Tensor) -> Tensor:
+    """Intersection over union by class: TP / (TP + FP + FN).
+
+    Args:
+        matrix: int64 `[C,C]`.
+
+    Returns:
+        float64 `[C]`, NaN for a class that is neither there nor predicted.
+    """
+    counts = matrix.double()
+    hits = counts.diagonal()
+    return hits / (counts.sum(0) + counts.sum(1) - hits)
+
+
+def mean_iou(matrix: Tensor) -> Tensor:
+    """Mean over the classes (background among them) that have an IoU; NaN if none has."""
+    return class_iou(matrix).nanmean()
+
+
+def pixel_accuracy(matrix: Tensor) -> Tensor:
+    """Share of labelled pixels that are right; NaN if none is labelled."""
+    counts = matrix.double()
+    return counts.diagonal().sum() / counts.sum()

@@ -1,0 +1,64 @@
+"""A score that says what it is a score of."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vocseg.scores.confusion import class_iou, mean_iou, pixel_accuracy
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a score was taken: two scores may be compared if these agree."""
+
+    split: str
+    images: int
+    fingerprint: str  # over the ids of the images
+    size: int  # predicted and scored at size x size, masks resized by nearest neighbour
+
+    def __str__(self) -> str:
+        return (
+            f"{self.split}, {self.images:,} images at {self.size}x{self.size} (split {self.fingerprint[:8]})"
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """A confusion matrix `[C,C]` (int64, rows true) with its protocol and mean loss."""
+
+    matrix: Tensor
+    protocol: Protocol
+    loss: float
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU over the classes that have one."""
+        return float(mean_iou(self.matrix))
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of labelled pixels that are right."""
+        return float(pixel_accuracy(self.matrix))
+
+    @property
+    def class_iou(self) -> list[float | None]:
+        """IoU by class, None where the class is neither there nor predicted."""
+        return [None if value != value else value for value in class_iou(self.matrix).tolist()]
+
+    def as_dict(self, matrix: bool = True) -> dict[str, Any]:
+        """Plain values, for JSON and for files of weights."""
+        plain = {
+            "mean_iou": self.mean_iou,
+            "pixel_accuracy": self.pixel_accuracy,
+            "loss": self.loss,
+            "class_iou": self.class_iou,
+            "protocol": asdict(self.protocol),
+        }
+        return plain | {"matrix": self.matrix.tolist()} if matrix else plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "Score":
+        """What `as_dict` gave, with its matrix."""
+        return cls(torch.tensor(plain["matrix"]), Protocol(**plain["protocol"]), plain["loss"])
