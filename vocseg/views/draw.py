@@ -1,0 +1,104 @@
+"""Pictures of masks and of mistakes: pure functions from arrays to arrays."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from vocseg.voc import CLASSES, IGNORE_INDEX, PALETTE
+
+Bytes = npt.NDArray[np.uint8]
+
+_COLOURS = np.array(PALETTE, np.uint8)
+_INK, _PAPER = (30, 30, 30), (255, 255, 255)
+_TITLES = ("input", "ground truth", "prediction", "errors (bright)")
+
+
+def colour(mask: Bytes) -> Bytes:
+    """Class indices `[H,W]` in VOC's colours, RGB `[H,W,3]`; void is the palette's cream."""
+    coloured: Bytes = _COLOURS[mask]
+    return coloured
+
+
+def overlay(image: Bytes, mask: Bytes, strength: float = 0.6) -> Bytes:
+    """A photograph `[H,W,3]` with the objects of a mask `[H,W]` tinted and outlined."""
+    tinted = image.astype(np.float32)
+    objects = (mask != 0) & (mask != IGNORE_INDEX)
+    tinted[objects] = (1 - strength) * tinted[objects] + strength * colour(mask)[objects]
+    tinted[_outline(mask) & (mask != IGNORE_INDEX)] = 255
+    return tinted.astype(np.uint8)
+
+
+def _outline(mask: Bytes) -> npt.NDArray[np.bool_]:
+    """Pixels whose neighbour to the right or below has another class."""
+    edge = np.zeros(mask.shape, bool)
+    edge[:, :-1] |= mask[:, :-1] != mask[:, 1:]
+    edge[:-1] |= mask[:-1] != mask[1:]
+    return edge
+
+
+def error_map(image: Bytes, truth: Bytes, prediction: Bytes) -> Bytes:
+    """Where a prediction is wrong: right pixels dim and grey, wrong ones in the predicted class's colour.
+
+    Background that hides an object is shown white, void as the palette's cream.
+    """
+    picture: Bytes = np.repeat(image.mean(2, keepdims=True) / 4, 3, axis=2).astype(np.uint8)
+    wrong = (prediction != truth) & (truth != IGNORE_INDEX)
+    picture[wrong] = np.maximum(colour(prediction)[wrong], 64)
+    picture[wrong & (prediction == 0)] = 255
+    picture[truth == IGNORE_INDEX] = _COLOURS[IGNORE_INDEX]
+    return picture
+
+
+def panel(image: Bytes, truth: Bytes, prediction: Bytes, cell: int = 256) -> Bytes:
+    """Input, ground truth, prediction and errors side by side, with a legend of the classes present.
+
+    Args:
+        image: uint8 `[H,W,3]` RGB.
+        truth: uint8 `[H,W]`, 255 = void.
+        prediction: uint8 `[H,W]`.
+        cell: Edge of each picture in pixels.
+
+    Returns:
+        uint8 RGB, `4 * cell` wide.
+    """
+    pictures = (image, colour(truth), colour(prediction), error_map(image, truth, prediction))
+    scaled = [
+        cv2.resize(picture, (cell, cell), interpolation=cv2.INTER_NEAREST_EXACT) for picture in pictures
+    ]
+    legend = _legend(sorted({*np.unique(truth), *np.unique(prediction)} - {0}), 4 * cell)
+    return np.vstack([np.hstack(scaled), legend])
+
+
+def sheet(panels: Sequence[Bytes]) -> Bytes:
+    """Panels below each other under one line of titles."""
+    width = panels[0].shape[1]
+    head = Image.new("RGB", (width, 24), _PAPER)
+    pen = ImageDraw.Draw(head)
+    for k, title in enumerate(_TITLES):
+        pen.text((k * width // 4 + 6, 4), title, fill=_INK, font=_font())
+    return np.vstack([np.asarray(head), *panels])
+
+
+def _legend(labels: Sequence[int], width: int) -> Bytes:
+    """Colour chips with names, wrapped into lines of the given width."""
+    strip = Image.new("RGB", (width, 24 * (1 + len(labels) // 4)), _PAPER)
+    pen = ImageDraw.Draw(strip)
+    x, y = 6, 4
+    for label in labels:
+        name = "void" if label == IGNORE_INDEX else CLASSES[label]
+        need = 24 + int(pen.textlength(name, font=_font())) + 14
+        if x + need > width:
+            x, y = 6, y + 24
+        pen.rectangle((x, y, x + 16, y + 14), fill=PALETTE[label], outline=_INK)
+        pen.text((x + 22, y - 1), name, fill=_INK, font=_font())
+        x += need
+    return np.asarray(strip)[: y + 20]
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=14)

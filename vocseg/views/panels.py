@@ -1,0 +1,73 @@
+"""A fixed set of validation images, looked at after every epoch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse.typing import NonNegativeInt
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from torch import Tensor
+
+from vocseg.views.draw import Bytes, panel, sheet
+
+
+class Panels(Callback):
+    """Draws input, ground truth, prediction and errors of the same validation images after every epoch.
+
+    They go to TensorBoard (IMAGES) and to `panels.png` in the run's folder.
+
+    Args:
+        images: How many, spread evenly over the split; 0: none.
+    """
+
+    def __init__(self, images: NonNegativeInt = 6) -> None:
+        self.images = images
+        self._chosen: set[int] = set()
+        self._drawn: dict[int, Bytes] = {}
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose among the images that the main process will see."""
+        self._drawn = {}
+        loader = trainer.val_dataloaders
+        reach = min(len(loader.sampler), int(trainer.num_val_batches[0]) * loader.batch_size) if loader else 0
+        count = min(self.images, reach)
+        self._chosen = {k * reach // count * trainer.world_size for k in range(count)}
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the chosen images of the batch."""
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        for k, index in enumerate(batch["index"].tolist()):
+            if index in self._chosen:
+                image = batch["image"][k].permute(1, 2, 0)  # [3,H,W] -> [H,W,3]
+                self._drawn[index] = panel(
+                    _array(image), _array(batch["mask"][k]), _array(outputs["prediction"][k])
+                )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show them."""
+        folder = trainer.log_dir  # on every process: it is broadcast
+        if not self._drawn or not trainer.is_global_zero:
+            return
+        picture = sheet([self._drawn[index] for index in sorted(self._drawn)])
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(
+                    "validation/panels", picture, trainer.global_step, dataformats="HWC"
+                )
+        if folder is not None and trainer.loggers:
+            Image.fromarray(picture).save(Path(folder) / "panels.png")
+
+
+def _array(pixels: Tensor) -> Bytes:
+    return np.ascontiguousarray(pixels.cpu().numpy())
