@@ -1,0 +1,22 @@
+"""Run folders."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vocseg.runs import claim_folder, newest_weights
+
+
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        folders = list(pool.map(lambda _: claim_folder(tmp_path, "fit"), range(40)))
+    assert sorted(int(folder.name[8:]) for folder in folders) == list(range(40))
+
+
+def test_the_newest_weights_win_over_the_highest_number(tmp_path: Path) -> None:
+    assert newest_weights(tmp_path) is None
+    for age, verb in enumerate(("finetune", "fit", "fit")):
+        path = claim_folder(tmp_path, verb) / "unet_voc.pth"
+        path.touch()
+        os.utime(path, (1000 - age, 1000 - age))
+    assert newest_weights(tmp_path) == tmp_path / "lightning_logs/finetune/version_0/unet_voc.pth"

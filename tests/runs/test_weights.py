@@ -1,0 +1,90 @@
+"""`unet_voc.pth` and the checkpoints beside it."""
+
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+
+from vocseg.errors import UserError
+from vocseg.model import SegmentationModule
+from vocseg.runs import load_weights, read_weights
+from vocseg.voc import CLASSES
+
+
+def test_the_file_describes_itself(trained: Path) -> None:
+    content = torch.load(trained / "unet_voc.pth", weights_only=True)
+    about = content["description"]
+    assert (about["arch"], about["encoder"], about["size"]) == ("unet", "tu-test_resnet.r160_in1k", 64)
+    assert tuple(about["classes"]) == CLASSES
+    assert about["normalisation"]["mean"] == [0.485, 0.456, 0.406]
+    assert about["score"]["protocol"]["split"] == "val"
+    assert about["score"]["protocol"]["images"] == 7
+    assert 0 <= about["score"]["mean_iou"] <= 1
+    assert about["vocseg"]
+
+
+def test_plain_smp_takes_the_state_dict(trained: Path) -> None:
+    content = torch.load(trained / "unet_voc.pth", weights_only=True)
+    model = smp.create_model("unet", content["description"]["encoder"], None, classes=21)
+    model.load_state_dict(content["state_dict"])
+
+
+def test_pth_and_best_checkpoint_hold_the_same_network(trained: Path) -> None:
+    ours, lightnings = read_weights(trained / "unet_voc.pth"), read_weights(trained / "best.ckpt")
+    assert ours.description["score"] == lightnings.description["score"]
+    assert ours.state_dict.keys() == lightnings.state_dict.keys()
+    assert all(torch.equal(value, lightnings.state_dict[key]) for key, value in ours.state_dict.items())
+
+
+def test_lightning_rebuilds_the_module_from_the_checkpoint_alone(trained: Path) -> None:
+    module = SegmentationModule.load_from_checkpoint(trained / "last.ckpt", weights_only=True)
+    assert module.hparams["encoder"] == "tu-test_resnet.r160_in1k"
+
+
+@pytest.mark.parametrize("name", ["unet_voc.pth", "best.ckpt", "last.ckpt"])
+def test_another_network_is_refused_by_name(trained: Path, name: str) -> None:
+    with pytest.raises(
+        UserError, match=r"holds a network with encoder tu-test.*but --model.encoder is resnet18"
+    ):
+        load_weights(SegmentationModule(encoder="resnet18"), trained / name)
+
+
+def test_another_class_count_is_refused(trained: Path) -> None:
+    module = SegmentationModule(encoder="tu-test_resnet.r160_in1k", classes=5)
+    with pytest.raises(UserError, match=r"with classes 21, but --model.classes is 5"):
+        load_weights(module, trained / "unet_voc.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "there is no such file"),
+        (b"", "not a readable file of weights"),
+        (b"\x00" * 500, "not a readable file of weights"),
+        ({"conv.weight": torch.zeros(2)}, "holds no network of vocseg"),
+        ([1, 2], "holds no network of vocseg"),
+        ({"description": {"format": 99, "vocseg": "9.9"}, "state_dict": {}}, "made by vocseg 9.9, newer"),
+    ],
+)
+def test_a_file_that_is_something_else_is_named(tmp_path: Path, content: object, what: str) -> None:
+    path = tmp_path / "x.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=f"--ckpt_path {path}: {what}"):
+        read_weights(path)
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    import os
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({"state_dict": Evil(), "description": {}}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="not a readable file"):
+        read_weights(tmp_path / "x.pth")
+    assert not (tmp_path / "ran").exists()

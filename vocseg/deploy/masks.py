@@ -1,0 +1,64 @@
+"""Predictions as files: a palette mask and an overlay for every picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from vocseg.data.reading import read_image
+from vocseg.views import overlay
+from vocseg.voc import PALETTE
+
+_FLAT_PALETTE = [channel for colour in PALETTE for channel in colour]
+
+
+class MaskWriter(BasePredictionWriter):
+    """Writes `masks/NAME.png` (class indices, VOC's colours) and `overlays/NAME.jpg` at the picture's size.
+
+    Args:
+        folder: Where to; null: the run's folder.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__(write_interval="batch")
+        self.folder = folder
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the folders."""
+        log_dir = trainer.log_dir  # on every process: it is broadcast
+        self.folder = Path(self.folder or log_dir or trainer.default_root_dir)
+        for name in ("masks", "overlays"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the pictures of a batch; `prediction` holds logits `[N,C,H,W]`."""
+        assert self.folder is not None
+        for logits, index in zip(prediction, batch["index"].tolist(), strict=True):
+            if index >= 0:  # not a filler
+                write_prediction(logits, trainer.datamodule.photographs.files[index], self.folder)  # type: ignore[attr-defined]
+
+
+def write_prediction(logits: Tensor, picture: Path, folder: Path) -> None:
+    """Bring logits `[C,H,W]` to a picture's own size, take the best class, and write mask and overlay."""
+    image = read_image(picture, exif=True)
+    upsampled = functional.interpolate(logits[None], image.shape[:2], mode="bilinear")  # [1,C,h,w]
+    mask = upsampled.argmax(1)[0].cpu().numpy().astype(np.uint8)
+    indexed = Image.fromarray(mask).convert("P")
+    indexed.putpalette(_FLAT_PALETTE)
+    indexed.save(folder / "masks" / f"{picture.stem}.png")
+    Image.fromarray(overlay(image, mask)).save(folder / "overlays" / f"{picture.stem}.jpg", quality=92)

@@ -1,0 +1,22 @@
+"""What a run is on disk: its folder, its checkpoints, its weights and its score."""
+
+from vocseg.runs.announcement import Announcement
+from vocseg.runs.checkpoints import BestWeights, LastCheckpoint
+from vocseg.runs.folder import claim_folder, newest_weights
+from vocseg.runs.scoring import newest_score
+from vocseg.runs.speed import Speed
+from vocseg.runs.weights import check_shape, load_weights, network_shape, read_weights
+
+__all__ = [
+    "Announcement",
+    "BestWeights",
+    "LastCheckpoint",
+    "Speed",
+    "check_shape",
+    "claim_folder",
+    "load_weights",
+    "network_shape",
+    "newest_score",
+    "newest_weights",
+    "read_weights",
+]

@@ -1,0 +1,26 @@
+"""What a run is about to do, in three lines."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Announcement(Callback):
+    """Says before training what is trained, on what, and where to look."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say it once, on the main process."""
+        folder = trainer.log_dir  # on every process: it is broadcast
+        if not trainer.is_global_zero:
+            return
+        millions = sum(parameter.numel() for parameter in pl_module.parameters()) / 1e6
+        network = (
+            f"{pl_module.hparams['arch']} with {pl_module.hparams['encoder']}, {millions:.1f} M parameters"
+        )
+        print(f"network  {network}, on {pl_module.device}, precision {trainer.precision}")
+        if (data := getattr(trainer, "datamodule", None)) is not None:
+            train, val = data.facts("train"), data.facts("val")
+            print(f"data     {data.root}: {_part(train)}; {_part(val)}; at {data.size}x{data.size}")
+        print(f"run      {folder}  (curves: tensorboard --logdir {folder})", flush=True)
+
+
+def _part(facts: dict[str, object]) -> str:
+    return f"{facts['images']:,} images of '{facts['split']}'"

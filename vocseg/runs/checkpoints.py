@@ -1,0 +1,104 @@
+"""What a run leaves: `unet_voc.pth` and `best.ckpt` from its best epoch, `last.ckpt` from its newest."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from vocseg.model import SegmentationModule
+from vocseg.runs.scoring import newest_score
+from vocseg.runs.weights import DESCRIPTION_KEY, WEIGHTS_NAME, describe, save_weights
+from vocseg.scores import Score
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the newest state in the run's folder, to go on from.
+
+    Args:
+        every_n_epochs: Epochs between two checkpoints.
+        monitor: Keep the best by this logged figure instead; null: the newest.
+    """
+
+    name = "last"
+
+    def __init__(self, every_n_epochs: int = 1, monitor: str | None = None) -> None:
+        super().__init__(
+            filename=self.name,
+            monitor=monitor,
+            mode="min" if monitor and monitor.startswith("loss") else "max",
+            every_n_epochs=every_n_epochs,
+            save_on_train_epoch_end=True,  # the epoch's validation is over by then
+            enable_version_counter=False,
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write into the run's folder itself."""
+        self.dirpath = trainer.log_dir
+        super().setup(trainer, pl_module, stage)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the checkpoint say what it is."""
+        if isinstance(pl_module, SegmentationModule):
+            checkpoint[DESCRIPTION_KEY] = _description(trainer, pl_module)
+
+
+class BestWeights(LastCheckpoint):
+    """Keeps the weights with the best validation figure, as `best.ckpt` and as `unet_voc.pth`.
+
+    Args:
+        monitor: The logged figure to judge by; a loss is best when small, all else when large.
+    """
+
+    name = "best"
+
+    def __init__(self, monitor: str = "miou/val") -> None:
+        super().__init__(monitor=monitor)
+        self.score: Score | None = None
+        self.weights: Path | None = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if this epoch is the best so far, and say in a line how the epoch went."""
+        before = self.best_model_score
+        if self.monitor in trainer.callback_metrics:  # there may be no validation, or not in this epoch
+            super().on_train_epoch_end(trainer, pl_module)
+        better = self.best_model_score is not None and (
+            before is None or bool(self.best_model_score != before)
+        )
+        assert isinstance(pl_module, SegmentationModule)
+        if better:
+            self._keep(trainer, pl_module)
+        pl_module.print(_epoch_line(trainer, better))
+
+    def _keep(self, trainer: Trainer, module: SegmentationModule) -> None:
+        assert self.dirpath is not None
+        self.score, self.weights = newest_score(trainer, module), Path(self.dirpath) / WEIGHTS_NAME
+        if trainer.is_global_zero:
+            save_weights(self.weights, module, _description(trainer, module))
+
+
+def _description(trainer: Trainer, module: SegmentationModule) -> dict[str, Any]:
+    score = newest_score(trainer, module)
+    size = score.protocol.size if score else getattr(getattr(trainer, "datamodule", None), "size", None)
+    return describe(module, size or 256, score)
+
+
+def _epoch_line(trainer: Trainer, better: bool) -> str:
+    """The epoch's figures for people who read a log file."""
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    shown = [
+        f"{label} {figures[f'{name}/train']:.3f} train"
+        + (f", {figures[f'{name}/val']:.3f} val" if f"{name}/val" in figures else "")
+        for name, label in (("loss", "loss"), ("miou", "mIoU"), ("pixel_accuracy", "accuracy"))
+        if f"{name}/train" in figures
+    ]
+    speed = f" | {figures['speed/images_per_s']:.1f} images/s" if "speed/images_per_s" in figures else ""
+    epochs = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+    return (
+        f"epoch {trainer.current_epoch + 1}{epochs} | "
+        + " | ".join(shown)
+        + speed
+        + (" | best so far" if better else "")
+    )

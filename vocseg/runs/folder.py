@@ -1,0 +1,28 @@
+"""Run folders: `lightning_logs/VERB/version_N/`, each used by one run."""
+
+from itertools import count
+from pathlib import Path
+
+from vocseg.runs.weights import WEIGHTS_NAME
+
+LOGS = "lightning_logs"
+
+
+def claim_folder(root: Path, verb: str) -> Path:
+    """Make the next free folder of a verb; two runs that start together get two."""
+    parent = root / LOGS / verb
+    parent.mkdir(parents=True, exist_ok=True)
+    taken = [int(path.name[8:]) for path in parent.glob("version_*") if path.name[8:].isdigit()]
+    for number in count(max(taken, default=-1) + 1):
+        try:
+            (parent / f"version_{number}").mkdir()
+        except FileExistsError:
+            continue
+        return parent / f"version_{number}"
+    raise AssertionError("count() does not end")
+
+
+def newest_weights(root: Path) -> Path | None:
+    """The `unet_voc.pth` written last below a folder of runs, if there is one."""
+    found = (root / LOGS).glob(f"*/version_*/{WEIGHTS_NAME}")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)

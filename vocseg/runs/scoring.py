@@ -1,0 +1,15 @@
+"""From what a module counted to a score that carries its protocol."""
+
+from lightning.pytorch import Trainer
+
+from vocseg.model import SegmentationModule
+from vocseg.scores import Protocol, Score
+
+
+def newest_score(trainer: Trainer, module: SegmentationModule) -> Score | None:
+    """The score of the newest scoring epoch, if the trainer's data can say what it was taken on."""
+    figures = module.results.get("val")
+    facts = getattr(trainer, "datamodule", None)
+    if figures is None or facts is None:
+        return None
+    return Score(figures["matrix"], Protocol(**facts.facts("val")), float(figures["loss"]))
