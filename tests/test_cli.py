@@ -1,0 +1,317 @@
+"""The whole story through the command line, in process."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import TINY, tiny
+from vocseg import voc
+from vocseg.__main__ import TOOLS, VERBS, main
+from vocseg.cli import RECIPES, VocCLI
+from vocseg.runs import read_weights
+
+
+def _cli(words: list[str]) -> VocCLI:
+    cli = main(words)
+    assert cli is not None
+    return cli
+
+
+def _scores(folder: Path) -> dict[str, dict[str, object]]:
+    return json.loads((folder / "scores.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_fit_leaves_weights_checkpoints_config_and_pictures(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert {"unet_voc.pth", "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "panels.png"} <= names
+    with Image.open(trained / "panels.png") as picture:
+        assert picture.width == 1024
+        assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 100
+
+
+def test_curves_are_in_tensorboard_by_group(trained: Path) -> None:
+    events = EventAccumulator(str(trained)).Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {
+        f"{name}/{stage}" for name in ("loss", "miou", "pixel_accuracy") for stage in ("train", "val")
+    } <= tags
+    assert {
+        "loss/train_step",
+        "speed/images_per_s",
+        "lr-Adam",
+        "iou_val/background",
+        "iou_val/person",
+    } <= tags
+    assert len(events.Scalars("miou/val")) == 2
+    assert events.Tags()["images"] == ["validation/panels"]
+    assert len(events.Images("validation/panels")) == 2
+
+
+def test_curves_are_in_a_csv(trained: Path) -> None:
+    with (trained / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["miou/val"]]
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert all(0 <= float(row["pixel_accuracy/val"]) <= 1 for row in rows)
+
+
+def test_fit_twice_gives_two_folders_and_the_same_numbers(sample: Path, here: Path) -> None:
+    for _ in range(2):
+        main(["fit", *tiny(sample), "--data.augmentation", "light"])
+    folders = sorted((here / "lightning_logs" / "fit").iterdir())
+    assert [folder.name for folder in folders] == ["version_0", "version_1"]
+    first, second = (read_weights(folder / "unet_voc.pth") for folder in folders)
+    assert first.description == second.description
+    assert all(torch.equal(value, second.state_dict[key]) for key, value in first.state_dict.items())
+
+
+def test_another_seed_trains_another_network_on_the_same_subset(sample: Path, here: Path) -> None:
+    parts = []
+    for seed in ("1", "2"):
+        cli = _cli(["fit", *tiny(sample), "--seed_everything", seed, "--data.train_images", "8"])
+        parts.append((cli.datamodule._sets["train"].ids, cli.datamodule.seed))
+    assert parts[0][0] == parts[1][0]
+    assert [seed for _, seed in parts] == [1, 2]
+    first, second = (read_weights(here / f"lightning_logs/fit/version_{k}/unet_voc.pth") for k in (0, 1))
+    assert any(not torch.equal(value, second.state_dict[key]) for key, value in first.state_dict.items())
+
+
+def test_a_run_is_repeated_from_its_config(trained: Path, here: Path) -> None:
+    main(["fit", "--config", str(trained / "config.yaml"), "--trainer.default_root_dir", str(here)])
+    again = read_weights(here / "lightning_logs/fit/version_0/unet_voc.pth")
+    assert again.description["score"] == read_weights(trained / "unet_voc.pth").description["score"]
+
+
+@pytest.mark.parametrize("verb", ["validate", "test"])
+@pytest.mark.parametrize("name", ["unet_voc.pth", "best.ckpt"])
+def test_scoring_needs_only_the_file_and_gives_its_score(
+    sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str], verb: str, name: str
+) -> None:
+    cli = _cli([verb, "--ckpt_path", str(trained / name), "--data.root", str(sample)])
+    assert cli.model.hparams["encoder"] == TINY
+    assert cli.datamodule.size == 64
+    assert f"{verb}: val, 7 images at 64x64" in capsys.readouterr().out
+    found = _scores(here / "lightning_logs" / verb / "version_0")[verb]
+    stamped = read_weights(trained / "unet_voc.pth").description["score"]
+    assert found["mean_iou"] == pytest.approx(stamped["mean_iou"], abs=1e-3)
+    assert np.sum(found["matrix"]) == np.sum(_labelled_pixels(sample))  # type: ignore[arg-type]
+    assert not (here / "lightning_logs" / verb / "version_0" / "config.yaml").exists()
+
+
+def _labelled_pixels(sample: Path) -> list[int]:
+    folder = voc.find(sample)
+    assert folder is not None
+    masks = (Image.open(voc.mask_path(folder, id, "val")) for id in voc.split_ids(folder, "val"))
+    return [int((np.asarray(mask.resize((64, 64), Image.Resampling.NEAREST)) != 255).sum()) for mask in masks]
+
+
+def test_predict_writes_palette_masks_and_overlays_at_the_pictures_size(
+    sample: Path, trained: Path, here: Path
+) -> None:
+    photos = here / "photos"
+    photos.mkdir()
+    for k, size in enumerate([(120, 80), (50, 200), (301, 77)]):
+        Image.new("RGB", size, (k * 80, 100, 50)).save(photos / f"photo {k}.jpg")
+    (photos / "notes.txt").write_text("no picture")
+    main(["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", str(photos)])
+    folder = here / "lightning_logs" / "predict" / "version_0"
+    for k, size in enumerate([(120, 80), (50, 200), (301, 77)]):
+        with Image.open(folder / "masks" / f"photo {k}.png") as mask:
+            assert (mask.mode, mask.size) == ("P", size)
+            palette = mask.getpalette()
+            assert palette is not None
+            assert tuple(palette[45:48]) == voc.PALETTE[15]
+            assert np.asarray(mask).max() <= 20
+        with Image.open(folder / "overlays" / f"photo {k}.jpg") as overlay:
+            assert overlay.size == size
+    assert len(list((folder / "masks").iterdir())) == 3
+
+
+def test_predict_takes_one_picture_and_another_folder(sample: Path, trained: Path, here: Path) -> None:
+    picture = next((sample / "VOCdevkit/VOC2012/JPEGImages").iterdir())
+    words = ["--data.images", str(picture), "--predictions.folder", str(here / "out")]
+    main(["predict", "--ckpt_path", str(trained / "last.ckpt"), *words])
+    assert [path.name for path in (here / "out" / "masks").iterdir()] == [f"{picture.stem}.png"]
+
+
+def test_finetune_compares_before_with_after_on_the_same_images(
+    sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--data.train_images", "12", "--data.val_images", "5", "--trainer.max_epochs", "2"]
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample), *sizes]
+    cli = _cli(["finetune", *words, "--model.lr", "1e-3"])
+    said = capsys.readouterr().out
+    assert "fine-tuning: val, 5 images at 64x64" in said
+    assert "person" in said
+    folder = here / "lightning_logs" / "finetune" / "version_0"
+    scores = _scores(folder)
+    assert scores["before"]["protocol"] == scores["after"]["protocol"]
+    assert scores["before"]["matrix"] != scores["after"]["matrix"]
+    assert (
+        read_weights(folder / "unet_voc.pth").description["score"]["mean_iou"] == scores["after"]["mean_iou"]
+    )
+    assert cli.trainer.max_epochs == 2
+    assert cli.model.lr == 1e-3
+    assert (folder / "config.yaml").is_file()
+
+
+def test_finetune_takes_the_newest_weights_and_says_which(
+    sample: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fit", *tiny(sample)])
+    sizes = ["--data.train_images", "8", "--data.val_images", "4", "--trainer.max_epochs", "1"]
+    main(["finetune", "--data.root", str(sample), *sizes])
+    assert f"lightning_logs/fit/version_0/unet_voc.pth" in capsys.readouterr().out  # noqa: F541
+    before = _scores(here / "lightning_logs/finetune/version_0")["before"]
+    main(["test", "--data.root", str(sample), "--data.val_images", "4", "--ckpt_path",
+          "lightning_logs/fit/version_0/unet_voc.pth"])  # fmt: skip
+    assert _scores(here / "lightning_logs/test/version_0")["test"]["matrix"] == before["matrix"]
+
+
+def test_finetunes_own_defaults_are_the_seeds(here: Path, trained: Path) -> None:
+    config = _printed(["finetune", "--ckpt_path", str(trained / "unet_voc.pth")])
+    assert (config["data"]["train_images"], config["data"]["val_images"]) == (1000, 200)
+    assert config["trainer"]["max_epochs"] == 5
+    assert config["model"]["lr"] == 1e-4
+
+
+def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
+    config = _printed(["fit"])
+    assert config["model"] == {
+        **{"arch": "unet", "encoder": "resnet34", "encoder_weights": "imagenet", "classes": 21, "lr": 1e-4}
+    }
+    data = config["data"]
+    assert (data["root"], data["size"], data["batch_size"]) == ("data", 256, 4)
+    assert (data["train_split"], data["val_split"], data["train_images"]) == ("train", "val", None)
+    assert config["trainer"]["max_epochs"] == 20
+
+
+def _printed(words: list[str]) -> dict[str, dict[str, object]]:
+    """What --print_config shows."""
+    import contextlib
+    import io
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit) as exit:
+        main([*words, "--print_config"])
+    assert exit.value.code == 0
+    return yaml.safe_load(text.getvalue())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_recipe_goes_with_every_verb(recipe: str, verb: str, trained: Path) -> None:
+    words = [verb, "--config", recipe]
+    assert _printed([*words, "--ckpt_path", str(trained / "unet_voc.pth")] if verb != "fit" else words)
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_says_what_it_costs_and_gives(recipe: Path) -> None:
+    lines = recipe.read_text().splitlines()
+    head = " ".join(line for line in lines if line.startswith("#"))
+    assert "Cost:" in head
+    assert "Expected score:" in head
+    assert len(lines) <= 20
+
+
+def test_recipes_compose_and_typed_flags_win(here: Path) -> None:
+    config = _printed(["fit", "--config", "demo", "--config", "early_stopping", "--model.lr", "0.5"])
+    assert config["model"]["lr"] == 0.5
+    assert str(config["data"]["root"]) == "data/sample"
+    assert "EarlyStopping" in str(config["trainer"]["callbacks"])
+
+
+def test_the_help_names_every_command() -> None:
+    assert list(VERBS) == list(VocCLI.subcommands())
+    assert all(verb not in TOOLS for verb in VERBS)
+
+
+def test_early_stopping_stops(sample: Path, here: Path) -> None:
+    words = ["--trainer.max_epochs", "12", "--model.lr", "1e-12", "--config", "early_stopping"]
+    cli = _cli(["fit", *tiny(sample), *words])
+    assert cli.trainer.current_epoch < 12
+    assert (here / "lightning_logs/fit/version_0/unet_voc.pth").is_file()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--trainer.precision", "bf16-mixed"],
+        ["--trainer.accumulate_grad_batches", "2"],
+        ["--trainer.gradient_clip_val", "0.5"],
+        ["--trainer.logger", "false"],
+        ["--trainer.enable_checkpointing", "false"],
+        ["--trainer.limit_val_batches", "0"],
+        ["--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs", "3"],
+        ["--trainer.val_check_interval", "0.5"],
+        ["--trainer.enable_progress_bar", "true"],
+        ["--best.monitor", "loss/val"],
+        ["--model.arch", "deeplabv3plus", "--model.encoder", "resnet18"],
+        ["--panels.images", "0"],
+        ["--data.workers", "2"],
+    ],
+    ids=lambda flags: " ".join(flags),
+)
+def test_lightnings_flags_and_ours_work(sample: Path, here: Path, flags: list[str]) -> None:
+    cli = _cli(["fit", *tiny(sample), *flags])
+    steps = 5 * (cli.trainer.max_epochs or 0)
+    accumulated = cli.trainer.accumulate_grad_batches
+    assert cli.trainer.global_step == (steps if accumulated == 1 else -(-steps // accumulated))
+    folder = here / "lightning_logs/fit/version_0"
+    kept = "false" not in flags[1:] or flags[0] != "--trainer.enable_checkpointing"
+    assert (folder / "last.ckpt").exists() == kept
+    assert {path.name for path in here.iterdir()} == {"lightning_logs"}
+
+
+def test_fast_dev_run_leaves_nothing_behind(sample: Path, trained: Path, here: Path) -> None:
+    main(["fit", *tiny(sample), "--trainer.fast_dev_run", "true"])
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
+    main(["test", *words, "--trainer.fast_dev_run", "true"])
+    main(
+        [
+            "finetune",
+            *words,
+            "--data.train_images",
+            "8",
+            "--data.val_images",
+            "4",
+            "--trainer.fast_dev_run",
+            "true",
+        ]
+    )
+    assert not [path for path in here.rglob("*") if path.is_file()]
+
+
+def test_fit_goes_on_from_a_checkpoint_and_starts_from_weights(
+    sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longer = ["--trainer.max_epochs", "3"]
+    cli = _cli(["fit", *tiny(sample), *longer, "--ckpt_path", str(trained / "last.ckpt")])
+    assert cli.trainer.global_step == 15
+    assert "epoch 1/3" not in capsys.readouterr().out
+    cli = _cli(["fit", *tiny(sample), "--ckpt_path", str(trained / "unet_voc.pth")])
+    said = capsys.readouterr().out
+    assert "with a new optimiser" in said
+    assert "epoch 1/1" in said
+
+
+def test_export_writes_a_plain_state_dict(
+    trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import segmentation_models_pytorch as smp
+
+    main(["export", "--ckpt_path", str(trained / "unet_voc.pth"), "--format", "pth", "--output", "bare.pth"])
+    model = smp.create_model("unet", TINY, None, classes=21)
+    model.load_state_dict(torch.load("bare.pth", weights_only=True))
+    assert "create_model" in capsys.readouterr().out
+
+
+def test_sample_is_written(here: Path) -> None:
+    main(["sample", "--root", "toy", "--train", "2", "--val", "1", "--seed", "5"])
+    assert len(list((here / "toy/VOCdevkit/VOC2012/JPEGImages").iterdir())) == 3

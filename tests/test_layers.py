@@ -1,0 +1,76 @@
+"""Imports run one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "vocseg"
+
+# What each room may import of vocseg. A name without a dot allows everything below it.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "voc": {"errors"},
+    "data": {"errors", "voc", "data"},
+    "scores": {"errors", "voc", "scores"},
+    "model": {"errors", "voc", "scores", "model"},
+    "views": {"errors", "voc", "scores", "views"},
+    "runs": {"errors", "voc", "scores", "model", "runs"},
+    "deploy": {"errors", "voc", "model", "views", "runs", "deploy", "data.transforms", "data.reading"},
+    "trainer": {"errors", "voc", "data", "scores", "model", "views", "runs", "deploy"},
+    "cli": {"errors", "voc", "data", "scores", "model", "views", "runs", "deploy", "trainer"},
+    "__main__": {"errors", "voc", "cli"},
+    "__init__": set(),
+}
+HEAVY = {"torch", "torchvision", "lightning", "torchmetrics", "segmentation_models_pytorch", "albumentations"}
+
+
+def _imports(path: Path, top_level: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level else ast.walk(tree)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module == "vocseg":
+            found |= {f"vocseg.{alias.name}" for alias in node.names if alias.name != "__version__"}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_a_room_imports_only_what_it_may(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    ours = {name.removeprefix("vocseg.") for name in _imports(path) if name.startswith("vocseg")}
+    for name in ours:
+        ways = {name, name.split(".")[0], ".".join(name.split(".")[:2])}
+        assert ways & ALLOWED[room], f"{path.name} imports vocseg.{name}"
+
+
+@pytest.mark.parametrize(
+    "name", ["__main__", "voc", "errors", "data/sample", "data/download", "data/reading"]
+)
+def test_tools_do_not_wait_for_torch(name: str) -> None:
+    seen: set[str] = set()
+    todo = [PACKAGE / f"{name}.py"]
+    while todo:
+        for module in _imports(todo.pop(), top_level=True) - seen:
+            seen.add(module)
+            below = PACKAGE.parent / Path(*module.split("."))
+            todo += [path for path in (below.with_suffix(".py"), below / "__init__.py") if path.is_file()]
+    assert not {module.split(".")[0] for module in seen} & HEAVY
+
+
+def test_data_knows_no_lightning_but_in_its_module() -> None:
+    users = [p.name for p in (PACKAGE / "data").glob("*.py") if any("lightning" in i for i in _imports(p))]
+    assert users == ["datamodule.py"]
+    scores = [p for p in (PACKAGE / "scores").glob("*.py") if any("lightning" in i for i in _imports(p))]
+    assert scores == []
+
+
+def test_albumentations_is_known_to_one_file() -> None:
+    users = [p.name for p in PACKAGE.rglob("*.py") if any("albumentations" in i for i in _imports(p))]
+    assert users == ["transforms.py"]

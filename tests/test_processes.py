@@ -1,0 +1,82 @@
+"""What needs processes of its own: start-up time of help, and two devices."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, tiny
+from vocseg.runs import read_weights
+
+
+def _vocseg(here: Path, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vocseg", *words]
+    return subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["sample", "--help"], ["download", "--help"]])
+def test_help_does_not_import_what_is_heavy(here: Path, words: list[str]) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-X", "importtime", "-m", "vocseg", *words]
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=True)
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "import time" in line}
+    assert not imported & {
+        "torch",
+        "lightning",
+        "torchvision",
+        "segmentation_models_pytorch",
+        "albumentations",
+    }
+    assert "vocseg" in done.stdout
+
+
+def test_version_is_the_packages(here: Path) -> None:
+    from vocseg import __version__
+
+    assert _vocseg(here, "--version").stdout == f"vocseg {__version__}\n"
+
+
+def test_a_sentence_goes_to_stderr_with_exit_code_2(here: Path) -> None:
+    done = _vocseg(here, "fitt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("vocseg: there is no command 'fitt'")
+
+
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_score_as_one_does(sample: Path, here: Path) -> None:
+    """7 validation images on 2 processes: the filler counts nowhere, so the matrices are equal to the bit."""
+    done = _vocseg(here, "fit", *tiny(sample), "--data.batch_size", "2", *TWO)
+    assert done.returncode == 0, done.stderr
+    weights = here / "lightning_logs/fit/version_0/unet_voc.pth"
+    words = ["--ckpt_path", str(weights), "--data.root", str(sample), "--trainer.accelerator", "cpu"]
+    for flags in (["--trainer.devices", "1"], TWO):
+        done = _vocseg(here, "test", *words, "--data.batch_size", "1", *flags)
+        assert done.returncode == 0, done.stderr
+        assert "duplicate" not in done.stderr
+    one, two = (
+        json.loads((here / f"lightning_logs/test/version_{k}/scores.json").read_text())["test"]
+        for k in (0, 1)
+    )
+    assert one["matrix"] == two["matrix"]
+    assert one["protocol"] == two["protocol"]
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
+    assert [path.name for path in (here / "lightning_logs/fit").iterdir()] == ["version_0"]
+    assert read_weights(weights).description["score"]["protocol"]["images"] == 7
+
+
+@pytest.mark.slow
+def test_a_fault_on_two_processes_ends_both_with_one_sentence(sample: Path, here: Path) -> None:
+    start = time.monotonic()
+    done = _vocseg(here, "fit", *tiny(sample), *TWO, "--data.train_images", "99", timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.count("vocseg: 'train' has 20 images") == 1
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - start < 110

@@ -1,0 +1,77 @@
+"""On the real pairs, where they are at hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vocseg import voc
+from vocseg.__main__ import main
+from vocseg.data.audit import check_pairs
+from vocseg.model import build_network
+
+
+def test_no_fault_is_found_in_the_real_pairs(real_voc: Path) -> None:
+    folder = voc.find(real_voc)
+    assert folder is not None
+    ids = voc.split_ids(folder, "val")
+    check_pairs(
+        [(voc.image_path(folder, id), voc.mask_path(folder, id, "val")) for id in ids], progress=False
+    )
+    aug = voc.split_ids(folder, "trainaug")[::20]
+    check_pairs(
+        [(voc.image_path(folder, id), voc.mask_path(folder, id, "trainaug")) for id in aug], progress=False
+    )
+
+
+@pytest.mark.slow
+def test_training_from_the_local_mobilenet_beats_background(real_voc: Path, here: Path) -> None:
+    weights = real_voc.parent / "weights" / "mobilenet_v2_imagenet.pth"
+    words = ["--model.encoder", "mobilenet_v2", "--model.encoder_weights", str(weights), "--data.size", "64"]
+    part = [
+        "--data.train_images",
+        "64",
+        "--data.val_images",
+        "16",
+        "--model.lr",
+        "1e-3",
+        "--data.check",
+        "false",
+    ]
+    main(["fit", "--data.root", str(real_voc), *words, *part, "--trainer.max_epochs", "3"])
+    rows = (here / "lightning_logs/fit/version_0/metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("loss/train")
+    losses = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.slow
+def test_scores_on_real_images_equal_a_scorer_of_numpy_and_pil(real_voc: Path, here: Path) -> None:
+    """Predictions of a network are written down, and counted again without any code of ours."""
+    from vocseg.data.datamodule import VOCDataModule
+    from vocseg.model import SegmentationModule
+    from vocseg.runs.weights import describe, save_weights
+
+    torch.manual_seed(0)
+    module = SegmentationModule(encoder="tu-test_resnet.r160_in1k")
+    save_weights(here / "random.pth", module, describe(module, 64, None))
+    part = ["--data.val_images", "12", "--data.root", str(real_voc), "--data.check", "false"]
+    main(["test", "--ckpt_path", "random.pth", *part])
+    found = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())["test"]["matrix"]
+
+    data = VOCDataModule(root=real_voc, size=64, val_images=12)
+    network = build_network("unet", "tu-test_resnet.r160_in1k", None, 21).eval()
+    network.load_state_dict(module.network.state_dict())
+    wanted = np.zeros((21, 21), dtype=np.int64)
+    split = data._split("val")
+    for k, id in enumerate(split.ids):
+        mask = Image.open(voc.mask_path(split.folder, id, "val")).resize((64, 64), Image.Resampling.NEAREST)
+        with torch.no_grad():
+            logits = network(split[k]["image"].permute(2, 0, 1)[None])
+        for truth, said in zip(np.asarray(mask).ravel(), logits[0].argmax(0).numpy().ravel(), strict=True):
+            if truth != 255:
+                wanted[truth, said] += 1
+    assert np.array_equal(found, wanted)

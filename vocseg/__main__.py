@@ -1,0 +1,87 @@
+"""`python -m vocseg`: help and version answer at once; what is heavy is imported when a verb needs it."""
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from vocseg import __version__
+from vocseg.errors import UserError
+
+if TYPE_CHECKING:
+    from vocseg.cli import VocCLI
+
+VERBS = {
+    "fit": "train the seed recipe: U-Net, ResNet-34, 256x256, 20 epochs (fetches VOC if it is missing)",
+    "finetune": "go on from trained weights on 1,000 train and 200 val images; compares before with after",
+    "validate": "score weights on the validation images",
+    "test": "score weights on the test images (for VOC: the validation list)",
+    "predict": "write a mask and an overlay for every picture of a folder",
+}
+TOOLS = {
+    "sample": ("vocseg.data.sample", "write_sample", "write a synthetic set in VOC's layout"),
+    "download": ("vocseg.data.download", "download_voc", "get VOC 2012 (2.0 GB)"),
+    "export": ("vocseg.deploy.export", "export", "write weights for people without vocseg"),
+}
+
+
+def _help() -> str:
+    lines = [f"  {name:<10} {what}" for name, what in VERBS.items()]
+    tools = [f"  {name:<10} {what}" for name, (_, _, what) in TOOLS.items()]
+    return "\n".join([
+        "usage: python -m vocseg COMMAND [--help] [OPTIONS]",
+        "\nSemantic segmentation on Pascal VOC 2012.",
+        "\ntraining and scoring (they take --config RECIPE and Lightning's --trainer flags):", *lines,
+        "\ntools:", *tools,
+        "\n  --version  print the version",
+        "\nStart with:  python -m vocseg fit",
+    ])  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> "VocCLI | None":
+    """Run a command.
+
+    Args:
+        argv: Its words; None: the process's own.
+
+    Returns:
+        The command line object of a verb, with its `trainer`, `model` and `datamodule`; None for a tool.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(words, argv)
+    except UserError as fault:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
+            print(f"vocseg: {fault.sentence}", file=sys.stderr)
+        raise SystemExit(2) from fault
+
+
+def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
+    command = words[0] if words else "--help"
+    if command in ("-h", "--help", "--version"):
+        print(f"vocseg {__version__}" if command == "--version" else _help())
+    elif command in TOOLS:
+        _run_tool(command, words[1:])
+    elif command in VERBS:
+        from vocseg.cli import VocCLI
+
+        return VocCLI(argv)
+    else:
+        raise UserError(f"there is no command '{command}'; the commands are {', '.join([*VERBS, *TOOLS])}")
+    return None
+
+
+def _run_tool(command: str, words: list[str]) -> None:
+    from jsonargparse import auto_cli
+
+    module, name, _ = TOOLS[command]
+    auto_cli(
+        getattr(import_module(module), name),
+        args=words,
+        prog=f"python -m vocseg {command}",
+        as_positional=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
