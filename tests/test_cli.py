@@ -15,7 +15,9 @@ from tests.conftest import TINY, tiny
 from vocseg import voc
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.cli import RECIPES, VocCLI
+from vocseg.model import SegmentationModule
 from vocseg.runs import read_weights
+from vocseg.runs.weights import describe, save_weights
 
 
 def _cli(words: list[str]) -> VocCLI:
@@ -69,6 +71,23 @@ def test_fit_twice_gives_two_folders_and_the_same_numbers(sample: Path, here: Pa
     first, second = (read_weights(folder / "unet_voc.pth") for folder in folders)
     assert first.description == second.description
     assert all(torch.equal(value, second.state_dict[key]) for key, value in first.state_dict.items())
+
+
+def test_an_untrained_network_scores_near_zero_on_the_sample(sample: Path, here: Path) -> None:
+    module = SegmentationModule(encoder=TINY)
+    save_weights(here / "untrained.pth", module, describe(module, 64, None))
+    main(["test", "--ckpt_path", "untrained.pth", "--data.root", str(sample)])
+    assert _scores(here / "lightning_logs/test/version_0")["test"]["mean_iou"] < 0.06  # type: ignore[operator]
+
+
+def test_an_epoch_without_validation_says_nothing_of_it(
+    sample: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs", "3"]
+    main(["fit", *tiny(sample), *words])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert [" val" in line for line in lines] == [False, True, False]
+    assert ["best so far" in line for line in lines] == [False, True, False]
 
 
 def test_another_seed_trains_another_network_on_the_same_subset(sample: Path, here: Path) -> None:
@@ -129,7 +148,8 @@ def test_predict_writes_palette_masks_and_overlays_at_the_pictures_size(
             assert tuple(palette[45:48]) == voc.PALETTE[15]
             assert np.asarray(mask).max() <= 20
         with Image.open(folder / "overlays" / f"photo {k}.jpg") as overlay:
-            assert overlay.size == size
+            assert overlay.width == size[0]
+            assert overlay.height > size[1]  # a legend below
     assert len(list((folder / "masks").iterdir())) == 3
 
 

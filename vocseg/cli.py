@@ -145,7 +145,7 @@ class VocCLI(LightningCLI):
     def _weights_path(self, verb: str, config: Namespace) -> Path | None:
         """The file that the verb starts from."""
         if config["ckpt_path"] is not None:
-            return None if config["ckpt_path"] in ("last", "hpc") else Path(config["ckpt_path"])
+            return Path(config["ckpt_path"])  # "last" or "best" are no files: a run's folder is its own
         newest = newest_weights(Path(config["trainer"]["default_root_dir"] or "."))
         if verb == "finetune" and newest is not None:
             print(f"fine-tuning the newest weights: {newest}")

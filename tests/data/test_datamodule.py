@@ -103,10 +103,10 @@ def test_a_damaged_file_met_in_a_worker_gives_its_sentence(sample: Path, tmp_pat
 
 
 def test_nothing_to_predict_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing to predict: .* does not exist"):
+    with pytest.raises(UserError, match=r"nothing to predict: .* does not exist"):
         Photographs(tmp_path / "no", 64)
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(UserError, match="nothing to predict: .* holds none"):
+    with pytest.raises(UserError, match=r"nothing to predict: .* holds none"):
         Photographs(tmp_path, 64)
     for name in ("a.jpg", "a.png"):
         (tmp_path / name).write_bytes(b"")

@@ -62,14 +62,16 @@ def test_an_archive_put_there_by_hand_is_used(archive: Path, tmp_path: Path) -> 
 
 
 def test_without_a_network_the_way_out_is_told(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"could not be fetched .*ConnectionError.* put it into .*--data.root"):
+    with pytest.raises(
+        UserError, match=r"could not be fetched .*ConnectionError.* put it into .*--data.root"
+    ):
         download_voc(tmp_path / "data", [f"http://127.0.0.1:9/{voc.ARCHIVE}"])
     assert voc.find(tmp_path / "data") is None
 
 
 def test_wrong_bytes_are_never_unpacked(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voc, "ARCHIVE_MD5", "0" * 32)
-    with pytest.raises(UserError, match="could not be fetched .*ValueError"):
+    with pytest.raises(UserError, match=r"could not be fetched .*ValueError"):
         download_voc(tmp_path / "data", [f"{server}/{voc.ARCHIVE}"])
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".download.lock"]
 
@@ -77,7 +79,7 @@ def test_wrong_bytes_are_never_unpacked(server: str, tmp_path: Path, monkeypatch
 def test_an_archive_by_hand_with_other_bytes_is_refused(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / voc.ARCHIVE).write_bytes(b"half of it")
-    with pytest.raises(UserError, match="has MD5 .*, not .*: it is incomplete"):
+    with pytest.raises(UserError, match=r"has MD5 .*, not .*: it is incomplete"):
         download_voc(tmp_path / "data", [])
 
 

@@ -64,7 +64,7 @@ def test_the_first_wrong_pixel_is_told(tmp_path: Path) -> None:
     mask = np.zeros((30, 40))
     mask[12, 7] = 99
     _palette(mask).save(tmp_path / "x.png")
-    with pytest.raises(UserError, match="value 99 .1 pixels with such values, the first at x=7, y=12"):
+    with pytest.raises(UserError, match=r"value 99 .1 pixels with such values, the first at x=7, y=12"):
         read_mask(tmp_path / "x.png")
 
 

@@ -35,11 +35,11 @@ class VOCDataModule(LightningDataModule):
         root: Folder that holds `VOCdevkit/VOC2012`; VOC is fetched into it when it is missing.
         size: Edge in pixels to which images and masks are resized.
         batch_size: Images in a batch, per device.
-        train_split: List to train on: `train`, `trainval`, `trainaug` or any other in `ImageSets/Segmentation`.
+        train_split: List to train on: train, trainval, trainaug or any other in ImageSets/Segmentation.
         val_split: List to score on.
         train_images: Use a random part of the training list, this many images; null: all.
         val_images: The same for the list to score on.
-        subset_seed: Chooses those parts; apart from the run's seed, so that runs are scored on the same images.
+        subset_seed: Chooses those parts; not the run's seed, so that runs are scored on the same images.
         augmentation: `none`, or `light` (horizontal flips).
         images: Folder of pictures, or one picture, for `predict`.
         workers: Loader processes; null: none on a CPU, else one a core up to 8.
@@ -77,7 +77,7 @@ class VOCDataModule(LightningDataModule):
         self._fault: str | None = None
 
     def prepare_data(self) -> None:
-        """On one process a machine: fetch what is missing and check what is there, before anything is written.
+        """On one process a machine: fetch what is missing, check what is there, before any other work.
 
         Raises:
             UserError: If VOC is neither there nor to be had, a file of it is wrong, a list is missing or too
@@ -128,7 +128,9 @@ class VOCDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The user's own pictures."""
-        return self._loader(self.photographs, EvaluationOrder(len(self.photographs), self._rank(), self._world()))
+        return self._loader(
+            self.photographs, EvaluationOrder(len(self.photographs), self._rank(), self._world())
+        )
 
     def _prepare(self) -> None:
         if self._verb() == "predict":
@@ -155,8 +157,8 @@ class VOCDataModule(LightningDataModule):
         batch, have = self.batch_size * self._world(), len(sets.get("train", ()))
         if "train" in sets and have < batch:
             raise UserError(
-                f"'{self.train_split}' has {have} images, too few for one batch of {batch} (--data.batch_size "
-                f"{self.batch_size} on {self._world()} devices): use a smaller batch"
+                f"'{self.train_split}' has {have} images, too few for one batch of {batch} "
+                f"(--data.batch_size {self.batch_size} on {self._world()} devices): use a smaller batch"
             )
         return sets
 
@@ -207,7 +209,8 @@ def _part(ids: list[str], wanted: int, seed: int, split: str, flag: str) -> list
     """A seeded part of a list, kept in the list's order."""
     if wanted > len(ids):
         raise UserError(
-            f"'{split}' has {len(ids)} images, but {flag} asks for {wanted}: use {flag} {len(ids)}, or null for all"
+            f"'{split}' has {len(ids)} images, but {flag} asks for {wanted}: "
+            f"use {flag} {len(ids)}, or null for all"
         )
     generator = torch.Generator().manual_seed(seed)
     return [ids[k] for k in sorted(torch.randperm(len(ids), generator=generator)[:wanted].tolist())]

@@ -25,7 +25,7 @@ class Sample(TypedDict):
 
 
 class Batch(TypedDict):
-    """What the loaders ship: image uint8 `[N,3,H,W]` RGB, mask uint8 `[N,H,W]`, index int64 `[N]` (-1: a filler)."""
+    """What is shipped: image uint8 `[N,3,H,W]` RGB, mask uint8 `[N,H,W]`, index int64 `[N]` (-1: a filler)."""
 
     image: Tensor
     mask: Tensor
@@ -35,7 +35,9 @@ class Batch(TypedDict):
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples; the image keeps its bytes in NHWC order, which is torch's channels-last."""
     return {
-        "image": torch.stack([sample["image"] for sample in samples]).permute(0, 3, 1, 2),  # [N,H,W,3] -> [N,3,H,W]
+        "image": torch.stack([sample["image"] for sample in samples]).permute(
+            0, 3, 1, 2
+        ),  # [N,H,W,3] -> [N,3,H,W]
         "mask": torch.stack([sample["mask"] for sample in samples]),
         "index": torch.tensor([sample["index"] for sample in samples]),
     }
@@ -45,7 +47,13 @@ class VOCSegmentation(Dataset[Sample]):
     """The images and masks of one split, resized to a square."""
 
     def __init__(
-        self, folder: Path, split: str, ids: Sequence[str], size: int, augmentation: Augmentation = "none", seed: int = 0
+        self,
+        folder: Path,
+        split: str,
+        ids: Sequence[str],
+        size: int,
+        augmentation: Augmentation = "none",
+        seed: int = 0,
     ) -> None:
         """Point at the files; nothing is read yet.
 
@@ -114,7 +122,9 @@ class Photographs(Dataset[Sample]):
         stems = [file.stem for file in self.files]
         if len(set(stems)) < len(stems):
             twice = next(stem for k, stem in enumerate(stems) if stem in stems[:k])
-            raise UserError(f"{source} holds two pictures called '{twice}', whose masks would share a name: rename one")
+            raise UserError(
+                f"{source} holds two pictures called '{twice}', whose masks would share a name: rename one"
+            )
 
     def __len__(self) -> int:
         return len(self.files)

@@ -13,7 +13,7 @@ from vocseg.errors import UserError
 
 
 def download_voc(root: Path = Path("data"), sources: Sequence[str] = voc.SOURCES) -> Path:
-    """Get VOC 2012 train+val (a 2.0 GB archive) and unpack it; an archive lying in the folder is used as it is.
+    """Get VOC 2012 train+val (2.0 GB) and unpack it; an archive that lies in the folder already is used.
 
     Args:
         root: Folder that gets `VOCdevkit/VOC2012`.
@@ -61,8 +61,8 @@ def _fetch(root: Path, sources: Sequence[str]) -> Path:
         except (OSError, ValueError) as fault:  # the network's faults and a wrong checksum
             faults.append(f"{source}: {type(fault).__name__}")
     raise UserError(
-        f"VOC 2012 could not be fetched ({'; '.join(faults)}): get {voc.ARCHIVE} (MD5 {voc.ARCHIVE_MD5}) by other "
-        f"means, put it into {root} and run this again, or name a folder that holds VOC2012 with --data.root"
+        f"VOC 2012 could not be fetched ({'; '.join(faults)}): get {voc.ARCHIVE} (MD5 {voc.ARCHIVE_MD5}) "
+        f"by other means, put it into {root} and run this again, or name a folder that holds VOC2012 with --data.root"
     )
 
 
@@ -71,7 +71,9 @@ def _proven(archive: Path) -> Path:
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != voc.ARCHIVE_MD5:
-        raise UserError(f"{archive} has MD5 {found}, not {voc.ARCHIVE_MD5}: it is incomplete or another file; remove it")
+        raise UserError(
+            f"{archive} has MD5 {found}, not {voc.ARCHIVE_MD5}: it is incomplete or another file; remove it"
+        )
     return archive
 
 

@@ -1,6 +1,7 @@
 """Reading photographs and masks from files, with every fault named.
 
-Both are read with PIL only: cv2 turns palette masks into colours and torchvision's decoder crashes on damaged ones.
+Both are read with PIL only: cv2 turns palette masks into colours, and torchvision's decoder crashes on damaged
+ones.
 """
 
 from pathlib import Path
@@ -29,7 +30,9 @@ def _open(path: Path, what: str) -> Image.Image:
             picture.load()
             return picture
     except FileNotFoundError:
-        raise UserError(f"the {what} {path} is missing: restore it or remove its id from the split list") from None
+        raise UserError(
+            f"the {what} {path} is missing: restore it or remove its id from the split list"
+        ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
         raise UserError(f"the {what} {path} cannot be read ({fault}): restore it from the archive") from fault
 
@@ -62,8 +65,8 @@ def read_mask(path: Path) -> Bytes:
     picture = _open(path, "mask")
     if picture.mode not in ("P", "L"):
         raise UserError(
-            f"the mask {path} has mode {picture.mode}, but VOC masks are palette PNGs (mode P) whose pixels are "
-            "class indices: save it as such"
+            f"the mask {path} has mode {picture.mode}, but VOC masks are palette PNGs (mode P) whose "
+            "pixels are class indices: save it as such"
         )
     mask = np.asarray(picture)
     _check_labels(mask, path)
@@ -76,8 +79,9 @@ def _check_labels(mask: Bytes, path: Path) -> None:
     if wrong.any():
         y, x = (int(k) for k in np.argwhere(wrong)[0])
         raise UserError(
-            f"the mask {path} holds the value {mask[y, x]} ({int(wrong.sum())} pixels with such values, the first "
-            f"at x={x}, y={y}), but only 0..{len(CLASSES) - 1} and {IGNORE_INDEX} (void) mean something: correct it"
+            f"the mask {path} holds the value {mask[y, x]} ({int(wrong.sum())} pixels with such values, the "
+            f"first at x={x}, y={y}), but only 0..{len(CLASSES) - 1} and {IGNORE_INDEX} (void) mean something: "
+            "correct it"
         )
 
 

@@ -1,7 +1,7 @@
 """A synthetic set in the exact layout of VOC 2012: for the demo, the tests and the README.
 
-Every image shows one to four objects of the twenty classes, at any scale, position and angle, some behind others,
-on a cluttered ground. The masks are palette PNGs with a void border round each object, as in VOC.
+Every image shows one to four objects of the twenty classes, at any scale, position and angle, some behind
+others, on a cluttered ground. The masks are palette PNGs with a void border round each object, as in VOC.
 """
 
 import colorsys
@@ -23,7 +23,16 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Plane = npt.NDArray[np.float64]
 
-_SIZES = ((500, 375), (500, 375), (500, 375), (375, 500), (500, 333), (333, 500), (500, 281), (500, 400))  # W, H
+_SIZES = (
+    (500, 375),
+    (500, 375),
+    (500, 375),
+    (375, 500),
+    (500, 333),
+    (333, 500),
+    (500, 281),
+    (500, 400),
+)  # W, H
 _MARKER = "sample.json"
 
 
@@ -46,7 +55,9 @@ def write_sample(
         UserError: If the counts or the seed make no sense, or the folder holds another set.
     """
     if train < 1 or val < 1 or seed < 0:
-        raise UserError(f"a sample needs --train and --val from 1 and --seed from 0, not {train}, {val} and {seed}")
+        raise UserError(
+            f"a sample needs --train and --val from 1 and --seed from 0, not {train}, {val} and {seed}"
+        )
     settings = {"made_by": "vocseg sample", "train": train, "val": val, "seed": seed}
     voc = root / "VOCdevkit" / "VOC2012"
     if _is_there(voc, settings):
@@ -129,17 +140,28 @@ def draw_scene(random: np.random.Generator, labels: list[int]) -> tuple[Bytes, B
 
 def _background(random: np.random.Generator, width: int, height: int) -> Floats:
     """A soft ground of two or three muted colours with shapes strewn over it that are no object."""
-    grain = random.uniform(60, 190, (int(random.integers(2, 6)), int(random.integers(2, 6)), 3)).astype(np.float32)
+    grain = random.uniform(60, 190, (int(random.integers(2, 6)), int(random.integers(2, 6)), 3)).astype(
+        np.float32
+    )
     canvas = cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)
     canvas = canvas * 0.6 + canvas.mean(2, keepdims=True) * 0.4
     for _ in range(int(random.integers(5, 14))):
-        colour = _rgb(float(random.uniform(0, 360)), float(random.uniform(0.1, 0.8)), float(random.uniform(0.3, 0.9)))
+        colour = _rgb(
+            float(random.uniform(0, 360)), float(random.uniform(0.1, 0.8)), float(random.uniform(0.3, 0.9))
+        )
         centre = random.uniform(0, (width, height))
         reach = random.uniform(8, 60)
         corners = int(random.integers(2, 5))  # 2: a line
         points = (centre + random.uniform(-reach, reach, (corners, 2))).astype(np.int32)
         if corners == 2:
-            cv2.line(canvas, points[0].tolist(), points[1].tolist(), colour, int(random.integers(1, 8)), cv2.LINE_AA)
+            cv2.line(
+                canvas,
+                points[0].tolist(),
+                points[1].tolist(),
+                colour,
+                int(random.integers(1, 8)),
+                cv2.LINE_AA,
+            )
         else:
             cv2.fillPoly(canvas, [points], colour, cv2.LINE_AA)
     ground: Floats = canvas.astype(np.float32)
@@ -179,7 +201,11 @@ def _fill(look: Silhouette, turn: Plane, centre: Plane, size: tuple[int, ...]) -
 
 def _texture(random: np.random.Generator, look: Silhouette, turn: Plane, offsets: Plane) -> Floats:
     """The class's two colours at pixels `[2,K]` (x, y from the object's centre), RGB 0..255 `[K,3]`."""
-    hue, saturation, value = look.hue + random.normal(0, 9), random.uniform(0.55, 0.95), random.uniform(0.6, 0.95)
+    hue, saturation, value = (
+        look.hue + random.normal(0, 9),
+        random.uniform(0.55, 0.95),
+        random.uniform(0.6, 0.95),
+    )
     base = np.array(_rgb(hue, saturation, value), np.float32)
     accent = base * random.uniform(0.25, 0.5)
     u, v = np.linalg.inv(turn) @ offsets * random.uniform(0.85, 1.2)

@@ -1,7 +1,7 @@
 """What the twenty object classes of the synthetic set look like: an outline, a hue and a texture each.
 
-Coordinates run from -1 to 1, x to the right and y down. Neighbours in hue differ in outline and texture, so that
-colour alone does not tell the classes apart.
+Coordinates run from -1 to 1, x to the right and y down. Neighbours in hue differ in outline and texture, so
+that colour alone does not tell the classes apart.
 """
 
 import math

@@ -1,6 +1,6 @@
 """What is done to an image and its mask before they become a batch: the only file that knows albumentations.
 
-Masks are resized with exact nearest neighbour (cv2's plain nearest is off by half a pixel) and filled with void.
+Masks are resized by exact nearest neighbour: cv2's plain nearest is off by half a pixel.
 Transforms are built with warnings as errors, since albumentations only warns of a misspelt argument.
 """
 
@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network for a newer version
-import albumentations as A  # noqa: E402
+os.environ.setdefault(
+    "NO_ALBUMENTATIONS_UPDATE", "1"
+)  # else importing it asks the network for a newer version
+import albumentations as A
 
 Bytes = npt.NDArray[np.uint8]
 Augmentation = Literal["none", "light"]
@@ -40,7 +42,9 @@ class PairTransform:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            self._compose = A.Compose([_resize(size), *(make(p=0.5) for make in _AUGMENTATIONS[augmentation])])
+            self._compose = A.Compose(
+                [_resize(size), *(make(p=0.5) for make in _AUGMENTATIONS[augmentation])]
+            )
 
     def __call__(self, image: Bytes, mask: Bytes, key: tuple[int, ...]) -> tuple[Bytes, Bytes]:
         """Transform a pair.
@@ -60,6 +64,6 @@ class PairTransform:
 
 
 def resize_image(image: Bytes, size: int) -> Bytes:
-    """An image without a mask, uint8 `[H,W,3]` to `[size,size,3]`, with the same pixels `PairTransform` gives."""
+    """An image alone, uint8 `[H,W,3]` to `[size,size,3]`, with the pixels that `PairTransform` gives."""
     resized: Bytes = A.Compose([_resize(size)])(image=image)["image"]
     return resized

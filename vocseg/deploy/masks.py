@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from vocseg.data.reading import read_image
-from vocseg.views import overlay
+from vocseg.views import labelled_overlay
 from vocseg.voc import PALETTE
 
 _FLAT_PALETTE = [channel for colour in PALETTE for channel in colour]
 
 
 class MaskWriter(BasePredictionWriter):
-    """Writes `masks/NAME.png` (class indices, VOC's colours) and `overlays/NAME.jpg` at the picture's size.
+    """Writes `masks/NAME.png` (class indices, VOC's colours) and `overlays/NAME.jpg`.
 
     Args:
         folder: Where to; null: the run's folder.
@@ -61,4 +61,6 @@ def write_prediction(logits: Tensor, picture: Path, folder: Path) -> None:
     indexed = Image.fromarray(mask).convert("P")
     indexed.putpalette(_FLAT_PALETTE)
     indexed.save(folder / "masks" / f"{picture.stem}.png")
-    Image.fromarray(overlay(image, mask)).save(folder / "overlays" / f"{picture.stem}.jpg", quality=92)
+    Image.fromarray(labelled_overlay(image, mask)).save(
+        folder / "overlays" / f"{picture.stem}.jpg", quality=92
+    )

@@ -58,11 +58,20 @@ class BestWeights(LastCheckpoint):
         super().__init__(monitor=monitor)
         self.score: Score | None = None
         self.weights: Path | None = None
+        self._validated = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last epoch's validation: this one may have none."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there was one; what it gave is judged at the epoch's end."""
+        self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if this epoch is the best so far, and say in a line how the epoch went."""
         before = self.best_model_score
-        if self.monitor in trainer.callback_metrics:  # there may be no validation, or not in this epoch
+        if self._validated:
             super().on_train_epoch_end(trainer, pl_module)
         better = self.best_model_score is not None and (
             before is None or bool(self.best_model_score != before)
@@ -70,7 +79,7 @@ class BestWeights(LastCheckpoint):
         assert isinstance(pl_module, SegmentationModule)
         if better:
             self._keep(trainer, pl_module)
-        pl_module.print(_epoch_line(trainer, better))
+        pl_module.print(_epoch_line(trainer, self._validated, better))
 
     def _keep(self, trainer: Trainer, module: SegmentationModule) -> None:
         assert self.dirpath is not None
@@ -85,20 +94,13 @@ def _description(trainer: Trainer, module: SegmentationModule) -> dict[str, Any]
     return describe(module, size or 256, score)
 
 
-def _epoch_line(trainer: Trainer, better: bool) -> str:
+def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:
     """The epoch's figures for people who read a log file."""
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    shown = [
-        f"{label} {figures[f'{name}/train']:.3f} train"
-        + (f", {figures[f'{name}/val']:.3f} val" if f"{name}/val" in figures else "")
-        for name, label in (("loss", "loss"), ("miou", "mIoU"), ("pixel_accuracy", "accuracy"))
-        if f"{name}/train" in figures
-    ]
-    speed = f" | {figures['speed/images_per_s']:.1f} images/s" if "speed/images_per_s" in figures else ""
-    epochs = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-    return (
-        f"epoch {trainer.current_epoch + 1}{epochs} | "
-        + " | ".join(shown)
-        + speed
-        + (" | best so far" if better else "")
-    )
+    parts = [f"epoch {trainer.current_epoch + 1}" + (f"/{trainer.max_epochs}" if trainer.max_epochs else "")]
+    for name, label in (("loss", "loss"), ("miou", "mIoU"), ("pixel_accuracy", "accuracy")):
+        stages = ("train", "val") if validated else ("train",)
+        parts.append(f"{label} " + ", ".join(f"{figures[f'{name}/{stage}']:.3f} {stage}" for stage in stages))
+    if "speed/images_per_s" in figures:
+        parts.append(f"{figures['speed/images_per_s']:.1f} images/s")
+    return " | ".join(parts + (["best so far"] if better else []))

@@ -14,7 +14,7 @@ Bytes = npt.NDArray[np.uint8]
 
 _COLOURS = np.array(PALETTE, np.uint8)
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
-_TITLES = ("input", "ground truth", "prediction", "errors (bright)")
+_TITLES = ("input", "ground truth", "prediction", "errors (white: missed)")
 
 
 def colour(mask: Bytes) -> Bytes:
@@ -32,6 +32,12 @@ def overlay(image: Bytes, mask: Bytes, strength: float = 0.6) -> Bytes:
     return tinted.astype(np.uint8)
 
 
+def labelled_overlay(image: Bytes, mask: Bytes) -> Bytes:
+    """`overlay` with a legend of the classes below it."""
+    legend = _legend(sorted({*np.unique(mask)} - {0, IGNORE_INDEX}), image.shape[1])
+    return np.vstack([overlay(image, mask), legend])
+
+
 def _outline(mask: Bytes) -> npt.NDArray[np.bool_]:
     """Pixels whose neighbour to the right or below has another class."""
     edge = np.zeros(mask.shape, bool)
@@ -43,13 +49,13 @@ def _outline(mask: Bytes) -> npt.NDArray[np.bool_]:
 def error_map(image: Bytes, truth: Bytes, prediction: Bytes) -> Bytes:
     """Where a prediction is wrong: right pixels dim and grey, wrong ones in the predicted class's colour.
 
-    Background that hides an object is shown white, void as the palette's cream.
+    Background that hides an object is shown white, void in half of the palette's cream.
     """
     picture: Bytes = np.repeat(image.mean(2, keepdims=True) / 4, 3, axis=2).astype(np.uint8)
     wrong = (prediction != truth) & (truth != IGNORE_INDEX)
     picture[wrong] = np.maximum(colour(prediction)[wrong], 64)
     picture[wrong & (prediction == 0)] = 255
-    picture[truth == IGNORE_INDEX] = _COLOURS[IGNORE_INDEX]
+    picture[truth == IGNORE_INDEX] = _COLOURS[IGNORE_INDEX] // 2
     return picture
 
 
@@ -70,7 +76,10 @@ def panel(image: Bytes, truth: Bytes, prediction: Bytes, cell: int = 256) -> Byt
         cv2.resize(picture, (cell, cell), interpolation=cv2.INTER_NEAREST_EXACT) for picture in pictures
     ]
     legend = _legend(sorted({*np.unique(truth), *np.unique(prediction)} - {0}), 4 * cell)
-    return np.vstack([np.hstack(scaled), legend])
+    row = np.hstack(scaled)
+    for k in range(1, len(scaled)):
+        row[:, k * cell - 1 : k * cell + 1] = _PAPER
+    return np.vstack([row, legend])
 
 
 def sheet(panels: Sequence[Bytes]) -> Bytes:
@@ -85,13 +94,13 @@ def sheet(panels: Sequence[Bytes]) -> Bytes:
 
 def _legend(labels: Sequence[int], width: int) -> Bytes:
     """Colour chips with names, wrapped into lines of the given width."""
-    strip = Image.new("RGB", (width, 24 * (1 + len(labels) // 4)), _PAPER)
+    strip = Image.new("RGB", (width, 24 * (1 + len(labels))), _PAPER)
     pen = ImageDraw.Draw(strip)
     x, y = 6, 4
     for label in labels:
         name = "void" if label == IGNORE_INDEX else CLASSES[label]
         need = 24 + int(pen.textlength(name, font=_font())) + 14
-        if x + need > width:
+        if x > 6 and x + need > width:
             x, y = 6, y + 24
         pen.rectangle((x, y, x + 16, y + 14), fill=PALETTE[label], outline=_INK)
         pen.text((x + 22, y - 1), name, fill=_INK, font=_font())

@@ -1,0 +1,85 @@
+"""Every command in the README is run: in order, in one folder, small where it would be costly."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TINY
+from vocseg.__main__ import TOOLS, VERBS, main
+from vocseg.data.sample import write_sample
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+COMMANDS = [line for line in LINES if line and not line.startswith("#")]
+
+SMALL = ["--trainer.limit_train_batches", "2", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+# What a test machine lacks, or what would take hours there, and what stands for it.
+REPLACED = {
+    "--trainer.devices": "1",
+    "--trainer.num_nodes": "1",
+    "--trainer.strategy": "auto",
+    "--trainer.precision": "32-true",
+    "--data.root": "data",
+    "--data.train_images": "8",
+    "--data.val_images": "4",
+}
+
+
+def _small(words: list[str]) -> list[str]:
+    """The same command on the sample set, with a tiny network and two steps an epoch."""
+    small = [REPLACED.get(words[k - 1], word) for k, word in enumerate(words)]
+    if words[0] == "fit":
+        small += ["--model.encoder", TINY, "--model.encoder_weights", "null"]
+    if words[0] == "finetune":
+        small += ["--data.train_images", "8", "--data.val_images", "4"]
+    return [
+        *small,
+        *(SMALL if words[0] in VERBS else []),
+        *(["--data.size", "64"] if words[0] == "fit" else []),
+    ]
+
+
+def test_the_readme_has_the_commands_a_newcomer_needs() -> None:
+    assert COMMANDS[:2] == ["scripts/demo", "scripts/test"]
+    assert {command.split()[3] for command in COMMANDS if command.startswith("python -m vocseg ")} >= {
+        *VERBS,
+        "sample",
+    }
+
+
+def test_scripts_in_the_readme_exist() -> None:
+    for command in COMMANDS:
+        if command.startswith("scripts/"):
+            assert (ROOT / command.split()[0]).stat().st_mode & 0o100
+
+
+def test_only_known_programs_are_called() -> None:
+    known = ("python -m vocseg ", "scripts/", "tensorboard ", "torchrun ")
+    assert [command for command in COMMANDS if not command.startswith(known)] == []
+
+
+@pytest.mark.slow
+def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sample(tmp_path / "data", train=12, val=5, progress=False)
+    (tmp_path / "photos").mkdir()
+    picture = next((tmp_path / "data/VOCdevkit/VOC2012/JPEGImages").iterdir())
+    (tmp_path / "photos" / picture.name).write_bytes(picture.read_bytes())
+    for command in COMMANDS:
+        if not command.startswith("python -m vocseg "):
+            continue
+        words = shlex.split(command)[3:]
+        if words[0] in ("download", "sample") or words == ["fit", "--help"]:
+            with pytest.raises(SystemExit) as exit:
+                main([words[0], "--help"])
+            assert exit.value.code == 0
+        elif words[0] in TOOLS or words[0] in VERBS:
+            main(_small(words) if words[0] in VERBS else words)
+
+
+def test_links_and_pictures_in_the_readme_exist() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

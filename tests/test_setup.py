@@ -1,0 +1,78 @@
+"""Setting up: done once, done again when something changed, and mended when it broke off."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Stands for Python: notes what is asked of it; `venv` makes an environment with itself, `pip` fails on request.
+STUB = """#!/bin/sh
+case "$1 $2" in
+    "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && echo venv >> calls ;;
+    "-m pip") echo "pip $*" >> calls; [ ! -e broken ] ;;
+    *) exec {python} "$@" ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with what set-up needs, and a stand-in for Python."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup", tmp_path / "scripts")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "python").write_text(STUB.format(python=sys.executable))
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def _setup(clone: Path, *extra: str) -> tuple[int, list[str]]:
+    """Exit code of a set-up, and what it called."""
+    (clone / "calls").unlink(missing_ok=True)
+    environment = {**os.environ, "PYTHON": str(clone / "python")}
+    done = subprocess.run(["scripts/setup", *extra], cwd=clone, env=environment, capture_output=True)
+    calls = (clone / "calls").read_text().splitlines() if (clone / "calls").exists() else []
+    return done.returncode, [call.split()[0] for call in calls]
+
+
+def test_it_is_done_once(clone: Path) -> None:
+    assert _setup(clone) == (0, ["venv", "pip"])
+    assert _setup(clone) == (0, [])
+
+
+def test_what_the_tests_need_serves_the_demo_too_but_not_the_other_way_round(clone: Path) -> None:
+    _setup(clone)
+    assert _setup(clone, "dev") == (0, ["venv", "pip"])
+    assert _setup(clone) == (0, [])
+
+
+def test_it_is_done_again_when_the_requirements_change(clone: Path) -> None:
+    _setup(clone)
+    (clone / "pyproject.toml").write_text("[project]\n")
+    assert _setup(clone) == (0, ["venv", "pip"])
+
+
+def test_one_that_broke_off_is_begun_anew(clone: Path) -> None:
+    (clone / "broken").touch()
+    assert _setup(clone)[0] != 0
+    (clone / ".venv" / "half").touch()
+    (clone / "broken").unlink()
+    assert _setup(clone) == (0, ["venv", "pip"])
+    assert not (clone / ".venv" / "half").exists()
+    assert _setup(clone) == (0, [])
+
+
+def test_another_python_is_refused_with_a_sentence(clone: Path) -> None:
+    (clone / "python").write_text(
+        '#!/bin/sh\ncase "$1" in --version) echo Python 3.8.1 ;; *) exit 1 ;; esac\n'
+    )
+    environment = {**os.environ, "PYTHON": str(clone / "python")}
+    done = subprocess.run(["scripts/setup"], cwd=clone, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "vocseg needs Python 3.11 to 3.13" in done.stderr
+    assert "Python 3.8.1" in done.stderr
