@@ -14,8 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.conftest import TINY, tiny
 from vocseg import voc
 from vocseg.__main__ import TOOLS, VERBS, main
-from vocseg.cli import RECIPES, VocCLI
+from vocseg.cli import VocCLI
 from vocseg.model import SegmentationModule
+from vocseg.recipes import RECIPES
 from vocseg.runs import read_weights
 from vocseg.runs.weights import describe, save_weights
 
@@ -41,6 +42,7 @@ def test_fit_leaves_weights_checkpoints_config_and_pictures(trained: Path) -> No
 def test_curves_are_in_tensorboard_by_group(trained: Path) -> None:
     events = EventAccumulator(str(trained)).Reload()
     tags = set(events.Tags()["scalars"])
+    assert "hp_metric" not in tags
     assert {
         f"{name}/{stage}" for name in ("loss", "miou", "pixel_accuracy") for stage in ("train", "val")
     } <= tags
@@ -201,6 +203,12 @@ def test_finetunes_own_defaults_are_the_seeds(here: Path, trained: Path) -> None
     assert config["model"]["lr"] == 1e-4
 
 
+@pytest.mark.parametrize("verb", ["finetune", "validate", "test", "predict"])
+def test_no_verb_but_fit_asks_for_imagenet_weights(verb: str, trained: Path) -> None:
+    config = _printed([verb, "--ckpt_path", str(trained / "unet_voc.pth")])
+    assert config["model"]["encoder_weights"] is None
+
+
 def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
     config = _printed(["fit"])
     assert config["model"] == {
@@ -248,7 +256,7 @@ def test_recipes_compose_and_typed_flags_win(here: Path) -> None:
 
 
 def test_the_help_names_every_command() -> None:
-    assert list(VERBS) == list(VocCLI.subcommands())
+    assert set(VERBS) == set(VocCLI.subcommands())
     assert all(verb not in TOOLS for verb in VERBS)
 
 

@@ -17,8 +17,9 @@ ALLOWED: dict[str, set[str]] = {
     "views": {"errors", "voc", "scores", "views"},
     "runs": {"errors", "voc", "scores", "model", "runs"},
     "deploy": {"errors", "voc", "model", "views", "runs", "deploy", "data.transforms", "data.reading"},
+    "recipes": {"errors"},
     "trainer": {"errors", "voc", "data", "scores", "model", "views", "runs", "deploy"},
-    "cli": {"errors", "voc", "data", "scores", "model", "views", "runs", "deploy", "trainer"},
+    "cli": {"errors", "voc", "data", "scores", "model", "views", "runs", "deploy", "trainer", "recipes"},
     "__main__": {"errors", "voc", "cli"},
     "__init__": set(),
 }

@@ -139,8 +139,10 @@ def test_asking_finetune_for_more_images_than_there_are_says_so(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
-    said = refused(capsys, ["finetune", *words])
-    assert "has 7 images, but --data.val_images asks for 200" in said or "asks for 1000" in said
+    assert "has 20 images, but --data.train_images asks for 1000" in refused(capsys, ["finetune", *words])
+    words += ["--data.train_images", "8"]
+    assert "has 7 images, but --data.val_images asks for 200" in refused(capsys, ["finetune", *words])
+    assert not list(here.rglob("version_*"))
 
 
 def test_nothing_to_predict_is_said(trained: Path, here: Path, capsys: Capture) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-# Stands for Python: notes what is asked of it; `venv` makes an environment with itself, `pip` fails on request.
+# Stands for Python: notes what is asked of it; `venv` makes a folder with itself, `pip` fails on request.
 STUB = """#!/bin/sh
 case "$1 $2" in
     "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && echo venv >> calls ;;

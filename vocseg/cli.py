@@ -1,22 +1,19 @@
 """The command line of everything that trains or scores: LightningCLI with recipes by name."""
 
-import logging
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
-from lightning.pytorch import Trainer as LightningTrainer
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.deploy import MaskWriter
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
+from vocseg.recipes import RECIPES, RecipeFile
 from vocseg.runs import (
     Announcement,
     BestWeights,
@@ -26,33 +23,15 @@ from vocseg.runs import (
     claim_folder,
     network_shape,
     newest_weights,
+    quieten,
     read_weights,
+    run_loggers,
 )
 from vocseg.trainer import Trainer
 from vocseg.views import Panels
 from vocseg.views.progress import ProgressBar
 
-RECIPES = Path(__file__).parent / "recipes"
-
 _TRAINING = ("fit", "finetune")
-
-
-class RecipeFile(ActionConfigFile):
-    """`--config NAME` for a packaged recipe, or a file of one's own; several compose from left to right."""
-
-    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Turn a name into its file.
-
-        Raises:
-            UserError: If it is neither a recipe nor a file.
-        """
-        recipe = RECIPES / f"{values}.yaml"
-        if recipe.is_file():
-            values = str(recipe)
-        elif isinstance(values, str) and not Path(values).is_file():
-            names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
-            raise UserError(f"--config {values}: neither a file nor a recipe; the recipes are {names}")
-        super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
 
 
 class SaveTrainingConfig(SaveConfigCallback):
@@ -73,7 +52,7 @@ class VocCLI(LightningCLI):
         Args:
             args: Instead of the process's own arguments.
         """
-        _quieten()
+        quieten()
         self.folder: Path | None = None
         try:
             self._run(args)
@@ -104,7 +83,7 @@ class VocCLI(LightningCLI):
         """Lightning's verbs and ours, with the arguments that are no flags."""
         own = {"weights_only", "verbose"}  # files are always read safely; the tables are ours
         verbs = {verb: skip | own for verb, skip in LightningCLI.subcommands().items()}
-        return {"fit": verbs.pop("fit") - {"verbose"}, "finetune": {"model", "datamodule"}, **verbs}
+        return {**verbs, "finetune": {"model", "datamodule"}}
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser whose --config knows the packaged recipes."""
@@ -133,10 +112,9 @@ class VocCLI(LightningCLI):
             return
         about = read_weights(path).description
         shape = network_shape(about)
+        defaults = {f"model.{name}": value for name, value in shape.items()} | {"data.size": about["size"]}
         for each in self._parsers:
-            each.set_defaults(
-                {**{f"model.{name}": value for name, value in shape.items()}, "data.size": about["size"]}
-            )
+            each.set_defaults(defaults)
         super().parse_arguments(parser, args)
         check_shape(path, shape, self.config[verb]["model"])
         self.config[verb]["ckpt_path"] = str(path)
@@ -152,56 +130,30 @@ class VocCLI(LightningCLI):
             return newest
         if verb != "fit":
             hint = (
-                f"the newest are {newest}"
-                if newest
-                else "fit makes them, as unet_voc.pth in the run's folder"
+                f"the newest are {newest}" if newest else "fit makes them: unet_voc.pth in the run's folder"
             )
             raise UserError(f"{verb} needs --ckpt_path FILE, the weights to use; {hint}")
         return None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Give the run a folder of its own, with TensorBoard and CSV logs in it."""
+        """Give the run a folder of its own, with logs in it, and the callbacks that have no flags."""
         config = self.config_init[self.subcommand]["trainer"]
+        self._drop_forbidden(config)
+        kwargs["callbacks"] = [*(config["callbacks"] or []), Announcement(), Speed()]
         if not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:
                 self.folder = claim_folder(root, str(self.subcommand))
             # Lightning tells the other processes the main one's folder.
-            kwargs |= _logging(self.folder or root, config["logger"])
+            kwargs |= run_loggers(self.folder or root, config["logger"])
+            kwargs["callbacks"] += [LearningRateMonitor()] if config["logger"] is not False else []
         trainer = super().instantiate_trainer(**kwargs)
         assert isinstance(trainer, Trainer)
         return trainer
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> LightningTrainer:
-        """Leave out the standing callbacks that the user's flags forbid, and add those without flags."""
-        training = self.subcommand in _TRAINING
-        keep = [c for c in callbacks if not isinstance(c, MaskWriter) or self.subcommand == "predict"]
-        if config["enable_checkpointing"] is False:
-            keep = [c for c in keep if not isinstance(c, LastCheckpoint)]
-        if config["enable_progress_bar"] is False:
-            keep = [c for c in keep if not isinstance(c, ProgressBar)]
-        if training:
-            keep += [Announcement(), Speed()] + (
-                [LearningRateMonitor()] if config["logger"] is not False else []
-            )
-        return super()._instantiate_trainer(config, keep)
-
-
-def _logging(folder: Path, extra: Any) -> dict[str, Any]:
-    """Our loggers first, since Lightning takes the run's folder from the first; then the user's own."""
-    if extra is False:
-        return {"logger": False, "default_root_dir": folder}
-    root, verb, version = folder.parent.parent, folder.parent.name, folder.name
-    ours = [TensorBoardLogger(root, verb, version), CSVLogger(root, verb, version)]
-    return {
-        "logger": [*ours, *([] if extra in (None, True) else extra if isinstance(extra, list) else [extra])]
-    }
-
-
-def _quieten() -> None:
-    """Keep back what Lightning says of folders that are new by construction, and its advertisements."""
-    for folder in ("Checkpoint", "Experiment logs"):
-        warnings.filterwarnings("ignore", message=f"{folder} directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    logger.addFilter(lambda record: "Tip:" not in record.getMessage())
+    def _drop_forbidden(self, config: Namespace) -> None:
+        """Leave out the standing callbacks that flags switch off: Lightning refuses the two together."""
+        off = {"best", "last"} if config["enable_checkpointing"] is False else set()
+        off |= {"progress"} if config["enable_progress_bar"] is False else set()
+        for parser in self._parsers:
+            parser.callback_keys = [key for key in parser.callback_keys if key not in off]

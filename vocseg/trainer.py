@@ -72,7 +72,8 @@ class Trainer(lightning.Trainer):
             ckpt_path: The weights to start from; null: the newest run's `unet_voc.pth`.
         """
         _check_agreement(model, datamodule)
-        super().validate(model, None, self._load(model, ckpt_path), False, datamodule)
+        datamodule.prepare_data()  # a fault in the training images shows before anything is scored
+        super().validate(model, datamodule=datamodule, ckpt_path=self._load(model, ckpt_path), verbose=False)
         before = newest_score(self, model)
         super().fit(model, datamodule=datamodule)
         best = self._best()
@@ -94,9 +95,8 @@ class Trainer(lightning.Trainer):
     ) -> Any:
         """Score weights on the validation images."""
         _check_agreement(model, datamodule)
-        result = super().validate(
-            model, dataloaders, self._load(model, ckpt_path), verbose, datamodule, weights_only
-        )
+        path = self._load(model, ckpt_path)
+        result = super().validate(model, dataloaders, path, verbose, datamodule, weights_only)
         self._report("validate", model)
         return result
 
@@ -111,9 +111,8 @@ class Trainer(lightning.Trainer):
     ) -> Any:
         """Score weights on the test images: for VOC the validation list, as its test labels are secret."""
         _check_agreement(model, datamodule)
-        result = super().test(
-            model, dataloaders, self._load(model, ckpt_path), verbose, datamodule, weights_only
-        )
+        path = self._load(model, ckpt_path)
+        result = super().test(model, dataloaders, path, verbose, datamodule, weights_only)
         self._report("test", model)
         return result
 
@@ -128,9 +127,8 @@ class Trainer(lightning.Trainer):
     ) -> Any:
         """Write a mask and an overlay for every picture of a folder."""
         _check_agreement(model, datamodule)
-        return super().predict(
-            model, dataloaders, datamodule, return_predictions, self._load(model, ckpt_path), weights_only
-        )
+        path = self._load(model, ckpt_path)
+        return super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
 
     def _load(self, model: LightningModule | None, ckpt_path: str | Path | None) -> str | Path | None:
         """Fill the model from a file; what Lightning must resolve itself ("best", "last") is handed on."""
@@ -141,9 +139,7 @@ class Trainer(lightning.Trainer):
         return None
 
     def _best(self) -> BestWeights | None:
-        return next(
-            (callback for callback in self.checkpoint_callbacks if isinstance(callback, BestWeights)), None
-        )
+        return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)
 
     def _report(self, verb: str, model: LightningModule | None) -> None:
         if isinstance(model, SegmentationModule) and (score := newest_score(self, model)):

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.dataset import Photographs, VOCSegmentation
+from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.order import Draw
+from vocseg.data.photographs import Photographs
 from vocseg.errors import UserError
 from vocseg.voc import find, split_ids
 

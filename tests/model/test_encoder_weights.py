@@ -73,10 +73,15 @@ def test_torchvisions_keys_fill_a_timm_encoder(tmp_path: Path) -> None:
 
 
 def test_the_local_mobilenet_loads(real_voc: Path) -> None:
+    path = real_voc.parent / "weights" / "mobilenet_v2_imagenet.pth"
     encoder = _encoder("mobilenet_v2")
-    before = _features(encoder)
-    load_encoder_file(encoder, real_voc.parent / "weights" / "mobilenet_v2_imagenet.pth")
-    assert not torch.equal(before, _features(encoder))
+    load_encoder_file(encoder, path)
+    source = torchvision.models.mobilenet_v2()
+    source.load_state_dict(torch.load(path, weights_only=True))
+    source.eval()
+    with torch.no_grad():
+        wanted = source.features(torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64))
+    assert torch.equal(_features(encoder), wanted)
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,21 @@
 """The LightningDataModule: finds VOC (or gets it), checks it, and serves its splits."""
 
-import hashlib
-import os
 from pathlib import Path
-from typing import TypedDict
 
-import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vocseg import voc
 from vocseg.data.audit import check_pairs
-from vocseg.data.dataset import Batch, Photographs, Sample, VOCSegmentation, collate
+from vocseg.data.batch import Batch, Sample, make_loader
+from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.download import download_voc
 from vocseg.data.order import Draw, EvaluationOrder, TrainingOrder
+from vocseg.data.photographs import Photographs
+from vocseg.data.splits import SplitFacts, fingerprint, split_part
 from vocseg.data.transforms import Augmentation
 from vocseg.errors import UserError
-
-
-class SplitFacts(TypedDict):
-    """What a score must say about the images behind it."""
-
-    split: str
-    images: int
-    fingerprint: str
-    size: int
 
 
 class VOCDataModule(LightningDataModule):
@@ -108,8 +98,12 @@ class VOCDataModule(LightningDataModule):
     def facts(self, stage: str) -> SplitFacts:
         """What the images of a stage are: list, number, fingerprint over their ids, and size."""
         part = self._sets["train" if stage == "train" else "val"]
-        digest = hashlib.sha256("\n".join(part.ids).encode()).hexdigest()[:16]
-        return {"split": part.split, "images": len(part), "fingerprint": digest, "size": self.size}
+        return {
+            "split": part.split,
+            "images": len(part),
+            "fingerprint": fingerprint(part.ids),
+            "size": self.size,
+        }
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by seed and epoch, whole batches only."""
@@ -167,15 +161,11 @@ class VOCDataModule(LightningDataModule):
         folder = voc.find(self.root)
         if folder is None:
             raise UserError(f"there is no VOC 2012 below {self.root}: name its folder with --data.root")
-        training = name == "train"
-        split, wanted = (
-            (self.train_split, self.train_images) if training else (self.val_split, self.val_images)
-        )
-        ids = voc.split_ids(folder, split)
-        if wanted is not None:
-            ids = _part(ids, wanted, self.subset_seed, split, f"--data.{name}_images")
-        augmentation: Augmentation = self.augmentation if training else "none"
-        return VOCSegmentation(folder, split, ids, self.size, augmentation, self.seed)
+        if name == "train":
+            ids = split_part(folder, self.train_split, self.train_images, self.subset_seed, "train_images")
+            return VOCSegmentation(folder, self.train_split, ids, self.size, self.augmentation, self.seed)
+        ids = split_part(folder, self.val_split, self.val_images, self.subset_seed, "val_images")
+        return VOCSegmentation(folder, self.val_split, ids, self.size)
 
     def _verb(self) -> str:
         """What the trainer is at: fit, validate, test or predict."""
@@ -191,26 +181,4 @@ class VOCDataModule(LightningDataModule):
         return self.trainer.world_size if self.trainer else 1
 
     def _loader(self, part: Dataset[Sample], order: Sampler[Draw]) -> DataLoader[Batch]:
-        workers = self.workers
-        if workers is None:
-            workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
-        return DataLoader(
-            part,  # type: ignore[arg-type]
-            batch_size=self.batch_size,
-            sampler=order,
-            num_workers=workers,
-            collate_fn=collate,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-
-def _part(ids: list[str], wanted: int, seed: int, split: str, flag: str) -> list[str]:
-    """A seeded part of a list, kept in the list's order."""
-    if wanted > len(ids):
-        raise UserError(
-            f"'{split}' has {len(ids)} images, but {flag} asks for {wanted}: "
-            f"use {flag} {len(ids)}, or null for all"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    return [ids[k] for k in sorted(torch.randperm(len(ids), generator=generator)[:wanted].tolist())]
+        return make_loader(part, order, self.batch_size, self.workers)

@@ -61,8 +61,9 @@ def _fetch(root: Path, sources: Sequence[str]) -> Path:
         except (OSError, ValueError) as fault:  # the network's faults and a wrong checksum
             faults.append(f"{source}: {type(fault).__name__}")
     raise UserError(
-        f"VOC 2012 could not be fetched ({'; '.join(faults)}): get {voc.ARCHIVE} (MD5 {voc.ARCHIVE_MD5}) "
-        f"by other means, put it into {root} and run this again, or name a folder that holds VOC2012 with --data.root"
+        f"VOC 2012 could not be fetched ({'; '.join(faults)}): get {voc.ARCHIVE} (MD5 {voc.ARCHIVE_MD5}) by "
+        f"other means, put it into {root} and run this again, or name a folder that holds VOC2012 "
+        "with --data.root"
     )
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 
 @dataclass(frozen=True)
 class Draw:
-    """One item to read: position in the split, the epoch that seeds its augmentation, whether it only fills up."""
+    """One item to read: position in the split, epoch (seeds the augmentation), whether it only fills up."""
 
     index: int
     epoch: int = 0
@@ -54,7 +54,7 @@ class TrainingOrder(Sampler[Draw]):
 class EvaluationOrder(Sampler[Draw]):
     """Every image exactly once over all processes, in the split's order.
 
-    Where the images do not divide evenly, a process gets a filler: an image with a void mask, counted nowhere.
+    Where the images do not divide evenly, a process gets a filler: an image whose mask is all void.
     """
 
     def __init__(self, images: int, rank: int = 0, world: int = 1) -> None:

@@ -1,7 +1,6 @@
 """Reading photographs and masks from files, with every fault named.
 
-Both are read with PIL only: cv2 turns palette masks into colours, and torchvision's decoder crashes on damaged
-ones.
+Both are read with PIL only: cv2 turns palette masks into colours, torchvision crashes on damaged ones.
 """
 
 from pathlib import Path
@@ -78,10 +77,10 @@ def _check_labels(mask: Bytes, path: Path) -> None:
     wrong = ~_LABELS[mask]
     if wrong.any():
         y, x = (int(k) for k in np.argwhere(wrong)[0])
+        count, last = int(wrong.sum()), len(CLASSES) - 1
         raise UserError(
-            f"the mask {path} holds the value {mask[y, x]} ({int(wrong.sum())} pixels with such values, the "
-            f"first at x={x}, y={y}), but only 0..{len(CLASSES) - 1} and {IGNORE_INDEX} (void) mean something: "
-            "correct it"
+            f"the mask {path} holds the value {mask[y, x]} ({count} pixels with such values, the first at "
+            f"x={x}, y={y}), but only 0..{last} and {IGNORE_INDEX} (void) mean something: correct it"
         )
 
 

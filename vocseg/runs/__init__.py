@@ -3,6 +3,7 @@
 from vocseg.runs.announcement import Announcement
 from vocseg.runs.checkpoints import BestWeights, LastCheckpoint
 from vocseg.runs.folder import claim_folder, newest_weights
+from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
 from vocseg.runs.weights import check_shape, load_weights, network_shape, read_weights
@@ -18,5 +19,7 @@ __all__ = [
     "network_shape",
     "newest_score",
     "newest_weights",
+    "quieten",
     "read_weights",
+    "run_loggers",
 ]

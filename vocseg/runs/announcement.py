@@ -19,7 +19,8 @@ class Announcement(Callback):
         if (data := getattr(trainer, "datamodule", None)) is not None:
             train, val = data.facts("train"), data.facts("val")
             print(f"data     {data.root}: {_part(train)}; {_part(val)}; at {data.size}x{data.size}")
-        print(f"run      {folder}  (curves: tensorboard --logdir {folder})", flush=True)
+        kept = f"{folder}  (curves: tensorboard --logdir {folder})" if folder else "a trial; nothing is kept"
+        print(f"run      {kept}", flush=True)
 
 
 def _part(facts: dict[str, object]) -> str:

@@ -1,0 +1,28 @@
+"""Packaged settings, and how --config finds them by name."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
+
+from vocseg.errors import UserError
+
+RECIPES = Path(__file__).parent
+
+
+class RecipeFile(ActionConfigFile):
+    """`--config NAME` for a packaged recipe, or a file of one's own; several compose from left to right."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Turn a name into its file.
+
+        Raises:
+            UserError: If it is neither a recipe nor a file.
+        """
+        recipe = RECIPES / f"{values}.yaml"
+        if recipe.is_file():
+            values = str(recipe)
+        elif isinstance(values, str) and not Path(values).is_file():
+            names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+            raise UserError(f"--config {values}: neither a file nor a recipe; the recipes are {names}")
+        super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
