@@ -80,12 +80,15 @@ def _proven(archive: Path) -> Path:
 
 def _unpack(archive: Path, root: Path) -> Path:
     """Unpack beside the target, count, then rename."""
+    from rich.progress import track
+
     part = root / ".unpacking"
     shutil.rmtree(part, ignore_errors=True)
-    print(f"unpacking {archive}")
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(part, filter="data")
+            members = tar.getmembers()
+            for member in track(members, f"unpacking {archive.name}"):
+                tar.extract(member, part, filter="data")
         target = root / "VOCdevkit" / "VOC2012"
         _count(part / "VOCdevkit" / "VOC2012")
         target.parent.mkdir(exist_ok=True)
