@@ -97,7 +97,10 @@ def _description(trainer: Trainer, module: SegmentationModule) -> dict[str, Any]
 def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:
     """The epoch's figures for people who read a log file."""
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    parts = [f"epoch {trainer.current_epoch + 1}" + (f"/{trainer.max_epochs}" if trainer.max_epochs else "")]
+    parts = [
+        f"epoch {trainer.current_epoch + 1}"
+        + (f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else "")
+    ]
     for name, label in (("loss", "loss"), ("miou", "mIoU"), ("pixel_accuracy", "accuracy")):
         stages = ("train", "val") if validated else ("train",)
         parts.append(f"{label} " + ", ".join(f"{figures[f'{name}/{stage}']:.3f} {stage}" for stage in stages))

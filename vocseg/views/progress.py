@@ -22,3 +22,9 @@ class ProgressBar(RichProgressBar):
         figures: dict[str, Any] = super().get_metrics(trainer, pl_module)
         figures.pop("v_num", None)
         return figures
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Count epochs from 1, as the lines in between do; padded like Lightning's own, against flickering."""
+        last = self.trainer.max_epochs
+        text = f"epoch {current_epoch + 1}" + (f"/{last}" if last and last > 0 else "")
+        return f"{text:{len(self.validation_description)}}"
