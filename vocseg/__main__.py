@@ -74,12 +74,15 @@ def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
 def _run_tool(command: str, words: list[str]) -> None:
     from jsonargparse import auto_cli
 
+    from vocseg.arguments import SentenceParser
+
     module, name, _ = TOOLS[command]
     auto_cli(
         getattr(import_module(module), name),
         args=words,
         prog=f"python -m vocseg {command}",
         as_positional=False,
+        parser_class=SentenceParser,
     )
 
 

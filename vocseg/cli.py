@@ -1,6 +1,5 @@
 """The command line of everything that trains or scores: LightningCLI with recipes by name."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
+from vocseg.arguments import SentenceParser
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.deploy import MaskWriter
 from vocseg.errors import UserError
@@ -21,6 +21,7 @@ from vocseg.runs import (
     Speed,
     check_shape,
     claim_folder,
+    drop_unused_folder,
     network_shape,
     newest_weights,
     quieten,
@@ -32,6 +33,10 @@ from vocseg.views import Panels
 from vocseg.views.progress import ProgressBar
 
 _TRAINING = ("fit", "finetune")
+
+
+class VerbParser(SentenceParser, LightningArgumentParser):
+    """Lightning's parser, refusing in a sentence."""
 
 
 class SaveTrainingConfig(SaveConfigCallback):
@@ -57,9 +62,8 @@ class VocCLI(LightningCLI):
         try:
             self._run(args)
         except UserError:
-            # A run that never began, as it has no config.yaml, leaves no folder.
-            if self.folder is not None and not (self.folder / "config.yaml").exists():
-                shutil.rmtree(self.folder)
+            if self.folder is not None:
+                drop_unused_folder(self.folder)
             raise
 
     def _run(self, args: list[str] | None) -> None:
@@ -70,7 +74,9 @@ class VocCLI(LightningCLI):
             trainer_class=Trainer,
             trainer_defaults={"log_every_n_steps": 10, "enable_model_summary": False},
             seed_everything_default=42,
+            auto_configure_optimizers=False,
             parser_kwargs={
+                "prog": "python -m vocseg",
                 "allow_abbrev": False,
                 **{verb: {"default_config_files": [str(RECIPES / f"{verb}.yaml")]} for verb in _TRAINING},
             },
@@ -87,7 +93,7 @@ class VocCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser whose --config knows the packaged recipes."""
-        parser = LightningArgumentParser(**kwargs)
+        parser = VerbParser(**kwargs)
         parser.add_argument(
             "-c", "--config", action=RecipeFile, help="Name of a packaged recipe, or a YAML file."
         )

@@ -4,7 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vocseg.runs import claim_folder, newest_weights
+from vocseg.runs import claim_folder, drop_unused_folder, newest_weights
 
 
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:
@@ -20,3 +20,15 @@ def test_the_newest_weights_win_over_the_highest_number(tmp_path: Path) -> None:
         path.touch()
         os.utime(path, (1000 - age, 1000 - age))
     assert newest_weights(tmp_path) == tmp_path / "lightning_logs/finetune/version_0/unet_voc.pth"
+
+
+def test_a_folder_is_dropped_only_if_its_run_never_began(tmp_path: Path) -> None:
+    begun, unused = claim_folder(tmp_path, "fit"), claim_folder(tmp_path, "fit")
+    (begun / "config.yaml").touch()
+    (unused / "events").touch()
+    for folder in (begun, unused):
+        drop_unused_folder(folder)
+    assert begun.exists()
+    assert not unused.exists()
+    drop_unused_folder(claim_folder(tmp_path / "other", "fit"))
+    assert not (tmp_path / "other" / "lightning_logs").exists()

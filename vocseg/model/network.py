@@ -1,5 +1,6 @@
 """The network: an smp model that takes plain bytes and gives float logits."""
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,9 @@ def build_network(arch: str, encoder: str, encoder_weights: str | None, classes:
 
 def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:
     """The smp model, its encoder filled from the hub if `weights` are named."""
+    if weights is not None:
+        print(f"getting the {weights} weights of {encoder}, unless they are on this machine", flush=True)
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a line for every retry
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*timm universal.*")

@@ -2,7 +2,7 @@
 
 from vocseg.runs.announcement import Announcement
 from vocseg.runs.checkpoints import BestWeights, LastCheckpoint
-from vocseg.runs.folder import claim_folder, newest_weights
+from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_weights
 from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
@@ -15,6 +15,7 @@ __all__ = [
     "Speed",
     "check_shape",
     "claim_folder",
+    "drop_unused_folder",
     "load_weights",
     "network_shape",
     "newest_score",

@@ -1,5 +1,7 @@
 """Run folders: `lightning_logs/VERB/version_N/`, each used by one run."""
 
+import contextlib
+import shutil
 from itertools import count
 from pathlib import Path
 
@@ -20,6 +22,16 @@ def claim_folder(root: Path, verb: str) -> Path:
             continue
         return parent / f"version_{number}"
     raise AssertionError("count() does not end")
+
+
+def drop_unused_folder(folder: Path) -> None:
+    """Remove the folder of a run that never began, as it has no `config.yaml`, and what is empty above it."""
+    if (folder / "config.yaml").exists():
+        return
+    shutil.rmtree(folder)
+    for above in folder.parents[:2]:  # the verb's folder, then the logs'
+        with contextlib.suppress(OSError):  # other runs are in it
+            above.rmdir()
 
 
 def newest_weights(root: Path) -> Path | None:

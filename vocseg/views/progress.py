@@ -24,7 +24,7 @@ class ProgressBar(RichProgressBar):
         return figures
 
     def _get_train_description(self, current_epoch: int) -> str:
-        """Count epochs from 1, as the lines in between do; padded like Lightning's own, against flickering."""
+        """Count epochs from 1, as the lines in between do; padded against flickering."""
         last = self.trainer.max_epochs
         text = f"epoch {current_epoch + 1}" + (f"/{last}" if last and last > 0 else "")
         return f"{text:{len(self.validation_description)}}"
