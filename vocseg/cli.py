@@ -151,8 +151,9 @@ class VocCLI(LightningCLI):
             if getattr(rank_zero_only, "rank", 0) == 0:
                 self.folder = claim_folder(root, str(self.subcommand))
             # Lightning tells the other processes the main one's folder.
-            kwargs |= run_loggers(self.folder or root, config["logger"])
-            kwargs["callbacks"] += [LearningRateMonitor()] if config["logger"] is not False else []
+            kwargs |= run_loggers(self.folder or root, config["logger"], self.subcommand in _TRAINING)
+            curves = config["logger"] is not False and self.subcommand in _TRAINING
+            kwargs["callbacks"] += [LearningRateMonitor()] if curves else []
         trainer = super().instantiate_trainer(**kwargs)
         assert isinstance(trainer, Trainer)
         return trainer

@@ -120,4 +120,4 @@ class SegmentationModule(LightningModule):
                 for name, iou in zip(CLASSES, figures["class_iou"], strict=True)
                 if not iou.isnan()
             }
-            self.log_dict({f"iou_val/{name}": iou for name, iou in present.items()})
+            self.log_dict({f"per_class_iou/{name}": iou for name, iou in present.items()})

@@ -2,21 +2,39 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 
-def run_loggers(folder: Path, extra: Any) -> dict[str, Any]:
-    """Our loggers first, since Lightning takes the run's folder from the first; then the user's own."""
+class Curves(TensorBoardLogger):
+    """TensorBoard's groups in the order a person looks for them: loss and mIoU are first, and so unfolded."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Leave out the number of the epoch, and put the learning rates into a group."""
+        shown = {name: value for name, value in metrics.items() if name != "epoch"}
+        super().log_metrics(
+            {f"optimizer/{name}" if name.startswith("lr-") else name: value for name, value in shown.items()},
+            step,
+        )
+
+
+def run_loggers(folder: Path, extra: Any, training: bool) -> dict[str, Any]:
+    """The trainer's loggers: ours first, since Lightning takes the run's folder from the first.
+
+    Args:
+        folder: The run's folder, or any on a process that writes nothing.
+        extra: What the user gave as --trainer.logger.
+        training: Whether there are curves to draw.
+    """
     if extra is False:
         return {"logger": False, "default_root_dir": folder}
     root, verb, version = folder.parent.parent, folder.parent.name, folder.name
-    ours = [TensorBoardLogger(root, verb, version, default_hp_metric=False), CSVLogger(root, verb, version)]
-    return {
-        "logger": [*ours, *([] if extra in (None, True) else extra if isinstance(extra, list) else [extra])]
-    }
+    ours: list[Any] = [Curves(root, verb, version, default_hp_metric=False)] if training else []
+    theirs = [] if extra in (None, True) else extra if isinstance(extra, list) else [extra]
+    return {"logger": [*ours, CSVLogger(root, verb, version), *theirs]}
 
 
 def quieten() -> None:
