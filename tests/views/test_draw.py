@@ -28,8 +28,14 @@ def test_errors_are_bright_right_pixels_dim_and_void_is_void() -> None:
     assert tuple(errors[0, 0]) == (50, 50, 50)  # right
     assert tuple(errors[20, 25]) == (50, 50, 50)  # right
     assert tuple(errors[20, 12]) == (255, 255, 255)  # object missed
-    assert tuple(errors[20, 34]) == PALETTE[15]  # object invented
+    assert tuple(errors[20, 34]) == (255, 210, 0)  # object invented
     assert tuple(errors[8, 20]) == tuple(k // 2 for k in PALETTE[255])  # void, neither right nor wrong
+
+
+def test_one_object_taken_for_another_is_bright_whatever_its_colour() -> None:
+    image, truth, _ = _case()
+    errors = error_map(image, truth, np.where(truth == 15, 8, 0).astype(np.uint8))  # 8: cat, nearly black
+    assert tuple(errors[20, 20]) == (255, 80, 170)
 
 
 def test_an_overlay_tints_objects_and_leaves_the_background() -> None:

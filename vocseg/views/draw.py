@@ -12,9 +12,10 @@ from vocseg.voc import CLASSES, IGNORE_INDEX, PALETTE
 
 Bytes = npt.NDArray[np.uint8]
 
+ERRORS = {"missed": (255, 255, 255), "invented": (255, 210, 0), "confused": (255, 80, 170)}
+
 _COLOURS = np.array(PALETTE, np.uint8)
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
-_TITLES = ("input", "ground truth", "prediction", "errors (white: missed)")
 
 
 def colour(mask: Bytes) -> Bytes:
@@ -47,14 +48,15 @@ def _outline(mask: Bytes) -> npt.NDArray[np.bool_]:
 
 
 def error_map(image: Bytes, truth: Bytes, prediction: Bytes) -> Bytes:
-    """Where a prediction is wrong: right pixels dim and grey, wrong ones in the predicted class's colour.
+    """Where a prediction is wrong, and how: bright on the dim grey photograph of what is right.
 
-    Background that hides an object is shown white, void in half of the palette's cream.
+    White: an object missed; yellow: one invented on background; pink: one taken for another. Void is cream.
     """
     picture: Bytes = np.repeat(image.mean(2, keepdims=True) / 4, 3, axis=2).astype(np.uint8)
     wrong = (prediction != truth) & (truth != IGNORE_INDEX)
-    picture[wrong] = np.maximum(colour(prediction)[wrong], 64)
-    picture[wrong & (prediction == 0)] = 255
+    picture[wrong] = ERRORS["confused"]
+    picture[wrong & (truth == 0)] = ERRORS["invented"]
+    picture[wrong & (prediction == 0)] = ERRORS["missed"]
     picture[truth == IGNORE_INDEX] = _COLOURS[IGNORE_INDEX] // 2
     return picture
 
@@ -87,24 +89,35 @@ def sheet(panels: Sequence[Bytes]) -> Bytes:
     width = panels[0].shape[1]
     head = Image.new("RGB", (width, 24), _PAPER)
     pen = ImageDraw.Draw(head)
-    for k, title in enumerate(_TITLES):
+    for k, title in enumerate(("input", "ground truth", "prediction")):
         pen.text((k * width // 4 + 6, 4), title, fill=_INK, font=_font())
+    x = 3 * width // 4 + 3
+    for name, shade in ERRORS.items():
+        x = _chip(pen, x, 4, name, shade)
     return np.vstack([np.asarray(head), *panels])
 
 
+def _chip(pen: ImageDraw.ImageDraw, x: int, y: int, name: str, shade: tuple[int, int, int]) -> int:
+    """A colour with its name; gives the place for the next."""
+    pen.rectangle((x, y, x + 16, y + 14), fill=shade, outline=_INK)
+    pen.text((x + 22, y - 1), name, fill=_INK, font=_font())
+    return x + _chip_width(pen, name)
+
+
+def _chip_width(pen: ImageDraw.ImageDraw, name: str) -> int:
+    return 24 + int(pen.textlength(name, font=_font())) + 6
+
+
 def _legend(labels: Sequence[int], width: int) -> Bytes:
-    """Colour chips with names, wrapped into lines of the given width."""
+    """The classes' colours with their names, wrapped into lines of the given width."""
     strip = Image.new("RGB", (width, 24 * (1 + len(labels))), _PAPER)
     pen = ImageDraw.Draw(strip)
     x, y = 6, 4
     for label in labels:
         name = "void" if label == IGNORE_INDEX else CLASSES[label]
-        need = 24 + int(pen.textlength(name, font=_font())) + 14
-        if x > 6 and x + need > width:
+        if x > 6 and x + _chip_width(pen, name) > width:
             x, y = 6, y + 24
-        pen.rectangle((x, y, x + 16, y + 14), fill=PALETTE[label], outline=_INK)
-        pen.text((x + 22, y - 1), name, fill=_INK, font=_font())
-        x += need
+        x = _chip(pen, x, y, name, PALETTE[label])
     return np.asarray(strip)[: y + 20]
 
 
