@@ -118,7 +118,8 @@ class VocCLI(LightningCLI):
             return
         about = read_weights(path).description
         shape = network_shape(about)
-        defaults = {f"model.{name}": value for name, value in shape.items()} | {"data.size": about["size"]}
+        size = {"data.size": about["size"]} if about["size"] else {}
+        defaults = {f"model.{name}": value for name, value in shape.items()} | size
         for each in self._parsers:
             each.set_defaults(defaults)
         super().parse_arguments(parser, args)

@@ -26,8 +26,17 @@ def test_the_file_describes_itself(trained: Path) -> None:
 
 def test_plain_smp_takes_the_state_dict(trained: Path) -> None:
     content = torch.load(trained / "unet_voc.pth", weights_only=True)
-    model = smp.create_model("unet", content["description"]["encoder"], None, classes=21)
+    model = smp.create_model("unet", content["description"]["encoder"], None, classes=21).eval()
     model.load_state_dict(content["state_dict"])
+    module = SegmentationModule(encoder=content["description"]["encoder"]).eval()
+    load_weights(module, trained / "unet_voc.pth")
+    image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    norm = content["description"]["normalisation"]
+    mean, std = (torch.tensor(norm[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model((image / norm["scale"] - mean) / std), module(image), rtol=1e-3, atol=1e-4
+        )
 
 
 def test_pth_and_best_checkpoint_hold_the_same_network(trained: Path) -> None:

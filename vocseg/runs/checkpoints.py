@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -12,19 +13,19 @@ from vocseg.runs.weights import DESCRIPTION_KEY, WEIGHTS_NAME, describe, save_we
 from vocseg.scores import Score
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps the newest state in the run's folder, to go on from.
+class RunCheckpoint(ModelCheckpoint):
+    """A checkpoint in the run's folder itself, always under the same name."""
 
-    Args:
-        every_n_epochs: Epochs between two checkpoints.
-        monitor: Keep the best by this logged figure instead; null: the newest.
-    """
+    def __init__(self, name: str, every_n_epochs: int = 1, monitor: str | None = None) -> None:
+        """Set Lightning's callback up.
 
-    name = "last"
-
-    def __init__(self, every_n_epochs: int = 1, monitor: str | None = None) -> None:
+        Args:
+            name: The file's name without `.ckpt`.
+            every_n_epochs: Epochs between two checkpoints.
+            monitor: Keep the best by this logged figure; None: the newest.
+        """
         super().__init__(
-            filename=self.name,
+            filename=name,
             monitor=monitor,
             mode="min" if monitor and monitor.startswith("loss") else "max",
             every_n_epochs=every_n_epochs,
@@ -45,17 +46,26 @@ class LastCheckpoint(ModelCheckpoint):
             checkpoint[DESCRIPTION_KEY] = _description(trainer, pl_module)
 
 
-class BestWeights(LastCheckpoint):
+class LastCheckpoint(RunCheckpoint):
+    """Keeps the newest state as `last.ckpt`, to go on from.
+
+    Args:
+        every_n_epochs: Epochs between two checkpoints.
+    """
+
+    def __init__(self, every_n_epochs: PositiveInt = 1) -> None:
+        super().__init__("last", int(every_n_epochs))
+
+
+class BestWeights(RunCheckpoint):
     """Keeps the weights with the best validation figure, as `best.ckpt` and as `unet_voc.pth`.
 
     Args:
         monitor: The logged figure to judge by; a loss is best when small, all else when large.
     """
 
-    name = "best"
-
     def __init__(self, monitor: str = "miou/val") -> None:
-        super().__init__(monitor=monitor)
+        super().__init__("best", monitor=monitor)
         self.score: Score | None = None
         self.weights: Path | None = None
         self._validated = False
@@ -89,9 +99,8 @@ class BestWeights(LastCheckpoint):
 
 
 def _description(trainer: Trainer, module: SegmentationModule) -> dict[str, Any]:
-    score = newest_score(trainer, module)
-    size = score.protocol.size if score else getattr(getattr(trainer, "datamodule", None), "size", None)
-    return describe(module, size or 256, score)
+    data = getattr(trainer, "datamodule", None)
+    return describe(module, data.size if data else None, newest_score(trainer, module))
 
 
 def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:

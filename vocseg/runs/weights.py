@@ -32,8 +32,14 @@ class Weights:
     description: Description
 
 
-def describe(module: SegmentationModule, size: int, score: Score | None) -> Description:
-    """What a file must say to be used without anything else; plain values only."""
+def describe(module: SegmentationModule, size: int | None, score: Score | None) -> Description:
+    """What a file must say to be used without anything else; plain values only.
+
+    Args:
+        module: Whose network it is.
+        size: Edge in pixels of the images it was trained on, if that is known.
+        score: What it reached, if it was scored.
+    """
     names = list(CLASSES) if module.classes == len(CLASSES) else [f"class {k}" for k in range(module.classes)]
     return {
         "format": FORMAT,

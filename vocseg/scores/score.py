@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vocseg.scores.confusion import class_iou, mean_iou, pixel_accuracy
@@ -57,8 +56,3 @@ class Score:
             "protocol": asdict(self.protocol),
         }
         return plain | {"matrix": self.matrix.tolist()} if matrix else plain
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> "Score":
-        """What `as_dict` gave, with its matrix."""
-        return cls(torch.tensor(plain["matrix"]), Protocol(**plain["protocol"]), plain["loss"])
