@@ -98,6 +98,13 @@ def test_another_seed_trains_another_network_on_the_same_subset(sample: Path, he
     assert any(not torch.equal(value, second.state_dict[key]) for key, value in first.state_dict.items())
 
 
+def test_a_seed_left_to_chance_is_one_for_all_and_recorded(sample: Path, here: Path) -> None:
+    cli = _cli(["fit", *tiny(sample), "--seed_everything", "true", "--trainer.limit_train_batches", "1"])
+    recorded = yaml.safe_load((here / "lightning_logs/fit/version_0/config.yaml").read_text())
+    assert type(recorded["seed_everything"]) is int
+    assert cli.datamodule.seed == recorded["seed_everything"]
+
+
 def test_a_run_is_repeated_from_its_config(trained: Path, here: Path) -> None:
     main(["fit", "--config", str(trained / "config.yaml"), "--trainer.default_root_dir", str(here)])
     again = read_weights(here / "lightning_logs/fit/version_0/unet_voc.pth")

@@ -101,7 +101,7 @@ class VocCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The standing callbacks: not in a recipe's list, since a user's list would replace it."""
-        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_lightning_class_args(BestWeights, "best")
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(Panels, "panels")
@@ -126,6 +126,11 @@ class VocCLI(LightningCLI):
         check_shape(path, shape, self.config[verb]["model"])
         self.config[verb]["ckpt_path"] = str(path)
         self.config[verb]["model"]["encoder_weights"] = None  # the file has the encoder's weights too
+
+    def before_instantiate_classes(self) -> None:
+        """Where the seed was left to chance, order and augmentation follow what chance gave."""
+        config = self.config[self.subcommand]
+        config["data"]["seed"] = int(config["seed_everything"])
 
     def _weights_path(self, verb: str, config: Namespace) -> Path | None:
         """The file that the verb starts from."""
