@@ -10,21 +10,18 @@ from PIL import Image
 
 from vocseg import voc
 from vocseg.__main__ import main
-from vocseg.data.audit import check_pairs
+from vocseg.data.pairs import PairReader
+from vocseg.data.splits import Split, read_split
 from vocseg.model import build_network
 
 
-def test_no_fault_is_found_in_the_real_pairs(real_voc: Path) -> None:
+def test_no_fault_is_found_in_the_real_pairs(real_voc: Path, tmp_path: Path) -> None:
     folder = voc.find(real_voc)
     assert folder is not None
-    ids = voc.split_ids(folder, "val")
-    check_pairs(
-        [(voc.image_path(folder, id), voc.mask_path(folder, id, "val")) for id in ids], progress=False
-    )
-    aug = voc.split_ids(folder, "trainaug")[::20]
-    check_pairs(
-        [(voc.image_path(folder, id), voc.mask_path(folder, id, "trainaug")) for id in aug], progress=False
-    )
+    for name, every in (("val", 1), ("trainaug", 20)):
+        split = read_split(voc.Layout(folder), name)
+        part = Split(split.layout, name, split.ids[::every], split.rows[::every])
+        PairReader(part, tmp_path).check(progress=False)
 
 
 @pytest.mark.slow
@@ -38,6 +35,8 @@ def test_training_from_the_local_mobilenet_beats_background(real_voc: Path, here
         "16",
         "--model.lr",
         "1e-3",
+        "--data.store",
+        "false",
         "--data.check",
         "false",
     ]
@@ -58,19 +57,29 @@ def test_scores_on_real_images_equal_a_scorer_of_numpy_and_pil(real_voc: Path, h
     torch.manual_seed(0)
     module = SegmentationModule(encoder="tu-test_resnet.r160_in1k")
     save_weights(here / "random.pth", module, describe(module, 64, None))
-    part = ["--data.val_images", "12", "--data.root", str(real_voc), "--data.check", "false"]
+    part = [
+        "--data.val_images",
+        "12",
+        "--data.root",
+        str(real_voc),
+        "--data.check",
+        "false",
+        "--data.store",
+        "false",
+    ]
     main(["test", "--ckpt_path", "random.pth", *part])
     found = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())["test"]["matrix"]
 
-    data = VOCDataModule(root=real_voc, size=64, val_images=12)
+    data = VOCDataModule(root=real_voc, size=64, val_images=12, store=False, check=False)
+    data.setup("validate")
     network = build_network("unet", "tu-test_resnet.r160_in1k", None, 21).eval()
     network.load_state_dict(module.network.state_dict())
     wanted = np.zeros((21, 21), dtype=np.int64)
-    split = data._split("val")
-    for k, id in enumerate(split.ids):
-        mask = Image.open(voc.mask_path(split.folder, id, "val")).resize((64, 64), Image.Resampling.NEAREST)
+    part = data._sets["val"]
+    for k in range(len(part)):
+        mask = Image.open(part.split.paths(k)[1]).resize((64, 64), Image.Resampling.NEAREST)
         with torch.no_grad():
-            logits = network(split[k]["image"].permute(2, 0, 1)[None])
+            logits = network(part[k]["image"].permute(2, 0, 1)[None])
         for truth, said in zip(np.asarray(mask).ravel(), logits[0].argmax(0).numpy().ravel(), strict=True):
             if truth != 255:
                 wanted[truth, said] += 1

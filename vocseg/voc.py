@@ -3,6 +3,7 @@
 Source: the VOC 2012 development kit (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf).
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from vocseg.errors import UserError
@@ -83,12 +84,33 @@ def split_ids(voc: Path, split: str) -> list[str]:
     return ids
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of a data set lie: VOC's layout, give or take folder and ending of the images."""
+
+    folder: Path  # the one called `VOC2012`
+    image_folder: str = "JPEGImages"
+    image_suffix: str = ".jpg"
+
+    def image(self, id: str) -> Path:
+        """The photograph of an id."""
+        return self.folder / self.image_folder / f"{id}{self.image_suffix}"
+
+    def mask(self, id: str, split: str) -> Path:
+        """The mask of an id; `trainaug` has its own folder, since SBD's masks are not the official ones."""
+        name = "SegmentationClassAug" if split.endswith("aug") else "SegmentationClass"
+        return self.folder / name / f"{id}.png"
+
+    def name(self, path: Path) -> str:
+        """A file's path within the folder, with slashes."""
+        return path.relative_to(self.folder).as_posix()
+
+
 def image_path(voc: Path, id: str) -> Path:
     """The photograph of an id."""
-    return voc / "JPEGImages" / f"{id}.jpg"
+    return Layout(voc).image(id)
 
 
 def mask_path(voc: Path, id: str, split: str) -> Path:
-    """The mask of an id; `trainaug` has its own folder, since SBD's masks are not the official ones."""
-    folder = "SegmentationClassAug" if split.endswith("aug") else "SegmentationClass"
-    return voc / folder / f"{id}.png"
+    """The mask of an id."""
+    return Layout(voc).mask(id, split)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.order import Draw
 from vocseg.data.photographs import Photographs
 from vocseg.errors import UserError
@@ -47,10 +46,10 @@ def test_a_subset_is_seeded_nested_in_nothing_and_ordered(sample: Path) -> None:
     folder = find(sample)
     assert folder is not None
     ids = split_ids(folder, "train")
-    part = _ready(sample, train_images=8, val_images=3)._sets["train"].ids
-    assert part == _ready(sample, train_images=8, seed=1)._sets["train"].ids
-    assert part != _ready(sample, train_images=8, subset_seed=1)._sets["train"].ids
-    assert part == [id for id in ids if id in part]
+    part = _ready(sample, train_images=8, val_images=3)._sets["train"].split.ids
+    assert part == _ready(sample, train_images=8, seed=1)._sets["train"].split.ids
+    assert part != _ready(sample, train_images=8, subset_seed=1)._sets["train"].split.ids
+    assert part == tuple(id for id in ids if id in part)
     assert len(part) == 8
 
 
@@ -74,9 +73,7 @@ def test_a_missing_set_is_named_when_it_may_not_be_fetched(tmp_path: Path) -> No
 
 
 def test_a_filler_counts_nowhere(sample: Path) -> None:
-    folder = find(sample)
-    assert folder is not None
-    part = VOCSegmentation(folder, "val", split_ids(folder, "val"), 64)
+    part = _ready(sample)._sets["val"]
     item = part[Draw(6, filler=True)]
     assert item["index"] == -1
     assert (item["mask"] == 255).all()
@@ -90,12 +87,19 @@ def test_facts_change_with_the_images_and_only_with_them(sample: Path) -> None:
     assert facts["fingerprint"] != _ready(sample, val_images=6).facts("val")["fingerprint"]
 
 
+def test_content_that_was_never_read_is_not_claimed_in_the_fingerprint(sample: Path, tmp_path: Path) -> None:
+    unread = _ready(sample, store=False, check=False, cache=tmp_path).facts("val")["fingerprint"]
+    assert unread.startswith("ids-")
+    read = _ready(sample, store=False, cache=tmp_path).facts("val")["fingerprint"]
+    assert read == _ready(sample, cache=tmp_path).facts("val")["fingerprint"] != unread
+
+
 def test_a_damaged_file_met_in_a_worker_gives_its_sentence(sample: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(sample, tmp_path / "copy")
-    data = _ready(tmp_path / "copy", workers=1)
-    victim = data._sets["val"].paths(0)[0]
+    data = _ready(tmp_path / "copy", workers=1, store=False)
+    victim = data._sets["val"].split.paths(0)[0]
     victim.write_bytes(victim.read_bytes()[:2000])
     with pytest.raises(UserError) as fault:
         list(data.val_dataloader())

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg.data.audit import check_pairs
+from vocseg.data.pairs import PairReader
 from vocseg.data.reading import read_image, read_mask, read_pair
+from vocseg.data.splits import Split
 from vocseg.errors import UserError
+from vocseg.voc import Layout
 
 
 def _palette(mask: np.ndarray) -> Image.Image:
@@ -37,7 +39,7 @@ IMAGE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "animated": (_animated, "is an animation"),
 }
 MASK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "RGB": (lambda path: Image.new("RGB", (8, 8)).save(path), "has mode RGB, but VOC masks are palette"),
+    "RGB": (lambda path: Image.new("RGB", (8, 8)).save(path), "has mode RGB, but masks are palette"),
     "1 bit": (lambda path: Image.new("1", (8, 8)).save(path), "has mode 1"),
     "21": (lambda path: _palette(np.eye(8) * 21).save(path), "holds the value 21 .8 pixels.*x=0, y=0"),
     "254": (lambda path: Image.new("L", (8, 8), 254).save(path), "holds the value 254"),
@@ -97,16 +99,36 @@ def test_two_sizes_are_refused_with_both(tmp_path: Path) -> None:
         read_pair(tmp_path / "x.jpg", tmp_path / "x.png")
 
 
+def test_cv2_decodes_what_it_may_to_the_pixels_of_pil(sample: Path) -> None:
+    for path in sorted(sample.rglob("*.jpg"))[:6]:
+        assert (read_image(path) == np.asarray(Image.open(path).convert("RGB"))).all()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 100, 3000])
+def test_a_jpeg_that_lacks_its_end_is_never_filled_up_with_grey(
+    sample: Path, tmp_path: Path, cut: int
+) -> None:
+    data = next(sample.rglob("*.jpg")).read_bytes()
+    (tmp_path / "x.jpg").write_bytes(data[:-cut])
+    with pytest.raises(UserError, match="truncated"):
+        read_image(tmp_path / "x.jpg")
+
+
 def test_the_check_finds_a_fault_among_many_and_counts_missing_files(tmp_path: Path) -> None:
-    pairs = [(tmp_path / f"{k}.jpg", tmp_path / f"{k}.png") for k in range(20)]
+    ids = tuple(str(k) for k in range(20))
+    split = Split(Layout(tmp_path), "train", ids, tuple(range(20)))
+    pairs = [split.paths(k) for k in range(20)]
     for image, mask in pairs:
+        image.parent.mkdir(exist_ok=True)
+        mask.parent.mkdir(exist_ok=True)
         Image.new("RGB", (6, 4)).save(image)
         Image.new("L", (6, 4)).save(mask)
-    check_pairs(pairs, progress=False)
+    check = PairReader(split, tmp_path / "cache").check
+    check(progress=False)
     Image.new("L", (6, 4), 77).save(pairs[13][1])
     with pytest.raises(UserError, match=r"13.png holds the value 77"):
-        check_pairs(pairs, progress=False)
+        check(progress=False)
     pairs[3][0].unlink()
     pairs[4][0].unlink()
     with pytest.raises(UserError, match=r"3.jpg .and 1 more files. is missing"):
-        check_pairs(pairs, progress=False)
+        check(progress=False)

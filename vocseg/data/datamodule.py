@@ -7,14 +7,17 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vocseg import voc
-from vocseg.data.audit import check_pairs
+from vocseg.classes import VOC_CLASSES, read_classes
 from vocseg.data.batch import Batch, Sample, make_loader
 from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.download import download_voc
+from vocseg.data.memory import keep_freed_memory
 from vocseg.data.order import Draw, EvaluationOrder, TrainingOrder
 from vocseg.data.photographs import Photographs
-from vocseg.data.splits import SplitFacts, fingerprint, split_part
-from vocseg.data.transforms import Augmentation
+from vocseg.data.resizing import Form
+from vocseg.data.splits import Split, SplitFacts, read_split
+from vocseg.data.storage import Storage
+from vocseg.data.transforms import Augmentation, Augmenter, stored_form
 from vocseg.errors import UserError
 
 
@@ -30,11 +33,18 @@ class VOCDataModule(LightningDataModule):
         train_images: Use a random part of the training list, this many images; null: all.
         val_images: The same for the list to score on.
         subset_seed: Chooses those parts; not the run's seed, so that runs are scored on the same images.
-        augmentation: `none`, or `light` (horizontal flips).
+        augmentation: `none`; `light` (horizontal flips); `crops` (besides, random crops at scales of 0.5 to
+            2); `standard` (besides, brightness, contrast, colour, blur).
+        classes: Text or YAML file that names the classes of your own masks, or merges VOC's; null: VOC's 21.
+        image_folder: Folder of the images beside SegmentationClass and ImageSets.
+        image_suffix: Ending of the images' names.
         images: Folder of pictures, or one picture, for `predict`.
-        workers: Loader processes; null: none on a CPU, else one a core up to 8.
+        workers: Loader processes; null: none on a CPU or with a store, else one a core up to 8.
+        store: Decode every file once, into a memory-mapped store; null: where there is room.
+        cache: Folder for stores and what is known of files; null: `.vocseg` in the data set, or where that
+            cannot be written, your own cache.
         download: Fetch VOC when it is missing.
-        check: Read every file once before training or scoring starts.
+        check: Without a store, read every file once before training or scoring starts.
         seed: Seeds order and augmentation; on the command line it follows --seed_everything.
     """
 
@@ -49,21 +59,28 @@ class VOCDataModule(LightningDataModule):
         val_images: PositiveInt | None = None,
         subset_seed: NonNegativeInt = 0,
         augmentation: Augmentation = "none",
+        classes: Path | None = None,
+        image_folder: str = "JPEGImages",
+        image_suffix: str = ".jpg",
         images: Path | None = None,
         workers: NonNegativeInt | None = None,
+        store: bool | None = None,
+        cache: Path | None = None,
         download: bool = True,
         check: bool = True,
         seed: int = 42,
     ) -> None:
         super().__init__()
         self.root, self.size, self.batch_size = Path(root), int(size), int(batch_size)
-        self.train_split, self.val_split = train_split, val_split
-        self.train_images, self.val_images, self.subset_seed = train_images, val_images, subset_seed
-        self.augmentation, self.images, self.workers = augmentation, images, workers
-        self.download, self.check, self.seed = download, check, seed
-        self.classes = voc.CLASSES
+        self.lists = {"train": train_split, "val": val_split}
+        self.parts = {"train": train_images, "val": val_images}
+        self.subset_seed, self.augmentation, self.seed = subset_seed, augmentation, seed
+        self.image_folder, self.image_suffix = image_folder, image_suffix
+        self.images, self.workers, self.download = images, workers, download
+        self.classes = VOC_CLASSES if classes is None else read_classes(Path(classes))
+        self.storage = Storage(store, cache, check)
         self._sets: dict[str, VOCSegmentation] = {}
-        self._checked: set[str] = set()
+        self._facts: dict[str, SplitFacts] = {}
         self._fault: str | None = None
 
     def prepare_data(self) -> None:
@@ -92,18 +109,20 @@ class VOCDataModule(LightningDataModule):
             raise UserError(self._fault)
         if stage == "predict":
             self.photographs = self._pictures()
-        else:
-            self._sets = self._splits()
+            return
+        keep_freed_memory()
+        for name, split in self.splits().items():
+            self._sets[name] = self._open(name, split)
+            self._facts[name] = {
+                "split": split.name,
+                "images": len(split),
+                "fingerprint": self.storage.fingerprint(split),
+                "size": self.size,
+            }
 
     def facts(self, stage: str) -> SplitFacts:
-        """What the images of a stage are: list, number, fingerprint over their ids, and size."""
-        part = self._sets["train" if stage == "train" else "val"]
-        return {
-            "split": part.split,
-            "images": len(part),
-            "fingerprint": fingerprint(part.ids),
-            "size": self.size,
-        }
+        """What the images of a stage are: list, number, fingerprint over ids and content, and size."""
+        return self._facts["train" if stage == "train" else "val"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by seed and epoch, whole batches only."""
@@ -132,11 +151,8 @@ class VOCDataModule(LightningDataModule):
             return
         if voc.find(self.root) is None and self.download:
             download_voc(self.root)
-        sets = self._splits()
-        if self.check:
-            new = [part for name, part in sets.items() if name not in self._checked]
-            check_pairs(part.paths(k) for part in new for k in range(len(part)))
-            self._checked.update(sets)
+        for name, split in self.splits().items():
+            self.storage.prepare(split, self.form(name))
 
     def _pictures(self) -> Photographs:
         """The user's own pictures."""
@@ -144,28 +160,38 @@ class VOCDataModule(LightningDataModule):
             raise UserError("predict needs --data.images: a folder of pictures, or one picture")
         return Photographs(Path(self.images), self.size)
 
-    def _splits(self) -> dict[str, VOCSegmentation]:
+    def splits(self) -> dict[str, Split]:
         """The images of the verb: "train" and "val", or "val" alone."""
-        names = ["val"] if self._verb() in ("validate", "test") else ["train", "val"]
-        sets = {name: self._split(name) for name in names}
-        batch, have = self.batch_size * self._world(), len(sets.get("train", ()))
-        if "train" in sets and have < batch:
-            raise UserError(
-                f"'{self.train_split}' has {have} images, too few for one batch of {batch} "
-                f"(--data.batch_size {self.batch_size} on {self._world()} devices): use a smaller batch"
-            )
-        return sets
-
-    def _split(self, name: str) -> VOCSegmentation:
-        """The images of "train" or "val", or the part of them that is asked for."""
         folder = voc.find(self.root)
         if folder is None:
             raise UserError(f"there is no VOC 2012 below {self.root}: name its folder with --data.root")
-        if name == "train":
-            ids = split_part(folder, self.train_split, self.train_images, self.subset_seed, "train_images")
-            return VOCSegmentation(folder, self.train_split, ids, self.size, self.augmentation, self.seed)
-        ids = split_part(folder, self.val_split, self.val_images, self.subset_seed, "val_images")
-        return VOCSegmentation(folder, self.val_split, ids, self.size)
+        layout = voc.Layout(folder, self.image_folder, self.image_suffix)
+        names = ["val"] if self._verb() in ("validate", "test") else ["train", "val"]
+        splits = {
+            name: read_split(layout, self.lists[name], self.classes).part(
+                self.parts[name], self.subset_seed, f"{name}_images"
+            )
+            for name in names
+        }
+        batch, have = self.batch_size * self._world(), len(splits.get("train", ()))
+        if "train" in splits and have < batch:
+            raise UserError(
+                f"'{self.lists['train']}' has {have} images, too few for one batch of {batch} "
+                f"(--data.batch_size {self.batch_size} on {self._world()} devices): use a smaller batch"
+            )
+        return splits
+
+    def _open(self, name: str, split: Split) -> VOCSegmentation:
+        augmentation = self._augmentation(name)
+        source = self.storage.open(split, self.form(name))
+        return VOCSegmentation(split, source, Augmenter(augmentation, self.size, self.seed, len(split)))
+
+    def form(self, name: str) -> Form:
+        """The size in which the pairs of "train" or "val" wait."""
+        return stored_form(self.size, self._augmentation(name))
+
+    def _augmentation(self, name: str) -> Augmentation:
+        return self.augmentation if name == "train" else "none"
 
     def _verb(self) -> str:
         """What the trainer is at: fit, validate, test or predict."""
@@ -181,4 +207,5 @@ class VOCDataModule(LightningDataModule):
         return self.trainer.world_size if self.trainer else 1
 
     def _loader(self, part: Dataset[Sample], order: Sampler[Draw]) -> DataLoader[Batch]:
-        return make_loader(part, order, self.batch_size, self.workers)
+        decoding = not (isinstance(part, VOCSegmentation) and part.stored)
+        return make_loader(part, order, self.batch_size, self.workers, decoding)

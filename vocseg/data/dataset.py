@@ -1,65 +1,77 @@
-"""A split of VOC as a torch data set."""
+"""A split of VOC as a torch data set that gives whole batches."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from vocseg import voc
-from vocseg.data.batch import Sample
+from vocseg.data.batch import Batch, Sample
+from vocseg.data.files import Files
 from vocseg.data.order import Draw
-from vocseg.data.reading import read_pair
-from vocseg.data.transforms import Augmentation, PairTransform
+from vocseg.data.reading import Pair
+from vocseg.data.splits import Split
+from vocseg.data.store import Store
+from vocseg.data.transforms import Augmenter
+from vocseg.voc import IGNORE_INDEX
 
 
 class VOCSegmentation(Dataset[Sample]):
-    """The images and masks of one split, resized to a square."""
+    """The images and masks of one split, at the size the network gets."""
 
-    def __init__(
-        self,
-        folder: Path,
-        split: str,
-        ids: Sequence[str],
-        size: int,
-        augmentation: Augmentation = "none",
-        seed: int = 0,
-    ) -> None:
-        """Point at the files; nothing is read yet.
+    def __init__(self, split: Split, source: Store | Files, augmenter: Augmenter) -> None:
+        """Put the parts together.
 
         Args:
-            folder: The `VOC2012` folder.
-            split: Name of the list the ids come from.
-            ids: The images to use, in order.
-            size: Edge of the square in pixels.
-            augmentation: See `PairTransform`.
-            seed: Seeds the augmentation, together with epoch and position.
+            split: Which images.
+            source: Their pairs: a store of the whole list, or their files.
+            augmenter: What training does to them.
         """
-        self.folder, self.split, self.ids, self.seed = folder, split, list(ids), seed
-        self._transform = PairTransform(size, augmentation)
+        self.split, self._source, self._augmenter = split, source, augmenter
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.split)
 
-    def paths(self, index: int) -> tuple[Path, Path]:
-        """The image and the mask file of a position."""
-        id = self.ids[index]
-        return voc.image_path(self.folder, id), voc.mask_path(self.folder, id, self.split)
+    @property
+    def stored(self) -> bool:
+        """Whether pairs come decoded, from a store."""
+        return isinstance(self._source, Store)
 
     def __getitem__(self, draw: Draw | int) -> Sample:
-        """Read one pair.
+        """One pair.
 
         Raises:
-            UserError: If a file is missing or wrong (see `read_pair`).
+            UserError: If a file is missing or wrong (see `PairReader`).
         """
-        draw = draw if isinstance(draw, Draw) else Draw(draw)
-        pair = read_pair(*self.paths(draw.index))
-        image, mask = self._transform(*pair, key=(self.seed, draw.epoch, draw.index))
-        if draw.filler:
-            mask = np.full_like(mask, voc.IGNORE_INDEX)
+        batch = self.__getitems__([draw if isinstance(draw, Draw) else Draw(draw)])
         return {
-            "image": torch.from_numpy(image),
-            "mask": torch.from_numpy(mask),
-            "index": -1 if draw.filler else draw.index,
+            "image": batch["image"][0].permute(1, 2, 0),  # [3,H,W] -> [H,W,3]
+            "mask": batch["mask"][0],
+            "index": int(batch["index"][0]),
         }
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+        """A batch in one go: each pixel is copied once.
+
+        Raises:
+            UserError: As `__getitem__`.
+        """
+        indices = [draw.index for draw in draws]
+        size = self._augmenter.size
+        images = np.empty((len(draws), size, size, 3), np.uint8)
+        masks = np.empty((len(draws), size, size), np.uint8)
+        self._augmenter.fill(self._pairs(indices), indices, draws[0].epoch, images, masks)
+        for k, draw in enumerate(draws):
+            if draw.filler:
+                masks[k], indices[k] = IGNORE_INDEX, -1
+        return {
+            "image": torch.from_numpy(images).permute(0, 3, 1, 2),  # [N,H,W,3] -> [N,3,H,W], channels last
+            "mask": torch.from_numpy(masks),
+            "index": torch.from_numpy(np.array(indices)),
+        }
+
+    def _pairs(self, indices: Sequence[int]) -> list[Pair]:
+        if isinstance(self._source, Files):
+            return self._source.several(indices)
+        rows = self.split.rows
+        return [self._source[rows[index]] for index in indices]

@@ -4,17 +4,16 @@ Both orders give every process the same number of batches, so that no process wa
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
 
 
-@dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):
     """One item to read: position in the split, epoch (seeds the augmentation), whether it only fills up."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method of that name is of no use here
     epoch: int = 0
     filler: bool = False
 

@@ -9,7 +9,7 @@ from vocseg import voc
 from vocseg.data.batch import Sample
 from vocseg.data.order import Draw
 from vocseg.data.reading import read_image
-from vocseg.data.transforms import resize_image
+from vocseg.data.resizing import resize_image
 from vocseg.errors import UserError
 
 _PHOTOGRAPHS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -54,7 +54,7 @@ class Photographs(Dataset[Sample]):
             UserError: If the file cannot be read.
         """
         draw = draw if isinstance(draw, Draw) else Draw(draw)
-        image = resize_image(read_image(self.files[draw.index], exif=True), self._size)
+        image = resize_image(read_image(self.files[draw.index], exif=True), (self._size, self._size))
         return {
             "image": torch.from_numpy(image),
             "mask": torch.full(image.shape[:2], voc.IGNORE_INDEX, dtype=torch.uint8),

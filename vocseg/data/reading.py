@@ -1,39 +1,53 @@
 """Reading photographs and masks from files, with every fault named.
 
-Both are read with PIL only: cv2 turns palette masks into colours, torchvision crashes on damaged ones.
+PIL reads every header, and all masks: cv2 turns palette masks into colours, torchvision crashes on damaged
+ones. Only a JPEG that PIL calls plain RGB and that ends as it should is decoded by cv2, to the same pixels in
+two thirds of the time (cv2 alone would fill the missing part of a truncated one with grey).
 """
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from vocseg.classes import VOC_CLASSES, ClassList
 from vocseg.errors import UserError
-from vocseg.voc import CLASSES, IGNORE_INDEX
 
 Bytes = npt.NDArray[np.uint8]
 
 _PHOTO_MODES = ("RGB", "L", "CMYK", "P", "RGBA")
-_LABELS = np.zeros(256, dtype=bool)
-_LABELS[[*range(len(CLASSES)), IGNORE_INDEX]] = True
+_END_OF_JPEG = b"\xff\xd9"
 
 
-def _open(path: Path, what: str) -> Image.Image:
-    """Open and decode a file whole, so that damage shows here and not later."""
+class Pair(NamedTuple):
+    """A photograph uint8 `[H,W,3]` RGB and its mask uint8 `[H,W]`, as the files have them."""
+
+    image: Bytes
+    mask: Bytes
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """The content of a file.
+
+    Args:
+        path: Where it is.
+        what: `image` or `mask`, to be named in a sentence.
+
+    Raises:
+        UserError: If it is missing or cannot be read.
+    """
     try:
-        with Image.open(path) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
-                raise UserError(f"the {what} {path} is an animation: keep one frame of it")
-            picture.load()
-            return picture
+        return path.read_bytes()
     except FileNotFoundError:
         raise UserError(
             f"the {what} {path} is missing: restore it or remove its id from the split list"
         ) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
-        raise UserError(f"the {what} {path} cannot be read ({fault}): restore it from the archive") from fault
+    except OSError as fault:
+        raise UserError(f"the {what} {path} cannot be read ({fault.strerror}): make it readable") from fault
 
 
 def read_image(path: Path, exif: bool = False) -> Bytes:
@@ -47,56 +61,108 @@ def read_image(path: Path, exif: bool = False) -> Bytes:
     Raises:
         UserError: If the file is missing, damaged, animated, or has more than 8 bits a channel.
     """
-    picture = _open(path, "image")
+    return decode_image(read_bytes(path, "image"), path, exif)
+
+
+def read_mask(path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
+    """A mask as uint8 `[H,W]`, with the values that the file has.
+
+    Raises:
+        UserError: If the file is missing, damaged, not a picture of indices, or holds a value that is no
+            class's.
+    """
+    return decode_mask(read_bytes(path, "mask"), path, classes)
+
+
+def read_pair(image_path: Path, mask_path: Path, classes: ClassList = VOC_CLASSES) -> Pair:
+    """A photograph and its mask.
+
+    Raises:
+        UserError: As `read_image` and `read_mask`, and if the two differ in size.
+    """
+    pair = Pair(read_image(image_path), read_mask(mask_path, classes))
+    check_sizes(pair, image_path, mask_path)
+    return pair
+
+
+def check_sizes(pair: Pair, image_path: Path, mask_path: Path) -> None:
+    """Whether a photograph and its mask are of one size.
+
+    Raises:
+        UserError: If not.
+    """
+    if pair.image.shape[:2] != pair.mask.shape:
+        raise UserError(
+            f"the mask {mask_path} is {_size(pair.mask)} pixels, but its image {image_path} is "
+            f"{_size(pair.image)}: they must be of one size"
+        )
+
+
+def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
+    """What `read_image` gives, from the file's bytes; `path` is for the sentence."""
+    picture = _open(data, path, "image")
     if picture.mode not in _PHOTO_MODES:
         raise UserError(f"the image {path} has mode {picture.mode}: save it with 8 bits a channel (RGB)")
+    if picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_END_OF_JPEG) and not exif:
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if pixels is not None:
+            return np.asarray(pixels, np.uint8)
+    _load(picture, path, "image")
     if exif:
         picture = ImageOps.exif_transpose(picture)
     return np.asarray(picture.convert("RGB"))
 
 
-def read_mask(path: Path) -> Bytes:
-    """A mask as uint8 `[H,W]` of class indices 0..20 and 255 (void).
-
-    Raises:
-        UserError: If the file is missing, damaged, not a picture of indices, or holds another value.
-    """
-    picture = _open(path, "mask")
+def decode_mask(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
+    """What `read_mask` gives, from the file's bytes; `path` is for the sentence."""
+    picture = _open(data, path, "mask")
     if picture.mode not in ("P", "L"):
         raise UserError(
-            f"the mask {path} has mode {picture.mode}, but VOC masks are palette PNGs (mode P) whose "
-            "pixels are class indices: save it as such"
+            f"the mask {path} has mode {picture.mode}, but masks are palette PNGs (mode P) whose pixels are "
+            "class indices: save it as such, or convert VOC's colours with `python -m vocseg audit --repair`"
         )
+    _load(picture, path, "mask")
     mask = np.asarray(picture)
-    _check_labels(mask, path)
+    if any(np.asarray(picture.histogram())[~classes.known]):
+        _refuse_values(mask, path, classes)
     return mask
 
 
-def _check_labels(mask: Bytes, path: Path) -> None:
-    """Refuse a value that is neither a class nor void."""
-    wrong = ~_LABELS[mask]
-    if wrong.any():
-        y, x = (int(k) for k in np.argwhere(wrong)[0])
-        count, last = int(wrong.sum()), len(CLASSES) - 1
-        raise UserError(
-            f"the mask {path} holds the value {mask[y, x]} ({count} pixels with such values, the first at "
-            f"x={x}, y={y}), but only 0..{last} and {IGNORE_INDEX} (void) mean something: correct it"
-        )
+def _open(data: bytes, path: Path, what: str) -> Image.Image:
+    """The picture with its header read."""
+    try:
+        picture = Image.open(io.BytesIO(data))
+        frames = getattr(picture, "n_frames", 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+        raise _unreadable(path, what, fault) from fault
+    if frames > 1:
+        raise UserError(f"the {what} {path} is an animation: keep one frame of it")
+    return picture
 
 
-def read_pair(image_path: Path, mask_path: Path) -> tuple[Bytes, Bytes]:
-    """A photograph `[H,W,3]` and its mask `[H,W]`, both uint8 and of one size.
+def _load(picture: Image.Image, path: Path, what: str) -> None:
+    """Decode it whole, so that damage shows here and not later."""
+    try:
+        picture.load()
+    except (OSError, ValueError, SyntaxError) as fault:
+        raise _unreadable(path, what, fault) from fault
 
-    Raises:
-        UserError: As `read_image` and `read_mask`, and if the two differ in size.
-    """
-    image, mask = read_image(image_path), read_mask(mask_path)
-    if image.shape[:2] != mask.shape:
-        raise UserError(
-            f"the mask {mask_path} is {_size(mask)} pixels, but its image {image_path} is {_size(image)}: "
-            "they must be of one size"
-        )
-    return image, mask
+
+def _unreadable(path: Path, what: str, fault: Exception) -> UserError:
+    reason = "it is no picture" if "BytesIO" in str(fault) else str(fault)
+    return UserError(f"the {what} {path} cannot be read ({reason}): restore it from the archive")
+
+
+def _refuse_values(mask: Bytes, path: Path, classes: ClassList) -> None:
+    """Name the first value that means nothing."""
+    wrong = ~classes.known[mask]
+    y, x = (int(k) for k in np.argwhere(wrong)[0])
+    raise UserError(
+        f"the mask {path} holds the value {mask[y, x]} ({int(wrong.sum())} pixels with such values, the "
+        f"first at x={x}, y={y}), but only {classes.describe_values()} mean something: correct it, or name "
+        "another list of classes with --data.classes"
+    )
 
 
 def _size(pixels: npt.NDArray[Any]) -> str:

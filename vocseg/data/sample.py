@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from vocseg.data.progress import follow
 from vocseg.data.scene import draw_scene
 from vocseg.errors import UserError
 from vocseg.voc import PALETTE, find, image_path, mask_path, split_list
@@ -69,13 +70,11 @@ def _is_there(voc: Path, settings: dict[str, object]) -> bool:
 
 
 def _write_all(voc: Path, counts: dict[str, int], seed: int, progress: bool) -> None:
-    from rich.progress import track
-
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (voc / folder).mkdir(parents=True)
     ids: dict[str, list[str]] = {"train": [], "val": []}
     for number, split in enumerate(counts):
-        for k in track(range(counts[split]), f"drawing {split}", disable=not progress, transient=True):
+        for k in follow(range(counts[split]), f"drawing {split}", counts[split], progress):
             id = f"{2007 + number}_{k + 1:06d}"
             image, mask = draw_scene(np.random.default_rng([seed, number, k]), _classes_of(seed, number, k))
             Image.fromarray(image).save(image_path(voc, id), quality=90)

@@ -1,0 +1,254 @@
+"""The store: the same bytes as the files give, packed once, never half, never stale."""
+
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vocseg import voc
+from vocseg.classes import ClassList
+from vocseg.data.contents import cache_folder, read_contents, write_manifest
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.packing import find_store, pack
+from vocseg.data.pairs import PairReader
+from vocseg.data.resizing import Form
+from vocseg.data.splits import Split, read_split
+from vocseg.data.store import Store
+from vocseg.errors import UserError
+
+FORM = Form("square", 64)
+
+
+@pytest.fixture
+def copy(sample: Path, tmp_path: Path) -> Path:
+    """A set of its own, without what other tests have derived from it."""
+    shutil.copytree(sample, tmp_path / "set", ignore=shutil.ignore_patterns(".vocseg"))
+    return tmp_path / "set"
+
+
+def _split(root: Path, name: str = "val") -> Split:
+    folder = voc.find(root)
+    assert folder is not None
+    return read_split(voc.Layout(folder), name)
+
+
+def _pack(split: Split, cache: Path, form: Form = FORM, **options: bool) -> Store:
+    folder = pack(split, form, cache, progress=False, **options)
+    assert folder is not None
+    return Store(folder)
+
+
+@pytest.mark.parametrize("form", [FORM, Form("short", 96), Form("short", 1000)])
+def test_a_store_gives_what_the_files_give(sample: Path, tmp_path: Path, form: Form) -> None:
+    split = _split(sample)
+    store = _pack(split, tmp_path, form)
+    again = pickle.loads(pickle.dumps(store))  # as a spawned loader process gets it
+    assert len(store) == len(again) == 7
+    for k in range(7):
+        wanted = form(PairReader(split, tmp_path)[k])
+        for found in (store[k], again[k]):
+            assert (found.image == wanted.image).all()
+            assert (found.mask == wanted.mask).all()
+
+
+@pytest.mark.parametrize("augmentation", ["none", "light", "crops", "standard"])
+@pytest.mark.parametrize("part", [None, 9])
+def test_batches_are_the_same_with_and_without_a_store_and_on_workers(
+    sample: Path, tmp_path: Path, augmentation: str, part: int | None
+) -> None:
+    batches = []
+    for store, workers in ((True, 0), (False, 0), (True, 1), (False, 2)):
+        data = VOCDataModule(
+            root=sample,
+            size=64,
+            augmentation=augmentation,  # type: ignore[arg-type]
+            train_images=part,
+            store=store,
+            workers=workers,
+            cache=tmp_path,
+            check=False,
+        )
+        data.prepare_data()
+        data.setup("fit")
+        assert data._sets["train"].stored == store
+        batches.append(list(data.train_dataloader()))
+    for others in batches[1:]:
+        for a, b in zip(batches[0], others, strict=True):
+            assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))
+
+
+def test_a_store_is_packed_once(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _pack(_split(copy), tmp_path)
+    assert "packing 'val' once: 7 images at 64x64, 0 MB in" in capsys.readouterr().out
+    _pack(_split(copy), tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+def _touch(path: Path) -> None:
+    os.utime(path, ns=(1, 1))
+
+
+def test_touched_and_copied_files_keep_the_fingerprint(copy: Path, tmp_path: Path) -> None:
+    split = _split(copy)
+    folder = _pack(split, tmp_path / "cache").folder
+    for path in split.paths(0):
+        _touch(path)
+    assert find_store(split, FORM, tmp_path / "cache") is None  # it has to be read again ...
+    assert _pack(split, tmp_path / "cache").folder == folder  # ... and is found to be the same
+    shutil.copytree(copy, tmp_path / "other")
+    assert _pack(_split(tmp_path / "other"), tmp_path / "cache2").folder.name == folder.name
+
+
+def _repaint(path: Path) -> None:
+    mask = np.asarray(Image.open(path)).copy()
+    mask[0, 0] = 7 if mask[0, 0] != 7 else 8
+    Image.fromarray(mask).save(path)
+
+
+def _reencode(path: Path) -> None:
+    Image.open(path).save(path, optimize=True, compress_level=1)
+
+
+CHANGES: dict[str, tuple[Callable[[Split], None], bool]] = {
+    "a pixel of a mask": (lambda split: _repaint(split.paths(3)[1]), True),
+    "another photograph": (
+        lambda split: shutil.copy(split.paths(1)[0], split.paths(1)[0].with_name("x")),
+        False,
+    ),
+    "two photographs swapped": (lambda split: _swap(split.paths(0)[0], split.paths(4)[0]), True),
+    "a mask compressed otherwise": (lambda split: _reencode(split.paths(2)[1]), False),
+}
+
+
+def _swap(a: Path, b: Path) -> None:
+    Image.open(b).resize(Image.open(a).size).save(a)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_set_is_packed_anew_and_the_stale_store_goes(
+    copy: Path, tmp_path: Path, change: str
+) -> None:
+    make, matters = CHANGES[change]
+    split, cache = _split(copy), tmp_path / "cache"
+    before = _pack(split, cache).folder
+    make(split)
+    after = _pack(split, cache)
+    assert (after.folder != before) == matters
+    assert before.exists() != matters
+    wanted = FORM(PairReader(split, cache)[3])
+    assert (after[3].mask == wanted.mask).all()
+
+
+def test_stores_of_two_sizes_and_class_lists_live_side_by_side(copy: Path, tmp_path: Path) -> None:
+    split = _split(copy)
+    merged = ClassList(("nothing", "thing"), ((0, 0, 0), (9, 9, 9)), ((0,), tuple(range(1, 21))))
+    stores = [
+        _pack(split, tmp_path),
+        _pack(split, tmp_path, Form("square", 32)),
+        _pack(Split(split.layout, split.name, split.ids, split.rows, merged), tmp_path),
+    ]
+    assert len({store.folder for store in stores}) == 3
+    assert all(store.folder.is_dir() for store in stores)
+    assert set(np.unique(stores[2][0].mask)) <= {0, 1, 255}
+    assert ((stores[2][0].mask == 1) == np.isin(stores[0][0].mask, range(1, 21))).all()
+
+
+def test_a_wrong_file_leaves_no_store_behind(copy: Path, tmp_path: Path) -> None:
+    split = _split(copy)
+    victim = split.paths(5)[0]
+    victim.write_bytes(victim.read_bytes()[:3000])
+    with pytest.raises(UserError, match=rf"{victim.name} cannot be read"):
+        _pack(split, tmp_path / "cache")
+    assert list((tmp_path / "cache" / "stores").iterdir()) == []
+
+
+def test_no_room_is_said_and_files_are_read_instead_unless_a_store_is_a_must(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 0))  # type: ignore[attr-defined]
+    data = VOCDataModule(root=copy, size=64, cache=tmp_path)
+    data.prepare_data()
+    data.setup("fit")
+    assert not data._sets["val"].stored
+    assert "the store of 'train' needs 0 MB in" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"needs 0 MB in .*, but 0 MB are free: make room, or name another"):
+        VOCDataModule(root=copy, size=64, cache=tmp_path, store=True).prepare_data()
+
+
+def test_a_folder_that_cannot_be_written_is_named(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written to .*file.* --data.cache, or go without"):
+        VOCDataModule(root=copy, size=64, cache=tmp_path / "file").prepare_data()
+
+
+PACKER = """
+import sys
+from pathlib import Path
+from vocseg import voc
+from vocseg.data.packing import pack
+from vocseg.data.resizing import Form
+from vocseg.data.splits import read_split
+split = read_split(voc.Layout(voc.find(Path(sys.argv[1]))), "train")
+print(pack(split, Form("square", 64), Path(sys.argv[2]), progress=False))
+"""
+
+
+def _packer(root: Path, cache: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PACKER, str(root), str(cache)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_several_processes_at_once_pack_once(copy: Path, tmp_path: Path) -> None:
+    said = [process.communicate()[0] for process in [_packer(copy, tmp_path / "cache") for _ in range(3)]]
+    assert sum("packing 'train' once" in each for each in said) == 1
+    assert len({each.splitlines()[-1] for each in said}) == 1
+    assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_packer_that_is_killed_leaves_nothing_that_is_taken_for_a_store(copy: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    process = _packer(copy, cache)
+    part = cache / "stores" / ".train.part" / "images.bin"
+    while not part.exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    split = _split(copy, "train")
+    assert find_store(split, FORM, cache) is None
+    assert len(_pack(split, cache)) == 20
+    assert [path.name[:5] for path in (cache / "stores").iterdir()] == ["train"]
+
+
+def test_a_file_that_changed_since_the_audit_is_noticed_when_it_is_read(copy: Path, tmp_path: Path) -> None:
+    split = _split(copy)
+    cache = cache_folder(split.layout.folder, tmp_path / "cache")
+    _pack(split, cache)
+    write_manifest(cache, read_contents(cache))
+    victim = split.paths(2)[0]
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 4  # still a JPEG
+    victim.write_bytes(data)
+    for options in ({"store": True}, {"store": False}, {"store": False, "check": False}):
+        module = VOCDataModule(root=copy, size=64, cache=tmp_path / "cache", **options)  # type: ignore[arg-type]
+        with pytest.raises(
+            UserError, match=rf"{victim.name} has changed since the audit: restore it, or accept"
+        ):
+            _read_all(module)
+
+
+def _read_all(module: VOCDataModule) -> None:
+    module.prepare_data()
+    module.setup("fit")
+    list(module.val_dataloader())

@@ -1,0 +1,120 @@
+"""Reading the pairs of a split: each file once, compared with what an audit saw, its content noted down."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from vocseg.data.contents import (
+    Contents,
+    FileContent,
+    bytes_digest,
+    check_unchanged,
+    fingerprint,
+    read_contents,
+    read_manifest,
+)
+from vocseg.data.progress import follow
+from vocseg.data.reading import Bytes, Pair, check_sizes, decode_image, decode_mask, read_bytes
+from vocseg.data.splits import Split
+from vocseg.errors import UserError
+
+T = TypeVar("T")
+
+_AHEAD = 64  # pairs in memory at a time
+
+
+class PairReader:
+    """Reads pairs by position. Threads may share one: decoding frees the interpreter."""
+
+    def __init__(self, split: Split, cache: Path) -> None:
+        """Get the manifest, if there is one.
+
+        Args:
+            split: What to read.
+            cache: See `cache_folder`.
+        """
+        self.split = split
+        self.seen: Contents = {}
+        self._manifest = read_manifest(cache)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> Pair:
+        """A pair as the files have it.
+
+        Raises:
+            UserError: If a file is missing, damaged, wrong, or has changed since the audit.
+        """
+        image_path, mask_path = self.split.paths(index)
+        image = self._read(image_path, "image", decode_image)
+        classes = self.split.classes
+        mask = self._read(mask_path, "mask", lambda data, path: decode_mask(data, path, classes))
+        check_sizes(Pair(image, mask), image_path, mask_path)
+        return Pair(image, mask)
+
+    def _read(self, path: Path, what: str, decode: Callable[[bytes, Path], Bytes]) -> Bytes:
+        name = self.split.layout.name(path)
+        status = path.stat() if path.is_file() else None
+        data = read_bytes(path, what)
+        check_unchanged(path, bytes_digest(data), self._manifest.get(name))
+        pixels = decode(data, path)
+        if status is not None:
+            self.seen[name] = FileContent.of(status, data, pixels)
+        return pixels
+
+    def check_presence(self) -> None:
+        """Whether all files are there: missing ones are the commonest fault, and show at once.
+
+        Raises:
+            UserError: If not.
+        """
+        missing = [path for k in range(len(self)) for path in self.split.paths(k) if not path.is_file()]
+        if missing:
+            more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
+            raise UserError(
+                f"{missing[0]}{more} is missing: restore it, or remove its id from the split list"
+            )
+
+    def check(self, progress: bool = True) -> None:
+        """Read everything once.
+
+        Raises:
+            UserError: For the first fault.
+        """
+        self.check_presence()
+        read = in_threads(lambda k: self[k] and None, range(len(self)))
+        for _ in follow(read, "checking the data", len(self), progress):
+            pass
+
+
+def in_threads(function: Callable[[int], T], items: Sequence[int]) -> Iterator[T]:
+    """Results in order, computed on all cores, with a limited number of them waiting."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        try:
+            for start in range(0, len(items), _AHEAD):
+                yield from pool.map(function, items[start : start + _AHEAD])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def known_fingerprint(split: Split, cache: Path) -> str | None:
+    """The fingerprint of a split from what earlier runs have read.
+
+    Args:
+        split: Ids and files.
+        cache: See `cache_folder`.
+
+    Returns:
+        Sixteen hexadecimal digits, or None if a file has not been read yet or may have changed since.
+    """
+    contents, pixels = read_contents(cache), []
+    for k in range(len(split)):
+        for path in split.paths(k):
+            known = contents.get(split.layout.name(path))
+            if known is None or not path.is_file() or not known.is_of(path.stat()):
+                return None
+            pixels.append(known.pixels)
+    return fingerprint(split.ids, zip(pixels[::2], pixels[1::2], strict=True))

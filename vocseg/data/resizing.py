@@ -1,0 +1,62 @@
+"""The sizes in which pairs are kept for training and scoring.
+
+Images are averaged as Pillow's antialiased bilinear filter does (torch has the fast one), masks take the
+exact nearest pixel: cv2's plain nearest is off by half a pixel.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional
+
+from vocseg.data.reading import Bytes, Pair
+
+VERSION = 2  # of the arithmetic below: raised when pixels change, so that older stores are not read
+
+
+@dataclass(frozen=True)
+class Form:
+    """How large pairs are kept.
+
+    Attributes:
+        kind: `square`: resized to `size` x `size`, whatever their shape. `short`: shrunk, in proportion,
+            until the short side has `size` pixels; smaller ones stay as they are.
+        size: In pixels.
+    """
+
+    kind: Literal["square", "short"]
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.size}x{self.size}" if self.kind == "square" else f"short side {self.size}"
+
+    def shape(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a pair of a given size gets."""
+        if self.kind == "square":
+            return self.size, self.size
+        scale = min(1.0, self.size / min(height, width))
+        return round(height * scale), round(width * scale)
+
+    def __call__(self, pair: Pair) -> Pair:
+        """The pair in this size."""
+        shape = self.shape(*pair.mask.shape)
+        return Pair(resize_image(pair.image, shape), resize_mask(pair.mask, shape))
+
+
+def resize_image(image: Bytes, shape: tuple[int, int]) -> Bytes:
+    """An image uint8 `[H,W,3]` at another height and width."""
+    if image.shape[:2] == shape:
+        return image
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    resized = functional.interpolate(pixels, shape, mode="bilinear", antialias=True)  # [1,3,h,w]
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+
+
+def resize_mask(mask: Bytes, shape: tuple[int, int]) -> Bytes:
+    """A mask uint8 `[H,W]` at another height and width."""
+    if mask.shape == shape:
+        return mask
+    return np.asarray(cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

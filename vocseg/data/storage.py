@@ -1,0 +1,57 @@
+"""Where a split's pairs come from during a run: a store of decoded bytes, or their files."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocseg.data.contents import cache_folder, fingerprint, write_contents
+from vocseg.data.files import Files
+from vocseg.data.packing import find_store, pack
+from vocseg.data.pairs import PairReader, known_fingerprint
+from vocseg.data.resizing import Form
+from vocseg.data.splits import Split
+from vocseg.data.store import Store
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The user's choice.
+
+    Attributes:
+        store: True: pack, or refuse if there is no room; False: never; None: where there is room.
+        cache: Folder for stores and what is known of files; None: see `cache_folder`.
+        check: Without a store, read every file once before the run starts.
+    """
+
+    store: bool | None
+    cache: Path | None
+    check: bool
+
+    def prepare(self, split: Split, form: Form) -> None:
+        """Pack the split, or else check it: either reads every file.
+
+        Raises:
+            UserError: If a file is wrong, or a store is a must and cannot be written.
+        """
+        cache = self._folder(split)
+        if self.store is not False and pack(split.whole(), form, cache, must=self.store is True):
+            return
+        if self.check:
+            reader = PairReader(split, cache)
+            reader.check()
+            with contextlib.suppress(OSError):  # a cache that cannot be written costs a second reading
+                write_contents(cache, reader.seen)
+
+    def open(self, split: Split, form: Form) -> Store | Files:
+        """What `prepare` has made ready; a store holds the whole list."""
+        cache = self._folder(split)
+        folder = None if self.store is False else find_store(split.whole(), form, cache)
+        return Files(PairReader(split, cache), form) if folder is None else Store(folder)
+
+    def fingerprint(self, split: Split) -> str:
+        """Over ids and decoded content; `ids-...` over the ids alone if the files have not been read."""
+        known = known_fingerprint(split, self._folder(split))
+        return known or "ids-" + fingerprint(split.ids, [("", "")] * len(split))[:12]
+
+    def _folder(self, split: Split) -> Path:
+        return cache_folder(split.layout.folder, self.cache)

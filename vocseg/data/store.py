@@ -1,0 +1,110 @@
+"""A split's pairs as decoded bytes in memory-mapped files, at the size that training needs."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import PIL
+import torch
+
+from vocseg.data import resizing
+from vocseg.data.reading import Bytes, Pair
+from vocseg.data.resizing import Form
+from vocseg.data.splits import Split
+
+IMAGES, MASKS, SHAPES = "images.bin", "masks.bin", "shapes.npy"
+
+_FORMAT = 1
+
+
+class Store:
+    """Pairs by their row in the list. They are views of the files: copy them before changing anything."""
+
+    def __init__(self, folder: Path) -> None:
+        """Map the files of a finished store into memory.
+
+        Args:
+            folder: As `store_folder` names it.
+        """
+        self.folder = folder
+        self._map()
+
+    def _map(self) -> None:
+        shapes = np.load(self.folder / SHAPES)  # [N,2]: height, width
+        pixels = shapes.astype(np.int64).prod(1)
+        self._starts = np.concatenate([[0], pixels.cumsum()]).tolist()
+        self._shapes: list[list[int]] = shapes.tolist()
+        images, masks = _map(self.folder / IMAGES), _map(self.folder / MASKS)
+        alike = len(set(map(tuple, self._shapes))) == 1
+        # Of one size, a row is one index away; views of a slice cost several times as much.
+        self._images = images.reshape(-1, *self._shapes[0], 3) if alike else images.reshape(-1, 3)
+        self._masks = masks.reshape(-1, *self._shapes[0]) if alike else masks
+        self._alike = alike
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __getitem__(self, row: int) -> Pair:
+        """A pair in the store's size, without a copy."""
+        if self._alike:
+            return Pair(self._images[row], self._masks[row])
+        pixels = slice(self._starts[row], self._starts[row + 1])
+        height, width = self._shapes[row]
+        return Pair(
+            self._images[pixels].reshape(height, width, 3), self._masks[pixels].reshape(height, width)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The folder alone: other processes map the files themselves, instead of getting a copy."""
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.folder = state["folder"]
+        self._map()
+
+
+def _map(path: Path) -> Bytes:
+    mapped: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
+    return np.asarray(mapped)
+
+
+def store_folder(cache: Path, split: Split, form: Form, fingerprint: str) -> Path:
+    """Where the store of a split lies, if there is one.
+
+    The name has everything in it that the bytes depend on; a store is renamed to it when it is whole.
+
+    Args:
+        cache: See `cache_folder`.
+        split: The whole list.
+        form: The size of the pairs.
+        fingerprint: Of the list.
+    """
+    versions = cv2.__version__, PIL.__version__, torch.__version__
+    digest = _digest([_FORMAT, resizing.VERSION, fingerprint, *versions])
+    return cache / "stores" / f"{_prefix(split, form)}-{digest}"
+
+
+def _prefix(split: Split, form: Form) -> str:
+    """What two stores have in common that cannot both be up to date."""
+    layout = split.layout
+    variant = _digest([split.classes.table.tolist(), layout.image_folder, layout.image_suffix])
+    return f"{split.name}-{form.kind}{form.size}-{variant[:6]}"
+
+
+def _digest(values: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+def drop_stale(folder: Path, split: Split, form: Form) -> None:
+    """Remove the stores of the same list and size whose files are no longer what they were.
+
+    A process that still reads one keeps its bytes: they go when it closes them.
+    """
+    for other in folder.parent.glob(f"{_prefix(split, form)}-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
