@@ -19,15 +19,12 @@ from vocseg.runs import (
     BestWeights,
     LastCheckpoint,
     Speed,
-    check_shape,
     claim_folder,
     drop_unused_folder,
-    network_shape,
-    newest_weights,
     quieten,
-    read_weights,
     run_loggers,
 )
+from vocseg.starting import Start
 from vocseg.trainer import Trainer
 from vocseg.views import Panels
 from vocseg.views.progress import ProgressBar
@@ -110,42 +107,20 @@ class VocCLI(LightningCLI):
         self._parsers = [*getattr(self, "_parsers", []), parser]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """What a file of weights says of its network are defaults: recipes and typed flags go before them."""
+        """What files of weights and classes say of the network are defaults: typed flags go before them."""
         super().parse_arguments(parser, args)
         verb = self.config["subcommand"]
-        path = self._weights_path(verb, self.config[verb])
-        if path is None:
-            return
-        about = read_weights(path).description
-        shape = network_shape(about)
-        size = {"data.size": about["size"]} if about["size"] else {}
-        defaults = {f"model.{name}": value for name, value in shape.items()} | size
-        for each in self._parsers:
-            each.set_defaults(defaults)
-        super().parse_arguments(parser, args)
-        check_shape(path, shape, self.config[verb]["model"])
-        self.config[verb]["ckpt_path"] = str(path)
-        self.config[verb]["model"]["encoder_weights"] = None  # the file has the encoder's weights too
+        start = Start(verb, self.config[verb])
+        if start.defaults:
+            for each in self._parsers:
+                each.set_defaults(start.defaults)
+            super().parse_arguments(parser, args)
+        start.settle(self.config[verb])
 
     def before_instantiate_classes(self) -> None:
         """Where the seed was left to chance, order and augmentation follow what chance gave."""
         config = self.config[self.subcommand]
         config["data"]["seed"] = int(config["seed_everything"])
-
-    def _weights_path(self, verb: str, config: Namespace) -> Path | None:
-        """The file that the verb starts from."""
-        if config["ckpt_path"] is not None:
-            return Path(config["ckpt_path"])  # "last" or "best" are no files: a run's folder is its own
-        newest = newest_weights(Path(config["trainer"]["default_root_dir"] or "."))
-        if verb == "finetune" and newest is not None:
-            print(f"fine-tuning the newest weights: {newest}")
-            return newest
-        if verb != "fit":
-            hint = (
-                f"the newest are {newest}" if newest else "fit makes them: unet_voc.pth in the run's folder"
-            )
-            raise UserError(f"{verb} needs --ckpt_path FILE, the weights to use; {hint}")
-        return None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Give the run a folder of its own, with logs in it, and the callbacks that have no flags."""

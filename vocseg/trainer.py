@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
-from vocseg.runs import BestWeights, load_weights, newest_score
+from vocseg.runs import BestWeights, described_classes, load_weights, newest_score
 from vocseg.scores import Score
 from vocseg.views import comparison_table, score_table
 
@@ -126,7 +126,8 @@ class Trainer(lightning.Trainer):
         weights_only: bool | None = None,
     ) -> Any:
         """Write a mask and an overlay for every picture of a folder."""
-        _check_agreement(model, datamodule)
+        if isinstance(model, SegmentationModule) and isinstance(datamodule, VOCDataModule):
+            model.network.check_size(datamodule.size)
         path = self._load(model, ckpt_path)
         return super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
 
@@ -135,7 +136,7 @@ class Trainer(lightning.Trainer):
         if not isinstance(model, SegmentationModule) or ckpt_path in (None, "best", "last", "hpc"):
             return ckpt_path
         assert ckpt_path is not None
-        load_weights(model, Path(ckpt_path))
+        model.class_list = described_classes(load_weights(model, Path(ckpt_path)))
         return None
 
     def _best(self) -> BestWeights | None:
@@ -159,7 +160,7 @@ class Trainer(lightning.Trainer):
 
 
 def _check_agreement(model: LightningModule | None, data: LightningDataModule | None) -> None:
-    """Whether the network can take these images and names as many classes as their masks hold.
+    """Whether the network can take these images and tells as many classes apart as their masks hold.
 
     Raises:
         UserError: If not.
@@ -168,3 +169,4 @@ def _check_agreement(model: LightningModule | None, data: LightningDataModule | 
         model.network.check_size(data.size)
         if model.classes != len(data.classes):
             raise UserError(f"--model.classes {model.classes}: the masks hold {len(data.classes)} classes")
+        model.class_list = data.classes

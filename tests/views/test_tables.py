@@ -25,7 +25,7 @@ def _text(table: RenderableType) -> str:
 
 def test_a_score_names_its_protocol_its_classes_and_its_totals() -> None:
     text = _text(score_table(_score(50), "test"))
-    assert "test: val, 200 images at 256x256 (split 01234567)" in text
+    assert "test: val, 200 images at 256x256 (data 01234567)" in text
     assert "aeroplane" in text
     assert "tvmonitor" in text
     assert "mean IoU 72.4 % over 2 classes (19 neither there nor predicted)" in text

@@ -11,15 +11,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from vocseg.classes import ClassList
 from vocseg.data.reading import read_image
 from vocseg.views import labelled_overlay
-from vocseg.voc import PALETTE
-
-_FLAT_PALETTE = [channel for colour in PALETTE for channel in colour]
 
 
 class MaskWriter(BasePredictionWriter):
-    """Writes `masks/NAME.png` (class indices, VOC's colours) and `overlays/NAME.jpg`.
+    """Writes `masks/NAME.png` (class indices, the classes' colours) and `overlays/NAME.jpg`.
 
     Args:
         folder: Where to; null: the run's folder.
@@ -48,19 +46,20 @@ class MaskWriter(BasePredictionWriter):
     ) -> None:
         """Write the pictures of a batch; `prediction` holds logits `[N,C,H,W]`."""
         assert self.folder is not None
+        classes: Any = pl_module.class_list
         for logits, index in zip(prediction, batch["index"].tolist(), strict=True):
             if index >= 0:  # not a filler
-                write_prediction(logits, trainer.datamodule.photographs.files[index], self.folder)  # type: ignore[attr-defined]
+                write_prediction(logits, trainer.datamodule.photographs.files[index], self.folder, classes)  # type: ignore[attr-defined]
 
 
-def write_prediction(logits: Tensor, picture: Path, folder: Path) -> None:
+def write_prediction(logits: Tensor, picture: Path, folder: Path, classes: ClassList) -> None:
     """Bring logits `[C,H,W]` to a picture's own size, take the best class, and write mask and overlay."""
     image = read_image(picture, exif=True)
     upsampled = functional.interpolate(logits[None], image.shape[:2], mode="bilinear")  # [1,C,h,w]
     mask = upsampled.argmax(1)[0].cpu().numpy().astype(np.uint8)
     indexed = Image.fromarray(mask).convert("P")
-    indexed.putpalette(_FLAT_PALETTE)
+    indexed.putpalette([channel for colour in classes.palette for channel in colour])
     indexed.save(folder / "masks" / f"{picture.stem}.png")
-    Image.fromarray(labelled_overlay(image, mask)).save(
+    Image.fromarray(labelled_overlay(image, mask, classes)).save(
         folder / "overlays" / f"{picture.stem}.jpg", quality=92
     )

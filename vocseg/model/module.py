@@ -7,11 +7,11 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from vocseg.classes import ClassList, numbered_classes
 from vocseg.model.losses import cross_entropy
 from vocseg.model.metrics import EpochMetrics
 from vocseg.model.network import build_network
 from vocseg.scores import confusion_matrices
-from vocseg.voc import CLASSES
 
 Stage = Literal["train", "val"]
 
@@ -58,6 +58,7 @@ class SegmentationModule(LightningModule):
         self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
         self.network = build_network(arch, encoder, encoder_weights, self.classes)
         self.train_metrics, self.val_metrics = EpochMetrics(self.classes), EpochMetrics(self.classes)
+        self.class_list: ClassList = numbered_classes(self.classes)  # the trainer puts the data's here
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
 
     def forward(self, image: Tensor) -> Tensor:
@@ -114,10 +115,7 @@ class SegmentationModule(LightningModule):
         self.results[stage] = figures
         for name in ("loss", "miou", "pixel_accuracy"):
             self.log(f"{name}/{stage}", figures[name].float())
-        if stage == "val" and self.classes == len(CLASSES):
-            present = {
-                name: iou.float()
-                for name, iou in zip(CLASSES, figures["class_iou"], strict=True)
-                if not iou.isnan()
-            }
+        if stage == "val":
+            ious = zip(self.class_list.names, figures["class_iou"], strict=True)
+            present = {name: iou.float() for name, iou in ious if not iou.isnan()}
             self.log_dict({f"per_class_iou/{name}": iou for name, iou in present.items()})

@@ -6,15 +6,24 @@ from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_weights
 from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
-from vocseg.runs.weights import check_shape, load_weights, network_shape, read_weights
+from vocseg.runs.weights import (
+    check_classes,
+    check_shape,
+    described_classes,
+    load_weights,
+    network_shape,
+    read_weights,
+)
 
 __all__ = [
     "Announcement",
     "BestWeights",
     "LastCheckpoint",
     "Speed",
+    "check_classes",
     "check_shape",
     "claim_folder",
+    "described_classes",
     "drop_unused_folder",
     "load_weights",
     "network_shape",

@@ -24,4 +24,4 @@ class Announcement(Callback):
 
 
 def _part(facts: dict[str, object]) -> str:
-    return f"{facts['images']:,} images of '{facts['split']}'"
+    return f"{facts['images']:,} images of '{facts['split']}' ({str(facts['fingerprint'])[:8]})"

@@ -12,6 +12,8 @@ from vocseg.runs.scoring import newest_score
 from vocseg.runs.weights import DESCRIPTION_KEY, WEIGHTS_NAME, describe, save_weights
 from vocseg.scores import Score
 
+_LONG_WAIT = 0.05  # share of the time from which the user should know
+
 
 class RunCheckpoint(ModelCheckpoint):
     """A checkpoint in the run's folder itself, always under the same name."""
@@ -100,7 +102,8 @@ class BestWeights(RunCheckpoint):
 
 def _description(trainer: Trainer, module: SegmentationModule) -> dict[str, Any]:
     data = getattr(trainer, "datamodule", None)
-    return describe(module, data.size if data else None, newest_score(trainer, module))
+    parts = {stage: dict(data.facts(stage)) for stage in ("train", "val")} if data else {}
+    return describe(module, data.size if data else None, newest_score(trainer, module), parts)
 
 
 def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:
@@ -115,4 +118,6 @@ def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:
         parts.append(f"{label} " + ", ".join(f"{figures[f'{name}/{stage}']:.3f} {stage}" for stage in stages))
     if "speed/images_per_s" in figures:
         parts.append(f"{figures['speed/images_per_s']:.1f} images/s")
+    if figures.get("speed/data_wait", 0) > _LONG_WAIT:
+        parts.append(f"{figures['speed/data_wait']:.0%} of the time waiting for data")
     return " | ".join(parts + (["best so far"] if better else []))

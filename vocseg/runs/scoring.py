@@ -12,4 +12,6 @@ def newest_score(trainer: Trainer, module: SegmentationModule) -> Score | None:
     facts = getattr(trainer, "datamodule", None)
     if figures is None or facts is None:
         return None
-    return Score(figures["matrix"], Protocol(**facts.facts("val")), float(figures["loss"]))
+    return Score(
+        figures["matrix"], Protocol(**facts.facts("val")), float(figures["loss"]), module.class_list.names
+    )

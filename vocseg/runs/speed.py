@@ -1,4 +1,4 @@
-"""How many images a second training goes through, validation left out."""
+"""How many images a second training goes through, and how long it waits for them; validation left out."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Speed(Callback):
-    """Logs `speed/images_per_s`, over all devices, once an epoch."""
+    """Logs `speed/images_per_s` over all devices and `speed/data_wait`, a share of the time, every epoch."""
 
     def __init__(self) -> None:
         self._seconds = self._since = 0.0
@@ -30,6 +30,9 @@ class Speed(Callback):
         self._since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the epoch's mean."""
-        if self._seconds:
-            pl_module.log("speed/images_per_s", self._images / self._seconds, rank_zero_only=True)
+        """Log the epoch's means."""
+        if not self._seconds:
+            return
+        pl_module.log("speed/images_per_s", self._images / self._seconds, rank_zero_only=True)
+        if (waited := getattr(trainer.train_dataloader, "waited", None)) is not None:
+            pl_module.log("speed/data_wait", min(1.0, waited / self._seconds), rank_zero_only=True)

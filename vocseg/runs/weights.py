@@ -1,7 +1,7 @@
 """`unet_voc.pth`: weights that say what they are, and everything that reads weights back."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from vocseg import __version__
+from vocseg.classes import ClassList, named_classes
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.scores import Score
-from vocseg.voc import CLASSES, IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD
+from vocseg.voc import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD
 
 FORMAT = 1
 WEIGHTS_NAME = "unet_voc.pth"
@@ -32,23 +33,27 @@ class Weights:
     description: Description
 
 
-def describe(module: SegmentationModule, size: int | None, score: Score | None) -> Description:
+def describe(
+    module: SegmentationModule, size: int | None, score: Score | None, data: Mapping[str, Any] | None = None
+) -> Description:
     """What a file must say to be used without anything else; plain values only.
 
     Args:
         module: Whose network it is.
         size: Edge in pixels of the images it was trained on, if that is known.
         score: What it reached, if it was scored.
+        data: What it was trained and scored on: lists, numbers of images, fingerprints.
     """
-    names = list(CLASSES) if module.classes == len(CLASSES) else [f"class {k}" for k in range(module.classes)]
     return {
         "format": FORMAT,
         "vocseg": __version__,
         "arch": module.hparams["arch"],
         "encoder": module.hparams["encoder"],
-        "classes": names,
+        "classes": list(module.class_list.names),
+        "colours": [list(colour) for colour in module.class_list.colours],
         "ignore_index": IGNORE_INDEX,
         "size": size,
+        "data": dict(data or {}),
         "normalisation": {
             "channels": "RGB",
             "scale": 255.0,
@@ -121,6 +126,36 @@ def check_shape(path: Path, holds: dict[str, str | int], wanted: Mapping[str, st
                 f"--ckpt_path {path}: holds a network with {name} {value}, but --model.{name} is "
                 f"{wanted[name]}: leave that flag out, or name other weights"
             )
+
+
+def described_classes(description: Description) -> ClassList:
+    """The classes that a file's network tells apart."""
+    return named_classes(description["classes"], description.get("colours"))
+
+
+def check_classes(path: Path, description: Description, classes: ClassList) -> None:
+    """Whether a file's network tells the classes apart that the masks hold, in the same order.
+
+    Raises:
+        UserError: If not.
+    """
+    names = tuple(description["classes"])
+    if names == classes.names:
+        return
+    if len(names) != len(classes):
+        theirs, ours = _some(names), _some(classes.names)
+        differ = f"{len(names)} classes ({theirs}), but the masks have {len(classes)} ({ours})"
+    else:
+        k = next(k for k, name in enumerate(names) if name != classes.names[k])
+        differ = f"'{names[k]}' as class {k}, but the masks have '{classes.names[k]}'"
+    raise UserError(
+        f"--ckpt_path {path}: has {differ}: name the class list it was trained with (--data.classes), or "
+        "other weights"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
 
 
 def load_weights(module: SegmentationModule, path: Path) -> Description:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from vocseg.scores.confusion import class_iou, mean_iou, pixel_accuracy
+from vocseg.voc import CLASSES
 
 
 @dataclass(frozen=True)
@@ -14,22 +15,23 @@ class Protocol:
 
     split: str
     images: int
-    fingerprint: str  # over the ids of the images
+    fingerprint: str  # over the ids of the images and their decoded content
     size: int  # predicted and scored at size x size, masks resized by nearest neighbour
 
     def __str__(self) -> str:
         return (
-            f"{self.split}, {self.images:,} images at {self.size}x{self.size} (split {self.fingerprint[:8]})"
+            f"{self.split}, {self.images:,} images at {self.size}x{self.size} (data {self.fingerprint[:8]})"
         )
 
 
 @dataclass(frozen=True)
 class Score:
-    """A confusion matrix `[C,C]` (int64, rows true) with its protocol and mean loss."""
+    """A confusion matrix `[C,C]` (int64, rows true) with its protocol, mean loss and names of the classes."""
 
     matrix: Tensor
     protocol: Protocol
     loss: float
+    classes: tuple[str, ...] = CLASSES
 
     @property
     def mean_iou(self) -> float:
@@ -52,6 +54,7 @@ class Score:
             "mean_iou": self.mean_iou,
             "pixel_accuracy": self.pixel_accuracy,
             "loss": self.loss,
+            "classes": list(self.classes),
             "class_iou": self.class_iou,
             "protocol": asdict(self.protocol),
         }

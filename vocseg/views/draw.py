@@ -8,35 +8,35 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from vocseg.voc import CLASSES, IGNORE_INDEX, PALETTE
+from vocseg.classes import VOC_CLASSES, ClassList
+from vocseg.voc import IGNORE_INDEX
 
 Bytes = npt.NDArray[np.uint8]
 
 ERRORS = {"missed": (255, 255, 255), "invented": (255, 210, 0), "confused": (255, 80, 170)}
 
-_COLOURS = np.array(PALETTE, np.uint8)
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
 
 
-def colour(mask: Bytes) -> Bytes:
-    """Class indices `[H,W]` in VOC's colours, RGB `[H,W,3]`; void is the palette's cream."""
-    coloured: Bytes = _COLOURS[mask]
+def colour(mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes:
+    """Class indices `[H,W]` in their colours, RGB `[H,W,3]`; void is the palette's cream."""
+    coloured: Bytes = np.array(classes.palette, np.uint8)[mask]
     return coloured
 
 
-def overlay(image: Bytes, mask: Bytes, strength: float = 0.6) -> Bytes:
+def overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES, strength: float = 0.6) -> Bytes:
     """A photograph `[H,W,3]` with the objects of a mask `[H,W]` tinted and outlined."""
     tinted = image.astype(np.float32)
     objects = (mask != 0) & (mask != IGNORE_INDEX)
-    tinted[objects] = (1 - strength) * tinted[objects] + strength * colour(mask)[objects]
+    tinted[objects] = (1 - strength) * tinted[objects] + strength * colour(mask, classes)[objects]
     tinted[_outline(mask) & (mask != IGNORE_INDEX)] = 255
     return tinted.astype(np.uint8)
 
 
-def labelled_overlay(image: Bytes, mask: Bytes) -> Bytes:
+def labelled_overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes:
     """`overlay` with a legend of the classes below it."""
-    legend = _legend(sorted({*np.unique(mask)} - {0, IGNORE_INDEX}), image.shape[1])
-    return np.vstack([overlay(image, mask), legend])
+    legend = _legend(sorted({*np.unique(mask)} - {0, IGNORE_INDEX}), image.shape[1], classes)
+    return np.vstack([overlay(image, mask, classes), legend])
 
 
 def _outline(mask: Bytes) -> npt.NDArray[np.bool_]:
@@ -57,27 +57,35 @@ def error_map(image: Bytes, truth: Bytes, prediction: Bytes) -> Bytes:
     picture[wrong] = ERRORS["confused"]
     picture[wrong & (truth == 0)] = ERRORS["invented"]
     picture[wrong & (prediction == 0)] = ERRORS["missed"]
-    picture[truth == IGNORE_INDEX] = _COLOURS[IGNORE_INDEX] // 2
+    picture[truth == IGNORE_INDEX] = np.array(VOC_CLASSES.palette[IGNORE_INDEX]) // 2
     return picture
 
 
-def panel(image: Bytes, truth: Bytes, prediction: Bytes, cell: int = 256) -> Bytes:
+def panel(
+    image: Bytes, truth: Bytes, prediction: Bytes, classes: ClassList = VOC_CLASSES, cell: int = 256
+) -> Bytes:
     """Input, ground truth, prediction and errors side by side, with a legend of the classes present.
 
     Args:
         image: uint8 `[H,W,3]` RGB.
         truth: uint8 `[H,W]`, 255 = void.
         prediction: uint8 `[H,W]`.
+        classes: Their names and colours.
         cell: Edge of each picture in pixels.
 
     Returns:
         uint8 RGB, `4 * cell` wide.
     """
-    pictures = (image, colour(truth), colour(prediction), error_map(image, truth, prediction))
+    pictures = (
+        image,
+        colour(truth, classes),
+        colour(prediction, classes),
+        error_map(image, truth, prediction),
+    )
     scaled = [
         cv2.resize(picture, (cell, cell), interpolation=cv2.INTER_NEAREST_EXACT) for picture in pictures
     ]
-    legend = _legend(sorted({*np.unique(truth), *np.unique(prediction)} - {0}), 4 * cell)
+    legend = _legend(sorted({*np.unique(truth), *np.unique(prediction)} - {0}), 4 * cell, classes)
     row = np.hstack(scaled)
     for k in range(1, len(scaled)):
         row[:, k * cell - 1 : k * cell + 1] = _PAPER
@@ -108,16 +116,16 @@ def _chip_width(pen: ImageDraw.ImageDraw, name: str) -> int:
     return 24 + int(pen.textlength(name, font=_font())) + 6
 
 
-def _legend(labels: Sequence[int], width: int) -> Bytes:
+def _legend(labels: Sequence[int], width: int, classes: ClassList) -> Bytes:
     """The classes' colours with their names, wrapped into lines of the given width."""
     strip = Image.new("RGB", (width, 24 * (1 + len(labels))), _PAPER)
     pen = ImageDraw.Draw(strip)
     x, y = 6, 4
     for label in labels:
-        name = "void" if label == IGNORE_INDEX else CLASSES[label]
+        name = "void" if label == IGNORE_INDEX else classes.names[label]
         if x > 6 and x + _chip_width(pen, name) > width:
             x, y = 6, y + 24
-        x = _chip(pen, x, y, name, PALETTE[label])
+        x = _chip(pen, x, y, name, classes.palette[label])
     return np.asarray(strip)[: y + 20]
 
 

@@ -51,7 +51,10 @@ class Panels(Callback):
             if index in self._chosen:
                 image = batch["image"][k].permute(1, 2, 0)  # [3,H,W] -> [H,W,3]
                 self._drawn[index] = panel(
-                    _array(image), _array(batch["mask"][k]), _array(outputs["prediction"][k])
+                    _array(image),
+                    _array(batch["mask"][k]),
+                    _array(outputs["prediction"][k]),
+                    pl_module.class_list,  # type: ignore[arg-type]
                 )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

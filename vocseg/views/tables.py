@@ -5,7 +5,6 @@ from rich.table import Table
 from rich.text import Text
 
 from vocseg.scores import Score
-from vocseg.voc import CLASSES
 
 
 def _percent(value: float | None) -> str:
@@ -32,7 +31,7 @@ def score_table(score: Score, title: str) -> Group:
     for _ in range(2):
         table.add_column("class")
         table.add_column("IoU %", justify="right")
-    cells = [(name, _percent(iou)) for name, iou in zip(CLASSES, score.class_iou, strict=True)]
+    cells = [(name, _percent(iou)) for name, iou in zip(score.classes, score.class_iou, strict=True)]
     half = (len(cells) + 1) // 2
     cells += [("", "")] * (2 * half - len(cells))
     for left, right in zip(cells[:half], cells[half:], strict=True):
@@ -44,7 +43,7 @@ def _totals(score: Score) -> str:
     absent = sum(iou is None for iou in score.class_iou)
     missing = f" ({absent} neither there nor predicted)" if absent else ""
     return (
-        f"mean IoU {_percent(score.mean_iou)} % over {len(CLASSES) - absent} classes{missing}, "
+        f"mean IoU {_percent(score.mean_iou)} % over {len(score.classes) - absent} classes{missing}, "
         f"pixel accuracy {_percent(score.pixel_accuracy)} %, loss {score.loss:.3f}"
     )
 
@@ -61,7 +60,7 @@ def comparison_table(before: Score, after: Score, title: str) -> Group:
     table.add_column("IoU %")
     for name in ("before", "after", "points"):
         table.add_column(name, justify="right")
-    for name, old, new in zip(CLASSES, before.class_iou, after.class_iou, strict=True):
+    for name, old, new in zip(before.classes, before.class_iou, after.class_iou, strict=True):
         table.add_row(name, _percent(old), _percent(new), _points(old, new))
     table.add_section()
     for name, old, new in (

@@ -1,0 +1,67 @@
+"""From which weights a verb starts, and what they and the class list say about the network."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from vocseg.classes import VOC_CLASSES, ClassList, read_classes
+from vocseg.errors import UserError
+from vocseg.runs import check_classes, check_shape, network_shape, newest_weights, read_weights
+
+
+def starting_weights(verb: str, config: Namespace) -> Path | None:
+    """The file that a verb starts from; None: it starts from nothing.
+
+    Raises:
+        UserError: If it needs one.
+    """
+    if config["ckpt_path"] is not None:
+        return Path(config["ckpt_path"])  # "last" or "best" are no files: a run's folder is its own
+    newest = newest_weights(Path(config["trainer"]["default_root_dir"] or "."))
+    if verb == "finetune" and newest is not None:
+        print(f"fine-tuning the newest weights: {newest}")
+        return newest
+    if verb != "fit":
+        hint = f"the newest are {newest}" if newest else "fit makes them: unet_voc.pth in the run's folder"
+        raise UserError(f"{verb} needs --ckpt_path FILE, the weights to use; {hint}")
+    return None
+
+
+class Start:
+    """What the flags' defaults are, once weights and class list are known; typed flags go before them."""
+
+    def __init__(self, verb: str, config: Namespace) -> None:
+        """Read the files that the user names.
+
+        Args:
+            verb: The command.
+            config: What was typed, by its flags.
+
+        Raises:
+            UserError: If a file is needed but missing, or is something else.
+        """
+        self._verb = verb
+        path = config["data"]["classes"]
+        self.classes: ClassList = VOC_CLASSES if path is None else read_classes(Path(path))
+        self.defaults: dict[str, Any] = {} if path is None else {"model.classes": len(self.classes)}
+        self.path = starting_weights(verb, config)
+        if self.path is not None:
+            self.description = read_weights(self.path).description
+            self._shape = network_shape(self.description)
+            self.defaults |= {f"model.{name}": value for name, value in self._shape.items()}
+            self.defaults |= {"data.size": self.description["size"]} if self.description["size"] else {}
+
+    def settle(self, config: Namespace) -> None:
+        """See that flags and weights agree, and let the run start from the weights.
+
+        Raises:
+            UserError: If they do not.
+        """
+        if self.path is None:
+            return
+        check_shape(self.path, self._shape, config["model"])
+        if self._verb != "predict":  # which has no masks
+            check_classes(self.path, self.description, self.classes)
+        config["ckpt_path"] = str(self.path)
+        config["model"]["encoder_weights"] = None  # the file has the encoder's weights too
