@@ -103,12 +103,12 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_list_is_named(tmp_path: Path, name: str) -> None:
     text, what = WRONG[name]
-    with pytest.raises(UserError, match=rf"--data.classes .*classes.yaml: .*{what}"):
+    with pytest.raises(UserError, match=rf"the class list .*classes.yaml: .*{what}"):
         _read(tmp_path, text)
 
 
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--data.classes .*no.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"the class list .*no.yaml: cannot be read"):
         read_classes(tmp_path / "no.yaml")
 
 

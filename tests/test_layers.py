@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
         "views",
         "runs",
         "deploy",
-        "data.transforms",
+        "data.writing",
         "data.reading",
     },
     "recipes": {"errors"},
@@ -79,7 +79,15 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["__main__", "voc", "errors", "arguments", "data/sample", "data/download", "data/reading"]
+    "name",
+    [
+        *("__main__", "voc", "errors", "arguments", "classes", "data/sample", "data/contents"),
+        *(
+            f"data/{tool}/{path.stem}"
+            for tool in ("download",)
+            for path in sorted((PACKAGE / "data" / tool).glob("*.py"))
+        ),
+    ],
 )
 def test_tools_do_not_wait_for_torch(name: str) -> None:
     seen: set[str] = set()
@@ -93,7 +101,7 @@ def test_tools_do_not_wait_for_torch(name: str) -> None:
 
 
 def test_data_knows_no_lightning_but_in_its_module() -> None:
-    users = [p.name for p in (PACKAGE / "data").glob("*.py") if any("lightning" in i for i in _imports(p))]
+    users = [p.name for p in (PACKAGE / "data").rglob("*.py") if any("lightning" in i for i in _imports(p))]
     assert users == ["datamodule.py"]
     scores = [p for p in (PACKAGE / "scores").glob("*.py") if any("lightning" in i for i in _imports(p))]
     assert scores == []

@@ -1,5 +1,6 @@
 """`python -m vocseg`: help and version answer at once; what is heavy is imported when a verb needs it."""
 
+import inspect
 import os
 import sys
 from importlib import import_module
@@ -20,7 +21,7 @@ VERBS = {
 }
 TOOLS = {
     "sample": ("vocseg.data.sample", "write_sample", "write a synthetic set in VOC's layout"),
-    "download": ("vocseg.data.download", "download_voc", "get VOC 2012 (2.0 GB)"),
+    "download": ("vocseg.data.download", "download", "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)"),
     "export": ("vocseg.deploy.export", "export", "write weights for people without vocseg"),
 }
 
@@ -74,16 +75,23 @@ def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
 def _run_tool(command: str, words: list[str]) -> None:
     from jsonargparse import auto_cli
 
-    from vocseg.arguments import SentenceParser
+    from vocseg.arguments import SentenceParser, gathered
 
     module, name, _ = TOOLS[command]
-    auto_cli(
-        getattr(import_module(module), name),
-        args=words,
-        prog=f"python -m vocseg {command}",
+    tool = getattr(import_module(module), name)
+    rooted = "root" in inspect.signature(tool).parameters
+    if rooted and words and not words[0].startswith("-"):
+        words = ["--root", *words]
+    result = auto_cli(
+        tool,
+        args=gathered(words, tool),
+        prog=f"python -m vocseg {command}{' [ROOT]' * rooted}",
         as_positional=False,
         parser_class=SentenceParser,
     )
+    code = getattr(result, "exit_code", 0)
+    if code:
+        raise SystemExit(code)
 
 
 if __name__ == "__main__":

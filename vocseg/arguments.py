@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
@@ -29,3 +30,14 @@ def _sentence(message: str, flags: list[str]) -> str:
     unknown = re.match(r"unrecognized arguments: (--[\w.]+)", text, re.IGNORECASE)
     near = difflib.get_close_matches(unknown[1], flags, n=2, cutoff=0.8) if unknown else []
     return text + (f"; do you mean {' or '.join(near)}?" if near else "; --help lists the flags")
+
+
+def gathered(words: list[str], tool: Callable[..., Any]) -> list[str]:
+    """Words of a command line in which a flag for a list may be given once for each of its values.
+
+    Jsonargparse wants such flags to end in `+`; without it the last one alone would count.
+    """
+    hints = get_type_hints(tool).items()
+    lists = [name for name, hint in hints if any(get_origin(k) is list for k in (hint, *get_args(hint)))]
+    flags = rf"(--(?:{'|'.join(lists)}))(?==|$)" if lists else "($^)"
+    return [re.sub(f"^{flags}", r"\1+", word) for word in words]

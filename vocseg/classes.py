@@ -96,7 +96,7 @@ def read_classes(path: Path) -> ClassList:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as fault:
-        raise UserError(f"--data.classes {path}: cannot be read ({type(fault).__name__})") from fault
+        raise UserError(f"the class list {path}: cannot be read ({type(fault).__name__})") from fault
     if path.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(text, path)
     return _checked(named_classes([line.strip() for line in text.splitlines() if line.strip()]), path)
@@ -108,18 +108,18 @@ def _from_yaml(text: str, path: Path) -> ClassList:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as fault:
-        raise UserError(f"--data.classes {path}: not YAML ({' '.join(str(fault).split())})") from fault
+        raise UserError(f"the class list {path}: not YAML ({' '.join(str(fault).split())})") from fault
     if isinstance(content, list):
         content = {"classes": content}
     unknown = set(content) - {"classes", "others"} if isinstance(content, dict) else {"no mapping"}
     if unknown or not isinstance(content.get("classes"), list):
         raise UserError(
-            f"--data.classes {path}: wants a list `classes` and, for merges, `others`; see README"
+            f"the class list {path}: wants a list `classes` and, for merges, `others`; see README"
         )
     entries = [_entry(each, path) for each in content["classes"]]
     if not any("merge" in entry for entry in entries):
         if "others" in content:
-            raise UserError(f"--data.classes {path}: `others` means nothing where no class has `merge`")
+            raise UserError(f"the class list {path}: `others` means nothing where no class has `merge`")
         return _checked(_coloured(entries, tuple((k,) for k in range(len(entries))), ()), path)
     return _checked(_merged(entries, content.get("others", "background"), path), path)
 
@@ -130,12 +130,12 @@ def _entry(entry: Any, path: Path) -> dict[str, Any]:
     good = isinstance(entry, dict) and isinstance(entry.get("name"), str)
     if not good or set(entry) - {"name", "colour", "merge"}:
         raise UserError(
-            f"--data.classes {path}: a class is a name, or has the keys name, colour, merge; not {entry!r}"
+            f"the class list {path}: a class is a name, or has the keys name, colour, merge; not {entry!r}"
         )
     colour = entry.get("colour", [0, 0, 0])
     if not isinstance(colour, list) or len(colour) != 3 or not all(c in range(256) for c in colour):
         raise UserError(
-            f"--data.classes {path}: the colour of '{entry['name']}' is {colour!r}, not [red, green, blue], "
+            f"the class list {path}: the colour of '{entry['name']}' is {colour!r}, not [red, green, blue], "
             "each 0..255"
         )
     return dict(entry)
@@ -147,7 +147,7 @@ def _merged(entries: list[dict[str, Any]], others: str, path: Path) -> ClassList
     named = {value for group in values for value in group}
     rest = tuple(k for k in range(len(CLASSES)) if k not in named)
     if others not in ("background", "void"):
-        raise UserError(f"--data.classes {path}: `others` is {others!r}; it may be background or void")
+        raise UserError(f"the class list {path}: `others` is {others!r}; it may be background or void")
     if others == "background" and values:
         return _coloured(entries, (values[0] + rest, *values[1:]), ())
     return _coloured(entries, values, rest)
@@ -160,7 +160,7 @@ def _values(entry: dict[str, Any], path: Path) -> tuple[int, ...]:
     for part in parts:
         if part not in CLASSES and not (type(part) is int and 0 <= part < IGNORE_INDEX):
             raise UserError(
-                f"--data.classes {path}: '{entry['name']}' wants {part!r}, which is neither a VOC class nor "
+                f"the class list {path}: '{entry['name']}' wants {part!r}, which is neither a VOC class nor "
                 f"a mask value 0..{IGNORE_INDEX - 1}; VOC's classes are {', '.join(CLASSES)}"
             )
     return tuple(CLASSES.index(part) if part in CLASSES else int(part) for part in parts)
@@ -188,12 +188,12 @@ def _checked(classes: ClassList, path: Path) -> ClassList:
         UserError: If it is too short or too long, or a name or a mask value occurs twice.
     """
     if not 2 <= len(classes) <= IGNORE_INDEX:
-        raise UserError(f"--data.classes {path}: names {len(classes)} classes; it takes 2 to {IGNORE_INDEX}")
+        raise UserError(f"the class list {path}: names {len(classes)} classes; it takes 2 to {IGNORE_INDEX}")
     for what, all_of in (
         ("the class", list(classes.names)),
         ("the mask value", [value for group in classes.values for value in group]),
     ):
         twice = next((each for k, each in enumerate(all_of) if each in all_of[:k]), None)
         if twice is not None:
-            raise UserError(f"--data.classes {path}: {what} '{twice}' occurs twice")
+            raise UserError(f"the class list {path}: {what} '{twice}' occurs twice")
     return classes

@@ -38,6 +38,15 @@ SOURCES = (
     f"https://dataset.bj.bcebos.com/voc/{ARCHIVE}",
 )
 
+SBD_ARCHIVE = "benchmark.tgz"  # masks for more of VOC's images (Hariharan et al., ICCV 2011)
+SBD_MD5 = "82b4d87ceb2ed10f6038a1cba92111cb"  # this and the address: torchvision's SBDataset
+SBD_BYTES = 1_419_539_633
+SBD_UNPACKED_BYTES = 200_000_000  # as palette PNGs, with room to spare
+SBD_SOURCES = (
+    "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+)
+SBD_TRAINAUG = 10_582  # SBD's 11,355 images and VOC's training images, less VOC's validation images
+
 
 def _colour(index: int) -> tuple[int, int, int]:
     """RGB of a label in the VOC colour map: the label's bits dealt out to the channels, high bits first."""
@@ -82,6 +91,14 @@ def split_ids(voc: Path, split: str) -> list[str]:
         twice = next(id for k, id in enumerate(ids) if id in ids[:k])
         raise UserError(f"the split list {path} names '{twice}' twice: remove one of the lines")
     return ids
+
+
+def is_official(voc: Path) -> bool:
+    """Whether a set has as many images to train and to score on as VOC 2012 has."""
+    return all(
+        split_list(voc, split).is_file() and len(split_ids(voc, split)) == COUNTS[split]
+        for split in ("train", "val")
+    )
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
 """The data module."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from vocseg import voc
+from vocseg.data.audit import audit
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.order import Draw
 from vocseg.data.photographs import Photographs
@@ -95,8 +99,6 @@ def test_content_that_was_never_read_is_not_claimed_in_the_fingerprint(sample: P
 
 
 def test_a_damaged_file_met_in_a_worker_gives_its_sentence(sample: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(sample, tmp_path / "copy")
     data = _ready(tmp_path / "copy", workers=1, store=False)
     victim = data._sets["val"].split.paths(0)[0]
@@ -117,3 +119,47 @@ def test_nothing_to_predict_is_said(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(UserError, match="two pictures called 'a'"):
         Photographs(tmp_path, 64)
+
+
+def test_trainaug_is_fetched_for_the_official_set_alone(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(sample, tmp_path / "set")
+    asked: list[Path] = []
+    monkeypatch.setattr("vocseg.data.datamodule.download_sbd", asked.append)
+    with pytest.raises(UserError, match="there is no split 'trainaug'"):
+        _ready(tmp_path / "set", train_split="trainaug")
+    assert asked == []
+    monkeypatch.setattr(voc, "COUNTS", {"train": 20, "val": 7})
+    with pytest.raises(UserError, match="there is no split 'trainaug'"):
+        _ready(tmp_path / "set", train_split="trainaug")
+    assert asked == [tmp_path / "set"]
+
+
+def test_an_audit_and_a_run_agree_on_the_fingerprint(sample: Path, tmp_path: Path) -> None:
+    lists = {each.split: each for each in audit(sample, cache=tmp_path / "audit", progress=False).lists}
+    facts = {name: _ready(sample, cache=tmp_path / "run").facts(name) for name in ("train", "val")}
+    assert {name: lists[name].fingerprint for name in facts} == {
+        name: fact["fingerprint"] for name, fact in facts.items()
+    }
+
+
+def test_images_may_lie_elsewhere_and_end_otherwise(sample: Path, tmp_path: Path) -> None:
+    shutil.copytree(sample, tmp_path / "set")
+    folder = find(tmp_path / "set")
+    assert folder is not None
+    (folder / "pictures").mkdir()
+    for path in (folder / "JPEGImages").iterdir():
+        Image.open(path).save(folder / "pictures" / f"{path.stem}.png")
+    shutil.rmtree(folder / "JPEGImages")
+    batches = [
+        next(iter(data.val_dataloader()))
+        for data in (
+            _ready(sample),
+            _ready(tmp_path / "set", image_folder="pictures", image_suffix=".png"),
+        )
+    ]
+    assert torch.equal(batches[0]["image"], batches[1]["image"])
+    assert torch.equal(batches[0]["mask"], batches[1]["mask"])
+    with pytest.raises(UserError, match=r"JPEGImages/2007_000001.jpg .and 19 more files. is missing"):
+        _ready(tmp_path / "set")

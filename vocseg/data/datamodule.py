@@ -10,7 +10,7 @@ from vocseg import voc
 from vocseg.classes import VOC_CLASSES, read_classes
 from vocseg.data.batch import Batch, Sample, make_loader
 from vocseg.data.dataset import VOCSegmentation
-from vocseg.data.download import download_voc
+from vocseg.data.download import download_sbd, download_voc
 from vocseg.data.memory import keep_freed_memory
 from vocseg.data.order import Draw, EvaluationOrder, TrainingOrder
 from vocseg.data.photographs import Photographs
@@ -149,10 +149,17 @@ class VOCDataModule(LightningDataModule):
         if self._verb() == "predict":
             self._pictures()
             return
-        if voc.find(self.root) is None and self.download:
-            download_voc(self.root)
+        if self.download:
+            self._fetch()
         for name, split in self.splits().items():
             self.storage.prepare(split, self.form(name))
+
+    def _fetch(self) -> None:
+        """What is missing of the official set; to another set nothing is added."""
+        folder = voc.find(self.root) or download_voc(self.root)
+        wanted = "trainaug" in (self.lists["train"], self.lists["val"])
+        if wanted and not voc.split_list(folder, "trainaug").is_file() and voc.is_official(folder):
+            download_sbd(self.root)
 
     def _pictures(self) -> Photographs:
         """The user's own pictures."""

@@ -14,8 +14,9 @@ from PIL import Image
 
 from vocseg.data.progress import follow
 from vocseg.data.scene import draw_scene
+from vocseg.data.writing import save_mask
 from vocseg.errors import UserError
-from vocseg.voc import PALETTE, find, image_path, mask_path, split_list
+from vocseg.voc import find, image_path, mask_path, split_list
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -78,17 +79,11 @@ def _write_all(voc: Path, counts: dict[str, int], seed: int, progress: bool) -> 
             id = f"{2007 + number}_{k + 1:06d}"
             image, mask = draw_scene(np.random.default_rng([seed, number, k]), _classes_of(seed, number, k))
             Image.fromarray(image).save(image_path(voc, id), quality=90)
-            _save_mask(mask, mask_path(voc, id, split))
+            save_mask(mask, mask_path(voc, id, split))
             ids[split].append(id)
     ids["trainval"] = sorted(ids["train"] + ids["val"])
     for split, names in ids.items():
         split_list(voc, split).write_text("\n".join(names) + "\n")
-
-
-def _save_mask(mask: Bytes, path: Path) -> None:
-    picture = Image.fromarray(mask).convert("P")
-    picture.putpalette([channel for colour in PALETTE for channel in colour])
-    picture.save(path)
 
 
 def _classes_of(seed: int, split: int, k: int) -> list[int]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from vocseg.classes import ClassList
 from vocseg.data.reading import read_image
+from vocseg.data.writing import save_mask
 from vocseg.views import labelled_overlay
 
 
@@ -57,9 +58,7 @@ def write_prediction(logits: Tensor, picture: Path, folder: Path, classes: Class
     image = read_image(picture, exif=True)
     upsampled = functional.interpolate(logits[None], image.shape[:2], mode="bilinear")  # [1,C,h,w]
     mask = upsampled.argmax(1)[0].cpu().numpy().astype(np.uint8)
-    indexed = Image.fromarray(mask).convert("P")
-    indexed.putpalette([channel for colour in classes.palette for channel in colour])
-    indexed.save(folder / "masks" / f"{picture.stem}.png")
+    save_mask(mask, folder / "masks" / f"{picture.stem}.png", classes.palette)
     Image.fromarray(labelled_overlay(image, mask, classes)).save(
         folder / "overlays" / f"{picture.stem}.jpg", quality=92
     )

@@ -1,0 +1,77 @@
+"""`python -m vocseg download`: its flags, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import refused
+from tests.data.download.faulty_server import Fault, FaultyServer
+from vocseg import voc
+from vocseg.__main__ import main
+from vocseg.data.download.sources import addresses, host
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize("form", ["flag twice", "list", "with ="])
+def test_mirrors_are_asked_in_order_before_the_known_addresses(
+    server: FaultyServer, here: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr(voc, "SOURCES", [f"{server.address}/known.tar"])
+    first, second = f"{server.address}/first.tar", f"{server.address}/folder/"
+    words = {
+        "flag twice": ["--mirror", first, "--mirror", second],
+        "list": ["--mirror", f"[{first},{second}]"],
+        "with =": [f"--mirror={first}", f"--mirror={second}"],
+    }[form]
+    server.plan = [Fault("status", 404), Fault("status", 404)]
+    main(["download", *words])
+    asked = [request.path for request in server.log]
+    assert asked == ["/first.tar", f"/folder/{voc.ARCHIVE}", "/known.tar"]
+    assert voc.find(here / "data") is not None
+
+
+def test_only_mirrors_leaves_the_known_addresses_out(
+    server: FaultyServer, here: Path, capsys: Capture
+) -> None:
+    server.always = Fault("status", 404)
+    said = refused(capsys, ["download", "--mirror", f"{server.address}/", "--only_mirrors", "true"])
+    assert said.count("status 404") == 1
+    assert "thor" not in said
+
+
+REFUSED = {
+    "file": (["--mirror", "file:///data/x.tar"], "--mirror file:///data/x.tar is no address"),
+    "path": (["--mirror", "x.tar"], "--mirror x.tar is no address"),
+    "no server": (["--mirror", "https:///x.tar"], "--mirror https:///x.tar is no address"),
+    "ftp": (["--mirror", "ftp://a/x.tar"], "--mirror ftp://a/x.tar is no address"),
+    "port": (["--mirror", "http://a:x/"], "--mirror http://a:x/ is no address"),
+    "no mirror": (["--only_mirrors", "true"], "give at least one --mirror"),
+    "both": (["--archive", "x.tar", "--mirror", "http://a/x"], "leave out the mirrors"),
+    "no archive": (["--archive", "x.tar"], "--archive x.tar does not exist"),
+    "other set": (["--dataset", "coco"], "--dataset: Expected a typing.Literal['voc', 'sbd']"),
+    "SBD alone": (
+        ["--dataset", "sbd", "--mirror", "http://a/x", "--only_mirrors", "true"],
+        "SBD needs VOC 2012, which is not in data: get it first, with --dataset voc",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_flags_are_refused_in_a_sentence(here: Path, capsys: Capture, case: str) -> None:
+    words, sentence = REFUSED[case]
+    said = refused(capsys, ["download", *words])
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_an_address_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = ["https://b/x.tar"]
+    assert addresses(["https://a/", *known], "x.tar", known, only=False) == [
+        "https://a/x.tar",
+        "https://b/x.tar",
+    ]
+
+
+def test_a_password_is_not_shown() -> None:
+    assert host("https://me:secret@server:8080/x") == "server:8080"

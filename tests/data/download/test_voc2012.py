@@ -1,0 +1,116 @@
+"""VOC from an archive, or there already; folders that cannot hold it."""
+
+import hashlib
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.data.download.faulty_server import FaultyServer
+from vocseg import voc
+from vocseg.data.download import download_voc
+from vocseg.errors import UserError
+
+
+def test_what_is_there_is_not_fetched_again(
+    server: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = download_voc(tmp_path / "data", [f"{server.address}/x.tar"])
+    capsys.readouterr()
+    assert download_voc(tmp_path / "data", []) == there
+    assert capsys.readouterr().out == f"VOC 2012 is there already: {there}\n"
+    (there / "JPEGImages" / "2007_000001.jpg").unlink()
+    download_voc(tmp_path / "data", [])
+    assert "(with 26 images; the official set has 27)" in capsys.readouterr().out
+
+
+def test_a_set_in_a_folder_that_cannot_be_written_to_is_found(sample: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in sample.rglob("*")}
+    download_voc(sample, [])
+    assert {path: path.stat().st_mtime_ns for path in sample.rglob("*")} == before
+
+
+def test_the_users_archive_is_used_and_stays(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert download_voc(tmp_path / "data", [], archive).is_dir()
+    assert archive.is_file()
+    assert f"using {archive}, which stays where it is" in capsys.readouterr().out
+
+
+def test_an_archive_put_into_the_folder_is_used_and_stays(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    archive.rename(tmp_path / "data" / voc.ARCHIVE)
+    assert download_voc(tmp_path / "data", []).is_dir()
+    assert (tmp_path / "data" / voc.ARCHIVE).is_file()
+
+
+def test_the_users_archive_with_other_bytes_is_refused_and_stays(archive: Path, tmp_path: Path) -> None:
+    archive.write_bytes(archive.read_bytes()[:-1] + b"!")
+    md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match=f"{archive} has MD5 {md5}, not {voc.ARCHIVE_MD5}: it is incomplete"):
+        download_voc(tmp_path / "data", [], archive)
+    assert archive.is_file()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [".download.lock"]
+
+
+@pytest.mark.parametrize(("name", "what"), [("nothing.tar", "does not exist"), ("", "is a folder")])
+def test_an_archive_that_is_no_file_is_refused(archive: Path, tmp_path: Path, name: str, what: str) -> None:
+    with pytest.raises(UserError, match=f"--archive .* {what}: it must be the file {voc.ARCHIVE}"):
+        download_voc(tmp_path / "data", [], tmp_path / name)
+
+
+def test_an_archive_with_less_than_the_official_numbers_is_refused(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(voc.COUNTS, "images", 28)
+    with pytest.raises(
+        UserError, match=r"holds .*'images': 27.*, not .*'images': 28.*: it is not the official"
+    ):
+        download_voc(tmp_path / "data", [], archive)
+    assert list((tmp_path / "data" / "VOCdevkit").iterdir()) == []
+
+
+def test_half_a_set_by_other_hands_is_not_overwritten(archive: Path, tmp_path: Path) -> None:
+    other = tmp_path / "data" / "VOCdevkit" / "VOC2012" / "JPEGImages"
+    other.mkdir(parents=True)
+    with pytest.raises(UserError, match="VOC2012 is there, but without ImageSets/Segmentation: move it away"):
+        download_voc(tmp_path / "data", [], archive)
+    assert other.is_dir()
+
+
+def test_a_full_disk_is_said_before_anything_is_fetched(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voc, "ARCHIVE_BYTES", 10**15)
+    with pytest.raises(
+        UserError, match=r"needs 2000000.0 GB in .* \(1000000.0 to fetch, .*\), but .* are free"
+    ):
+        download_voc(tmp_path / "data", [f"{server.address}/x.tar"])
+    assert server.log == []
+
+
+def test_a_disk_that_becomes_full_is_said(server: FaultyServer, tmp_path: Path) -> None:
+    """The limit on a file's size stands for the disk's end."""
+    old, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot be read or written \(File too large\): free some space"):
+            download_voc(tmp_path / "data", [f"{server.address}/x.tar"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, old)
+    download_voc(tmp_path / "data", [f"{server.address}/x.tar"])
+    assert server.log[-1].range is not None
+
+
+def test_a_folder_that_cannot_be_made_is_said(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the folder .* cannot be made \(.*\): name another one"):
+        download_voc(archive / "below", [], archive)
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder closed even to root")
+def test_a_folder_that_cannot_be_written_to_is_said(archive: Path) -> None:
+    with pytest.raises(UserError, match=r"/sys/.* cannot be read or written \(.*\): .*--root"):
+        download_voc(Path("/sys"), [], archive)

@@ -1,0 +1,130 @@
+"""An archive: which one it is, and how its right bytes get onto this machine."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocseg.data.download.part import Part
+from vocseg.data.download.patience import Patience, Refused
+from vocseg.data.download.sources import host
+from vocseg.errors import UserError
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A known file.
+
+    Args:
+        title: What it holds.
+        dataset: What the command line calls that.
+        name: Its file name.
+        md5: Its MD5, in hexadecimal.
+        size: Its bytes.
+    """
+
+    title: str
+    dataset: str
+    name: str
+    md5: str
+    size: int
+
+    def local(self, root: Path, given: Path | None) -> Path | None:
+        """The file that the user has: the one named, else one under its usual name in the folder."""
+        if given is None:
+            return root / self.name if (root / self.name).is_file() else None
+        if not given.is_file():
+            what = "is a folder" if given.is_dir() else "does not exist"
+            raise UserError(f"--archive {given} {what}: it must be the file {self.name}")
+        return given
+
+    def to_fetch(self, root: Path, given: Path | None) -> int:
+        """Bytes that are still missing on this machine."""
+        return 0 if self.local(root, given) else max(0, self.size - Part(root, self.name).size)
+
+    def obtain(self, root: Path, sources: Sequence[str], given: Path | None, patience: Patience) -> Path:
+        """A file with the right MD5: the user's own, else fetched.
+
+        Raises:
+            UserError: If the user's own is another one, or no source has the right one.
+        """
+        own = self.local(root, given)
+        if own is None:
+            return self._fetch(Part(root, self.name), sources, patience)
+        found = _md5(own)
+        if found != self.md5:
+            raise UserError(
+                f"{own} has MD5 {found}, not {self.md5}: it is incomplete or another file; "
+                "get it anew, or move it away to have it fetched"
+            )
+        print(f"using {own}, which stays where it is")
+        return own
+
+    def discard(self, root: Path) -> None:
+        """Remove what was fetched, once it is of no more use; never what is the user's."""
+        part = Part(root, self.name)
+        if part.size:
+            print(f"removed the fetched archive ({part.size / 1e9:.1f} GB)")
+        part.remove()
+
+    def _fetch(self, part: Part, sources: Sequence[str], patience: Patience) -> Path:
+        if 0 < part.size < self.size:
+            print(f"going on with {self.name} at {_progress(part.size, self.size)}")
+        faults = []
+        for source in sources:
+            try:
+                self._fetch_from(source, part, patience)
+                return part.path
+            except Refused as fault:
+                faults.append(f"{host(source)}: {fault}")
+                if len(faults) < len(sources):
+                    print(f"{faults[-1]}; asking the next source")
+            except KeyboardInterrupt:
+                print(f"kept {_progress(part.size, self.size)}: the next run goes on from there")
+                raise
+        raise UserError(
+            f"{self.title} could not be fetched ({'; '.join(faults) or 'no source is named'}): "
+            f"run this again to go on, name another --mirror, or get {self.name} "
+            f"(MD5 {self.md5}) by other means and run "
+            f"`python -m vocseg download --dataset {self.dataset} --archive FILE`"
+        )
+
+    def _fetch_from(self, source: str, part: Part, patience: Patience) -> None:
+        """Fetch what is missing; if old and new bytes do not fit together, all of it."""
+        while True:
+            begun = part.size > 0
+            if part.size != self.size:
+                self._transfer(source, part, patience)
+            found = _md5(part.path)
+            if found == self.md5:
+                return
+            part.remove()
+            if not begun:
+                raise Refused(f"its file has MD5 {found}, not {self.md5}")
+            print("what was begun before is damaged or of another file: fetching all of it anew")
+
+    def _transfer(self, source: str, part: Part, patience: Patience) -> None:
+        from rich.progress import BarColumn, DownloadColumn, Progress
+        from rich.progress import TimeRemainingColumn as TimeColumn
+        from rich.progress import TransferSpeedColumn as SpeedColumn
+
+        from vocseg.data.download.transfer import transfer  # imports requests, for which --help need not wait
+
+        columns = (BarColumn(), DownloadColumn(), SpeedColumn(), TimeColumn())
+        with Progress("[progress.description]{task.description}", *columns) as bar:
+            task = bar.add_task(f"{self.title} from {host(source)}", total=self.size, completed=part.size)
+            transfer(source, part, self.size, patience, lambda here: bar.update(task, completed=here))
+
+
+def _md5(path: Path) -> str:
+    import rich.progress
+
+    with rich.progress.open(path, "rb", description=f"checking {path.name}", transient=True) as file:
+        digest = hashlib.md5(usedforsecurity=False)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _progress(here: int, size: int) -> str:
+    return f"{here / 1e6:,.0f} of {size / 1e6:,.0f} MB"

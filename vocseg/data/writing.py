@@ -1,0 +1,23 @@
+"""Writing masks the way VOC does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from vocseg.classes import Colour
+from vocseg.data.reading import Bytes
+from vocseg.voc import PALETTE
+
+
+def save_mask(mask: Bytes, path: Path, palette: Sequence[Colour] = PALETTE) -> None:
+    """Write class indices as a palette PNG.
+
+    Args:
+        mask: uint8 `[H,W]`.
+        path: The file.
+        palette: 256 RGB colours.
+    """
+    picture = Image.fromarray(mask).convert("P")
+    picture.putpalette([channel for colour in palette for channel in colour])
+    picture.save(path, "PNG")
