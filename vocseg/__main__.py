@@ -22,6 +22,7 @@ VERBS = {
 TOOLS = {
     "sample": ("vocseg.data.sample", "write_sample", "write a synthetic set in VOC's layout"),
     "download": ("vocseg.data.download", "download", "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)"),
+    "audit": ("vocseg.data.audit", "audit", "examine a data set, name each fault, repair masks"),
     "export": ("vocseg.deploy.export", "export", "write weights for people without vocseg"),
 }
 

@@ -1,0 +1,221 @@
+"""What an audit says of a sound data set, what it writes, and what it refuses."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import refused
+from tests.data.audit.planting import IMAGE, IMAGES, LISTS, MASK, MASKS, TRAIN, in_mask, read, save_mask
+from vocseg.__main__ import main
+from vocseg.data.audit import Audit, audit
+from vocseg.data.contents import bytes_digest, cache_folder, read_contents, read_manifest
+from vocseg.voc import CLASSES, split_ids
+
+
+def _examine(folder: Path, **options: object) -> Audit:
+    return audit(folder, progress=False, **options)  # type: ignore[arg-type]
+
+
+def _fingerprints(result: Audit) -> dict[str, str | None]:
+    return {each.split: each.fingerprint for each in result.lists}
+
+
+def _bytes_of(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file() and ".vocseg" not in path.parts)
+    return {path.relative_to(folder).as_posix(): bytes_digest(path.read_bytes()) for path in files}
+
+
+def test_nothing_is_found_in_a_clean_sample_and_nothing_is_changed(copy: Path) -> None:
+    before = _bytes_of(copy)
+    result = _examine(copy)
+    assert result.findings == ()
+    assert result.exit_code == 0
+    assert result.files == 20
+    assert _bytes_of(copy) == before
+
+
+@pytest.mark.slow
+def test_nothing_is_found_in_the_real_pairs(real_voc: Path, tmp_path: Path) -> None:
+    result = _examine(real_voc, cache=tmp_path)
+    assert result.findings == ()
+    assert result.files == 8068
+    assert all(_fingerprints(result).values())
+
+
+def test_the_fingerprint_follows_content_not_time_place_or_encoding(copy: Path, tmp_path: Path) -> None:
+    before = _examine(copy)
+    for path in copy.rglob("*.jpg"):
+        os.utime(path, (1, 1))
+    save_mask(copy / MASK, read(copy / MASK), np.zeros((256, 3)))  # the same indices, other bytes
+    moved = shutil.copytree(copy, tmp_path / "elsewhere" / "VOC2012")
+    for folder in (copy, moved):
+        assert _fingerprints(_examine(folder)) == _fingerprints(before)
+
+
+def test_the_fingerprint_changes_with_one_pixel_and_with_the_order_of_ids(copy: Path) -> None:
+    before = _fingerprints(_examine(copy))
+    mask = read(copy / MASK).copy()
+    mask[0, 0] = 255 if mask[0, 0] == 0 else 0
+    save_mask(copy / MASK, mask)
+    pixel = _fingerprints(_examine(copy))
+    assert pixel["train"] != before["train"]
+    assert pixel["val"] == before["val"]
+    ids = split_ids(copy, "val")
+    (copy / LISTS / "val.txt").write_text("\n".join([ids[1], ids[0], *ids[2:]]) + "\n")
+    assert _fingerprints(_examine(copy))["val"] != before["val"]
+
+
+def test_a_list_with_a_file_that_does_not_decode_has_no_fingerprint(copy: Path) -> None:
+    (copy / IMAGE).write_bytes(b"")
+    found = _fingerprints(_examine(copy))
+    assert found["train"] is None
+    assert found["trainval"] is None
+    assert found["val"] is not None
+
+
+def test_the_class_distribution_is_a_plain_count(copy: Path) -> None:
+    train = next(each for each in _examine(copy).lists if each.split == "train")
+    masks = [read(copy / MASKS / f"{id}.png") for id in split_ids(copy, "train")]
+    values = [*range(21), 255]
+    assert train.pixels == tuple(sum(int((mask == value).sum()) for mask in masks) for value in values)
+    assert train.images_with == tuple(sum(bool((mask == value).any()) for mask in masks) for value in values)
+    assert sum(train.shares) == pytest.approx(1)
+
+
+def test_the_report_is_the_same_for_the_same_data_and_names_all(copy: Path, tmp_path: Path) -> None:
+    in_mask(lambda mask: np.full_like(mask, 99))(copy)
+    _examine(copy, report=tmp_path / "one.json")
+    moved = shutil.copytree(copy, tmp_path / "elsewhere" / "VOC2012")
+    _examine(moved, report=tmp_path / "two.json")
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+    report = json.loads((tmp_path / "one.json").read_text())
+    (finding,) = report["findings"]
+    assert (finding["kind"], finding["file"], finding["level"]) == ("mask-values", MASK, "fault")
+    assert finding["text"].startswith("value 99 at x=0, y=0; ")
+    assert report["faults"] == 1
+    assert list(report["lists"]["val"]["pixels"]) == [*CLASSES, "void"]
+    assert len(report["lists"]["val"]["fingerprint"]) == 16
+
+
+def test_the_manifest_names_every_file_without_a_fault(copy: Path) -> None:
+    (copy / IMAGE).write_bytes((copy / IMAGE).read_bytes()[:5000])
+    _examine(copy)
+    cache = cache_folder(copy)
+    listed = {f"{IMAGES}/{id}.jpg" for id in split_ids(copy, "trainval")}
+    listed |= {f"{MASKS}/{id}.png" for id in split_ids(copy, "trainval")}
+    manifest = read_manifest(cache)
+    assert set(manifest) == set(read_contents(cache)) == listed - {IMAGE}
+    assert manifest[MASK] == bytes_digest((copy / MASK).read_bytes())
+
+
+def test_a_pair_of_two_sizes_is_in_no_manifest_by_its_mask(copy: Path) -> None:
+    in_mask(lambda mask: mask[:-2])(copy)
+    _examine(copy)
+    assert MASK not in read_manifest(cache_folder(copy))
+
+
+def test_notes_are_told_but_are_no_fault(copy: Path) -> None:
+    with (copy / IMAGE).open("ab") as file:
+        file.write(b"thumbnail")
+    result = _examine(copy)
+    assert [finding.kind for finding in result.notes] == ["trailing-bytes"]
+    assert result.exit_code == 0
+    assert IMAGE in read_manifest(cache_folder(copy))
+
+
+def test_a_users_own_classes_say_what_a_mask_may_hold(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("background\nobject\n")
+    result = _examine(copy, classes=tmp_path / "few.txt")
+    assert {finding.kind for finding in result.findings} <= {"mask-values", "mask-grey"}
+    assert len({finding.file for finding in result.findings}) == 10
+    (tmp_path / "merged.yaml").write_text(
+        f"classes: [background, {{name: object, merge: [{', '.join(CLASSES[1:])}]}}]"
+    )
+    result = _examine(copy, classes=tmp_path / "merged.yaml")
+    assert result.findings == ()
+    masks = [read(copy / MASKS / f"{id}.png") for id in split_ids(copy, "val")]
+    val = next(each for each in result.lists if each.split == "val")
+    assert val.pixels[1] == sum(int(((mask > 0) & (mask < 255)).sum()) for mask in masks)
+
+
+def test_images_of_no_list_and_a_test_list_without_masks_are_normal(copy: Path) -> None:
+    for name in ("2012_000001", "2012_000002"):
+        Image.effect_noise((100, 80), 60).convert("RGB").save(copy / IMAGES / f"{name}.jpg")
+    (copy / LISTS / "test.txt").write_text("2012_000001\n")
+    result = _examine(copy)
+    assert result.findings == ()
+    assert result.unlisted_images == 1
+
+
+def test_an_id_that_differs_by_case_is_told_which_file_is_there(copy: Path) -> None:
+    (copy / IMAGE).rename(copy / IMAGES / "2007_00000A.jpg")
+    (copy / MASK).rename(copy / MASKS / "2007_00000A.png")
+    for split in ("train", "trainval"):
+        path = copy / LISTS / f"{split}.txt"
+        path.write_text(path.read_text().replace(TRAIN, "2007_00000a"))
+    found = {finding.file: finding for finding in _examine(copy).findings}
+    assert found[f"{IMAGES}/2007_00000a.jpg"].kind == "image-missing"
+    assert found[f"{IMAGES}/2007_00000a.jpg"].text == "2007_00000A.jpg is there: rename it"
+
+
+def test_the_command_line_takes_the_root_as_a_word_or_a_flag_and_exits_like_a_linter(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", str(copy)]) is None
+    assert capsys.readouterr().out.endswith("no fault\n")
+    (copy / IMAGE).unlink()
+    (copy / MASKS / ".DS_Store").write_bytes(b"")
+    with pytest.raises(SystemExit) as exit:
+        main(["audit", "--root", str(copy.parent.parent), "--progress", "false"])
+    assert exit.value.code == 1
+    said = capsys.readouterr().out
+    assert said.endswith("2 faults in 2 files\n")
+    assert "image-missing (1)" in said
+    assert IMAGE in said
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["nowhere"], "no data set in nowhere"),
+        (["--image_suffix", "png"], "write .png"),
+        (["--classes", "no.txt"], "no.txt: cannot be read"),
+        (["--rooot", "x"], "do you mean --root"),
+        (["--report", "there"], "there and the manifest.*cannot both be written"),
+    ],
+)
+def test_bad_use_is_refused_in_a_sentence(
+    copy: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    what: str,
+) -> None:
+    monkeypatch.chdir(copy)
+    (copy / "there").mkdir()
+    said = refused(capsys, ["audit", *(["."] if words[0].startswith("--") else []), *words])
+    assert said.startswith("vocseg: ")
+    assert said.count("\n") == 1
+    assert re.search(what, said)
+
+
+def test_an_image_with_many_near_copies_is_named_once_with_the_first_of_them(copy: Path) -> None:
+    with Image.open(copy / IMAGE) as picture:
+        picture.load()
+    for k, id in enumerate(split_ids(copy, "train")):
+        smaller = picture.resize((picture.width - 8 * k, picture.height - 6 * k))
+        smaller.save(copy / IMAGES / f"{id}.jpg")
+        save_mask(copy / MASKS / f"{id}.png", np.full(smaller.size[::-1], 7))
+    mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    mirrored.save(copy / IMAGES / "2008_000001.jpg")
+    save_mask(copy / MASKS / "2008_000001.png", np.full(picture.size[::-1], 7))
+    (finding,) = _examine(copy).findings
+    assert (finding.kind, finding.file) == ("near-copy-across", f"{IMAGES}/2008_000001.jpg")
+    assert f"{IMAGE} (mirrored), " in finding.text
+    assert "and 1 more" in finding.text

@@ -1,0 +1,130 @@
+"""The folders: files that are missing, and files that should not be there."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocseg.data.audit.findings import Finding
+from vocseg.data.audit.lists import SplitList
+from vocseg.voc import Layout
+
+_JUNK = re.compile(
+    r"\..*|thumbs\.db|desktop\.ini|ehthumbs\.db|.*\.(part|partial|crdownload|tmp|bak|swp)|.*~", re.I
+)
+_COPY = re.compile(r".*( \(\d+\)|[ _-]copy(\s*\(?\d+\)?)?| - Copy.*)", re.I)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What stands in a folder of images or masks.
+
+    Attributes:
+        name: Within the `VOC2012` folder.
+        suffix: The ending of its files.
+        there: Whether it exists.
+        files: The names of its files, but for junk, copies and wrong endings.
+        strays: The names with a wrong ending, by stem.
+        findings: What is wrong with what stands there.
+    """
+
+    name: str
+    suffix: str
+    there: bool
+    files: frozenset[str]
+    strays: dict[str, str]
+    findings: tuple[Finding, ...]
+
+
+def _read(layout: Layout, name: str, suffix: str) -> Folder:
+    """Look at every entry of a folder, without opening files."""
+    path = layout.folder / name
+    if not path.is_dir():
+        finding = Finding(name, "folder-missing", "there is no such folder: restore it from the archive")
+        return Folder(name, suffix, False, frozenset(), {}, (finding,))
+    files, strays, found = set[str](), dict[str, str](), list[Finding]()
+    with os.scandir(path) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            kind, text = _look(entry, suffix)
+            if kind is None:
+                files.add(entry.name)
+            else:
+                found.append(Finding(f"{name}/{entry.name}", kind, text))
+            if kind == "wrong-ending":
+                strays[Path(entry.name).stem] = entry.name
+    return Folder(name, suffix, True, frozenset(files), strays, (*found, *_collisions(name, files)))
+
+
+def _look(entry: os.DirEntry[str], suffix: str) -> tuple[str | None, str]:
+    """The kind of fault of an entry, and what to say of it; None if it may stand there."""
+    stem = Path(entry.name).stem
+    if entry.is_dir():
+        return "sub-folder", "move its files out, or remove it"
+    if _JUNK.fullmatch(entry.name):
+        return "junk-file", "remove it"
+    if not entry.name.endswith(suffix):
+        return "wrong-ending", f"call it {stem}{suffix} if it belongs there, else remove it"
+    if _COPY.fullmatch(stem):
+        return "second-copy", "remove it"
+    if entry.is_file() and entry.stat().st_size == 0:
+        return "empty-file", "it has 0 bytes: restore it from the archive"
+    return None, ""
+
+
+def _collisions(folder: str, files: Iterable[str]) -> list[Finding]:
+    found, seen = [], dict[str, str]()
+    for name in sorted(files):
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            text = f"it and {other} are one file on some machines: rename one"
+            found.append(Finding(f"{folder}/{name}", "file-case", text))
+    return found
+
+
+def _missing(folder: Folder, ids: Iterable[str], kind: str) -> list[Finding]:
+    """The files of `ids` that are not there, but for those that other findings name.
+
+    Args:
+        folder: Where they should be.
+        ids: Those that lists name.
+        kind: `image-missing` or `mask-missing`.
+    """
+    if not folder.there:
+        return []
+    empty = {finding.file for finding in folder.findings if finding.kind == "empty-file"}
+    lower = {name.lower(): name for name in folder.files}
+    found = []
+    for id in sorted(set(ids)):
+        name = f"{id}{folder.suffix}"
+        if name in folder.files or id in folder.strays or f"{folder.name}/{name}" in empty:
+            continue
+        near = lower.get(name.lower())
+        remedy = f"{near} is there: rename it" if near else "restore it, or remove its id from the lists"
+        found.append(Finding(f"{folder.name}/{name}", kind, remedy))
+    return found
+
+
+def _unlisted(folder: Folder, lists: Iterable[SplitList]) -> list[Finding]:
+    """Masks that no list names; images without a mask are normal, VOC has 17,125 for 2,913 masks."""
+    listed = {f"{id}{folder.suffix}" for each in lists for id in each.ids}
+    text = "no list names it: add its id to one, or remove it"
+    return [Finding(f"{folder.name}/{name}", "mask-unlisted", text) for name in sorted(folder.files - listed)]
+
+
+def examine_folders(layout: Layout, lists: Sequence[SplitList]) -> tuple[list[Finding], int]:
+    """What is wrong with the folders, and how many images no list names."""
+    images = _read(layout, layout.image_folder, layout.image_suffix)
+    ids = {id for each in lists for id in each.ids}
+    found = [*images.findings, *_missing(images, ids, "image-missing")]
+    masked = [each for each in lists if not each.split.startswith("test")]  # VOC's test masks are not public
+    wanted = {layout.mask("x", each.split).parent.name: set[str]() for each in masked}
+    for each in masked:
+        wanted[layout.mask("x", each.split).parent.name].update(each.ids)
+    for name, ids_there in wanted.items():
+        masks = _read(layout, name, ".png")
+        found += [*masks.findings, *_missing(masks, ids_there, "mask-missing")]
+        if name == "SegmentationClass":
+            found += _unlisted(masks, lists)
+    unlisted = len(images.files - {f"{id}{layout.image_suffix}" for id in ids})
+    return found, unlisted

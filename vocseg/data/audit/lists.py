@@ -1,0 +1,131 @@
+"""The split lists: how they are written, and which images they share."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vocseg.data.audit.findings import Finding, some
+from vocseg.voc import Layout, split_list
+
+_BOM = b"\xef\xbb\xbf"
+_PLAIN = re.compile(r"\w[\w.+-]*")
+_ENDINGS = re.compile(r"\.(jpe?g|png|txt)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class SplitList:
+    """A list as an audit reads it.
+
+    Attributes:
+        split: Its name, without the ending.
+        file: Its path within the `VOC2012` folder.
+        ids: What it names, each once and in its order; lines that are no id are left out.
+        findings: What is wrong with the way it is written.
+        whole: Whether no line was left out.
+    """
+
+    split: str
+    file: str
+    ids: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    whole: bool
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is a list to train on before the score on val is known."""
+        return self.split.startswith("train") and not self.split.startswith("trainval")
+
+    @property
+    def scores(self) -> bool:
+        """Whether it is a list to score on."""
+        return self.split.startswith(("val", "test"))
+
+
+def read_lists(layout: Layout) -> list[SplitList]:
+    """Every list of a data set, by name."""
+    folder = split_list(layout.folder, "train").parent
+    return [_read(path.stem, layout.name(path), path.read_bytes()) for path in sorted(folder.glob("*.txt"))]
+
+
+def _read(split: str, file: str, data: bytes) -> SplitList:
+    try:
+        text = data.removeprefix(_BOM).decode()
+    except UnicodeDecodeError as fault:
+        where = data.removeprefix(_BOM)[: fault.start].count(b"\n") + 1
+        finding = Finding(file, "list-encoding", f"line {where} is not UTF-8: save it as UTF-8")
+        return SplitList(split, file, (), (finding,), whole=False)
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+    ids, found = _ids(lines, file)
+    if data.startswith(_BOM):
+        found.append(Finding(file, "list-byte-order-mark", "save it as UTF-8 without a byte order mark"))
+    if "\r" in text:
+        count = text.count("\r")
+        found.append(Finding(file, "list-line-ends", f"{count:,} lines end with CRLF: save it with LF"))
+    dropped = {finding.kind for finding in found} & {"list-several-words", "list-odd-id", "list-empty"}
+    return SplitList(split, file, tuple(dict.fromkeys(ids)), tuple(found), whole=not dropped)
+
+
+def _ids(lines: list[str], file: str) -> tuple[list[str], list[Finding]]:
+    """The ids on the lines, and what is wrong with the lines."""
+    if not any(line.strip() for line in lines):
+        return [], [Finding(file, "list-empty", "it names no image: write one id a line")]
+    wrong = {
+        "list-blank-line": [f"line {k}" for k, line in enumerate(lines, 1) if not line.strip()],
+        "list-spaces": [
+            f"line {k}" for k, line in enumerate(lines, 1) if line.strip() and line.strip() != line
+        ],
+    }
+    places: dict[str, list[int]] = defaultdict(list)
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) > 1:
+            wrong.setdefault("list-several-words", []).append(f"line {number} ({line.strip()[:60]!r})")
+        elif words and (not _PLAIN.fullmatch(words[0]) or _ENDINGS.search(words[0])):
+            wrong.setdefault("list-odd-id", []).append(f"line {number} ({words[0][:60]!r})")
+        elif words:
+            places[words[0]].append(number)
+    wrong["list-duplicate"] = [
+        f"{id} (lines {' and '.join(map(str, numbers))})"
+        for id, numbers in places.items()
+        if len(numbers) > 1
+    ]
+    return list(places), [
+        Finding(file, kind, f"{some(each)}: {_REMEDY[kind]}") for kind, each in wrong.items() if each
+    ]
+
+
+_REMEDY = {
+    "list-blank-line": "remove blank lines",
+    "list-spaces": "remove spaces round the id",
+    "list-several-words": "write one id a line, and nothing else",
+    "list-odd-id": "an id is the file's name without folder and ending",
+    "list-duplicate": "name each image once",
+}
+
+
+def compare_lists(lists: Iterable[SplitList], layout: Layout) -> list[Finding]:
+    """What is wrong between lists: one that is missing, images that they share or do not."""
+    by_name = {each.split: each for each in lists}
+    found = [
+        Finding(layout.name(split_list(layout.folder, split)), "list-missing", "there is no such list")
+        for split in ("train", "val")
+        if split not in by_name
+    ]
+    for scored in filter(lambda each: each.scores, by_name.values()):
+        for trained in filter(lambda each: each.trains, by_name.values()):
+            shared = sorted(set(scored.ids) & set(trained.ids))
+            if shared:
+                text = f"{len(shared):,} of its images are in {scored.split}.txt too: {some(shared)}"
+                found.append(Finding(trained.file, "list-overlap", text))
+    return found + _compare_trainval(by_name)
+
+
+def _compare_trainval(lists: dict[str, SplitList]) -> list[Finding]:
+    parts = [lists.get(split) for split in ("train", "val", "trainval")]
+    if any(part is None or not part.whole for part in parts):
+        return []
+    train, val, both = (set(part.ids) for part in parts if part is not None)
+    differ = [(both - train - val, "is in neither of the two"), ((train | val) - both, "is missing")]
+    texts = [f"{some(sorted(ids))} {what}" for ids, what in differ if ids]
+    return [Finding(lists["trainval"].file, "list-trainval", "; ".join(texts))] if texts else []

@@ -1,0 +1,118 @@
+"""The tool `python -m vocseg audit`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vocseg.classes import VOC_CLASSES, ClassList, read_classes
+from vocseg.data.audit.distribution import distribution
+from vocseg.data.audit.folders import examine_folders
+from vocseg.data.audit.lists import SplitList, compare_lists, read_lists
+from vocseg.data.audit.repair import check_target, repair_masks
+from vocseg.data.audit.report import Audit
+from vocseg.data.audit.survey import Survey, survey
+from vocseg.data.audit.telling import tell, tell_repair
+from vocseg.data.audit.twins import find_twins
+from vocseg.data.contents import cache_folder, write_contents, write_manifest, write_whole
+from vocseg.errors import UserError
+from vocseg.voc import Layout, find
+
+
+def audit(
+    root: Path = Path("data"),
+    report: Path | None = None,
+    repair: Path | None = None,
+    classes: Path | None = None,
+    image_folder: str = "JPEGImages",
+    image_suffix: str = ".jpg",
+    cache: Path | None = None,
+    progress: bool = True,
+) -> Audit:
+    """Examine every list, image and mask of a data set, and name each fault by file.
+
+    Prints the class distribution and each list's fingerprint. Writes a report, and a manifest by which later
+    runs notice that a file has changed; it names the files without a fault. The data set's own files are
+    never changed. The exit code is 1 if there are faults.
+
+    Args:
+        root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
+        report: Where to write the report (JSON); null: `audit.json` beside the manifest.
+        repair: New folder for a copy in which masks that are renderings of the palette (RGB, RGBA, grey, or a
+            palette in another order) are converted exactly; those that cannot be are named.
+        classes: The user's own class list, one name a line or YAML; null: VOC's 21.
+        image_folder: Folder of the images within `VOC2012`.
+        image_suffix: Ending of the images.
+        cache: Folder for the manifest and what else is derived from the data; null: `.vocseg` within the data
+            set, or the user's own cache where that cannot be written.
+        progress: Show a progress bar.
+
+    Returns:
+        What was found.
+
+    Raises:
+        UserError: If there is no data set, or a place to write to cannot be used.
+    """
+    layout = _layout(root, image_folder, image_suffix)
+    if repair is not None:
+        check_target(repair, layout.folder)
+    known = read_classes(classes) if classes else VOC_CLASSES
+    cache = cache_folder(layout.folder, cache)
+    result = _examine(layout, known, report or cache / "audit.json", cache, progress)
+    if repair is not None:
+        tell_repair(repair_masks(layout.folder, repair, result.findings, known, progress), repair)
+    return result
+
+
+def _examine(layout: Layout, classes: ClassList, report: Path, cache: Path, progress: bool) -> Audit:
+    """Look at everything, write down what was seen, and say it."""
+    lists = read_lists(layout)
+    seen = survey(layout, lists, classes, progress)
+    result = _judge(layout, lists, seen, classes)
+    _write(result, seen, cache, report)
+    tell(result, layout, cache, report)
+    return result
+
+
+def _layout(root: Path, image_folder: str, image_suffix: str) -> Layout:
+    folder = find(root)
+    if folder is None:
+        raise UserError(
+            f"there is no data set in {root}: name the folder that holds VOCdevkit/VOC2012, or get VOC with "
+            "`python -m vocseg download`"
+        )
+    if not image_suffix.startswith("."):
+        raise UserError(f"--image_suffix {image_suffix} has no dot: write .{image_suffix}")
+    return Layout(folder, image_folder, image_suffix)
+
+
+def _judge(layout: Layout, lists: Sequence[SplitList], seen: Survey, classes: ClassList) -> Audit:
+    """Put together what the lists, the folders and the files say."""
+    folders, unlisted = examine_folders(layout, lists)
+    findings = [
+        *(finding for each in lists for finding in each.findings),
+        *compare_lists(lists, layout),
+        *folders,
+        *(finding for each in seen.files for finding in each.findings),
+        *seen.pairs,
+        *find_twins(lists, seen.images),
+    ]
+    return Audit(
+        len(seen.files),
+        unlisted,
+        tuple(sorted(set(findings))),
+        tuple(distribution(each, seen, layout, classes) for each in lists if each.ids),
+        classes,
+    )
+
+
+def _write(result: Audit, seen: Survey, cache: Path, report: Path) -> None:
+    """The report, the manifest, and what spares later runs the reading."""
+    contents = {each.name: each.content for each in seen.sound if each.content is not None}
+    try:
+        write_whole(report, result.to_json())
+        write_contents(cache, contents)
+        write_manifest(cache, contents)
+    except OSError as fault:
+        raise UserError(
+            f"the report {report} and the manifest in {cache} cannot both be written ({fault.strerror}): "
+            "name other places with --report and --cache"
+        ) from fault
