@@ -1,7 +1,10 @@
 """Every command in the README is run: in order, in one folder, small where it would be costly."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from tests.conftest import ROOT, TINY
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.data.sample import write_sample
+from vocseg.voc import CLASSES
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -23,6 +27,8 @@ REPLACED = {
     "--trainer.strategy": "auto",
     "--trainer.precision": "32-true",
     "--data.root": "data",
+    "--data.image_folder": "JPEGImages",
+    "--data.image_suffix": ".jpg",
     "--data.train_images": "8",
     "--data.val_images": "4",
 }
@@ -66,6 +72,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     write_sample(tmp_path / "data", train=12, val=5, progress=False)
     (tmp_path / "photos").mkdir()
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
     picture = next((tmp_path / "data/VOCdevkit/VOC2012/JPEGImages").iterdir())
     (tmp_path / "photos" / picture.name).write_bytes(picture.read_bytes())
     for command in COMMANDS:
@@ -83,3 +90,23 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_links_and_pictures_in_the_readme_exist() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_every_test_that_the_readme_names_exists() -> None:
+    there = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", README))
+    assert len(named) > 15
+    assert {name for name in named if f"def {name}(" not in there} == set()
+
+
+@pytest.mark.slow
+def test_the_bench_prints_a_table_and_writes_its_figures(sample: Path, tmp_path: Path) -> None:
+    words = ["data", "--root", str(sample), "--rounds", "1", "--json", str(tmp_path / "bench.json")]
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "bench", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "times the notebook" in done.stdout
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    assert figures["memcpy"]["share_of_memcpy"] == 1
+    assert all(figure["images_per_s"] > 0 for figure in figures.values())

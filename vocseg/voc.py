@@ -120,7 +120,7 @@ class Layout:
 
     def name(self, path: Path) -> str:
         """A file's path within the folder, with slashes."""
-        return path.relative_to(self.folder).as_posix()
+        return path.as_posix().removeprefix(f"{self.folder.as_posix()}/")
 
 
 def image_path(voc: Path, id: str) -> Path:

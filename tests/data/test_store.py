@@ -191,6 +191,10 @@ def test_a_folder_that_cannot_be_written_is_named(copy: Path, tmp_path: Path) ->
         VOCDataModule(root=copy, size=64, cache=tmp_path / "file").prepare_data()
 
 
+FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # as a disk that becomes full meanwhile
+"""
 PACKER = """
 import sys
 from pathlib import Path
@@ -203,9 +207,19 @@ print(pack(split, Form("square", 64), Path(sys.argv[2]), progress=False))
 """
 
 
-def _packer(root: Path, cache: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PACKER, str(root), str(cache)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def _packer(root: Path, cache: Path, before: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", before + PACKER, str(root), str(cache)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_becomes_full_ends_in_a_sentence_with_nothing_left(copy: Path, tmp_path: Path) -> None:
+    process = _packer(copy, tmp_path / "cache", FULL)
+    said = process.communicate()[1].splitlines()[-1]
+    assert process.returncode == 1  # an uncaught UserError, which the command line prints alone
+    assert "UserError: the store of 'train' cannot be written to" in said
+    assert "make room or name another folder with --data.cache" in said
+    assert list((tmp_path / "cache" / "stores").iterdir()) == []
 
 
 @pytest.mark.slow

@@ -60,7 +60,10 @@ class VOCSegmentation(Dataset[Sample]):
         size = self._augmenter.size
         images = np.empty((len(draws), size, size, 3), np.uint8)
         masks = np.empty((len(draws), size, size), np.uint8)
-        self._augmenter.fill(self._pairs(indices), indices, draws[0].epoch, images, masks)
+        if isinstance(self._source, Store) and self._augmenter.augmentation == "none":
+            self._source.gather([self.split.rows[index] for index in indices], images, masks)
+        else:
+            self._augmenter.fill(self._pairs(indices), indices, draws[0].epoch, images, masks)
         for k, draw in enumerate(draws):
             if draw.filler:
                 masks[k], indices[k] = IGNORE_INDEX, -1

@@ -10,6 +10,7 @@ from filelock import FileLock
 from PIL import Image
 
 from vocseg.data.contents import write_contents
+from vocseg.data.memory import keep_freed_memory
 from vocseg.data.pairs import PairReader, in_threads, known_fingerprint
 from vocseg.data.progress import follow
 from vocseg.data.reading import Pair
@@ -54,6 +55,7 @@ def pack(split: Split, form: Form, cache: Path, must: bool = False, progress: bo
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        keep_freed_memory()
         with FileLock(cache / ".packing.lock"):
             found = find_store(split, form, cache)
             return found if found is not None else _pack(split, form, cache, must, progress)
@@ -67,8 +69,7 @@ def pack(split: Split, form: Form, cache: Path, must: bool = False, progress: bo
 def _pack(split: Split, form: Form, cache: Path, must: bool, progress: bool) -> Path | None:
     reader = PairReader(split, cache)
     reader.check_presence()
-    shapes = [form.shape(*_size(split.paths(k)[0])) for k in range(len(split))]
-    needed, free = 4 * sum(height * width for height, width in shapes), shutil.disk_usage(cache).free
+    needed, free = _needed(split, form), shutil.disk_usage(cache).free
     if needed + _SPARE > free:
         room = f"the store of '{split.name}' needs {_bytes(needed)} in {cache}, but {_bytes(free)} are free"
         if must:
@@ -124,6 +125,14 @@ def _sync(file: BinaryIO) -> None:
     """To the disk, before the folder's name says that it is there."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def _needed(split: Split, form: Form) -> int:
+    """Bytes of a store: three a pixel for the image, one for the mask."""
+    if form.kind == "square":
+        return 4 * form.size**2 * len(split)
+    shapes = [form.shape(*_size(split.paths(k)[0])) for k in range(len(split))]
+    return 4 * sum(height * width for height, width in shapes)
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -1,10 +1,13 @@
 """Reading the pairs of a split: each file once, compared with what an audit saw, its content noted down."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
+
+import cv2
 
 from vocseg.data.contents import (
     Contents,
@@ -57,12 +60,10 @@ class PairReader:
 
     def _read(self, path: Path, what: str, decode: Callable[[bytes, Path], Bytes]) -> Bytes:
         name = self.split.layout.name(path)
-        status = path.stat() if path.is_file() else None
-        data = read_bytes(path, what)
+        data, status = read_bytes(path, what)
         check_unchanged(path, bytes_digest(data), self._manifest.get(name))
         pixels = decode(data, path)
-        if status is not None:
-            self.seen[name] = FileContent.of(status, data, pixels)
+        self.seen[name] = FileContent.of(status, data, pixels)
         return pixels
 
     def check_presence(self) -> None:
@@ -90,14 +91,21 @@ class PairReader:
             pass
 
 
-def in_threads(function: Callable[[int], T], items: Sequence[int]) -> Iterator[T]:
+def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterator[T]:
     """Results in order, computed on all cores, with a limited number of them waiting."""
+    threads, waiting = cv2.getNumThreads(), deque[Future[T]]()
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         try:
-            for start in range(0, len(items), _AHEAD):
-                yield from pool.map(function, items[start : start + _AHEAD])
+            cv2.setNumThreads(1)  # a thread of ours on every core is enough
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) == _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+            cv2.setNumThreads(threads)
 
 
 def known_fingerprint(split: Split, cache: Path) -> str | None:

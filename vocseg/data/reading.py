@@ -1,11 +1,13 @@
 """Reading photographs and masks from files, with every fault named.
 
-PIL reads every header, and all masks: cv2 turns palette masks into colours, torchvision crashes on damaged
-ones. Only a JPEG that PIL calls plain RGB and that ends as it should is decoded by cv2, to the same pixels in
-two thirds of the time (cv2 alone would fill the missing part of a truncated one with grey).
+PIL is the judge: it reads every photograph's header, and whatever is odd or damaged. A JPEG that it calls
+plain RGB and that ends as it should is decoded by cv2, to the same pixels in two thirds of the time (cv2
+alone would fill the missing part of a truncated one with grey), and a plain mask by `png` (cv2 turns palette
+masks into colours, torchvision crashes on damaged ones).
 """
 
 import io
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from vocseg.classes import VOC_CLASSES, ClassList
+from vocseg.data.png import decode_plain_png
 from vocseg.errors import UserError
 
 Bytes = npt.NDArray[np.uint8]
@@ -30,8 +33,8 @@ class Pair(NamedTuple):
     mask: Bytes
 
 
-def read_bytes(path: Path, what: str) -> bytes:
-    """The content of a file.
+def read_bytes(path: Path, what: str) -> tuple[bytes, os.stat_result]:
+    """The content of a file, and its size and times before it was read.
 
     Args:
         path: Where it is.
@@ -41,7 +44,9 @@ def read_bytes(path: Path, what: str) -> bytes:
         UserError: If it is missing or cannot be read.
     """
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            return file.read(), status
     except FileNotFoundError:
         raise UserError(
             f"the {what} {path} is missing: restore it or remove its id from the split list"
@@ -61,7 +66,7 @@ def read_image(path: Path, exif: bool = False) -> Bytes:
     Raises:
         UserError: If the file is missing, damaged, animated, or has more than 8 bits a channel.
     """
-    return decode_image(read_bytes(path, "image"), path, exif)
+    return decode_image(read_bytes(path, "image")[0], path, exif)
 
 
 def read_mask(path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
@@ -71,7 +76,7 @@ def read_mask(path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
         UserError: If the file is missing, damaged, not a picture of indices, or holds a value that is no
             class's.
     """
-    return decode_mask(read_bytes(path, "mask"), path, classes)
+    return decode_mask(read_bytes(path, "mask")[0], path, classes)
 
 
 def read_pair(image_path: Path, mask_path: Path, classes: ClassList = VOC_CLASSES) -> Pair:
@@ -116,6 +121,16 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
 
 def decode_mask(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
     """What `read_mask` gives, from the file's bytes; `path` is for the sentence."""
+    mask = decode_plain_png(data)
+    mask = _decode_odd_mask(data, path) if mask is None else mask
+    # 255 becomes 0: one pass says whether all are 0..C-1 or void.
+    if (mask + np.uint8(1)).max() > len(classes) or not classes.as_stored:
+        _check_values(mask, path, classes)
+    return mask
+
+
+def _decode_odd_mask(data: bytes, path: Path) -> Bytes:
+    """A mask that is no plain PNG, or damaged."""
     picture = _open(data, path, "mask")
     if picture.mode not in ("P", "L"):
         raise UserError(
@@ -123,10 +138,7 @@ def decode_mask(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> By
             "class indices: save it as such, or convert VOC's colours with `python -m vocseg audit --repair`"
         )
     _load(picture, path, "mask")
-    mask = np.asarray(picture)
-    if any(np.asarray(picture.histogram())[~classes.known]):
-        _refuse_values(mask, path, classes)
-    return mask
+    return np.asarray(picture)
 
 
 def _open(data: bytes, path: Path, what: str) -> Image.Image:
@@ -154,9 +166,11 @@ def _unreadable(path: Path, what: str, fault: Exception) -> UserError:
     return UserError(f"the {what} {path} cannot be read ({reason}): restore it from the archive")
 
 
-def _refuse_values(mask: Bytes, path: Path, classes: ClassList) -> None:
-    """Name the first value that means nothing."""
+def _check_values(mask: Bytes, path: Path, classes: ClassList) -> None:
+    """Refuse a value that means nothing, by the first place where it stands."""
     wrong = ~classes.known[mask]
+    if not wrong.any():
+        return
     y, x = (int(k) for k in np.argwhere(wrong)[0])
     raise UserError(
         f"the mask {path} holds the value {mask[y, x]} ({int(wrong.sum())} pixels with such values, the "

@@ -50,9 +50,9 @@ def resize_image(image: Bytes, shape: tuple[int, int]) -> Bytes:
     """An image uint8 `[H,W,3]` at another height and width."""
     if image.shape[:2] == shape:
         return image
-    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
     resized = functional.interpolate(pixels, shape, mode="bilinear", antialias=True)  # [1,3,h,w]
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(resized.permute(0, 2, 3, 1)[0].numpy())  # no copy: it stayed channels last
 
 
 def resize_mask(mask: Bytes, shape: tuple[int, int]) -> Bytes:

@@ -1,0 +1,138 @@
+"""Classes of one's own, from the command line: VOC's merged, and a set that has nothing to do with VOC."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import TINY, refused, tiny
+from vocseg import voc
+from vocseg.__main__ import main
+from vocseg.data.sample import write_sample
+from vocseg.data.writing import save_mask
+from vocseg.runs import read_weights
+
+Capture = pytest.CaptureFixture[str]
+
+FIVE = """
+classes:
+  - background
+  - {name: animal, merge: [bird, cat, cow, dog, horse, sheep], colour: [200, 60, 60]}
+  - {name: vehicle, merge: [aeroplane, bicycle, boat, bus, car, motorbike, train]}
+  - {name: indoors, merge: [bottle, chair, diningtable, pottedplant, sofa, tvmonitor]}
+  - person
+"""
+NAMES = ["background", "animal", "vehicle", "indoors", "person"]
+
+
+@pytest.fixture(scope="module")
+def five(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `five.yaml` and a run of `fit` with it."""
+    folder = tmp_path_factory.mktemp("five")
+    (folder / "five.yaml").write_text(FIVE)
+    words = ["--data.classes", str(folder / "five.yaml"), "--trainer.default_root_dir", str(folder)]
+    main(["fit", *tiny(sample), *words])
+    return folder
+
+
+def _weights(five: Path) -> str:
+    return str(five / "lightning_logs" / "fit" / "version_0" / "unet_voc.pth")
+
+
+def test_merged_classes_shape_the_network_and_travel_with_it(five: Path) -> None:
+    weights = read_weights(Path(_weights(five)))
+    assert weights.description["classes"] == NAMES
+    assert weights.description["colours"][1] == [200, 60, 60]
+    assert weights.state_dict["segmentation_head.0.weight"].shape[0] == 5
+    assert weights.description["score"]["classes"] == NAMES
+    with (Path(_weights(five)).parent / "metrics.csv").open() as file:
+        assert {f"per_class_iou/{name}" for name in NAMES[:2]} <= set(next(csv.reader(file)))
+
+
+def test_scoring_with_the_list_gives_the_runs_score(
+    five: Path, sample: Path, here: Path, capsys: Capture
+) -> None:
+    words = ["--ckpt_path", _weights(five), "--data.root", str(sample)]
+    main(["test", *words, "--data.classes", str(five / "five.yaml")])
+    assert "vehicle" in capsys.readouterr().out
+    found = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())["test"]
+    best = read_weights(Path(_weights(five))).description["score"]
+    assert found["mean_iou"] == best["mean_iou"]
+    assert found["protocol"] == best["protocol"]
+
+
+@pytest.mark.parametrize("verb", ["fit", "finetune", "validate", "test"])
+def test_weights_of_five_classes_are_refused_for_the_21_of_voc(
+    five: Path, sample: Path, here: Path, capsys: Capture, verb: str
+) -> None:
+    words = ["--ckpt_path", _weights(five), "--data.root", str(sample), "--model.encoder", TINY]
+    said = refused(capsys, [verb, *words])
+    assert "has 5 classes (background, animal, vehicle, indoors, person)" in said
+    assert "but the masks have 21 (background, aeroplane, bicycle, ..., tvmonitor)" in said
+    assert "--data.classes" in said
+    assert not list(here.iterdir())
+
+
+def test_weights_whose_classes_have_another_order_are_refused(
+    five: Path, sample: Path, here: Path, capsys: Capture
+) -> None:
+    text = FIVE.replace("name: animal", "name: x").replace("name: vehicle", "name: animal")
+    (here / "other.yaml").write_text(text.replace("name: x", "name: vehicle"))
+    words = ["--ckpt_path", _weights(five), "--data.root", str(sample)]
+    said = refused(capsys, ["test", *words, "--data.classes", "other.yaml"])
+    assert "has 'animal' as class 1, but the masks have 'vehicle'" in said
+
+
+def test_a_typed_class_count_that_the_list_has_not_is_refused(
+    five: Path, sample: Path, here: Path, capsys: Capture
+) -> None:
+    words = [*tiny(sample), "--data.classes", str(five / "five.yaml"), "--model.classes", "21"]
+    assert "--model.classes 21: the masks hold 5 classes" in refused(capsys, ["fit", *words])
+
+
+def test_predictions_need_only_the_file_and_have_its_colours(five: Path, sample: Path, here: Path) -> None:
+    picture = next(sample.rglob("*.jpg"))
+    main(["predict", "--ckpt_path", _weights(five), "--data.images", str(picture)])
+    with Image.open(next(here.rglob("masks/*.png"))) as mask:
+        assert np.asarray(mask).max() <= 4
+        assert mask.getpalette()[3:6] == [200, 60, 60]  # type: ignore[index]
+
+
+def test_an_export_has_the_classes(five: Path, here: Path, capsys: Capture) -> None:
+    main(["export", "--ckpt_path", _weights(five), "--output", "bare.pth"])
+    assert "classes=5" in capsys.readouterr().out
+    assert torch.load("bare.pth", weights_only=True)["segmentation_head.0.bias"].shape == (5,)
+
+
+def test_a_set_of_ones_own_trains_without_editing_code(here: Path, capsys: Capture) -> None:
+    folder = write_sample(here / "own", train=8, val=4, progress=False)
+    (folder / "photos").mkdir()
+    for path in (folder / "JPEGImages").iterdir():
+        Image.open(path).save(folder / "photos" / f"{path.stem}.png")
+    for path in (folder / "SegmentationClass").iterdir():
+        mask = np.asarray(Image.open(path))
+        save_mask(np.where(mask == 255, 255, (mask > 0) + (mask > 10)).astype(np.uint8), path)
+    (here / "classes.txt").write_text("ground\nlow\nhigh\n")
+    words = ["--data.classes", "classes.txt", "--data.image_folder", "photos", "--data.image_suffix", ".png"]
+    main(["fit", *tiny(here / "own"), *words])
+    assert "high" in capsys.readouterr().out
+    made = here / "lightning_logs" / "fit" / "version_0" / "unet_voc.pth"
+    assert read_weights(made).description["classes"] == ["ground", "low", "high"]
+    split = voc.split_ids(folder, "train")
+    mask = np.asarray(Image.open(voc.mask_path(folder, split[0], "train"))).copy()
+    mask[0, 0] = 3
+    save_mask(mask, voc.mask_path(folder, split[0], "train"))
+    assert "holds the value 3" in refused(capsys, ["fit", *tiny(here / "own"), *words])
+
+
+def test_a_list_that_makes_no_sense_is_refused_before_anything_is_written(
+    sample: Path, here: Path, capsys: Capture
+) -> None:
+    (here / "bad.yaml").write_text("classes: [background, {name: pet, merge: [hamster]}]")
+    said = refused(capsys, ["fit", *tiny(sample), "--data.classes", "bad.yaml"])
+    assert "the class list bad.yaml: 'pet' wants 'hamster'" in said
+    assert [path.name for path in here.iterdir()] == ["bad.yaml"]
