@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vocseg.classes import VOC_CLASSES, named_classes, read_classes
+from vocseg.class_files import read_classes
+from vocseg.classes import VOC_CLASSES, named_classes
 from vocseg.errors import UserError
 
 MERGED = """

@@ -5,7 +5,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from vocseg.classes import VOC_CLASSES, ClassList, read_classes
+from vocseg.class_files import read_classes
+from vocseg.classes import VOC_CLASSES, ClassList
 from vocseg.errors import UserError
 from vocseg.runs import check_classes, check_shape, network_shape, newest_weights, read_weights
 

@@ -126,7 +126,7 @@ def test_trainaug_is_fetched_for_the_official_set_alone(
 ) -> None:
     shutil.copytree(sample, tmp_path / "set")
     asked: list[Path] = []
-    monkeypatch.setattr("vocseg.data.datamodule.download_sbd", asked.append)
+    monkeypatch.setattr("vocseg.data.selection.download_sbd", asked.append)
     with pytest.raises(UserError, match="there is no split 'trainaug'"):
         _ready(tmp_path / "set", train_split="trainaug")
     assert asked == []

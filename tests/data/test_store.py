@@ -17,8 +17,9 @@ from PIL import Image
 
 from vocseg import voc
 from vocseg.classes import ClassList
-from vocseg.data.contents import cache_folder, read_contents, write_manifest
+from vocseg.data.contents import cache_folder, read_contents
 from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.manifest import write_manifest
 from vocseg.data.packing import find_store, pack
 from vocseg.data.pairs import PairReader
 from vocseg.data.resizing import Form

@@ -1,4 +1,4 @@
-"""What is known of the content of each file: the dataset's fingerprint, and whether a file has changed.
+"""What is known of the content of each file, and from it the data set's fingerprint.
 
 Digests are XXH3 (128 bits): at several GB a second they cost nothing beside decoding. They guard against
 accidents, not against someone who forges files.
@@ -16,9 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from vocseg.errors import UserError
-
-MANIFEST = "manifest.json"  # what an audit has seen: the files are expected to stay so
 _CONTENTS = "contents.json"  # what runs have seen: spares reading files that their times say are unchanged
 
 
@@ -105,49 +102,6 @@ def write_contents(cache: Path, contents: Mapping[str, FileContent]) -> None:
     """Remember what was seen, beside what others have seen in the meantime."""
     merged = {**read_contents(cache), **contents}
     write_whole(cache / _CONTENTS, json.dumps(merged, separators=(",", ":")))
-
-
-def write_manifest(cache: Path, contents: Mapping[str, FileContent]) -> Path:
-    """Lay down how every file is expected to stay; replaces an earlier manifest."""
-    plain = {name: [facts.raw, facts.pixels] for name, facts in sorted(contents.items())}
-    write_whole(cache / MANIFEST, json.dumps(plain, indent=0) + "\n")
-    return cache / MANIFEST
-
-
-def read_manifest(cache: Path) -> dict[str, str]:
-    """The digest of the bytes of every file that an audit has seen; empty if there was none.
-
-    Raises:
-        UserError: If there is a manifest, but it cannot be read.
-    """
-    path = cache / MANIFEST
-    try:
-        return {name: digests[0] for name, digests in json.loads(path.read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError) as fault:
-        raise UserError(
-            f"{path} cannot be read ({type(fault).__name__}): run `python -m vocseg audit` again, or "
-            "remove it"
-        ) from fault
-
-
-def check_unchanged(path: Path, digest: str, expected: str | None) -> None:
-    """Whether a file is still what the audit saw.
-
-    Args:
-        path: The file.
-        digest: Of its bytes.
-        expected: What the manifest has; None: it does not name the file.
-
-    Raises:
-        UserError: If it has changed.
-    """
-    if expected is not None and digest != expected:
-        raise UserError(
-            f"{path} has changed since the audit: restore it, or accept it by running "
-            "`python -m vocseg audit` again"
-        )
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.data.reading import Bytes, Pair
+from vocseg.data.decoding import Bytes
+from vocseg.data.reading import Pair
 from vocseg.voc import IGNORE_INDEX, IMAGENET_MEAN
 
 SMALLEST, LARGEST = 0.5, 2.0  # scale, as in DeepLab and its successors

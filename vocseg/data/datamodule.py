@@ -6,16 +6,16 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vocseg import voc
-from vocseg.classes import VOC_CLASSES, read_classes
+from vocseg.class_files import read_classes
+from vocseg.classes import VOC_CLASSES
 from vocseg.data.batch import Batch, Sample, make_loader
 from vocseg.data.dataset import VOCSegmentation
-from vocseg.data.download import download_sbd, download_voc
 from vocseg.data.memory import keep_freed_memory
 from vocseg.data.order import Draw, EvaluationOrder, TrainingOrder
 from vocseg.data.photographs import Photographs
 from vocseg.data.resizing import Form
-from vocseg.data.splits import Split, SplitFacts, read_split
+from vocseg.data.selection import Selection
+from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.storage import Storage
 from vocseg.data.transforms import Augmentation, Augmenter, stored_form
 from vocseg.errors import UserError
@@ -72,12 +72,14 @@ class VOCDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.root, self.size, self.batch_size = Path(root), int(size), int(batch_size)
-        self.lists = {"train": train_split, "val": val_split}
-        self.parts = {"train": train_images, "val": val_images}
-        self.subset_seed, self.augmentation, self.seed = subset_seed, augmentation, seed
-        self.image_folder, self.image_suffix = image_folder, image_suffix
-        self.images, self.workers, self.download = images, workers, download
+        self.augmentation, self.seed, self.images, self.workers = augmentation, seed, images, workers
+        self.download = download
         self.classes = VOC_CLASSES if classes is None else read_classes(Path(classes))
+        lists = {"train": train_split, "val": val_split}
+        parts = {"train": train_images, "val": val_images}
+        self.selection = Selection(
+            self.root, image_folder, image_suffix, self.classes, lists, parts, subset_seed
+        )
         self.storage = Storage(store, cache, check)
         self._sets: dict[str, VOCSegmentation] = {}
         self._facts: dict[str, SplitFacts] = {}
@@ -150,16 +152,9 @@ class VOCDataModule(LightningDataModule):
             self._pictures()
             return
         if self.download:
-            self._fetch()
+            self.selection.fetch()
         for name, split in self.splits().items():
             self.storage.prepare(split, self.form(name))
-
-    def _fetch(self) -> None:
-        """What is missing of the official set; to another set nothing is added."""
-        folder = voc.find(self.root) or download_voc(self.root)
-        wanted = "trainaug" in (self.lists["train"], self.lists["val"])
-        if wanted and not voc.split_list(folder, "trainaug").is_file() and voc.is_official(folder):
-            download_sbd(self.root)
 
     def _pictures(self) -> Photographs:
         """The user's own pictures."""
@@ -169,21 +164,12 @@ class VOCDataModule(LightningDataModule):
 
     def splits(self) -> dict[str, Split]:
         """The images of the verb: "train" and "val", or "val" alone."""
-        folder = voc.find(self.root)
-        if folder is None:
-            raise UserError(f"there is no VOC 2012 below {self.root}: name its folder with --data.root")
-        layout = voc.Layout(folder, self.image_folder, self.image_suffix)
-        names = ["val"] if self._verb() in ("validate", "test") else ["train", "val"]
-        splits = {
-            name: read_split(layout, self.lists[name], self.classes).part(
-                self.parts[name], self.subset_seed, f"{name}_images"
-            )
-            for name in names
-        }
+        scoring = self._verb() in ("validate", "test")
+        splits = self.selection.splits(["val"] if scoring else ["train", "val"])
         batch, have = self.batch_size * self._world(), len(splits.get("train", ()))
         if "train" in splits and have < batch:
             raise UserError(
-                f"'{self.lists['train']}' has {have} images, too few for one batch of {batch} "
+                f"'{splits['train'].name}' has {have} images, too few for one batch of {batch} "
                 f"(--data.batch_size {self.batch_size} on {self._world()} devices): use a smaller batch"
             )
         return splits

@@ -13,13 +13,13 @@ from vocseg.data.contents import (
     Contents,
     FileContent,
     bytes_digest,
-    check_unchanged,
     fingerprint,
     read_contents,
-    read_manifest,
 )
+from vocseg.data.decoding import Bytes, decode_image, decode_mask
+from vocseg.data.manifest import check_unchanged, read_manifest
 from vocseg.data.progress import follow
-from vocseg.data.reading import Bytes, Pair, check_sizes, decode_image, decode_mask, read_bytes
+from vocseg.data.reading import Pair, check_sizes, read_bytes
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
 

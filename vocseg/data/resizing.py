@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from vocseg.data.reading import Bytes, Pair
+from vocseg.data.decoding import Bytes
+from vocseg.data.reading import Pair
 
 VERSION = 2  # of the arithmetic below: raised when pixels change, so that older stores are not read
 

@@ -14,7 +14,8 @@ import PIL
 import torch
 
 from vocseg.data import resizing
-from vocseg.data.reading import Bytes, Pair
+from vocseg.data.decoding import Bytes
+from vocseg.data.reading import Pair
 from vocseg.data.resizing import Form
 from vocseg.data.splits import Split
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.data.crops import crop_extents, crop_into
-from vocseg.data.reading import Bytes, Pair
+from vocseg.data.decoding import Bytes
+from vocseg.data.reading import Pair
 from vocseg.data.resizing import Form
 
 os.environ.setdefault(

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from vocseg.classes import Colour
-from vocseg.data.reading import Bytes
+from vocseg.data.decoding import Bytes
 from vocseg.voc import PALETTE
 
 

@@ -1,19 +1,13 @@
 """What a run is on disk: its folder, its checkpoints, its weights and its score."""
 
+from vocseg.runs.agreement import check_classes, check_shape, described_classes, network_shape
 from vocseg.runs.announcement import Announcement
 from vocseg.runs.checkpoints import BestWeights, LastCheckpoint
 from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_weights
 from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
-from vocseg.runs.weights import (
-    check_classes,
-    check_shape,
-    described_classes,
-    load_weights,
-    network_shape,
-    read_weights,
-)
+from vocseg.runs.weights import load_weights, read_weights
 
 __all__ = [
     "Announcement",

@@ -1,7 +1,7 @@
 """`unet_voc.pth`: weights that say what they are, and everything that reads weights back."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from vocseg import __version__
-from vocseg.classes import ClassList, named_classes
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
+from vocseg.runs.agreement import Description, check_shape, network_shape
 from vocseg.scores import Score
 from vocseg.voc import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD
 
@@ -21,8 +21,6 @@ WEIGHTS_NAME = "unet_voc.pth"
 DESCRIPTION_KEY = "vocseg"  # where a Lightning checkpoint holds the description
 
 _PREFIX = "network.model."  # of the smp model's parameters inside the LightningModule
-
-Description = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -103,59 +101,6 @@ def read_weights(path: Path) -> Weights:
         )
     state = {key.removeprefix(_PREFIX): value for key, value in content["state_dict"].items()}
     return Weights(state, description)
-
-
-def network_shape(description: Description) -> dict[str, str | int]:
-    """What rebuilds the network, under the names of `SegmentationModule`'s arguments."""
-    return {
-        "arch": description["arch"],
-        "encoder": description["encoder"],
-        "classes": len(description["classes"]),
-    }
-
-
-def check_shape(path: Path, holds: dict[str, str | int], wanted: Mapping[str, str | int]) -> None:
-    """Whether a file holds the network that is wanted.
-
-    Raises:
-        UserError: If not.
-    """
-    for name, value in holds.items():
-        if value != wanted[name]:
-            raise UserError(
-                f"--ckpt_path {path}: holds a network with {name} {value}, but --model.{name} is "
-                f"{wanted[name]}: leave that flag out, or name other weights"
-            )
-
-
-def described_classes(description: Description) -> ClassList:
-    """The classes that a file's network tells apart."""
-    return named_classes(description["classes"], description.get("colours"))
-
-
-def check_classes(path: Path, description: Description, classes: ClassList) -> None:
-    """Whether a file's network tells the classes apart that the masks hold, in the same order.
-
-    Raises:
-        UserError: If not.
-    """
-    names = tuple(description["classes"])
-    if names == classes.names:
-        return
-    if len(names) != len(classes):
-        theirs, ours = _some(names), _some(classes.names)
-        differ = f"{len(names)} classes ({theirs}), but the masks have {len(classes)} ({ours})"
-    else:
-        k = next(k for k, name in enumerate(names) if name != classes.names[k])
-        differ = f"'{names[k]}' as class {k}, but the masks have '{classes.names[k]}'"
-    raise UserError(
-        f"--ckpt_path {path}: has {differ}: name the class list it was trained with (--data.classes), or "
-        "other weights"
-    )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
 
 
 def load_weights(module: SegmentationModule, path: Path) -> Description:

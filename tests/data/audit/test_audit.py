@@ -14,7 +14,8 @@ from tests.conftest import refused
 from tests.data.audit.planting import IMAGE, IMAGES, LISTS, MASK, MASKS, TRAIN, in_mask, read, save_mask
 from vocseg.__main__ import main
 from vocseg.data.audit import Audit, audit
-from vocseg.data.contents import bytes_digest, cache_folder, read_contents, read_manifest
+from vocseg.data.contents import bytes_digest, cache_folder, read_contents
+from vocseg.data.manifest import read_manifest
 from vocseg.voc import CLASSES, split_ids
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from vocseg.data.audit.repair import Repair
 from vocseg.data.audit.report import Audit
 from vocseg.data.audit.tables import audit_tables
-from vocseg.data.contents import MANIFEST
+from vocseg.data.manifest import MANIFEST
 from vocseg.voc import Layout
 
 

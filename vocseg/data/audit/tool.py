@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vocseg.classes import VOC_CLASSES, ClassList, read_classes
+from vocseg.class_files import read_classes
+from vocseg.classes import VOC_CLASSES, ClassList
 from vocseg.data.audit.distribution import distribution
 from vocseg.data.audit.folders import examine_folders
 from vocseg.data.audit.lists import SplitList, compare_lists, read_lists
@@ -12,7 +13,8 @@ from vocseg.data.audit.report import Audit
 from vocseg.data.audit.survey import Survey, survey
 from vocseg.data.audit.telling import tell, tell_repair
 from vocseg.data.audit.twins import find_twins
-from vocseg.data.contents import cache_folder, write_contents, write_manifest, write_whole
+from vocseg.data.contents import cache_folder, write_contents, write_whole
+from vocseg.data.manifest import write_manifest
 from vocseg.errors import UserError
 from vocseg.voc import Layout, find
 
