@@ -109,8 +109,15 @@ def test_a_wrong_list_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the class list .*no.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"the class list .*no.yaml does not exist"):
         read_classes(tmp_path / "no.yaml")
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path, tmp_path / "c.txt"):
+        with pytest.raises(UserError, match=r"the class list .* cannot be read"):
+            read_classes(path)
 
 
 def test_more_classes_than_a_mask_can_hold_are_refused(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ def read_classes(path: Path) -> ClassList:
     Raises:
         UserError: If the file is missing, or says something impossible.
     """
+    if not path.exists():
+        raise UserError(f"the class list {path} does not exist")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as fault:

@@ -164,6 +164,16 @@ def test_stores_of_two_sizes_and_class_lists_live_side_by_side(copy: Path, tmp_p
     assert ((stores[2][0].mask == 1) == np.isin(stores[0][0].mask, range(1, 21))).all()
 
 
+def test_stores_of_two_library_versions_do_not_drop_each_other(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = _pack(_split(copy), tmp_path).folder
+    monkeypatch.setattr("cv2.__version__", "9.9")
+    new = _pack(_split(copy), tmp_path).folder
+    assert new != old
+    assert old.is_dir()
+
+
 def test_a_wrong_file_leaves_no_store_behind(copy: Path, tmp_path: Path) -> None:
     split = _split(copy)
     victim = split.paths(5)[0]

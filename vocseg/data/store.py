@@ -98,9 +98,8 @@ def store_folder(cache: Path, split: Split, form: Form, fingerprint: str) -> Pat
         form: The size of the pairs.
         fingerprint: Of the list.
     """
-    versions = cv2.__version__, PIL.__version__, torch.__version__
-    digest = _digest([_FORMAT, resizing.VERSION, fingerprint, *versions])
-    return cache / "stores" / f"{_prefix(split, form)}-{digest}"
+    made_by = _digest([_FORMAT, resizing.VERSION, cv2.__version__, PIL.__version__, torch.__version__])
+    return cache / "stores" / f"{_prefix(split, form)}-{fingerprint}-{made_by[:6]}"
 
 
 def _prefix(split: Split, form: Form) -> str:
@@ -119,6 +118,7 @@ def drop_stale(folder: Path, split: Split, form: Form) -> None:
 
     A process that still reads one keeps its bytes: they go when it closes them.
     """
+    fresh = folder.name.rpartition("-")[0]
     for other in folder.parent.glob(f"{_prefix(split, form)}-*"):
-        if other != folder:
+        if not other.name.startswith(fresh):
             shutil.rmtree(other, ignore_errors=True)
