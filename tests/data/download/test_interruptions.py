@@ -25,6 +25,7 @@ for name, value in json.loads(sys.argv[1]).items():
     setattr(voc, name, value)
 from vocseg.__main__ import main
 import os, signal, tarfile
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started without it
 extract, left = tarfile.TarFile.extract, [int(os.environ.get("KILL_AT", -1))]
 def extract_or_die(*args, **kwargs):
     left[0] -= 1
