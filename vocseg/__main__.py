@@ -23,6 +23,7 @@ TOOLS = {
     "sample": ("vocseg.data.sample", "write_sample", "write a synthetic set in VOC's layout"),
     "download": ("vocseg.data.download", "download", "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)"),
     "audit": ("vocseg.data.audit", "audit", "examine a data set, name each fault, repair masks"),
+    "submit": ("vocseg.deploy.submission", "submit", "write or check an archive for VOC's evaluation server"),
     "export": ("vocseg.deploy.export", "export", "write weights for people without vocseg"),
 }
 

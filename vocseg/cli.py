@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.arguments import SentenceParser
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.deploy import MaskWriter
+from vocseg.deploy.masks import MaskWriter
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.recipes import RECIPES, RecipeFile

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -10,12 +11,12 @@ from vocseg.data.decoding import Bytes
 from vocseg.voc import PALETTE
 
 
-def save_mask(mask: Bytes, path: Path, palette: Sequence[Colour] = PALETTE) -> None:
+def save_mask(mask: Bytes, path: Path | BinaryIO, palette: Sequence[Colour] = PALETTE) -> None:
     """Write class indices as a palette PNG.
 
     Args:
         mask: uint8 `[H,W]`.
-        path: The file.
+        path: The file, or a stream.
         palette: 256 RGB colours.
     """
     picture = Image.fromarray(mask).convert("P")

@@ -1,5 +1,4 @@
-"""Getting results out: masks of a folder of pictures, weights for others."""
+"""Getting results out: masks of pictures, archives for VOC's server, weights for others.
 
-from vocseg.deploy.masks import MaskWriter
-
-__all__ = ["MaskWriter"]
+It imports nothing, so that tools that live here answer without waiting for torch.
+"""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vocseg.classes import ClassList
+from vocseg.data.decoding import Bytes
 from vocseg.data.reading import read_image
 from vocseg.data.writing import save_mask
 from vocseg.views import labelled_overlay
@@ -53,11 +54,24 @@ class MaskWriter(BasePredictionWriter):
                 write_prediction(logits, trainer.datamodule.photographs.files[index], self.folder, classes)  # type: ignore[attr-defined]
 
 
+def full_size_mask(logits: Tensor, shape: Sequence[int]) -> Bytes:
+    """The best class of every pixel of a picture.
+
+    Args:
+        logits: `[C,h,w]`, at the network's size.
+        shape: Height and width of the picture.
+
+    Returns:
+        uint8 `[H,W]`.
+    """
+    upsampled = functional.interpolate(logits[None], tuple(shape), mode="bilinear")  # [1,C,H,W]
+    return upsampled.argmax(1)[0].to(torch.uint8).cpu().numpy()
+
+
 def write_prediction(logits: Tensor, picture: Path, folder: Path, classes: ClassList) -> None:
     """Bring logits `[C,H,W]` to a picture's own size, take the best class, and write mask and overlay."""
     image = read_image(picture, exif=True)
-    upsampled = functional.interpolate(logits[None], image.shape[:2], mode="bilinear")  # [1,C,h,w]
-    mask = upsampled.argmax(1)[0].cpu().numpy().astype(np.uint8)
+    mask = full_size_mask(logits, image.shape[:2])
     save_mask(mask, folder / "masks" / f"{picture.stem}.png", classes.palette)
     Image.fromarray(labelled_overlay(image, mask, classes)).save(
         folder / "overlays" / f"{picture.stem}.jpg", quality=92

@@ -1,0 +1,360 @@
+"""An archive for VOC's server: writing one, and naming what is wrong with one, whoever made it."""
+
+import bz2
+import gzip
+import io
+import random
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vocseg.deploy.submission import Check, check_archive
+from vocseg.deploy.submission.layout import folder_of
+from vocseg.deploy.submission.writing import encode, written
+from vocseg.errors import UserError
+from vocseg.voc import PALETTE
+
+SIZES = {"2008_000001": (50, 40), "2008_000002": (40, 50), "2008_000003": (33, 21)}  # width, height
+FIRST = "2008_000001"
+FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
+NAME = f"{FOLDER}/{FIRST}.png"
+Files = list[tuple[str, bytes]]
+
+
+def _mask(id: str = FIRST) -> np.ndarray:
+    width, height = SIZES[id]
+    return np.random.default_rng(int(id[-1])).integers(0, 21, (height, width), np.uint8)
+
+
+def _good(folder: str = FOLDER) -> Files:
+    return [(f"{folder}/{id}.png", encode(_mask(id))) for id in SIZES]
+
+
+def _tar(entries: Files | list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for entry, data in entries:
+            header = tarfile.TarInfo(entry) if isinstance(entry, str) else entry
+            header.size = len(data) if header.isreg() else 0
+            tar.addfile(header, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def _check(folder: Path, data: bytes, name: str = "r.tar.gz", competition: int | None = None) -> Check:
+    (folder / name).write_bytes(data)
+    result = check_archive(folder / name, SIZES, competition, progress=False)
+    assert [path.name for path in folder.iterdir()] == [name]  # nothing was unpacked
+    return result
+
+
+def _said(result: Check) -> list[tuple[str, str, str]]:
+    return [(fault.kind, fault.member, fault.text) for fault in result.faults]
+
+
+def _png(pixels: np.ndarray | Image.Image, **how: object) -> bytes:
+    stream = io.BytesIO()
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(stream, "PNG", **how)
+    return stream.getvalue()
+
+
+def _with_palette(pixels: np.ndarray, colours: list[tuple[int, int, int]]) -> bytes:
+    picture = Image.fromarray(pixels).convert("P")
+    picture.putpalette([channel for colour in colours for channel in colour])
+    return _png(picture)
+
+
+def _painted(value: int, x: int, y: int, also: int | None = None) -> bytes:
+    mask = _mask()
+    mask[y, x] = value
+    if also is not None:
+        mask[y + 1, x : x + 3] = also
+    return encode(mask)
+
+
+def _huge_png() -> bytes:
+    """A PNG of a few bytes that says it is 60,000 pixels wide and high."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 3, 0, 0, 0)), (b"PLTE", bytes(768))]
+    parts += [(b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    sums = [struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts]
+    body = [
+        struct.pack(">I", len(data)) + kind + data + s for (kind, data), s in zip(parts, sums, strict=True)
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
+
+
+def _animation() -> bytes:
+    frames = [Image.fromarray(_mask() // k) for k in (1, 2)]
+    return _png(frames[0], save_all=True, append_images=frames[1:])
+
+
+def _jpeg() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(_mask()).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+GREY = _mask().astype(np.uint8)
+BGR = [(b, g, r) for r, g, b in PALETTE]
+CONTENT: dict[str, tuple[bytes, str, list[str]]] = {
+    "colours": (_png(np.array(PALETTE, np.uint8)[_mask()]), "mode", ["mode RGB"]),
+    "colours and alpha": (_png(np.zeros((40, 50, 4), np.uint8)), "mode", ["mode RGBA"]),
+    "grey and alpha": (_png(Image.new("LA", (50, 40))), "mode", ["mode LA"]),
+    "indices without a palette": (_png(GREY), "grey", ["mode L", "--masks"]),
+    "grey levels": (_png(10 * GREY), "mode", ["mode L"]),
+    "one bit": (_png(GREY > 3), "mode", ["mode 1", "1 bit"]),
+    "sixteen bits": (_png(GREY.astype(np.uint16)), "mode", ["mode I;16", "16 bits"]),
+    "an animation": (_animation(), "mode", ["animation"]),
+    "red and blue swapped": (_with_palette(GREY, BGR), "palette", ["index 1 is (0, 0, 128)", "(128, 0, 0)"]),
+    "void of another colour": (
+        _with_palette(GREY, [*PALETTE[:255], (255, 255, 255)]),
+        "palette",
+        ["index 255 is (255, 255, 255)", "(224, 224, 192)"],
+    ),
+    "too few colours": (_with_palette(GREY % 16, list(PALETTE[:16])), "palette", ["16 colours"]),
+    "void left in": (_painted(255, 7, 5), "void", ["value 255 at x=7, y=5", "1 pixel"]),
+    "no class": (_painted(21, 7, 5, also=254), "values", ["value 21 at x=7, y=5", "4 pixels", "2 such"]),
+    "another size": (encode(_mask()[:30, :20]), "size", ["20x30", "50x40"]),
+    "turned": (encode(_mask().T), "size", ["40x50", "50x40", "turned"]),
+    "a size that no memory holds": (_huge_png(), "unreadable", ["pixels"]),
+    "a JPEG": (_jpeg(), "not-png", ["JPEG"]),
+    "text": (b"no picture at all", "not-png", ["no picture"]),
+    "nothing": (b"", "unreadable", ["0 bytes"]),
+    "a cut end": (encode(_mask())[:-40], "unreadable", ["end is missing"]),
+    "a flipped bit": (_flipped(encode(_mask()), 1200), "unreadable", ["checksum"]),
+    "more than a mask": (random.Random(0).randbytes(2_000_000), "unreadable", ["2,000,000 bytes"]),
+}
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_a_wrong_mask_is_named_with_what_is_wrong(tmp_path: Path, name: str) -> None:
+    data, kind, words = CONTENT[name]
+    result = _check(tmp_path, gzip.compress(_tar([(NAME, data), *_good()[1:]])))
+    ((found, member, text),) = _said(result)
+    assert (found, member) == (kind, NAME)
+    for word in words:
+        assert word in text
+    assert result.exit_code == 1
+
+
+def _moved(folder: str) -> Callable[[Files], Files]:
+    return lambda files: [(f"{folder}/{files[0][0].split('/')[-1]}", files[0][1]), *files[1:]]
+
+
+def _added(name: str) -> Callable[[Files], Files]:
+    return lambda files: [*files, (name, files[0][1])]
+
+
+PLACES: dict[str, tuple[Callable[[Files], Files], list[tuple[str, str, str]]]] = {
+    "another competition": (
+        _moved(folder_of(5)),
+        [("wrong-competition", f"{folder_of(5)}/{FIRST}.png", "comp5 where comp6")],
+    ),
+    "another year": (
+        _moved(FOLDER.replace("2012", "2011")),
+        [("wrong-year", f"{FOLDER.replace('2012', '2011')}/{FIRST}.png", "VOC2011")],
+    ),
+    "without results": (
+        _moved(FOLDER.removeprefix("results/")),
+        [("wrong-folder", f"{FOLDER.removeprefix('results/')}/{FIRST}.png", FOLDER)],
+    ),
+    "a folder above": (_moved(f"x/{FOLDER}"), [("wrong-folder", f"x/{FOLDER}/{FIRST}.png", FOLDER)]),
+    "a folder below": (_moved(f"{FOLDER}/masks"), [("nested", f"{FOLDER}/masks/{FIRST}.png", FOLDER)]),
+    "backslashes": (
+        lambda files: [(NAME.replace("/", "\\"), files[0][1]), *files[1:]],
+        [("wrong-folder", NAME.replace("/", "\\"), "where / is due"), ("missing", NAME, "")],
+    ),
+    "an id too many": (_added(f"{FOLDER}/2011_003145.png"), [("wrong-id", f"{FOLDER}/2011_003145.png", "")]),
+    "an id with an appendix": (
+        lambda files: [(NAME.replace(".png", "_pred.png"), files[0][1]), *files[1:]],
+        [("wrong-id", f"{FOLDER}/{FIRST}_pred.png", f"{FIRST}.png"), ("missing", NAME, "")],
+    ),
+    "an ending in capitals": (
+        lambda files: [(NAME.replace(".png", ".PNG"), files[0][1]), *files[1:]],
+        [("wrong-id", NAME.replace(".png", ".PNG"), f"{FIRST}.png"), ("missing", NAME, "")],
+    ),
+    "an id too few": (lambda files: files[1:], [("missing", NAME, "")]),
+    "a mask twice": (_added(NAME), [("duplicate", NAME, "2 times")]),
+    "a mask twice by another spelling": (_added(f"./{NAME}"), [("duplicate", NAME, "2 times")]),
+    "a Mac's shadow": (_added(f"{FOLDER}/._{FIRST}.png"), [("junk", f"{FOLDER}/._{FIRST}.png", "COPYFILE")]),
+    "a Mac's folder view": (_added("results/.DS_Store"), [("junk", "results/.DS_Store", "leave it out")]),
+    "a readme": (_added("README.txt"), [("wrong-folder", "README.txt", FOLDER)]),
+    "a way out": (
+        _added(f"results/../../{FIRST}.png"),
+        [("unsafe-path", f"results/../../{FIRST}.png", FOLDER)],
+    ),
+    "an absolute path": (_added(f"/tmp/{FIRST}.png"), [("unsafe-path", f"/tmp/{FIRST}.png", FOLDER)]),
+    "a drive": (_added(f"C:/{FIRST}.png"), [("unsafe-path", f"C:/{FIRST}.png", FOLDER)]),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_file_in_a_wrong_place_is_named_with_the_right_one(tmp_path: Path, name: str) -> None:
+    change, expected = PLACES[name]
+    result = _check(tmp_path, gzip.compress(_tar(change(_good()))))
+    said = _said(result)
+    assert [found[:2] for found in said] == [each[:2] for each in expected]
+    for (_, _, text), (_, _, word) in zip(said, expected, strict=True):
+        assert word in text
+
+
+def _special(kind: bytes, target: str = "") -> tarfile.TarInfo:
+    header = tarfile.TarInfo(NAME)
+    header.type, header.linkname = kind, target
+    return header
+
+
+@pytest.mark.parametrize(
+    ("header", "what"),
+    [
+        (_special(tarfile.SYMTYPE, "/etc/passwd"), "link to '/etc/passwd'"),
+        (_special(tarfile.LNKTYPE, f"{FOLDER}/2008_000002.png"), "link to"),
+        (_special(tarfile.FIFOTYPE), "a pipe"),
+        (_special(tarfile.CHRTYPE), "a device"),
+    ],
+)
+def test_what_is_no_file_is_named_and_not_followed(
+    tmp_path: Path, header: tarfile.TarInfo, what: str
+) -> None:
+    rest = [(tarfile.TarInfo(name), data) for name, data in _good()[1:]]
+    said = _said(_check(tmp_path, gzip.compress(_tar([*rest, (header, b"")]))))
+    assert [found[:2] for found in said] == [("link", NAME), ("missing", NAME)]
+    assert what in said[0][2]
+
+
+def _folder(name: str) -> tuple[tarfile.TarInfo, bytes]:
+    header = tarfile.TarInfo(name)
+    header.type = tarfile.DIRTYPE
+    return header, b""
+
+
+def test_folders_may_lead_to_the_masks_and_nowhere_else(tmp_path: Path) -> None:
+    files = [(tarfile.TarInfo(f"./{name}"), data) for name, data in _good()]
+    steps = FOLDER.split("/")
+    way = [_folder("."), *(_folder("/".join(steps[: k + 1])) for k in range(len(steps)))]
+    assert _said(_check(tmp_path, gzip.compress(_tar([*way, *files])))) == []
+    strays = [_folder("results/VOC2012/Main"), _folder(folder_of(5)), _folder("__MACOSX")]
+    said = _said(_check(tmp_path, gzip.compress(_tar([*way, *strays, *files]))))
+    assert [found[:2] for found in said] == [
+        ("wrong-folder", "results/VOC2012/Main"),
+        ("wrong-competition", folder_of(5)),
+        ("junk", "__MACOSX"),
+    ]
+
+
+def _zip() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        file.writestr(NAME, b"")
+    return stream.getvalue()
+
+
+GOOD = _tar(_good())
+PACKINGS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
+    "a tar": ("r.tar", GOOD, [("archive", "plain tar")]),
+    "a tar called packed": ("r.tgz", GOOD, [("archive", "plain tar")]),
+    "a zip": ("r.zip", _zip(), [("archive", "a zip file")]),
+    "a zip called tar.gz": ("r.tar.gz", _zip(), [("archive", "a zip file")]),
+    "bzip2": ("r.tar.gz", bz2.compress(GOOD), [("archive", "bzip2")]),
+    "text": ("r.tar.gz", b"hello", [("archive", "no archive")]),
+    "nothing": ("r.tar.gz", b"", [("archive", "no archive")]),
+    "another name": ("r.gz", gzip.compress(GOOD), [("archive", ".tar.gz")]),
+    "gzip of something else": ("r.tar.gz", gzip.compress(bytes(range(256)) * 9), [("archive-damaged", "")]),
+    "a cut end": ("r.tar.gz", gzip.compress(GOOD)[:-200], [("archive-damaged", "ended")]),
+    "a wrong checksum": ("r.tar.gz", _flipped(gzip.compress(GOOD), -6), [("archive-damaged", "CRC")]),
+}
+
+
+@pytest.mark.parametrize("name", PACKINGS)
+def test_a_wrong_packing_is_named(tmp_path: Path, name: str) -> None:
+    file, data, expected = PACKINGS[name]
+    said = _said(_check(tmp_path, data, file))
+    assert [(kind, member) for kind, member, _ in said] == [(kind, file) for kind, _ in expected]
+    assert expected[0][1] in said[0][2]
+
+
+def test_a_few_bytes_that_would_become_endlessly_many_are_not_unpacked(tmp_path: Path) -> None:
+    bomb = gzip.compress(_tar([*_good(), (f"{FOLDER}/x.png", bytes(80_000_000))]), 1)
+    said = _said(_check(tmp_path, bomb))
+    assert [kind for kind, _, _ in said] == ["too-much", "wrong-id"]
+    assert "MB: it was not read further" in said[0][2]
+    many = gzip.compress(_tar([(f"{k}", b"") for k in range(1100)]), 1)
+    assert _said(_check(tmp_path, many))[0][:2] == ("too-much", "r.tar.gz")
+
+
+def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
+    wrong = _with_palette(np.full((21, 33), 255, np.uint8), BGR)
+    files = [(f"{folder_of(5)}/{FIRST}.png", b"text"), (f"{FOLDER}/2008_000003.png", wrong), ("x/y", b"")]
+    said = _said(_check(tmp_path, gzip.compress(_tar(files)), competition=6))
+    assert [found[:2] for found in said] == [
+        ("wrong-competition", f"{folder_of(5)}/{FIRST}.png"),
+        ("wrong-folder", "x/y"),
+        ("not-png", f"{folder_of(5)}/{FIRST}.png"),
+        ("palette", f"{FOLDER}/2008_000003.png"),
+        ("void", f"{FOLDER}/2008_000003.png"),
+        ("missing", f"{FOLDER}/2008_000002.png"),
+    ]
+    assert "693 pixels" in said[4][2]
+
+
+@pytest.mark.parametrize("competition", [5, 6])
+def test_the_competition_is_the_one_that_the_archive_is_for_unless_one_is_named(
+    tmp_path: Path, competition: int
+) -> None:
+    data = gzip.compress(_tar(_good(folder_of(competition))))
+    result = _check(tmp_path, data)
+    assert (result.competition, result.faults) == (competition, ())
+    other = _check(tmp_path, data, competition=11 - competition)
+    assert {fault.kind for fault in other.faults} == {"wrong-competition"}
+
+
+def test_a_palette_may_end_with_the_last_class(tmp_path: Path) -> None:
+    short = [(f"{FOLDER}/{id}.png", _with_palette(_mask(id), list(PALETTE[:21]))) for id in SIZES]
+    assert _said(_check(tmp_path, gzip.compress(_tar(short)))) == []
+
+
+def test_what_the_masks_show_is_counted(tmp_path: Path) -> None:
+    result = _check(tmp_path, gzip.compress(_tar(_good())))
+    assert result.images_with == tuple(sum(bool((_mask(id) == k).any()) for id in SIZES) for k in range(21))
+    assert result.pixels == tuple(sum(int((_mask(id) == k).sum()) for id in SIZES) for k in range(21))
+    assert (result.masks, result.images) == (3, 3)
+
+
+def test_the_same_masks_give_the_same_bytes_in_any_order_and_under_any_name(tmp_path: Path) -> None:
+    masks = {id: encode(_mask(id)) for id in SIZES}
+    for name, ids in (("a.tar.gz", list(SIZES)), ("b.tgz", list(SIZES)[::-1])):
+        with written(tmp_path / name, 6, {id: masks[id] for id in ids}):
+            pass
+    first, second = ((tmp_path / name).read_bytes() for name in ("a.tar.gz", "b.tgz"))
+    assert first == second
+    with tarfile.open(tmp_path / "a.tar.gz") as tar:
+        headers = tar.getmembers()
+    assert [header.name for header in headers] == [f"{FOLDER}/{id}.png" for id in SIZES]
+    assert {(h.mtime, h.uid, h.gid, h.uname, h.gname, h.mode) for h in headers} == {(0, 0, 0, "", "", 0o644)}
+
+
+def test_what_fails_on_the_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    output = tmp_path / "r.tar.gz"
+    output.write_bytes(b"old")
+
+    def interrupted(target: Path) -> None:
+        with written(target, 6, {FIRST: b"x"}) as part:
+            assert part.stat().st_size > 0
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(output)
+    with pytest.raises(UserError, match="cannot be written"):
+        interrupted(tmp_path / "gone" / "r.tar.gz")
+    assert output.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["r.tar.gz"]

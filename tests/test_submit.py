@@ -1,0 +1,325 @@
+"""`python -m vocseg submit`, as a user calls it."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from tests.conftest import TINY, refused
+from vocseg import voc
+from vocseg.__main__ import main
+from vocseg.classes import named_classes
+from vocseg.model import SegmentationModule
+from vocseg.runs import load_weights
+from vocseg.runs.weights import describe, save_weights
+
+Capture = pytest.CaptureFixture[str]
+Masks = dict[str, np.ndarray]
+ARCHIVE = "voc2012_val_comp6.tar.gz"
+
+
+def _voc(root: Path) -> Path:
+    folder = voc.find(root)
+    assert folder is not None
+    return folder
+
+
+def _submit(root: Path, *words: str, split: str = "val") -> None:
+    main(["submit", "--root", str(root), "--split", split, *words])
+
+
+def _fails(root: Path, *words: str, split: str = "val") -> None:
+    with pytest.raises(SystemExit) as exit:
+        _submit(root, *words, split=split)
+    assert exit.value.code == 1
+
+
+@pytest.fixture(scope="module")
+def packed(sample: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive that the tiny network's predictions for the validation images were packed into."""
+    output = tmp_path_factory.mktemp("packed") / "r.tar.gz"
+    _submit(sample, "--ckpt_path", str(trained / "unet_voc.pth"), "--output", str(output))
+    return output
+
+
+def _unpacked(archive: Path, competition: int = 6) -> Masks:
+    masks = {}
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar.getmembers():
+            folder, name = member.name.rsplit("/", 1)
+            assert folder == f"results/VOC2012/Segmentation/comp{competition}_test_cls"
+            file = tar.extractfile(member)
+            assert file is not None
+            with Image.open(file) as picture:
+                assert (picture.format, picture.mode) == ("PNG", "P")
+                assert picture.getpalette() == [channel for colour in voc.PALETTE for channel in colour]
+                masks[name.removesuffix(".png")] = np.asarray(picture)
+    return masks
+
+
+def _predicted(root: Path, weights: Path) -> Masks:
+    """The same network's masks, in torch's own words, four images at a time."""
+    module = SegmentationModule(encoder=TINY)
+    size = load_weights(module, weights)["size"]
+    ids, masks = voc.split_ids(_voc(root), "val"), {}
+    for at in range(0, len(ids), 4):
+        images = [Image.open(voc.image_path(_voc(root), id)).convert("RGB") for id in ids[at : at + 4]]
+        tensors = [torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) for image in images]
+        small = [
+            functional.interpolate(one[None], (size, size), mode="bilinear", antialias=True)[0]
+            for one in tensors
+        ]
+        with torch.no_grad():
+            logits = module.eval()(torch.stack(small).to(memory_format=torch.channels_last))
+        for id, one, image in zip(ids[at : at + 4], logits, images, strict=True):
+            full = functional.interpolate(one[None], image.size[::-1], mode="bilinear", align_corners=False)
+            masks[id] = full[0].argmax(0).numpy()
+    return masks
+
+
+def _matrix(root: Path, masks: Masks) -> np.ndarray:
+    """Pixels by true and predicted class, at each image's own size."""
+    matrix = np.zeros((21, 21), int)
+    for id, mask in masks.items():
+        truth = np.asarray(Image.open(voc.mask_path(_voc(root), id, "val")))
+        assert truth.shape == mask.shape
+        np.add.at(matrix, (truth[truth < 255], mask[truth < 255]), 1)
+    return matrix
+
+
+def test_packed_and_unpacked_validation_scores_as_the_predictions_themselves(
+    sample: Path, trained: Path, packed: Path
+) -> None:
+    unpacked = _unpacked(packed)
+    assert sorted(unpacked) == sorted(voc.split_ids(_voc(sample), "val"))
+    direct = _matrix(sample, _predicted(sample, trained / "unet_voc.pth"))
+    np.testing.assert_array_equal(_matrix(sample, unpacked), direct)
+    labelled = [np.asarray(Image.open(voc.mask_path(_voc(sample), id, "val"))) < 255 for id in unpacked]
+    assert direct.sum() == sum(int(each.sum()) for each in labelled)
+    assert (direct.sum(0) > 0).sum() > 1  # the network tells more than one class apart
+
+
+def test_what_it_says_is_what_it_packed(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
+    _submit(sample, "--ckpt_path", str(trained / "last.ckpt"), "--competition", "5")
+    said = capsys.readouterr().out
+    archive = here / "voc2012_val_comp5.tar.gz"
+    masks = _unpacked(archive, competition=5)
+    assert "7 masks for the 7 images of 'val', competition 5" in said
+    assert f"{archive.stat().st_size:,} bytes" in said
+    pixels = sum(mask.size for mask in masks.values())
+    for k, name in enumerate(voc.CLASSES):
+        images = sum(bool((mask == k).any()) for mask in masks.values())
+        share = 100 * sum(int((mask == k).sum()) for mask in masks.values()) / pixels
+        figures = f"{images} {100 * images / 7:.1f} {share:.2f}" if images else "- - -"
+        row = next(line for line in said.splitlines() if name in line)
+        assert " ".join(re.findall(r"[\d.]+|-", row)) == figures
+    assert "no fault" in said
+    assert "rehearsal on 'val'" in said
+    assert [path.name for path in here.iterdir()] == [archive.name]
+
+
+def test_the_list_test_needs_no_masks_and_ends_with_where_to_upload(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    folder = Path(shutil.copytree(_voc(sample), here / "VOC2012"))
+    shutil.rmtree(folder / "SegmentationClass")
+    voc.split_list(folder, "val").rename(voc.split_list(folder, "test"))
+    _submit(here, "--ckpt_path", str(trained / "unet_voc.pth"), split="test")
+    said = capsys.readouterr().out
+    assert "host.robots.ox.ac.uk" in said
+    assert "Only you can do that" in said
+    assert "limits how often" in said
+    assert "has 1,456 images" in said
+    assert (here / "voc2012_test_comp6.tar.gz").is_file()
+
+
+def test_the_same_weights_give_the_same_bytes(sample: Path, trained: Path, packed: Path, here: Path) -> None:
+    _submit(sample, "--ckpt_path", str(trained / "best.ckpt"))
+    assert (here / ARCHIVE).read_bytes() == packed.read_bytes()
+
+
+def test_masks_of_predict_pack_into_the_same_archive(
+    sample: Path, trained: Path, packed: Path, here: Path
+) -> None:
+    (here / "photos").mkdir()
+    for id in voc.split_ids(_voc(sample), "val"):
+        shutil.copy(voc.image_path(_voc(sample), id), here / "photos")
+    words = ["--data.images", "photos", "--predictions.folder", "out", "--trainer.accelerator", "cpu"]
+    main(["predict", "--ckpt_path", str(trained / "unet_voc.pth"), *words])
+    _submit(sample, "--masks", "out/masks")
+    assert (here / ARCHIVE).read_bytes() == packed.read_bytes()
+
+
+def test_indices_without_a_palette_get_vocs_and_other_files_are_left_alone(
+    sample: Path, packed: Path, here: Path
+) -> None:
+    (here / "masks").mkdir()
+    for id, mask in _unpacked(packed).items():
+        Image.fromarray(mask).save(here / "masks" / f"{id}.png")
+    (here / "masks" / "2011_003145.png").write_bytes(b"of another list")
+    _submit(sample, "--masks", "masks")
+    assert (here / ARCHIVE).read_bytes() == packed.read_bytes()
+
+
+def test_faulty_masks_are_all_named_and_nothing_is_written(
+    sample: Path, packed: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    (here / "masks").mkdir()
+    masks = list(_unpacked(packed).items())
+    for id, mask in masks[2:]:
+        Image.fromarray(mask).save(here / "masks" / f"{id}.png")
+    Image.new("RGB", masks[1][1].shape[::-1]).save(here / "masks" / f"{masks[1][0]}.png")
+    _fails(sample, "--masks", "masks")
+    said = capsys.readouterr().out
+    assert re.search(rf"masks/{masks[0][0]}.png +│ add it", said)
+    assert re.search(rf"masks/{masks[1][0]}.png +│ it has mode RGB", said)
+    assert "2 faults" in said
+    assert f"{ARCHIVE} was not written" in said
+    assert [path.name for path in here.iterdir()] == ["masks"]
+
+
+def test_an_archive_is_checked_without_torch(sample: Path, packed: Path) -> None:
+    words = ["submit", str(sample), "--split", "val", "--check", str(packed)]
+    code = f"import sys; from vocseg.__main__ import main; main({words}); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no fault" in done.stdout
+
+
+def test_a_checked_archive_with_faults_ends_with_exit_code_1(
+    sample: Path, packed: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    before = packed.read_bytes()
+    _fails(sample, "--check", str(packed), split="train")
+    said = capsys.readouterr().out
+    ids = voc.split_ids(_voc(sample), "train")
+    assert "wrong-id (7)" in said
+    assert "missing (20)" in said
+    assert re.search(rf"│ {ids[0]}.png +│ add its mask", said)
+    assert f"{ids[8]}.png" not in said  # a few of each kind, and then their number
+    assert "and 12 more" in said
+    assert said.endswith("27 faults: the server would refuse it, or score it wrongly\n")
+    _fails(sample, "--check", str(packed), "--competition", "5")
+    assert "wrong-competition (7)" in capsys.readouterr().out
+    assert packed.read_bytes() == before
+
+
+def test_a_name_in_an_archive_does_not_steer_the_terminal(sample: Path, here: Path, capsys: Capture) -> None:
+    with tarfile.open(here / "r.tar.gz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("\x1b[2J[bold]x"))
+    _fails(sample, "--check", "r.tar.gz")
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "\\x1b[2J[bold]x" in said
+
+
+def test_a_file_is_replaced_only_where_that_is_asked_for(
+    sample: Path, trained: Path, packed: Path, here: Path, capsys: Capture
+) -> None:
+    (here / ARCHIVE).write_bytes(b"precious")
+    words = ["--ckpt_path", str(trained / "unet_voc.pth")]
+    said = refused(capsys, ["submit", str(sample), "--split", "val", *words])
+    assert f"--output {ARCHIVE} is there already" in said
+    assert "--replace true" in said
+    assert (here / ARCHIVE).read_bytes() == b"precious"
+    _submit(sample, *words, "--replace", "true")
+    assert (here / ARCHIVE).read_bytes() == packed.read_bytes()
+
+
+def _weights(path: Path, names: list[str], data: dict[str, object] | None = None) -> None:
+    module = SegmentationModule(encoder=TINY, classes=len(names))
+    module.class_list = named_classes(names)
+    save_weights(path, module, describe(module, 64, None, data))
+
+
+def _swapped() -> list[str]:
+    names = list(voc.CLASSES)
+    names[8], names[12] = names[12], names[8]
+    return names
+
+
+WEIGHTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
+    "five classes": (lambda path: _weights(path, list("abcde")), ["5 classes", "VOC's 21 classes"]),
+    "another order": (lambda path: _weights(path, _swapped()), ["'dog' as class 8", "in VOC's order"]),
+    "no weights": (lambda path: path.write_bytes(b"x") and None, ["not a readable file"]),
+    "no file": (lambda path: None, ["no such file"]),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_that_the_server_cannot_score_are_refused(
+    sample: Path, here: Path, capsys: Capture, name: str
+) -> None:
+    make, words = WEIGHTS[name]
+    make(here / "w.pth")
+    said = refused(capsys, ["submit", str(sample), "--split", "val", "--ckpt_path", "w.pth"])
+    assert said.startswith("vocseg: --ckpt_path w.pth: ")
+    for word in words:
+        assert word in said
+    assert not list(here.glob("*.gz"))
+
+
+def test_weights_trained_on_sbd_are_refused_for_competition_5(
+    sample: Path, here: Path, capsys: Capture
+) -> None:
+    _weights(here / "w.pth", list(voc.CLASSES), {"train": {"split": "trainaug"}})
+    words = ["submit", str(sample), "--split", "val", "--ckpt_path", "w.pth"]
+    said = refused(capsys, [*words, "--competition", "5"])
+    assert "w.pth was trained on 'trainaug'" in said
+    assert "--competition 6" in said
+    main(words)
+    assert (here / ARCHIVE).is_file()
+
+
+USES: dict[str, tuple[list[str], list[str]]] = {
+    "nothing to do": ([], ["one of --ckpt_path", "not none"]),
+    "two things at once": (["--masks", "m", "--check", "r.tar.gz"], ["one of --ckpt_path", "not several"]),
+    "no data": (["--root", "nowhere", "--masks", "."], ["no VOC 2012 in nowhere", "--root"]),
+    "no list of the name": (["--split", "vall", "--masks", "."], ["no split 'vall'", "train"]),
+    "no list test": (
+        ["--split", "test", "--masks", "."],
+        ["no list 'test'", "VOC2012test.tar", "--split val"],
+    ),
+    "no folder of masks": (["--masks", "nowhere"], ["--masks nowhere", "no such folder"]),
+    "no archive": (["--check", "r.tar.gz"], ["--check r.tar.gz", "No such file"]),
+    "a check that writes": (["--check", "r.tar.gz", "--output", "x.tar.gz"], ["writes nothing"]),
+    "another competition": (["--masks", ".", "--competition", "7"], ["--competition", "5, 6"]),
+    "another ending": (["--masks", ".", "--output", "r.zip"], ["--output r.zip", ".tar.gz"]),
+    "no folder to write to": (["--masks", ".", "--output", "a/r.tgz"], ["--output a/r.tgz", "no folder"]),
+    "a batch of none": (["--masks", ".", "--batch_size", "0"], ["--batch_size"]),
+    "a misspelt flag": (["--chekc", "r.tar.gz"], ["--chekc", "do you mean --check"]),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_bad_use_is_refused_in_a_sentence(sample: Path, here: Path, capsys: Capture, name: str) -> None:
+    flags, words = USES[name]
+    said = refused(capsys, ["submit", "--root", str(sample), "--split", "val", *flags])
+    assert said.startswith("vocseg: ")
+    assert said.count("\n") == 1
+    for word in words:
+        assert word in said
+    assert not list(here.iterdir())
+
+
+def test_a_missing_image_is_named_before_anything_is_predicted(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    folder = Path(shutil.copytree(_voc(sample), here / "VOC2012"))
+    id = voc.split_ids(folder, "val")[-1]
+    voc.image_path(folder, id).write_bytes(b"x")
+    words = ["submit", str(here), "--split", "val", "--ckpt_path", str(trained / "unet_voc.pth")]
+    assert f"{id}.jpg cannot be read" in refused(capsys, words)
+    voc.image_path(folder, id).unlink()
+    assert f"{id}.jpg is missing" in refused(capsys, words)

@@ -1,0 +1,118 @@
+"""The tool `python -m vocseg submit`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jsonargparse.typing import PositiveInt
+
+from vocseg.data.progress import follow
+from vocseg.deploy.submission.checking import check_archive
+from vocseg.deploy.submission.collecting import Images, find_images, read_masks
+from vocseg.deploy.submission.layout import Competition
+from vocseg.deploy.submission.result import Check, Tally
+from vocseg.deploy.submission.telling import tell, tell_next
+from vocseg.deploy.submission.writing import check_target, encode, written
+from vocseg.errors import UserError
+
+
+def submit(
+    root: Path = Path("data"),
+    ckpt_path: Path | None = None,
+    masks: Path | None = None,
+    check: Path | None = None,
+    split: str = "test",
+    competition: Competition | None = None,
+    output: Path | None = None,
+    replace: bool = False,
+    batch_size: PositiveInt = 4,
+    progress: bool = True,
+) -> Check:
+    """Write the archive that VOC's evaluation server takes, or check one.
+
+    Predicts a mask for every image of a list (or takes masks that are there), packs them the way the server
+    wants, reads the archive back, and says which classes it shows. Nothing is uploaded: only you can do that.
+    The exit code is 1 if the archive, or the masks for one, have faults.
+
+    Args:
+        root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
+        ckpt_path: Weights to predict with: a run's `unet_voc.pth` or `.ckpt`, of VOC's 21 classes.
+        masks: Instead of weights: a folder with a mask `ID.png` for every image of the list.
+        check: Instead of either: an archive, yours or another's, to be checked and nothing else.
+        split: The list in `ImageSets/Segmentation`: `test`, or `val` for a rehearsal.
+        competition: 5: trained on VOC's own train and val images and masks alone. 6: on further data too;
+            ImageNet weights to start from are further data, and so are SBD's masks (`trainaug`). null: 6; for
+            --check, the one that the archive is for.
+        output: The archive to write; null: `voc2012_SPLIT_compN.tar.gz` in the current folder.
+        replace: Let the archive take the place of a file of that name.
+        batch_size: Images that go through the network together.
+        progress: Show a progress bar.
+
+    Returns:
+        What was found in the archive.
+
+    Raises:
+        UserError: If the flags, the list, its images or the weights cannot be used.
+    """
+    _check_flags(ckpt_path, masks, check, output, replace)
+    images = find_images(root, split)
+    if check is not None:
+        result = check_archive(check, images.sizes, competition, progress)
+        tell(result, split)
+        return result
+    number = competition or 6
+    output = output or Path(f"voc2012_{split}_comp{number}.tar.gz")
+    check_target(output, replace)
+    if masks is not None:
+        return _pack_folder(masks, images, number, output, progress)
+    assert ckpt_path is not None
+    predicted = _predict(ckpt_path, images, number, batch_size, progress)
+    return _pack(predicted, images, number, output, progress)
+
+
+def _check_flags(
+    ckpt_path: Path | None, masks: Path | None, check: Path | None, output: Path | None, replace: bool
+) -> None:
+    given = [each for each in (ckpt_path, masks, check) if each is not None]
+    if len(given) != 1:
+        raise UserError(
+            "submit needs one of --ckpt_path FILE (weights to predict with), --masks FOLDER (masks to pack) "
+            f"and --check ARCHIVE (to be checked), not {'several' if given else 'none'}"
+        )
+    if check is not None and (output is not None or replace):
+        raise UserError(f"--check {check} writes nothing: leave --output and --replace out")
+
+
+def _predict(
+    ckpt_path: Path, images: Images, competition: int, batch_size: int, progress: bool
+) -> dict[str, bytes]:
+    """The network's masks as PNGs."""
+    from vocseg.deploy.submission.predicting import predict_masks, read_voc_weights  # they wait for torch
+
+    weights = read_voc_weights(ckpt_path, competition)
+    predicted = predict_masks(weights, images.layout, list(images.sizes), batch_size)
+    return {id: encode(mask) for id, mask in follow(predicted, "predicting", len(images.sizes), progress)}
+
+
+def _pack_folder(folder: Path, images: Images, competition: int, output: Path, progress: bool) -> Check:
+    """Pack masks that are there, unless something is wrong with one."""
+    encoded, faults = read_masks(folder, images.sizes, progress)
+    if not faults:
+        return _pack(encoded, images, competition, output, progress)
+    result = Tally(len(encoded)).check(folder, competition, len(images.sizes), faults)
+    tell(result, images.split)
+    print(f"{output} was not written")
+    return result
+
+
+def _pack(
+    encoded: Mapping[str, bytes], images: Images, competition: int, output: Path, progress: bool
+) -> Check:
+    """Write the archive, read it back, and say what it holds."""
+    with written(output, competition, encoded) as part:
+        result = check_archive(part, images.sizes, competition, progress)
+        if result.faults:  # the masks were sound when they were packed
+            raise RuntimeError(f"{output} does not hold what was written into it: {result.faults[:5]}")
+    result = result.at(output)
+    tell(result, images.split)
+    tell_next(output, images.split)
+    return result
