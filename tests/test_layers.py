@@ -1,6 +1,7 @@
 """Imports run one way."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,11 @@ ALLOWED: dict[str, set[str]] = {
         "data.resizing",
         "data.progress",
         "data.audit.streams",
+        "scores",
     },
     "recipes": {"errors"},
     "trainer": {"errors", "voc", "classes", "data", "scores", "model", "views", "runs", "deploy"},
+    "compare": {"errors", "scores", "views", "data.contents"},
     "starting": {"errors", "classes", "class_files", "runs"},
     "cli": {
         "errors",
@@ -86,7 +89,7 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("__main__", "voc", "errors", "arguments", "classes", "data/sample", "data/contents"),
+        *("__main__", "voc", "errors", "arguments", "classes", "compare", "data/sample", "data/contents"),
         *(
             f"data/{tool}/{path.stem}"
             for tool in ("audit", "download")
@@ -108,6 +111,15 @@ def test_tools_do_not_wait_for_torch(name: str) -> None:
             below = PACKAGE.parent / Path(*module.split("."))
             todo += [path for path in (below.with_suffix(".py"), below / "__init__.py") if path.is_file()]
     assert not {module.split(".")[0] for module in seen} & HEAVY
+
+
+@pytest.mark.parametrize("room", ["scores", "views"])
+def test_a_room_that_fetches_its_names_late_has_all_of_them_and_no_others(room: str) -> None:
+    package = importlib.import_module(f"vocseg.{room}")
+    assert all(getattr(package, name).__name__ == name for name in package.__all__)
+    assert sorted(name for names in package._FILES.values() for name in names) == sorted(package.__all__)
+    with pytest.raises(ImportError, match="cannot import name 'nothing'"):
+        exec(f"from vocseg.{room} import nothing")
 
 
 def test_data_knows_no_lightning_but_in_its_module() -> None:

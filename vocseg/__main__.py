@@ -24,8 +24,15 @@ TOOLS = {
     "download": ("vocseg.data.download", "download", "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)"),
     "audit": ("vocseg.data.audit", "audit", "examine a data set, name each fault, repair masks"),
     "submit": ("vocseg.deploy.submission", "submit", "write or check an archive for VOC's evaluation server"),
+    "compare": (
+        "vocseg.compare",
+        "compare",
+        "say whether a run is better than another, and how sure that is",
+    ),
     "export": ("vocseg.deploy.export", "export", "write weights for people without vocseg"),
 }
+
+LEADING = {"root": " [ROOT]", "runs": " A B [C ...]"}  # flags whose values may stand first without them
 
 
 def _help() -> str:
@@ -77,17 +84,15 @@ def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
 def _run_tool(command: str, words: list[str]) -> None:
     from jsonargparse import auto_cli
 
-    from vocseg.arguments import SentenceParser, gathered
+    from vocseg.arguments import SentenceParser, flagged, gathered
 
     module, name, _ = TOOLS[command]
     tool = getattr(import_module(module), name)
-    rooted = "root" in inspect.signature(tool).parameters
-    if rooted and words and not words[0].startswith("-"):
-        words = ["--root", *words]
+    leading = next((name for name in LEADING if name in inspect.signature(tool).parameters), None)
     result = auto_cli(
         tool,
-        args=gathered(words, tool),
-        prog=f"python -m vocseg {command}{' [ROOT]' * rooted}",
+        args=gathered(flagged(words, leading, tool) if leading else words, tool),
+        prog=f"python -m vocseg {command}{LEADING[leading] if leading else ''}",
         as_positional=False,
         parser_class=SentenceParser,
     )

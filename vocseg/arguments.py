@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
@@ -32,12 +33,24 @@ def _sentence(message: str, flags: list[str]) -> str:
     return text + (f"; do you mean {' or '.join(near)}?" if near else "; --help lists the flags")
 
 
+def flagged(words: list[str], name: str, tool: Callable[..., Any]) -> list[str]:
+    """Words of a command line with a flag before the first, or if it is one for a list, all leading ones."""
+    leading = list(takewhile(lambda word: not word.startswith("-"), words))
+    leading = leading if name in _lists(tool) else leading[:1]
+    return [*(f"--{name}={word}" for word in leading), *words[len(leading) :]]
+
+
 def gathered(words: list[str], tool: Callable[..., Any]) -> list[str]:
     """Words of a command line in which a flag for a list may be given once for each of its values.
 
     Jsonargparse wants such flags to end in `+`; without it the last one alone would count.
     """
-    hints = get_type_hints(tool).items()
-    lists = [name for name, hint in hints if any(get_origin(k) is list for k in (hint, *get_args(hint)))]
+    lists = _lists(tool)
     flags = rf"(--(?:{'|'.join(lists)}))(?==|$)" if lists else "($^)"
     return [re.sub(f"^{flags}", r"\1+", word) for word in words]
+
+
+def _lists(tool: Callable[..., Any]) -> list[str]:
+    """The flags of a tool that take a list."""
+    hints = get_type_hints(tool).items()
+    return [name for name, hint in hints if any(get_origin(k) is list for k in (hint, *get_args(hint)))]

@@ -47,6 +47,7 @@ def test_a_score_is_plain_values_for_json() -> None:
         "images": 200,
         "fingerprint": "0123456789abcdef",
         "size": 256,
+        "resolution": "network",
     }
     assert plain["matrix"] == score.matrix.tolist()
     assert plain["class_iou"][2] is None

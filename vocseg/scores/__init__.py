@@ -1,6 +1,54 @@
-"""Scores: counting, their definitions, and what a score must say of itself."""
+"""Scores: counting, their definitions, how far to believe them, and what a score must say of itself.
 
-from vocseg.scores.confusion import class_iou, confusion_matrices, mean_iou, pixel_accuracy
-from vocseg.scores.score import Protocol, Score
+The names are fetched when they are first asked for: counting needs torch, comparing counts does not.
+"""
 
-__all__ = ["Protocol", "Score", "class_iou", "confusion_matrices", "mean_iou", "pixel_accuracy"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vocseg.scores.comparison import Comparison, compare_groups
+    from vocseg.scores.confusion import class_iou, confusion_matrices, mean_iou, pixel_accuracy
+    from vocseg.scores.groups import Group
+    from vocseg.scores.image_scores import ImageScores, load_image_scores
+    from vocseg.scores.intervals import ScoreIntervals, score_intervals
+    from vocseg.scores.measures import ErrorBudget, error_budget
+    from vocseg.scores.protocol import Protocol
+    from vocseg.scores.score import Score
+
+__all__ = [
+    "Comparison",
+    "ErrorBudget",
+    "Group",
+    "ImageScores",
+    "Protocol",
+    "Score",
+    "ScoreIntervals",
+    "class_iou",
+    "compare_groups",
+    "confusion_matrices",
+    "error_budget",
+    "load_image_scores",
+    "mean_iou",
+    "pixel_accuracy",
+    "score_intervals",
+]
+
+_FILES = {
+    "comparison": ("Comparison", "compare_groups"),
+    "confusion": ("class_iou", "confusion_matrices", "mean_iou", "pixel_accuracy"),
+    "groups": ("Group",),
+    "image_scores": ("ImageScores", "load_image_scores"),
+    "intervals": ("ScoreIntervals", "score_intervals"),
+    "measures": ("ErrorBudget", "error_budget"),
+    "protocol": ("Protocol",),
+    "score": ("Score",),
+}
+
+if not TYPE_CHECKING:  # a checker would take every name for one that exists
+
+    def __getattr__(name: str) -> object:
+        for file, names in _FILES.items():
+            if name in names:
+                return getattr(import_module(f"vocseg.scores.{file}"), name)
+        raise AttributeError(f"module 'vocseg.scores' has no attribute '{name}'")

@@ -6,22 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from vocseg.scores.confusion import class_iou, mean_iou, pixel_accuracy
+from vocseg.scores.protocol import Protocol
 from vocseg.voc import CLASSES
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a score was taken: two scores may be compared if these agree."""
-
-    split: str
-    images: int
-    fingerprint: str  # over the ids of the images and their decoded content
-    size: int  # predicted and scored at size x size, masks resized by nearest neighbour
-
-    def __str__(self) -> str:
-        return (
-            f"{self.split}, {self.images:,} images at {self.size}x{self.size} (data {self.fingerprint[:8]})"
-        )
 
 
 @dataclass(frozen=True)
@@ -30,7 +16,7 @@ class Score:
 
     matrix: Tensor
     protocol: Protocol
-    loss: float
+    loss: float | None  # None: not computed
     classes: tuple[str, ...] = CLASSES
 
     @property

@@ -44,7 +44,23 @@ def _totals(score: Score) -> str:
     missing = f" ({absent} neither there nor predicted)" if absent else ""
     return (
         f"mean IoU {_percent(score.mean_iou)} % over {len(score.classes) - absent} classes{missing}, "
-        f"pixel accuracy {_percent(score.pixel_accuracy)} %, loss {score.loss:.3f}"
+        f"pixel accuracy {_percent(score.pixel_accuracy)} %"
+        + ("" if score.loss is None else f", loss {score.loss:.3f}")
+    )
+
+
+def sizes_line(network: Score, ceiling: Score) -> Text:
+    """What the same predictions score at the network's size, and how far that size lets anyone come.
+
+    Args:
+        network: Score at the network's size.
+        ceiling: Score of a network without fault, at the pictures' own size.
+    """
+    size = network.protocol.size
+    return Text(
+        f"the same at {size}x{size}: mean IoU {_percent(network.mean_iou)} %, pixel accuracy "
+        f"{_percent(network.pixel_accuracy)} %\n"
+        f"predicting at {size}x{size} without fault would give mean IoU {_percent(ceiling.mean_iou)} %"
     )
 
 

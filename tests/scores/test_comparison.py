@@ -1,0 +1,187 @@
+"""The paired bootstrap of two runs or two groups of them."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from tests.scores.population import PROTOCOL, image_scores, population, worse
+from vocseg.errors import UserError
+from vocseg.scores.comparison import Comparison, Difference, compare_groups
+from vocseg.scores.groups import Group
+from vocseg.scores.image_scores import ImageScores
+from vocseg.scores.measures import measure, parts
+from vocseg.scores.shares import Shares
+
+BASE = population(120, seed=2)
+RUNS = [image_scores(worse(BASE, 0.05 + 0.02 * k, seed=k)) for k in range(4)]
+
+
+def _compare(a: list[ImageScores], b: list[ImageScores], **settings: int) -> Comparison:
+    return compare_groups(Group("a", tuple(a)), Group("b", tuple(b)), **({"resamples": 400} | settings))
+
+
+def _figures(found: Comparison) -> list[Difference]:
+    return [*found.measures.values(), *found.class_iou.values()]
+
+
+@pytest.mark.parametrize("members", [[0], [0, 1], [2, 0, 1]])
+def test_a_group_against_itself_is_exactly_zero_everywhere(members: list[int]) -> None:
+    group = [RUNS[k] for k in members]
+    found = _compare(group, group[::-1])
+    for each in _figures(found):
+        assert (each.difference.estimate, each.difference.low, each.difference.high) == (0, 0, 0)
+        assert each.better == 0.5
+        assert not each.clear
+    assert all(image.change == 0 and image.influence == 0 for image in found.images)
+
+
+def test_the_same_counts_in_a_file_of_their_own_are_the_same_run() -> None:
+    order = np.random.default_rng(0).permutation(len(BASE))
+    copy = image_scores(RUNS[0].matrices[order].copy(), ids=tuple(RUNS[0].ids[k] for k in order))
+    assert all(
+        each.difference.low == each.difference.high == 0 for each in _figures(_compare([RUNS[0]], [copy]))
+    )
+
+
+def test_differences_are_those_of_the_whole() -> None:
+    found = _compare([RUNS[0]], [RUNS[3]])
+    a, b = (measure(parts(run.total())) for run in (RUNS[0], RUNS[3]))
+    for k, each in enumerate(_figures(found)):
+        assert (each.before, each.after) == (a[k], b[k])
+        assert each.difference.estimate == pytest.approx(b[k] - a[k], abs=1e-15)
+        assert each.difference.low is None or each.difference.low <= each.difference.high  # type: ignore[operator]
+
+
+def test_a_groups_figure_is_the_mean_of_its_members() -> None:
+    found = _compare(RUNS[:2], RUNS[2:])
+    a, b = (np.mean([measure(parts(run.total())) for run in runs], 0) for runs in (RUNS[:2], RUNS[2:]))
+    assert [each.before for each in _figures(found)] == pytest.approx(a.tolist(), abs=1e-15)
+    assert [each.difference.estimate for each in _figures(found)] == pytest.approx(
+        (b - a).tolist(), abs=1e-15
+    )
+
+
+def test_a_run_named_twice_counts_as_one() -> None:
+    once, twice = _compare([RUNS[0]], [RUNS[1]]), _compare([RUNS[0], RUNS[0]], [RUNS[1]])
+    assert _figures(once) == _figures(twice)
+    assert twice.seed_spread is None
+
+
+def test_the_other_way_round_the_signs_turn() -> None:
+    there, back = _compare([RUNS[0]], [RUNS[3]]), _compare([RUNS[3]], [RUNS[0]])
+    for one, other in zip(_figures(there), _figures(back), strict=True):
+        assert one.difference.estimate == pytest.approx(-other.difference.estimate, abs=1e-15)  # type: ignore[operator]
+        if one.difference.low is not None:
+            assert one.difference.low == pytest.approx(-other.difference.high, abs=1e-12)  # type: ignore[operator]
+            assert one.better == pytest.approx(1 - other.better, abs=1e-12)  # type: ignore[operator]
+
+
+def test_a_clear_difference_is_one_whose_interval_leaves_out_zero_and_whose_chance_says_so() -> None:
+    seen = set()
+    for a, b in itertools.permutations(RUNS, 2):
+        for each in _figures(_compare([a], [b])):
+            if each.better is not None and each.better not in (0.5,):
+                low, high = each.difference.low, each.difference.high
+                assert each.clear == (low > 0 or high < 0)  # type: ignore[operator]
+                if not 0.02 < each.better < 0.98:
+                    assert each.clear
+                if 0.03 < each.better < 0.97:
+                    assert not each.clear
+                seen.add(each.clear)
+    assert seen == {True, False}
+
+
+def test_the_order_of_the_images_changes_nothing() -> None:
+    order = np.random.default_rng(1).permutation(len(BASE))
+    mixed = [image_scores(run.matrices[order], ids=tuple(run.ids[k] for k in order)) for run in RUNS[:2]]
+    assert (
+        _compare([mixed[0]], [RUNS[1]]) == _compare([RUNS[0]], [mixed[1]]) == _compare([RUNS[0]], [RUNS[1]])
+    )
+
+
+def test_the_spread_between_seeds_widens_the_interval() -> None:
+    apart = [image_scores(worse(BASE, amount, seed=9)) for amount in (0.02, 0.30)]
+    alike = [image_scores(worse(BASE, amount, seed=9)) for amount in (0.15, 0.17)]
+    other = [image_scores(worse(BASE, amount, seed=9)) for amount in (0.05, 0.06)]
+    widths = []
+    for group in (apart, alike):
+        found = _compare(other, group)
+        difference = found.measures["mean_iou"].difference
+        widths.append(difference.high - difference.low)  # type: ignore[operator]
+        ious = [[measure(parts(run.total()))[0] for run in runs] for runs in (other, group)]
+        pooled = np.sqrt(np.mean([np.var(each, ddof=1) for each in ious]))
+        assert found.seed_spread == pytest.approx(pooled, rel=1e-9)
+    assert widths[0] > 3 * widths[1]
+    assert _compare([other[0]], [apart[0]]).seed_spread is None
+
+
+def test_shares_of_runs_that_are_in_both_groups_cancel() -> None:
+    shares = Shares(Group("a", (RUNS[0], RUNS[1])), Group("b", (RUNS[1], RUNS[2])))
+    assert (shares.after - shares.before).tolist() == [-0.5, 0, 0.5]
+    assert shares.spread == 0.5
+    assert shares.freedom == 2
+
+
+def test_images_are_ranked_by_their_own_change_which_is_exact() -> None:
+    before = np.zeros((6, 3, 3), np.int64)
+    before[:, 0, 0], before[:, 1, 1], before[:, 2, 2] = 80, 10, 0
+    after = before.copy()
+    after[4, 1] = [5, 5, 0]  # class 1: half of it is lost to background: 10/10 -> 5/10, and 80/80 -> 80/85
+    after[2, 0] = [60, 20, 0]  # 80/80 -> 60/80, and 10/10 -> 10/30
+    found = _compare([image_scores(before)], [image_scores(after)]).images
+    assert [each.id for each in found] == [f"2008_{k:06d}" for k in (2, 4, 0, 1, 3, 5)]
+    assert found[0].change == pytest.approx((60 / 80 + 10 / 30) / 2 - 1, abs=1e-15)
+    assert found[1].change == pytest.approx((80 / 85 + 5 / 10) / 2 - 1, abs=1e-15)
+    rest = [k for k in range(6) if k != 2]
+    gone = measure(parts(after[rest].sum(0)))[0] - measure(parts(before[rest].sum(0)))[0]
+    all_ = measure(parts(after.sum(0)))[0] - measure(parts(before.sum(0)))[0]
+    assert found[0].influence == pytest.approx(all_ - gone, abs=1e-15)
+
+
+def test_an_image_that_is_all_void_is_not_among_them() -> None:
+    matrices = BASE.copy()
+    matrices[7] = 0
+    found = _compare([image_scores(matrices)], [image_scores(worse(matrices, 0.1, 1))])
+    assert len(found.images) == len(BASE) - 1
+    assert "2008_000007" not in {each.id for each in found.images}
+
+
+def test_a_class_that_one_run_does_not_know_has_no_difference() -> None:
+    before = np.zeros((8, 3, 3), np.int64)
+    before[:, 0, 0] = 100
+    after = before.copy()
+    after[0, 0] = [90, 10, 0]  # now class 1 has an IoU, of 0
+    found = _compare([image_scores(before)], [image_scores(after)]).class_iou
+    assert (found["aeroplane"].before, found["aeroplane"].after) == (None, 0)
+    assert found["aeroplane"].difference.estimate is None
+    assert found["bicycle"].before is found["bicycle"].after is found["bicycle"].better is None
+
+
+OTHER = {
+    "split": ({"protocol": dataclasses.replace(PROTOCOL, split="train")}, "split differs: 'val' and 'train'"),
+    "fingerprint": (
+        {"protocol": dataclasses.replace(PROTOCOL, fingerprint="f")},
+        "fingerprint differs: '0123456789abcdef' and 'f'",
+    ),
+    "size": ({"protocol": dataclasses.replace(PROTOCOL, size=512)}, "size differs: 256 and 512"),
+    "images": ({"protocol": dataclasses.replace(PROTOCOL, images=9)}, "images differs: 1449 and 9"),
+    "classes": ({"classes": tuple(f"c{k}" for k in range(21))}, "classes differs: 'background' and 'c0'"),
+    "ids": (
+        {"ids": tuple(f"2009_{k:06d}" for k in range(120))},
+        "ids differs: '2008_000000' and '2009_000000'",
+    ),
+}
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_scores_of_other_images_or_taken_otherwise_are_refused(field: str) -> None:
+    changes, words = OTHER[field]
+    with pytest.raises(UserError, match=f"a and b cannot be compared, as their {words}"):
+        _compare([RUNS[0]], [RUNS[1], image_scores(BASE, **changes)])
+
+
+def test_a_group_of_none_is_a_bug() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        Group("a", ())

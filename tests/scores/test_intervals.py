@@ -1,0 +1,103 @@
+"""Intervals of one run."""
+
+import numpy as np
+import pytest
+
+from tests.scores.population import image_scores, population
+from vocseg.scores.intervals import FEWEST_IMAGES, score_intervals
+from vocseg.scores.measures import MEASURES, measure, parts
+from vocseg.scores.resampling import influence, leave_one_out, percentile_interval, resampled_sums
+
+
+@pytest.fixture(scope="module")
+def matrices() -> np.ndarray:
+    return population(150, seed=1)
+
+
+def test_the_estimates_are_those_of_the_whole_and_lie_within(matrices: np.ndarray) -> None:
+    found = score_intervals(image_scores(matrices), resamples=500)
+    wanted = measure(parts(matrices.sum(0)))
+    each = [*found.measures.values(), *found.class_iou.values()]
+    assert [interval.estimate for interval in each] == wanted.tolist()
+    assert list(found.measures) == list(MEASURES)
+    for interval in each:
+        assert interval.low is not None
+        assert interval.high is not None
+        assert 0 <= interval.low < interval.estimate < interval.high <= 1  # type: ignore[operator]
+
+
+def test_resamples_average_to_the_estimate(matrices: np.ndarray) -> None:
+    sums = parts(matrices)
+    drawn = resampled_sums(sums, 4000, seed=3)
+    assert drawn.mean(0) == pytest.approx(sums.sum(0), rel=0.1)
+    accuracy = measure(drawn)[:, 1]
+    assert accuracy.mean() == pytest.approx(measure(sums.sum(0))[1], abs=4 * accuracy.std() / 4000**0.5)
+
+
+def test_every_resample_draws_as_many_images_as_there_are() -> None:
+    drawn = resampled_sums(np.ones((7, 1)), 300_000, seed=0)  # more than one block
+    assert (drawn == 7).all()
+    first = resampled_sums(np.eye(7), 50_000, seed=0)
+    assert first.mean(0) == pytest.approx(np.ones(7), abs=0.02)
+    assert first.var(0) == pytest.approx(np.full(7, 6 / 7), abs=0.05)
+
+
+def test_the_order_of_the_images_changes_nothing(matrices: np.ndarray) -> None:
+    straight = image_scores(matrices)
+    order = np.random.default_rng(0).permutation(len(matrices))
+    mixed = image_scores(matrices[order], ids=tuple(straight.ids[k] for k in order))
+    assert score_intervals(straight, 300) == score_intervals(mixed, 300)
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_gives_others(matrices: np.ndarray) -> None:
+    scores = image_scores(matrices)
+    assert score_intervals(scores, 300, seed=4) == score_intervals(scores, 300, seed=4)
+    assert score_intervals(scores, 300, seed=4) != score_intervals(scores, 300, seed=5)
+
+
+def test_a_class_in_few_images_has_no_interval_and_an_absent_one_no_figure() -> None:
+    matrices = np.zeros((9, 3, 3), np.int64)
+    matrices[:, 0, 0], matrices[:, 0, 1] = np.arange(100, 109), 5
+    matrices[: FEWEST_IMAGES - 1, 1, 1] = 10
+    found = score_intervals(image_scores(matrices), 300)
+    assert found.class_iou["background"].low is not None
+    assert found.class_iou["aeroplane"].estimate == 40 / 85
+    assert (found.class_iou["aeroplane"].low, found.class_iou["aeroplane"].high) == (None, None)
+    assert found.class_iou["bicycle"].estimate is None
+    assert list(found.images.values()) == [9, 4, 0]
+
+
+def test_few_images_have_no_interval_at_all(matrices: np.ndarray) -> None:
+    found = score_intervals(image_scores(matrices[:4]), 300)
+    assert found.measures["mean_iou"].estimate is not None
+    assert all(each.low is None for each in found.measures.values())
+
+
+def test_images_that_are_alike_leave_nothing_uncertain() -> None:
+    matrices = np.repeat(np.array([[[8, 2], [1, 9]]]), 10, axis=0)
+    for each in score_intervals(image_scores(matrices), 300).measures.values():
+        assert each.low == each.high == each.estimate
+
+
+def test_the_jackknife_of_a_mean_is_its_textbook_variance() -> None:
+    values = np.random.default_rng(0).normal(size=(500, 1))
+    total = values.sum(0)
+    found = influence(total / 500, (total - values) / 499)
+    assert found.variance == pytest.approx(values.var(0, ddof=1) / 500)
+    assert found.freedom == pytest.approx(500, rel=0.3)  # normal values: about as many as there are
+
+
+def test_few_images_that_decide_are_few_degrees_of_freedom(matrices: np.ndarray) -> None:
+    sums = parts(matrices)
+    freedom = influence(measure(sums.sum(0)), leave_one_out(sums)).freedom
+    there = (sums[:, 1] > 0).sum(0)
+    assert np.median(freedom[5:] / there[1:]) < 1
+    assert freedom[4] > freedom[5:].max()  # background is in every image
+
+
+def test_an_interval_is_wider_with_less_freedom_and_plain_with_much() -> None:
+    replicates = np.random.default_rng(0).normal(size=(50_000, 3))
+    low, high = percentile_interval(replicates, np.array([1e6, 10.0, 4.0]))
+    assert [low[0], high[0]] == pytest.approx([-1.96, 1.96], abs=0.04)
+    assert high[1] == pytest.approx(2.228, abs=0.05)
+    assert high[2] == pytest.approx(2.776, abs=0.08)

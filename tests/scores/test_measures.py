@@ -1,0 +1,103 @@
+"""Measures beyond mean IoU and the error budget, by hand and on random matrices."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from vocseg.scores import mean_iou, pixel_accuracy
+from vocseg.scores.measures import (
+    MEASURES,
+    error_budget,
+    frequency_weighted_iou,
+    mean_class_accuracy,
+    measure,
+    parts,
+)
+
+NAMES = ("background", "cat", "dog")
+# Unions: background 6+2+1+1 = 10, cat 3+2+3 = 8 ... by row (true) and column (predicted).
+SMALL = np.array([[6, 2, 1], [1, 3, 0], [0, 3, 4]])
+UNIONS = (10, 9, 8)
+
+
+def _random(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A matrix and its band; some classes are neither there nor predicted."""
+    random = np.random.default_rng(seed)
+    count = int(random.integers(1, 22))
+    matrix = random.integers(0, 10 ** int(random.integers(1, 7)), (count, count))
+    gone = random.random(count) < 0.3
+    matrix[gone] = 0
+    matrix[:, gone] = 0
+    return matrix, (matrix * random.random(matrix.shape)).astype(np.int64)
+
+
+def test_class_accuracy_and_weighted_iou_by_hand() -> None:
+    assert mean_class_accuracy(SMALL) == pytest.approx((6 / 9 + 3 / 4 + 4 / 7) / 3, abs=1e-15)
+    weighted = (9 * 6 / 10 + 4 * 3 / 9 + 7 * 4 / 8) / 20
+    assert frequency_weighted_iou(SMALL) == pytest.approx(weighted, abs=1e-15)
+
+
+def test_a_class_that_is_only_predicted_has_an_iou_but_no_accuracy() -> None:
+    matrix = np.array([[8, 2], [0, 0]])
+    assert measure(parts(matrix)).tolist() == pytest.approx([0.4, 0.8, 0.8, 0.8, 0.8, 0.0])
+
+
+def test_nothing_labelled_has_no_score() -> None:
+    assert np.isnan(measure(parts(np.zeros((3, 3), int)))).tolist() == [True] * 7
+
+
+def test_measures_equal_those_of_torch_on_random_matrices() -> None:
+    for seed in range(200):
+        matrix, _ = _random(seed)
+        found = dict(zip(MEASURES, measure(parts(matrix)), strict=False))
+        for name, value in (("mean_iou", mean_iou), ("pixel_accuracy", pixel_accuracy)):
+            wanted = float(value(torch.from_numpy(matrix)))
+            assert found[name] == pytest.approx(wanted, abs=1e-15, nan_ok=True)
+
+
+def test_the_budget_by_hand() -> None:
+    background, cat, dog = (1 / k for k in UNIONS)
+    budget = error_budget(SMALL, NAMES)
+    assert budget.boundary is None
+    invented = (2 * (background + cat) + 1 * (background + dog)) / 3
+    assert budget.background_for_object == pytest.approx(invented, abs=1e-15)
+    assert budget.object_for_background == pytest.approx((background + cat) / 3, abs=1e-15)
+    assert budget.another_class == pytest.approx(3 * (cat + dog) / 3, abs=1e-15)
+
+
+def test_wrong_pixels_near_a_boundary_count_there_and_right_ones_nowhere() -> None:
+    band = np.array([[5, 1, 0], [0, 2, 0], [0, 3, 1]])
+    background, cat, dog = (1 / k for k in UNIONS)
+    budget = error_budget(SMALL, NAMES, band)
+    assert budget.boundary == pytest.approx((1 * (background + cat) + 3 * (cat + dog)) / 3, abs=1e-15)
+    assert budget.background_for_object == pytest.approx(
+        (1 * (background + cat) + 1 * (background + dog)) / 3, abs=1e-15
+    )
+    assert budget.another_class == 0
+
+
+@pytest.mark.parametrize("banded", [False, True])
+@pytest.mark.parametrize("first", ["background", "road"])
+def test_the_budget_adds_up_to_what_is_missing(banded: bool, first: str) -> None:
+    for seed in range(200):
+        matrix, band = _random(seed)
+        budget = error_budget(matrix, [first] * len(matrix), band if banded else None)
+        union = [int(matrix[k].sum() + matrix[:, k].sum() - matrix[k, k]) for k in range(len(matrix))]
+        ious = [Fraction(int(matrix[k, k]), u) for k, u in enumerate(union) if u]
+        if not ious:
+            assert np.isnan(budget.total)
+            continue
+        assert abs(budget.total - float(1 - sum(ious) / len(ious))) < 1e-14
+        assert all(value >= 0 for value in budget.as_dict().values() if value is not None)
+
+
+def test_without_a_background_every_confusion_is_one_of_classes() -> None:
+    budget = error_budget(SMALL, ("road", "cat", "dog"))
+    assert (budget.background_for_object, budget.object_for_background) == (0, 0)
+    assert budget.another_class == pytest.approx(error_budget(SMALL, NAMES).total, abs=1e-15)
+
+
+def test_a_perfect_matrix_has_nothing_to_share_out() -> None:
+    assert error_budget(np.diag([5, 3, 0]), NAMES, np.diag([1, 1, 0])).total == 0

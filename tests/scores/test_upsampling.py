@@ -1,0 +1,78 @@
+"""The fast way to full-size classes gives torch's, to the pixel."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from vocseg.scores.bands import boundary_band
+from vocseg.scores.upsampling import full_size_classes
+
+SHAPES = [(375, 500), (500, 333), (64, 80), (30, 41), (1, 1), (200, 1)]
+
+
+def _reference(logits: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    return functional.interpolate(logits[None].contiguous(), shape, mode="bilinear").argmax(1)[0]
+
+
+def _smooth(seed: int, classes: int = 21) -> torch.Tensor:
+    """Logits of soft regions with noise on them, as a network gives."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = 4 * torch.randn(1, classes, 5, 6, generator=generator)
+    noise = 0.05 * torch.randn(classes, 64, 80, generator=generator)
+    return functional.interpolate(coarse, (64, 80), mode="bicubic")[0] + noise
+
+
+def _last(logits: torch.Tensor) -> torch.Tensor:
+    return logits.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 21])
+def test_every_pixel_is_torchs(shape: tuple[int, int], classes: int) -> None:
+    for seed in range(4):
+        for logits in (_smooth(seed, classes), _last(_smooth(seed, classes))):
+            assert (full_size_classes(logits, shape) == _reference(logits, shape)).all()
+
+
+def test_close_races_are_decided_as_torch_does() -> None:
+    """Two classes within a few bits of each other nearly everywhere, which rounding decides."""
+    for seed in range(6):
+        logits = _smooth(seed)
+        logits[7] = logits[3] + 1e-6 * torch.randn(64, 80, generator=torch.Generator().manual_seed(seed))
+        logits[3] += 6
+        logits[7] += 6
+        for each in (logits, _last(logits)):
+            assert (full_size_classes(each, (375, 500)) == _reference(each, (375, 500))).all()
+
+
+@pytest.mark.parametrize(
+    "logits",
+    [
+        torch.zeros(21, 8, 8),
+        torch.full((21, 8, 8), -3.5),
+        torch.eye(21)[:, :16].reshape(21, 4, 4),
+        torch.full((21, 8, 8), float("nan")),
+        torch.zeros(21, 8, 8).index_fill(0, torch.tensor([4]), float("inf")),
+        torch.randn(21, 1, 1),
+        1e30 * torch.randn(21, 8, 8),
+        torch.randn(21, 8, 8, dtype=torch.bfloat16),
+    ],
+)
+def test_degenerate_logits_give_what_torch_gives(logits: torch.Tensor) -> None:
+    assert (full_size_classes(logits, (50, 60)) == _reference(logits.float(), (50, 60))).all()
+
+
+def test_a_picture_of_the_networks_size_needs_no_upsampling() -> None:
+    logits = _smooth(0)
+    assert (full_size_classes(logits, (64, 80)) == logits.argmax(0)).all()
+
+
+def test_a_band_is_where_another_label_is_near() -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[:, 15:] = 7
+    band = boundary_band(mask, width=2)
+    assert band[:, 13:17].all()
+    assert not band[:, :13].any()
+    assert not band[:, 17:].any()
+    assert not boundary_band(np.full((9, 9), 3, np.uint8)).any()

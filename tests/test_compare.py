@@ -1,0 +1,139 @@
+"""`python -m vocseg compare`, from the words that are typed to what is shown and written."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, refused
+from tests.scores.population import PROTOCOL, image_scores, population, worse
+from vocseg.__main__ import main
+from vocseg.arguments import flagged
+from vocseg.compare import compare
+from vocseg.data.audit import audit
+
+Capture = pytest.CaptureFixture[str]
+BASE = population(60, seed=6)
+ORIGINAL, NETWORK = "image_scores_original.npz", "image_scores_network.npz"
+
+
+@pytest.fixture
+def runs(here: Path) -> Path:
+    """A working folder with runs a1, a2, b1 and b2; b2 was scored at the network's size alone."""
+    for k, name in enumerate(("a1", "a2", "b1", "b2")):
+        (here / name).mkdir()
+        for file in (ORIGINAL, NETWORK):
+            if (name, file) != ("b2", ORIGINAL):
+                amount = 0.05 * k + (0.5 if file == NETWORK else 0)
+                image_scores(worse(BASE, amount, seed=k)).save(here / name / file)
+    return here
+
+
+def test_words_stand_for_runs_and_each_is_compared_with_the_first(runs: Path, capsys: Capture) -> None:
+    assert main(["compare", "a1", "a2", "b1", "--images", "3"]) is None
+    text = capsys.readouterr().out
+    assert "A: a1\nB: a2\n" in text
+    assert "A: a1\nC: b1\n" in text
+    assert "C is clearly worse than A" in text
+
+
+def test_everything_is_written_for_machines(runs: Path, capsys: Capture) -> None:
+    main(["compare", "a1", "b1", "--json", "out/found.json", "--resamples", "300"])
+    (found,) = json.loads((runs / "out" / "found.json").read_text())["comparisons"]
+    assert (found["a"], found["b"]) == ({"name": "a1", "runs": 1}, {"name": "b1", "runs": 1})
+    assert found["protocol"]["fingerprint"] == PROTOCOL.fingerprint
+    assert found["mean_iou"]["low"] <= found["mean_iou"]["difference"] <= found["mean_iou"]["high"]
+    assert found["mean_iou"]["probability_b_better"] < 0.025
+    assert len(found["class_iou"]) == 21
+    assert len(found["images"]) == 60
+    assert {path.name for path in (runs / "out").iterdir()} == {"found.json"}
+
+
+def test_the_same_run_twice_is_exactly_zero(runs: Path) -> None:
+    (found,) = compare(["a1", f"a1/{ORIGINAL}"])
+    assert {each.difference.high for each in found.measures.values()} == {0}
+
+
+def test_runs_joined_by_commas_are_one_group(runs: Path) -> None:
+    (found,) = compare(["a1,a2", "b1, b2"])
+    assert found.runs == (2, 2)
+    assert found.seed_spread is not None
+
+
+def test_the_original_size_is_preferred_if_all_runs_have_it(runs: Path) -> None:
+    (original,), (network,) = compare(["a1", "b1"]), compare(["a1", "b2"])
+    assert original.measures["mean_iou"].before == _mean_iou(runs / "a1" / ORIGINAL)
+    assert network.measures["mean_iou"].before == _mean_iou(runs / "a1" / NETWORK)
+
+
+def _mean_iou(path: Path) -> float:
+    from vocseg.scores import load_image_scores, score_intervals
+
+    estimate = score_intervals(load_image_scores(path), 100).measures["mean_iou"].estimate
+    assert estimate is not None
+    return estimate
+
+
+def test_a_name_with_a_comma_is_a_name_if_it_exists(runs: Path) -> None:
+    (runs / "a1").rename(runs / "a,1")
+    (found,) = compare(["a,1", "b1"])
+    assert found.runs == (1, 1)
+
+
+REFUSED = {
+    "nothing": ([], ["runs"]),
+    "one run": (["a1"], ["needs two runs at least", "compare A B"]),
+    "no such run": (["a1", "b7"], ["b7: there is no such run"]),
+    "no such member": (["a1", "b1,b7"], ["b7: there is no such run"]),
+    "a comma too many": (["a1,", "b1"], ["'a1,' has nothing before or after a comma"]),
+    "a folder without scores": (["a1", "empty"], ["empty has no scores by image", ORIGINAL, "`test`"]),
+    "nothing in common": (["only", "b2"], [f"b2 has no {ORIGINAL}", f"only has no {NETWORK}"]),
+    "other data": (["a1", "other"], ["a1 and other cannot be compared", "fingerprint", "'ff'", "0123456789"]),
+    "a group of other data": (["a1", "b1,other"], ["a1 and b1,other cannot be compared", "fingerprint"]),
+    "damaged": (["a1", "bad.npz"], ["bad.npz holds no scores by image, or is damaged"]),
+    "few resamples": (["a1", "b1", "--resamples", "5"], ["--resamples 5"]),
+    "negative": (["a1", "b1", "--images", "-1"], ["--images -1"]),
+    "no place for JSON": (
+        ["a1", "b1", "--json", "bad.npz/x.json"],
+        ["--json bad.npz/x.json cannot be written"],
+    ),
+    "misspelt flag": (["a1", "b1", "--jsn", "x"], ["--jsn", "--json"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_compared_is_refused_in_a_sentence(runs: Path, capsys: Capture, name: str) -> None:
+    for folder in ("empty", "only", "other"):
+        (runs / folder).mkdir()
+    image_scores(BASE).save(runs / "only" / ORIGINAL)
+    image_scores(BASE, protocol=dataclasses.replace(PROTOCOL, fingerprint="ff")).save(
+        runs / "other" / ORIGINAL
+    )
+    (runs / "bad.npz").write_text("x")
+    words, parts = REFUSED[name]
+    said = refused(capsys, ["compare", *words])
+    assert said.startswith("vocseg: ")
+    assert said.count("\n") == 1
+    for part in parts:
+        assert part in said
+
+
+def test_comparing_waits_for_neither_torch_nor_lightning(runs: Path) -> None:
+    code = (
+        "import sys; from vocseg.__main__ import main; main(['compare', 'a1', 'b1']); "
+        "print({'torch', 'lightning', 'albumentations'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=runs, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("set()\n")
+
+
+def test_only_a_flag_for_a_list_takes_more_than_one_leading_word() -> None:
+    assert flagged(["a", "b", "--seed", "3"], "runs", compare) == ["--runs=a", "--runs=b", "--seed", "3"]
+    assert flagged(["data", "more"], "root", audit) == ["--root=data", "more"]
+    assert flagged(["--runs", "a"], "runs", compare) == ["--runs", "a"]

@@ -1,0 +1,96 @@
+"""A score with its uncertainty, and a comparison, as a person sees them."""
+
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console, RenderableType
+
+from tests.scores.population import image_scores, population, worse
+from vocseg.scores.comparison import Comparison, compare_groups
+from vocseg.scores.groups import Group
+from vocseg.scores.intervals import Interval, score_intervals
+from vocseg.scores.measures import error_budget
+from vocseg.views import difference_tables, interval_table
+from vocseg.views.differences import verdict
+from vocseg.views.intervals import interval_text
+
+MATRICES = population(80, seed=4)
+
+
+def _text(table: RenderableType, width: int = 80) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table)
+    return console.export_text()
+
+
+def _compared(*matrices: np.ndarray, runs: int = 1) -> Comparison:
+    groups = [
+        Group(n, tuple(image_scores(m) for m in matrices[k::2][:runs])) for k, n in enumerate(("one", "two"))
+    ]
+    return compare_groups(*groups, resamples=300)
+
+
+def test_an_interval_is_shown_in_per_cent() -> None:
+    assert interval_text(Interval(0.56, 0.521, 0.598)) == "56.0 [52.1, 59.8]"
+    assert interval_text(Interval(0.56)) == "56.0"
+    assert interval_text(Interval(None)) == "-"
+
+
+def test_a_score_is_shown_with_intervals_and_budget_on_80_columns() -> None:
+    scores = image_scores(MATRICES, band=MATRICES // 4)
+    text = _text(interval_table(scores, "test"))
+    known = score_intervals(scores)
+    assert "test: val" in text
+    assert f"mean IoU                {interval_text(known.measures['mean_iou'])} %" in text
+    for name, interval in known.class_iou.items():
+        assert re.search(rf"{name} +│ +{re.escape(interval_text(interval))}", text), name
+    rows = re.findall(r"│ (?:near|background taken|object taken).*?│ +([\d.]+) │", text)
+    assert len(rows) == 4
+    budget = error_budget(scores.total(), scores.classes, scores.total_band())
+    assert sum(map(float, rows)) == pytest.approx(100 * budget.total, abs=0.21)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_without_a_band_the_budget_has_no_boundary() -> None:
+    assert "near a boundary" not in _text(interval_table(image_scores(MATRICES), "test"))
+
+
+def test_few_or_void_images_are_said_to_have_no_interval() -> None:
+    assert "fewer than 5 images" in _text(interval_table(image_scores(MATRICES[:3]), "test"))
+    void = _text(interval_table(image_scores(np.zeros((2, 21, 21), int)), "test"))
+    assert "mean IoU                - %" in void
+    assert "what keeps" not in void
+
+
+def test_a_comparison_marks_what_changed_clearly_and_names_images() -> None:
+    found = _compared(MATRICES, worse(MATRICES, 0.6, 1))
+    text = _text(difference_tables(found))
+    assert "A: one" in text
+    assert "B: two" in text
+    assert "B is clearly worse than A: mean IoU -" in text
+    row = next(line for line in text.splitlines() if "mean IoU  " in line)
+    assert "▼" in row
+    assert float(row.split("│")[-2].strip(" <%")) < 2.5
+    assert found.images[0].id in text
+    assert "there is one run of each" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_comparison_of_groups_says_how_far_seeds_spread() -> None:
+    runs = [worse(MATRICES, 0.1, k) for k in range(4)]
+    text = " ".join(_text(difference_tables(_compared(*runs, runs=2), "C")).split())
+    assert "A: one (mean of 2 runs)" in text
+    assert "C: two (mean of 2 runs)" in text
+    assert "points from seed to seed" in text
+
+
+def test_nothing_that_differs_is_said_to_be_nothing() -> None:
+    found = _compared(MATRICES, MATRICES)
+    assert verdict(found) == "B does not differ from A"
+    text = _text(difference_tables(found))
+    assert "images that changed most" not in text
+    assert "▲" not in text.split("the interval leaves out 0")[0].rsplit("┘", 1)[0]
+    assert (
+        verdict(_compared(MATRICES[:3], worse(MATRICES[:3], 2, 1))) == "too few images to tell A and B apart"
+    )

@@ -1,0 +1,120 @@
+"""The tool `python -m vocseg compare`: is this run better than that one, and how sure is that."""
+
+import json as encoding
+from collections.abc import Sequence
+from pathlib import Path
+
+from vocseg.data.contents import write_whole
+from vocseg.errors import UserError
+from vocseg.scores.comparison import Comparison, compare_groups
+from vocseg.scores.groups import Group, check_comparable
+from vocseg.scores.image_scores import load_image_scores
+
+FILES = ("image_scores_original.npz", "image_scores_network.npz")  # the first that all runs have is compared
+_MOST_RESAMPLES = 1_000_000
+
+
+def compare(
+    runs: list[str],
+    json: Path | None = None,
+    images: int = 10,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Say whether runs differ on the images that both were scored on, by how much, and how sure that is.
+
+    `compare A B C` compares B with A, and C with A. Each is the folder of a run of `test` or `validate`, or a
+    file of scores by image. Several seeds of one recipe are joined by commas and count as one:
+    `compare old1,old2,old3 new1,new2,new3`.
+
+    Args:
+        runs: What to compare, A first; may be given without `--runs`, before all flags.
+        json: File to write everything to, each image included; null: none.
+        images: How many of the images that changed most to show.
+        resamples: Draws of the bootstrap.
+        seed: Of the draws; the same seed gives the same figures.
+
+    Returns:
+        Each of the others compared with A.
+
+    Raises:
+        UserError: If a run has no scores by image, or was scored on other images or in another way.
+    """
+    if len(runs) < 2:
+        raise UserError(f"compare needs two runs at least, and got {len(runs)}: `compare A B`")
+    if not 100 <= resamples <= _MOST_RESAMPLES:
+        raise UserError(f"--resamples {resamples}: take a number from 100 to {_MOST_RESAMPLES:,}")
+    if images < 0 or seed < 0:
+        raise UserError(f"--images {images} and --seed {seed} must not be negative")
+    groups = read_groups(runs)
+    check_comparable(groups)
+    results = [compare_groups(groups[0], other, resamples, seed) for other in groups[1:]]
+    if json is not None:
+        _write(json, results)
+    _print(results, images)
+    return results
+
+
+def read_groups(runs: Sequence[str]) -> list[Group]:
+    """Read what was scored.
+
+    Args:
+        runs: Folders or files; those joined by commas are one group.
+
+    Raises:
+        UserError: If one has no scores by image, or no kind of score is in all folders.
+    """
+    paths = [[Path(run)] if Path(run).exists() else _members(run) for run in runs]
+    name = _common_file([path for group in paths for path in group])
+    files = [[path / name if path.is_dir() else path for path in group] for group in paths]
+    return [
+        Group(run, tuple(load_image_scores(file) for file in group))
+        for run, group in zip(runs, files, strict=True)
+    ]
+
+
+def _members(run: str) -> list[Path]:
+    words = [word.strip() for word in run.split(",")]
+    if not all(words):
+        raise UserError(f"'{run}' has nothing before or after a comma: join runs as in a,b,c")
+    for word in words:
+        if not Path(word).exists():
+            raise UserError(f"{word}: there is no such run; name the folder of a run of `test` or `validate`")
+    return [Path(word) for word in words]
+
+
+def _common_file(paths: Sequence[Path]) -> str:
+    """The kind of score that all folders have."""
+    folders = [path for path in paths if path.is_dir()]
+    for folder in folders:
+        if not any((folder / name).is_file() for name in FILES):
+            raise UserError(
+                f"{folder} has no scores by image ({' or '.join(FILES)}): score its weights with `test`, "
+                "and name the folder that this makes"
+            )
+    for name in FILES:
+        if all((folder / name).is_file() for folder in folders):
+            return name
+    lacking = {name: next(each for each in folders if not (each / name).is_file()) for name in FILES}
+    raise UserError(
+        " and ".join(f"{folder} has no {name}" for name, folder in lacking.items())
+        + ": score both in the same way"
+    )
+
+
+def _write(path: Path, results: Sequence[Comparison]) -> None:
+    text = encoding.dumps({"comparisons": [each.as_dict() for each in results]}, indent=1) + "\n"
+    try:
+        write_whole(path, text)
+    except OSError as fault:
+        raise UserError(f"--json {path} cannot be written ({fault.strerror}): name another file") from fault
+
+
+def _print(results: Sequence[Comparison], images: int) -> None:
+    from rich.console import Console
+
+    from vocseg.views.differences import difference_tables
+
+    console = Console()
+    for k, each in enumerate(results):
+        console.print(difference_tables(each, chr(ord("B") + k) if k < 25 else f"B{k + 1}", images))

@@ -1,0 +1,123 @@
+"""A score with its 95 % intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vocseg.scores.image_scores import ImageScores
+from vocseg.scores.measures import MEASURES, Floats, measure, parts
+from vocseg.scores.resampling import (
+    LEVEL,
+    RESAMPLES,
+    influence,
+    leave_one_out,
+    percentile_interval,
+    resampled_sums,
+)
+
+FEWEST_IMAGES = 5  # fewer say next to nothing of the others: of intervals from 1 or 2, two thirds are right
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and where it would lie with 95 % confidence if there were no end of images.
+
+    Attributes:
+        estimate: The figure; None if it is not defined, as for a class that is neither there nor predicted.
+        low: Lower end; None with fewer than five images.
+        high: Upper end.
+    """
+
+    estimate: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Plain values."""
+        return {"estimate": self.estimate, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class ScoreIntervals:
+    """What was measured, with intervals.
+
+    Attributes:
+        measures: By the names of `MEASURES`.
+        class_iou: By class.
+        images: How many images each class is in, by the truth.
+        resamples: How many the intervals were taken from.
+    """
+
+    measures: dict[str, Interval]
+    class_iou: dict[str, Interval]
+    images: dict[str, int]
+    resamples: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "level": LEVEL,
+            "resamples": self.resamples,
+            **{name: each.as_dict() for name, each in self.measures.items()},
+            "class_iou": {name: each.as_dict() for name, each in self.class_iou.items()},
+            "class_images": self.images,
+        }
+
+
+def score_intervals(scores: ImageScores, resamples: int = RESAMPLES, seed: int = 0) -> ScoreIntervals:
+    """Measure, and say how far to believe it; images are what is drawn at random, the weights stay.
+
+    Args:
+        scores: What was counted.
+        resamples: Draws of as many images as there are.
+        seed: Of the draws.
+    """
+    sums = image_parts(scores)
+    estimate = measure(sums.sum(0))
+    freedom = influence(estimate, leave_one_out(sums)).freedom
+    ends = percentile_interval(measure(resampled_sums(sums, resamples, seed)), freedom)
+    behind = images_behind(sums)
+    found = as_intervals(estimate, ends, behind)
+    return ScoreIntervals(
+        dict(zip(MEASURES, found, strict=False)),
+        dict(zip(scores.classes, found[len(MEASURES) :], strict=True)),
+        dict(zip(scores.classes, behind[len(MEASURES) :].tolist(), strict=True)),
+        resamples,
+    )
+
+
+def image_parts(scores: ImageScores) -> Floats:
+    """`parts` of each image in the order of the ids, float64 `[N,3,C]`."""
+    order = sorted(range(len(scores.ids)), key=scores.ids.__getitem__)
+    return parts(scores.matrices)[order]
+
+
+def images_behind(sums: Floats) -> npt.NDArray[np.int64]:
+    """How many images each figure stands on.
+
+    Args:
+        sums: `parts` of each image, float64 `[N,3,C]`.
+
+    Returns:
+        int64 `[4+C]`: for the four measures those with labelled pixels, for a class those that truly show it.
+    """
+    there = sums[:, 1] > 0  # [N,C]
+    return np.concatenate([np.full(len(MEASURES), there.any(1).sum()), there.sum(0)])
+
+
+def as_intervals(estimate: Floats, ends: Floats, behind: npt.NDArray[np.int64]) -> Sequence[Interval]:
+    """Put figures and ends together, without the ends where too few images stand behind them.
+
+    Args:
+        estimate: float64 `[4+C]`.
+        ends: float64 `[2,4+C]`.
+        behind: `images_behind`, int64 `[4+C]`.
+    """
+    plain = [[None if np.isnan(value) else float(value) for value in row] for row in (estimate, *ends)]
+    return [
+        Interval(value, low, high) if images >= FEWEST_IMAGES and value is not None else Interval(value)
+        for value, low, high, images in zip(*plain, behind.tolist(), strict=True)
+    ]

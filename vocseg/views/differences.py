@@ -1,0 +1,122 @@
+"""How B compares with A, for people."""
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from vocseg.scores.comparison import Comparison, Difference
+from vocseg.views.intervals import MEASURE_NAMES, percent
+
+SHOWN = 10  # images
+
+
+def difference_tables(comparison: Comparison, letter: str = "B", shown: int = SHOWN) -> Group:
+    """The figures of both with their difference, and the images that changed most.
+
+    Args:
+        comparison: What to show.
+        letter: What the second is called; the first is A.
+        shown: How many images at most.
+    """
+    lines = [f"A: {_name(comparison, 0)}", f"{letter}: {_name(comparison, 1)}"]
+    heading = Text("\n" + "\n".join(lines) + f"\n{comparison.protocol}")
+    return Group(
+        heading,
+        Text(verdict(comparison, letter), style="bold"),
+        _figures(comparison, letter),
+        Text(_caption(comparison), style="dim"),
+        *([_images(comparison, letter, shown)] if any(each.change for each in comparison.images) else []),
+    )
+
+
+def verdict(comparison: Comparison, letter: str = "B") -> str:
+    """What it comes to, in a sentence."""
+    total = comparison.measures["mean_iou"]
+    change, low, high = total.difference.estimate, total.difference.low, total.difference.high
+    if change is None or low is None:
+        return "too few images to tell A and " + letter + " apart"
+    if change == low == high == 0:
+        return f"{letter} does not differ from A"
+    word = "better" if change > 0 else "worse"
+    certain = "clearly" if total.clear else "not clearly"
+    interval = f"[{_points(low)}, {_points(high)}]"
+    return f"{letter} is {certain} {word} than A: mean IoU {_points(change)} points {interval}"
+
+
+def _name(comparison: Comparison, which: int) -> str:
+    runs = comparison.runs[which]
+    return comparison.names[which] + (f" (mean of {runs} runs)" if runs > 1 else "")
+
+
+def _figures(comparison: Comparison, letter: str) -> Table:
+    table = Table()
+    table.add_column("%")
+    for name in ("A", letter, f"{letter} - A", "95 % interval", f"{letter} better"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, figure in comparison.measures.items():
+        _add_row(table, MEASURE_NAMES[name], figure, "bold" if name == "mean_iou" else "")
+    table.add_section()
+    for name, figure in comparison.class_iou.items():
+        _add_row(table, name, figure, "")
+    return table
+
+
+def _add_row(table: Table, name: str, figure: Difference, style: str) -> None:
+    difference = figure.difference
+    ends = "-" if difference.low is None else f"[{_points(difference.low)}, {_points(difference.high)}]"
+    up = (difference.estimate or 0) > 0
+    mark, colour = (" ▲" if up else " ▼", "green" if up else "red") if figure.clear else ("  ", "")
+    table.add_row(
+        name,
+        percent(figure.before),
+        percent(figure.after),
+        Text(_points(difference.estimate) + mark, style=colour),
+        Text(ends),
+        _chance(figure.better),
+        style=style,
+    )
+
+
+def _points(value: float | None) -> str:
+    """A difference in points; one that rounds to nothing has no sign unless it is there."""
+    if value is None:
+        return "-"
+    return "0.0" if value == 0 else f"{100 * value:+.1f}"
+
+
+def _chance(probability: float | None) -> str:
+    if probability is None:
+        return "-"
+    if probability > 0.999:
+        return "> 99.9 %"
+    return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
+
+
+def _caption(comparison: Comparison) -> str:
+    tested = sum(each.difference.low is not None for each in comparison.class_iou.values())
+    seeds = (
+        "The intervals hold for other images of the kind, not for other seeds: there is one run of each. "
+        "Name several seeds, joined by commas, to have their spread in it."
+        if comparison.seed_spread is None
+        else "The intervals hold for other images of the kind and for other seeds; mean IoU spreads by "
+        f"{percent(comparison.seed_spread)} points from seed to seed."
+    )
+    return (
+        f"▲ ▼: the interval leaves out 0. Of {tested} classes with an interval, about {0.05 * tested:.1f} "
+        f"are so marked where nothing differs. {seeds}"
+    )
+
+
+def _images(comparison: Comparison, letter: str, shown: int) -> Table:
+    title = "images that changed most, by mean IoU over their own classes"
+    table = Table(title=title, title_justify="left")
+    table.add_column("image", overflow="fold")
+    for name in ("A %", f"{letter} %", f"{letter} - A", "moves the difference by"):
+        table.add_column(name, justify="right")
+    for each in comparison.images[:shown]:
+        if each.change:
+            moves = f"{100 * each.influence:+.3f}"
+            table.add_row(
+                Text(each.id), percent(each.before), percent(each.after), _points(each.change), moves
+            )
+    return table
