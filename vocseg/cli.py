@@ -17,6 +17,7 @@ from vocseg.recipes import RECIPES, RecipeFile
 from vocseg.runs import (
     Announcement,
     BestWeights,
+    FullSize,
     LastCheckpoint,
     Speed,
     claim_folder,
@@ -102,6 +103,7 @@ class VocCLI(LightningCLI):
         parser.add_lightning_class_args(BestWeights, "best")
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(Panels, "panels")
+        parser.add_lightning_class_args(FullSize, "full_size")
         parser.add_lightning_class_args(MaskWriter, "predictions")
         parser.add_lightning_class_args(ProgressBar, "progress")
         self._parsers = [*getattr(self, "_parsers", []), parser]

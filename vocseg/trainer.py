@@ -11,9 +11,9 @@ from rich.console import Console, RenderableType
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
-from vocseg.runs import BestWeights, described_classes, load_weights, newest_score
-from vocseg.scores import Score
-from vocseg.views import comparison_table, score_table
+from vocseg.runs import BestWeights, FullSize, described_classes, load_weights, newest_score
+from vocseg.scores import Score, score_intervals
+from vocseg.views import comparison_table, interval_table, score_table, sizes_line
 
 
 class Trainer(lightning.Trainer):
@@ -143,16 +143,33 @@ class Trainer(lightning.Trainer):
         return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)
 
     def _report(self, verb: str, model: LightningModule | None) -> None:
-        if isinstance(model, SegmentationModule) and (score := newest_score(self, model)):
+        """Tables and `scores.json` at the end of a verb that scores."""
+        if not isinstance(model, SegmentationModule) or (score := newest_score(self, model)) is None:
+            return
+        callback = next((each for each in self.callbacks if isinstance(each, FullSize)), None)  # type: ignore[attr-defined]
+        full = callback and callback.scores(self, model)
+        if not full:
             self._say(score_table(score, verb))
             self._write_scores(**{verb: score})
+            return
+        intervals = score_intervals(full.original)
+        self._say(interval_table(full.original, verb, intervals))
+        self._say(sizes_line(score, full.ceiling_score))
+        self._write_scores(**{verb: score}, original=full.original_score, ceiling=full.ceiling_score)
+        if folder := self._kept():
+            full.save(folder)
 
     def _write_scores(self, **scores: Score) -> None:
         """Leave `scores.json`, with the matrices from which any score can be computed again."""
-        folder = self.log_dir  # on every process: it is broadcast
-        if self.is_global_zero and folder and not self.fast_dev_run:  # type: ignore[attr-defined]
+        if folder := self._kept():
             plain = {name: score.as_dict() for name, score in scores.items()}
-            Path(folder, "scores.json").write_text(json.dumps(plain, indent=1) + "\n")
+            (folder / "scores.json").write_text(json.dumps(plain, indent=1) + "\n")
+
+    def _kept(self) -> Path | None:
+        """The run's folder, on the process that writes, if the run keeps anything."""
+        folder = self.log_dir  # on every process: it is broadcast
+        writes = self.is_global_zero and not self.fast_dev_run  # type: ignore[attr-defined]
+        return Path(folder) if folder and writes else None
 
     def _say(self, what: RenderableType) -> None:
         if self.is_global_zero:

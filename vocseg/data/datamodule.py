@@ -10,6 +10,7 @@ from vocseg.class_files import read_classes
 from vocseg.classes import VOC_CLASSES
 from vocseg.data.batch import Batch, Sample, make_loader
 from vocseg.data.dataset import VOCSegmentation
+from vocseg.data.decoding import Bytes
 from vocseg.data.memory import keep_freed_memory
 from vocseg.data.order import Draw, EvaluationOrder, TrainingOrder
 from vocseg.data.photographs import Photographs
@@ -125,6 +126,14 @@ class VOCDataModule(LightningDataModule):
     def facts(self, stage: str) -> SplitFacts:
         """What the images of a stage are: list, number, fingerprint over ids and content, and size."""
         return self._facts["train" if stage == "train" else "val"]
+
+    def ids(self, stage: str) -> tuple[str, ...]:
+        """The images of a stage, in their order."""
+        return self._sets["train" if stage == "train" else "val"].split.ids
+
+    def full_mask(self, index: int) -> Bytes:
+        """The mask of a validation image at its own size: class indices uint8 `[H,W]`, 255 void."""
+        return self._sets["val"].full_mask(index)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by seed and epoch, whole batches only."""

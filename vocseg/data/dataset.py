@@ -7,9 +7,10 @@ import torch
 from torch.utils.data import Dataset
 
 from vocseg.data.batch import Batch, Sample
+from vocseg.data.decoding import Bytes
 from vocseg.data.files import Files
 from vocseg.data.order import Draw
-from vocseg.data.reading import Pair
+from vocseg.data.reading import Pair, read_mask
 from vocseg.data.splits import Split
 from vocseg.data.store import Store
 from vocseg.data.transforms import Augmenter
@@ -72,6 +73,16 @@ class VOCSegmentation(Dataset[Sample]):
             "mask": torch.from_numpy(masks),
             "index": torch.from_numpy(np.array(indices)),
         }
+
+    def full_mask(self, index: int) -> Bytes:
+        """The mask of a position at its own size: class indices uint8 `[H,W]`, 255 void.
+
+        Raises:
+            UserError: If the file is missing or wrong.
+        """
+        classes = self.split.classes
+        mask = read_mask(self.split.paths(index)[1], classes)
+        return mask if classes.as_stored else classes.table[mask]
 
     def _pairs(self, indices: Sequence[int]) -> list[Pair]:
         if isinstance(self._source, Files):

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from vocseg.classes import ClassList
 from vocseg.data.decoding import Bytes
 from vocseg.data.reading import read_image
 from vocseg.data.writing import save_mask
+from vocseg.scores.upsampling import full_size_classes
 from vocseg.views import labelled_overlay
 
 
@@ -64,8 +64,8 @@ def full_size_mask(logits: Tensor, shape: Sequence[int]) -> Bytes:
     Returns:
         uint8 `[H,W]`.
     """
-    upsampled = functional.interpolate(logits[None], tuple(shape), mode="bilinear")  # [1,C,H,W]
-    return upsampled.argmax(1)[0].to(torch.uint8).cpu().numpy()
+    height, width = shape
+    return np.asarray(full_size_classes(logits, (height, width)).cpu().numpy(), np.uint8)
 
 
 def write_prediction(logits: Tensor, picture: Path, folder: Path, classes: ClassList) -> None:

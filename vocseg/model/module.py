@@ -25,9 +25,14 @@ class BatchTensors(TypedDict):
 
 
 class StepOutput(TypedDict):
-    """What callbacks get: the loss, predicted classes uint8 `[N,H,W]`, confusion matrices int64 `[N,C,C]`."""
+    """What callbacks get.
+
+    The loss, logits float32 `[N,C,H,W]`, predicted classes uint8 `[N,H,W]` and confusion matrices int64
+    `[N,C,C]`.
+    """
 
     loss: Tensor
+    logits: Tensor
     prediction: Tensor
     confusion: Tensor
 
@@ -106,7 +111,12 @@ class SegmentationModule(LightningModule):
         prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
         confusion = confusion_matrices(prediction, batch["mask"], self.classes)
         metrics.update(confusion, loss_sum, pixels)
-        return {"loss": loss_sum / pixels.clamp(min=1), "prediction": prediction, "confusion": confusion}
+        return {
+            "loss": loss_sum / pixels.clamp(min=1),
+            "logits": logits.detach(),
+            "prediction": prediction,
+            "confusion": confusion,
+        }
 
     def _close(self, stage: Stage, metrics: EpochMetrics) -> None:
         """Compute, keep, log, reset. The figures are the same on every process, so none needs syncing."""

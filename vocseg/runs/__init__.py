@@ -4,6 +4,7 @@ from vocseg.runs.agreement import check_classes, check_shape, described_classes,
 from vocseg.runs.announcement import Announcement
 from vocseg.runs.checkpoints import BestWeights, LastCheckpoint
 from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_weights
+from vocseg.runs.full_size import FullSize, FullSizeScores
 from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
@@ -12,6 +13,8 @@ from vocseg.runs.weights import load_weights, read_weights
 __all__ = [
     "Announcement",
     "BestWeights",
+    "FullSize",
+    "FullSizeScores",
     "LastCheckpoint",
     "Speed",
     "check_classes",

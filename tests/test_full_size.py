@@ -1,0 +1,89 @@
+"""Scores at each picture's own size, from the command line, against a scorer that shares no code with it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from vocseg import voc
+from vocseg.__main__ import main
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.model import build_network
+from vocseg.runs import read_weights
+from vocseg.scores import load_image_scores
+
+
+def _by_hand(root: Path, weights: Path, ids: list[str]) -> np.ndarray:
+    """Matrices `[N,C,C]`: the network's logits, torch's upsampling and argmax, PIL's masks, a loop."""
+    read = read_weights(weights)
+    network = build_network(read.description["arch"], read.description["encoder"], None, 21).eval()
+    network.model.load_state_dict(read.state_dict)
+    data = VOCDataModule(root=root, size=read.description["size"], store=False, check=False)
+    data.setup("validate")
+    folder = voc.find(root)
+    assert folder is not None
+    matrices = np.zeros((len(ids), 21, 21), np.int64)
+    for k, id in enumerate(ids):
+        truth = np.asarray(Image.open(voc.mask_path(folder, id, "val"))).astype(int)
+        with torch.inference_mode():
+            logits = network(data._sets["val"][k]["image"].permute(2, 0, 1)[None]).contiguous()
+            found = functional.interpolate(logits, truth.shape, mode="bilinear").argmax(1)[0].numpy()
+        for true in range(21):
+            for said in range(21):
+                matrices[k, true, said] = ((truth == true) & (found == said)).sum()
+    return matrices
+
+
+def test_a_test_scores_at_both_sizes_as_by_hand(sample: Path, trained: Path, here: Path) -> None:
+    words = [
+        "--ckpt_path",
+        str(trained / "unet_voc.pth"),
+        "--data.root",
+        str(sample),
+        "--data.batch_size",
+        "1",
+    ]
+    main(["test", *words])
+    folder = here / "lightning_logs/test/version_0"
+    original = load_image_scores(folder / "image_scores_original.npz")
+    network = load_image_scores(folder / "image_scores_network.npz")
+    found = json.loads((folder / "scores.json").read_text())
+    assert (original.matrices == _by_hand(sample, trained / "unet_voc.pth", list(original.ids))).all()
+    assert original.protocol.resolution == "original"
+    assert network.protocol.resolution == "network"
+    assert network.total().tolist() == found["test"]["matrix"]
+    assert original.total().tolist() == found["original"]["matrix"]
+    assert original.band is not None
+    assert 0 < original.band.sum() < original.matrices.sum()
+    assert found["original"]["mean_iou"] < found["ceiling"]["mean_iou"] < 1
+
+
+@pytest.mark.slow
+def test_the_same_on_real_photographs(real_voc: Path, trained: Path, here: Path) -> None:
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(real_voc)]
+    main(["test", *words, "--data.store", "false", "--data.check", "false", "--data.val_images", "24"])
+    original = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz")
+    folder = voc.find(real_voc)
+    assert folder is not None
+    ids = voc.split_ids(folder, "val")
+    rows = [ids.index(id) for id in original.ids]
+    data = VOCDataModule(root=real_voc, size=64, val_images=24, store=False, check=False)
+    data.setup("validate")
+    assert data._sets["val"].split.rows == tuple(rows)
+    assert original.matrices.sum() == sum(
+        int((np.asarray(Image.open(voc.mask_path(folder, id, "val"))) != 255).sum()) for id in original.ids
+    )
+
+
+def test_validate_and_fit_do_it_when_asked(sample: Path, trained: Path, here: Path) -> None:
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
+    main(["validate", *words])
+    assert not list(here.rglob("*.npz"))
+    main(["validate", *words, "--full_size.validate", "true"])
+    assert len(list(here.rglob("image_scores_*.npz"))) == 2
+    main(["test", *words, "--full_size.test", "false"])
+    assert len(list(here.rglob("image_scores_*.npz"))) == 2
