@@ -120,7 +120,8 @@ def test_scoring_needs_only_the_file_and_gives_its_score(
     cli = _cli([verb, "--ckpt_path", str(trained / name), "--data.root", str(sample)])
     assert cli.model.hparams["encoder"] == TINY
     assert cli.datamodule.size == 64
-    assert f"{verb}: val, 7 images at 64x64" in capsys.readouterr().out
+    size = "their own size (predicted at 64x64)" if verb == "test" else "64x64"
+    assert f"{verb}: val, 7 images at {size}" in capsys.readouterr().out
     found = _scores(here / "lightning_logs" / verb / "version_0")[verb]
     stamped = read_weights(trained / "unet_voc.pth").description["score"]
     assert found["mean_iou"] == pytest.approx(stamped["mean_iou"], abs=1e-3)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -47,29 +48,69 @@ def test_a_sentence_goes_to_stderr_with_exit_code_2(here: Path) -> None:
     assert done.stderr.startswith("vocseg: there is no command 'fitt'")
 
 
-TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+TWO, THREE = (["--trainer.devices", devices, "--trainer.strategy", "ddp"] for devices in "23")
 
 
 @pytest.mark.slow
 def test_two_processes_train_and_score_as_one_does(sample: Path, here: Path) -> None:
-    """7 validation images on 2 processes: the filler counts nowhere, so the matrices are equal to the bit."""
+    """7 validation images on 2 or 3 processes: fillers count nowhere, so matrices are equal to the bit."""
     done = _vocseg(here, "fit", *tiny(sample), "--data.batch_size", "2", *TWO)
     assert done.returncode == 0, done.stderr
     weights = here / "lightning_logs/fit/version_0/unet_voc.pth"
     words = ["--ckpt_path", str(weights), "--data.root", str(sample), "--trainer.accelerator", "cpu"]
-    for flags in (["--trainer.devices", "1"], TWO):
+    for flags in (["--trainer.devices", "1"], TWO, THREE):
         done = _vocseg(here, "test", *words, "--data.batch_size", "1", *flags)
         assert done.returncode == 0, done.stderr
         assert "duplicate" not in done.stderr
-    one, two = (
-        json.loads((here / f"lightning_logs/test/version_{k}/scores.json").read_text())["test"]
-        for k in (0, 1)
-    )
-    assert one["matrix"] == two["matrix"]
-    assert one["protocol"] == two["protocol"]
-    assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
+    folders = [here / f"lightning_logs/test/version_{k}" for k in range(3)]
+    one, *several = (json.loads((folder / "scores.json").read_text()) for folder in folders)
+    for other in several:
+        assert one["original"] == other["original"]
+        assert one["test"]["matrix"] == other["test"]["matrix"]
+        assert one["test"]["protocol"] == other["test"]["protocol"]
+        assert one["test"]["loss"] == pytest.approx(other["test"]["loss"], rel=1e-5)
+    assert len({(folder / "image_scores_original.npz").read_bytes() for folder in folders}) == 1
+    _score_on_two_nodes(here, words)
+    two_nodes = here / "lightning_logs/test/version_3/image_scores_original.npz"
+    assert two_nodes.read_bytes() == (folders[0] / "image_scores_original.npz").read_bytes()
     assert [path.name for path in (here / "lightning_logs/fit").iterdir()] == ["version_0"]
     assert read_weights(weights).description["score"]["protocol"]["images"] == 7
+
+
+def _score_on_two_nodes(here: Path, words: list[str]) -> None:
+    """Two nodes on this machine, started as a user would start them: the same command on each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = ["--master_addr", "127.0.0.1", "--master_port", port, "--nnodes", "2", "--nproc_per_node", "1"]
+    flags = ["--data.batch_size", "1", "--trainer.num_nodes", "2", "--trainer.strategy", "ddp"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *place]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    nodes = [
+        subprocess.Popen(
+            [
+                *torchrun,
+                "--node_rank",
+                rank,
+                "-m",
+                "vocseg",
+                "test",
+                *words,
+                *flags,
+                "--trainer.devices",
+                "1",
+            ],
+            cwd=here,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    said = [node.communicate(timeout=240)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    assert "duplicate" not in said[0]
 
 
 @pytest.mark.slow
