@@ -15,6 +15,7 @@ from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.recipes import RECIPES, RecipeFile
 from vocseg.runs import (
+    Alarm,
     Announcement,
     BestWeights,
     FullSize,
@@ -128,7 +129,7 @@ class VocCLI(LightningCLI):
         """Give the run a folder of its own, with logs in it, and the callbacks that have no flags."""
         config = self.config_init[self.subcommand]["trainer"]
         self._drop_forbidden(config)
-        kwargs["callbacks"] = [*(config["callbacks"] or []), Announcement(), Speed()]
+        kwargs["callbacks"] = [*(config["callbacks"] or []), Announcement(), Alarm(), Speed()]
         if not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:

@@ -1,6 +1,7 @@
 """What a run is on disk: its folder, its checkpoints, its weights and its score."""
 
 from vocseg.runs.agreement import check_classes, check_shape, described_classes, network_shape
+from vocseg.runs.alarm import Alarm
 from vocseg.runs.announcement import Announcement
 from vocseg.runs.checkpoints import BestWeights, LastCheckpoint
 from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_weights
@@ -11,6 +12,7 @@ from vocseg.runs.speed import Speed
 from vocseg.runs.weights import load_weights, read_weights
 
 __all__ = [
+    "Alarm",
     "Announcement",
     "BestWeights",
     "FullSize",

@@ -1,0 +1,74 @@
+"""What a confusion matrix gives away."""
+
+import numpy as np
+import pytest
+
+from vocseg.scores.collapse import collapse, shifted_labels
+
+NAMES = ("background", *(f"class {k}" for k in range(1, 21)))
+
+
+def _true_pixels() -> np.ndarray:
+    return np.array([730_000, *(np.arange(1, 21) * 1_300)])
+
+
+def _background_only() -> np.ndarray:
+    matrix = np.zeros((21, 21), np.int64)
+    matrix[:, 0] = _true_pixels()
+    return matrix
+
+
+def _good(share: float = 0.8) -> np.ndarray:
+    true = _true_pixels()
+    matrix = np.diag((share * true).astype(np.int64))
+    matrix[:, 0] += ((1 - share) * true).astype(np.int64)
+    return matrix
+
+
+def test_background_everywhere_is_a_collapse_whatever_its_accuracy() -> None:
+    said = collapse(_background_only(), NAMES)
+    assert said is not None
+    assert "100.0% of the pixels are predicted as 'background', which 72.8% are" in said
+    assert "pixel accuracy of 0.73" in said
+
+
+def test_another_class_everywhere_is_one_too() -> None:
+    matrix = np.zeros((21, 21), np.int64)
+    matrix[:, 8] = _true_pixels()
+    said = collapse(matrix, NAMES)
+    assert said is not None
+    assert "'class 8'" in said
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 1.0])
+def test_a_network_that_sees_objects_is_none(share: float) -> None:
+    assert collapse(_good(share), NAMES) is None
+    assert shifted_labels(_good(share)) is None
+
+
+def test_a_set_that_is_nearly_all_background_is_no_collapse() -> None:
+    matrix = np.zeros((2, 2), np.int64)
+    matrix[:, 0] = [990, 10]
+    assert collapse(matrix, ("background", "speck")) is None
+
+
+@pytest.mark.parametrize(("shift", "word"), [(1, "before"), (-1, "after")])
+def test_labels_counted_from_another_number_are_noticed(shift: int, word: str) -> None:
+    matrix = np.roll(_good(0.9), shift, axis=1)
+    said = shifted_labels(matrix)
+    assert said is not None
+    assert f"the one {word} it" in said
+
+
+def test_nothing_labelled_says_nothing() -> None:
+    empty = np.zeros((21, 21), np.int64)
+    assert collapse(empty, NAMES) is None
+    assert shifted_labels(empty) is None
+
+
+def test_chance_alone_is_no_alarm() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        matrix = random.integers(0, 1000, (21, 21))
+        assert collapse(matrix, NAMES) is None
+        assert shifted_labels(matrix) is None

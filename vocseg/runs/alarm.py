@@ -1,0 +1,61 @@
+"""One clear warning when a run goes wrong in a way that its figures hide."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+
+from vocseg.model import SegmentationModule
+from vocseg.scores.collapse import collapse, shifted_labels
+
+_PATIENCE = 3  # validations in a row: a network that has only begun may well say nothing but background
+
+
+class Alarm(Callback):
+    """Warns, once each, of a loss that is no number, of one class predicted everywhere, of shifted labels."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+        self._collapsed = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss now and then: a look makes a GPU wait."""
+        step = trainer.global_step
+        if step % trainer.log_every_n_steps and trainer.num_training_batches > batch_idx + 1:  # type: ignore[attr-defined]
+            return
+        if not bool(torch.isfinite(outputs["loss"])):
+            self._say(
+                "loss",
+                f"the loss is {float(outputs['loss'])} in epoch {trainer.current_epoch + 1} (step {step}), "
+                "and what is trained from there is worth nothing: lower --model.lr, or clip gradients with "
+                "--trainer.gradient_clip_val 1.0",
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at what was predicted."""
+        if trainer.sanity_checking:
+            return
+        self._judge(pl_module, patience=_PATIENCE if trainer.training or trainer.state.fn == "fit" else 1)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at what was predicted."""
+        self._judge(pl_module, patience=1)
+
+    def _judge(self, module: LightningModule, patience: int) -> None:
+        if not isinstance(module, SegmentationModule) or "val" not in module.results:
+            return
+        matrix = module.results["val"]["matrix"].numpy()
+        fault = collapse(matrix, module.class_list.names)
+        self._collapsed = self._collapsed + 1 if fault else 0
+        if fault and self._collapsed >= patience:
+            self._say("collapse", fault)
+        if fault := shifted_labels(matrix):
+            self._say("shift", fault)
+
+    def _say(self, what: str, sentence: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            rank_zero_warn(f"vocseg: {sentence}")
