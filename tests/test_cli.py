@@ -92,7 +92,7 @@ def test_another_seed_trains_another_network_on_the_same_subset(sample: Path, he
     parts = []
     for seed in ("1", "2"):
         cli = _cli(["fit", *tiny(sample), "--seed_everything", seed, "--data.train_images", "8"])
-        parts.append((cli.datamodule._sets["train"].split.ids, cli.datamodule.seed))
+        parts.append((cli.datamodule.parts["train"].split.ids, cli.datamodule.seed))
     assert parts[0][0] == parts[1][0]
     assert [seed for _, seed in parts] == [1, 2]
     first, second = (read_weights(here / f"lightning_logs/fit/version_{k}/unet_voc.pth") for k in (0, 1))

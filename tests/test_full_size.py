@@ -30,7 +30,7 @@ def _by_hand(root: Path, weights: Path, ids: list[str]) -> np.ndarray:
     for k, id in enumerate(ids):
         truth = np.asarray(Image.open(voc.mask_path(folder, id, "val"))).astype(int)
         with torch.inference_mode():
-            logits = network(data._sets["val"][k]["image"].permute(2, 0, 1)[None]).contiguous()
+            logits = network(data.parts["val"][k]["image"].permute(2, 0, 1)[None]).contiguous()
             found = functional.interpolate(logits, truth.shape, mode="bilinear").argmax(1)[0].numpy()
         for true in range(21):
             for said in range(21):
@@ -73,7 +73,7 @@ def test_the_same_on_real_photographs(real_voc: Path, trained: Path, here: Path)
     rows = [ids.index(id) for id in original.ids]
     data = VOCDataModule(root=real_voc, size=64, val_images=24, store=False, check=False)
     data.setup("validate")
-    assert data._sets["val"].split.rows == tuple(rows)
+    assert data.parts["val"].split.rows == tuple(rows)
     assert original.matrices.sum() == sum(
         int((np.asarray(Image.open(voc.mask_path(folder, id, "val"))) != 255).sum()) for id in original.ids
     )

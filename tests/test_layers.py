@@ -37,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
         "scores",
     },
     "recipes": {"errors"},
-    "trainer": {"errors", "voc", "classes", "data", "scores", "model", "views", "runs", "deploy"},
+    "trainer": {"errors", "data", "model", "views", "runs", "reporting"},
+    "reporting": {"model", "runs", "scores", "views"},
     "compare": {"errors", "scores", "views", "data.contents"},
     "starting": {"errors", "classes", "class_files", "runs"},
     "cli": {

@@ -75,7 +75,7 @@ def test_scores_on_real_images_equal_a_scorer_of_numpy_and_pil(real_voc: Path, h
     network = build_network("unet", "tu-test_resnet.r160_in1k", None, 21).eval()
     network.load_state_dict(module.network.state_dict())
     wanted = np.zeros((21, 21), dtype=np.int64)
-    part = data._sets["val"]
+    part = data.parts["val"]
     for k in range(len(part)):
         mask = Image.open(part.split.paths(k)[1]).resize((64, 64), Image.Resampling.NEAREST)
         with torch.no_grad():

@@ -1,19 +1,17 @@
 """Lightning's Trainer with one verb more, and tables at the end of those that score."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 from lightning.pytorch import LightningDataModule, LightningModule
-from rich.console import Console, RenderableType
 
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
-from vocseg.runs import BestWeights, FullSize, described_classes, load_weights, newest_score
-from vocseg.scores import Score, score_intervals
-from vocseg.views import comparison_table, interval_table, score_table, sizes_line
+from vocseg.reporting import report_scores, say, write_scores
+from vocseg.runs import BestWeights, described_classes, load_weights, newest_score
+from vocseg.views import comparison_table, score_table
 
 
 class Trainer(lightning.Trainer):
@@ -53,13 +51,13 @@ class Trainer(lightning.Trainer):
             weights_only: See Lightning.
         """
         if ckpt_path is not None and Path(ckpt_path).suffix == ".pth":
-            self._say(f"starting from the weights in {ckpt_path}, with a new optimiser")
+            say(self, f"starting from the weights in {ckpt_path}, with a new optimiser")
             ckpt_path = self._load(model, ckpt_path)
         _check_agreement(model, datamodule)
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
         if (best := self._best()) and best.score:
-            self._say(score_table(best.score, "best epoch"))
-            self._say(f"weights: {best.weights}")
+            say(self, score_table(best.score, "best epoch"))
+            say(self, f"weights: {best.weights}")
 
     def finetune(
         self, model: SegmentationModule, datamodule: VOCDataModule, ckpt_path: str | Path | None = None
@@ -79,10 +77,10 @@ class Trainer(lightning.Trainer):
         best = self._best()
         after = best.score if best and best.score else newest_score(self, model)
         if before and after:
-            self._say(comparison_table(before, after, "fine-tuning"))
-            self._write_scores(before=before, after=after)
+            say(self, comparison_table(before, after, "fine-tuning"))
+            write_scores(self, before=before, after=after)
         if best and best.weights:
-            self._say(f"after: the best epoch, saved as {best.weights}")
+            say(self, f"after: the best epoch, saved as {best.weights}")
 
     def validate(
         self,
@@ -97,7 +95,8 @@ class Trainer(lightning.Trainer):
         _check_agreement(model, datamodule)
         path = self._load(model, ckpt_path)
         result = super().validate(model, dataloaders, path, verbose, datamodule, weights_only)
-        self._report("validate", model)
+        if isinstance(model, SegmentationModule):
+            report_scores(self, "validate", model)
         return result
 
     def test(
@@ -113,7 +112,8 @@ class Trainer(lightning.Trainer):
         _check_agreement(model, datamodule)
         path = self._load(model, ckpt_path)
         result = super().test(model, dataloaders, path, verbose, datamodule, weights_only)
-        self._report("test", model)
+        if isinstance(model, SegmentationModule):
+            report_scores(self, "test", model)
         return result
 
     def predict(
@@ -141,39 +141,6 @@ class Trainer(lightning.Trainer):
 
     def _best(self) -> BestWeights | None:
         return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)
-
-    def _report(self, verb: str, model: LightningModule | None) -> None:
-        """Tables and `scores.json` at the end of a verb that scores."""
-        if not isinstance(model, SegmentationModule) or (score := newest_score(self, model)) is None:
-            return
-        callback = next((each for each in self.callbacks if isinstance(each, FullSize)), None)  # type: ignore[attr-defined]
-        full = callback and callback.scores(self, model)
-        if not full:
-            self._say(score_table(score, verb))
-            self._write_scores(**{verb: score})
-            return
-        intervals = score_intervals(full.original)
-        self._say(interval_table(full.original, verb, intervals))
-        self._say(sizes_line(score, full.ceiling_score))
-        self._write_scores(**{verb: score}, original=full.original_score, ceiling=full.ceiling_score)
-        if folder := self._kept():
-            full.save(folder)
-
-    def _write_scores(self, **scores: Score) -> None:
-        """Leave `scores.json`, with the matrices from which any score can be computed again."""
-        if folder := self._kept():
-            plain = {name: score.as_dict() for name, score in scores.items()}
-            (folder / "scores.json").write_text(json.dumps(plain, indent=1) + "\n")
-
-    def _kept(self) -> Path | None:
-        """The run's folder, on the process that writes, if the run keeps anything."""
-        folder = self.log_dir  # on every process: it is broadcast
-        writes = self.is_global_zero and not self.fast_dev_run  # type: ignore[attr-defined]
-        return Path(folder) if folder and writes else None
-
-    def _say(self, what: RenderableType) -> None:
-        if self.is_global_zero:
-            Console().print(what)
 
 
 def _check_agreement(model: LightningModule | None, data: LightningDataModule | None) -> None:

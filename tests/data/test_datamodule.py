@@ -50,9 +50,9 @@ def test_a_subset_is_seeded_nested_in_nothing_and_ordered(sample: Path) -> None:
     folder = find(sample)
     assert folder is not None
     ids = split_ids(folder, "train")
-    part = _ready(sample, train_images=8, val_images=3)._sets["train"].split.ids
-    assert part == _ready(sample, train_images=8, seed=1)._sets["train"].split.ids
-    assert part != _ready(sample, train_images=8, subset_seed=1)._sets["train"].split.ids
+    part = _ready(sample, train_images=8, val_images=3).parts["train"].split.ids
+    assert part == _ready(sample, train_images=8, seed=1).parts["train"].split.ids
+    assert part != _ready(sample, train_images=8, subset_seed=1).parts["train"].split.ids
     assert part == tuple(id for id in ids if id in part)
     assert len(part) == 8
 
@@ -77,7 +77,7 @@ def test_a_missing_set_is_named_when_it_may_not_be_fetched(tmp_path: Path) -> No
 
 
 def test_a_filler_counts_nowhere(sample: Path) -> None:
-    part = _ready(sample)._sets["val"]
+    part = _ready(sample).parts["val"]
     item = part[Draw(6, filler=True)]
     assert item["index"] == -1
     assert (item["mask"] == 255).all()
@@ -101,7 +101,7 @@ def test_content_that_was_never_read_is_not_claimed_in_the_fingerprint(sample: P
 def test_a_damaged_file_met_in_a_worker_gives_its_sentence(sample: Path, tmp_path: Path) -> None:
     shutil.copytree(sample, tmp_path / "copy")
     data = _ready(tmp_path / "copy", workers=1, store=False)
-    victim = data._sets["val"].split.paths(0)[0]
+    victim = data.parts["val"].split.paths(0)[0]
     victim.write_bytes(victim.read_bytes()[:2000])
     with pytest.raises(UserError) as fault:
         list(data.val_dataloader())

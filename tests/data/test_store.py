@@ -81,7 +81,7 @@ def test_batches_are_the_same_with_and_without_a_store_and_on_workers(
         )
         data.prepare_data()
         data.setup("fit")
-        assert data._sets["train"].stored == store
+        assert data.parts["train"].stored == store
         batches.append(list(data.train_dataloader()))
     for others in batches[1:]:
         for a, b in zip(batches[0], others, strict=True):
@@ -190,7 +190,7 @@ def test_no_room_is_said_and_files_are_read_instead_unless_a_store_is_a_must(
     data = VOCDataModule(root=copy, size=64, cache=tmp_path)
     data.prepare_data()
     data.setup("fit")
-    assert not data._sets["val"].stored
+    assert not data.parts["val"].stored
     assert "the store of 'train' needs 0 MB in" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"needs 0 MB in .*, but 0 MB are free: make room, or name another"):
         VOCDataModule(root=copy, size=64, cache=tmp_path, store=True).prepare_data()

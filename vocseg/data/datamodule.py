@@ -13,12 +13,12 @@ from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.decoding import Bytes
 from vocseg.data.memory import keep_freed_memory
 from vocseg.data.order import Draw, EvaluationOrder, TrainingOrder
+from vocseg.data.parts import Parts
 from vocseg.data.photographs import Photographs
-from vocseg.data.resizing import Form
 from vocseg.data.selection import Selection
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.storage import Storage
-from vocseg.data.transforms import Augmentation, Augmenter, stored_form
+from vocseg.data.transforms import Augmentation
 from vocseg.errors import UserError
 
 
@@ -73,17 +73,14 @@ class VOCDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.root, self.size, self.batch_size = Path(root), int(size), int(batch_size)
-        self.augmentation, self.seed, self.images, self.workers = augmentation, seed, images, workers
-        self.download = download
+        self.seed, self.images, self.workers, self.download = seed, images, workers, download
         self.classes = VOC_CLASSES if classes is None else read_classes(Path(classes))
         lists = {"train": train_split, "val": val_split}
-        parts = {"train": train_images, "val": val_images}
+        counts = {"train": train_images, "val": val_images}
         self.selection = Selection(
-            self.root, image_folder, image_suffix, self.classes, lists, parts, subset_seed
+            self.root, image_folder, image_suffix, self.classes, lists, counts, subset_seed
         )
-        self.storage = Storage(store, cache, check)
-        self._sets: dict[str, VOCSegmentation] = {}
-        self._facts: dict[str, SplitFacts] = {}
+        self.parts = Parts(Storage(store, cache, check), self.size, augmentation, seed)
         self._fault: str | None = None
 
     def prepare_data(self) -> None:
@@ -114,36 +111,29 @@ class VOCDataModule(LightningDataModule):
             self.photographs = self._pictures()
             return
         keep_freed_memory()
-        for name, split in self.splits().items():
-            self._sets[name] = self._open(name, split)
-            self._facts[name] = {
-                "split": split.name,
-                "images": len(split),
-                "fingerprint": self.storage.fingerprint(split),
-                "size": self.size,
-            }
+        self.parts.open(self.splits())
 
     def facts(self, stage: str) -> SplitFacts:
         """What the images of a stage are: list, number, fingerprint over ids and content, and size."""
-        return self._facts["train" if stage == "train" else "val"]
+        return self.parts.facts("train" if stage == "train" else "val")
 
     def ids(self, stage: str) -> tuple[str, ...]:
         """The images of a stage, in their order."""
-        return self._sets["train" if stage == "train" else "val"].split.ids
+        return self.parts["train" if stage == "train" else "val"].split.ids
 
     def full_mask(self, index: int) -> Bytes:
         """The mask of a validation image at its own size: class indices uint8 `[H,W]`, 255 void."""
-        return self._sets["val"].full_mask(index)
+        return self.parts["val"].full_mask(index)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by seed and epoch, whole batches only."""
-        part, rank, world = self._sets["train"], self._rank(), self._world()
+        part, rank, world = self.parts["train"], self._rank(), self._world()
         order = TrainingOrder(len(part), self.batch_size, self.seed, self._epoch, rank, world)
         return self._loader(part, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every image once, in the list's order."""
-        part = self._sets["val"]
+        part = self.parts["val"]
         return self._loader(part, EvaluationOrder(len(part), self._rank(), self._world()))
 
     def test_dataloader(self) -> DataLoader[Batch]:
@@ -162,8 +152,7 @@ class VOCDataModule(LightningDataModule):
             return
         if self.download:
             self.selection.fetch()
-        for name, split in self.splits().items():
-            self.storage.prepare(split, self.form(name))
+        self.parts.prepare(self.splits())
 
     def _pictures(self) -> Photographs:
         """The user's own pictures."""
@@ -182,18 +171,6 @@ class VOCDataModule(LightningDataModule):
                 f"(--data.batch_size {self.batch_size} on {self._world()} devices): use a smaller batch"
             )
         return splits
-
-    def _open(self, name: str, split: Split) -> VOCSegmentation:
-        augmentation = self._augmentation(name)
-        source = self.storage.open(split, self.form(name))
-        return VOCSegmentation(split, source, Augmenter(augmentation, self.size, self.seed, len(split)))
-
-    def form(self, name: str) -> Form:
-        """The size in which the pairs of "train" or "val" wait."""
-        return stored_form(self.size, self._augmentation(name))
-
-    def _augmentation(self, name: str) -> Augmentation:
-        return self.augmentation if name == "train" else "none"
 
     def _verb(self) -> str:
         """What the trainer is at: fit, validate, test or predict."""

@@ -84,18 +84,6 @@ class FullSize(Callback):
         """Start counting."""
         self._begin(trainer, pl_module, "validate")
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Count the images of a batch."""
-        self._count(trainer, outputs, batch)
-
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -108,13 +96,12 @@ class FullSize(Callback):
         """Count the images of a batch."""
         self._count(trainer, outputs, batch)
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the processes up."""
-        self._finish(trainer)
-
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the processes up."""
         self._finish(trainer)
+
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
     def _begin(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         data = getattr(trainer, "datamodule", None)

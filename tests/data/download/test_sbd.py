@@ -165,7 +165,9 @@ def test_pixels_in_another_shape_are_another_image(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages").mkdir()
     for id, size in {"a": (20, 30), "b": (30, 20)}.items():
         Image.new("RGB", size).save(voc.image_path(tmp_path, id))
-    check_leak(contents(tmp_path, ["a", "b"]), ["a"], ["b"])
+    shown = contents(tmp_path, ["a", "b"])
+    assert shown["a"].digest != shown["b"].digest
+    check_leak(shown, ["a"], ["b"])
 
 
 def test_a_missing_mask_is_named(small_voc: Path, pack_sbd: Pack) -> None:

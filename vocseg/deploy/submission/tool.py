@@ -29,9 +29,8 @@ def submit(
 ) -> Check:
     """Write the archive that VOC's evaluation server takes, or check one.
 
-    Predicts a mask for every image of a list (or takes masks that are there), packs them the way the server
-    wants, reads the archive back, and says which classes it shows. Nothing is uploaded: only you can do that.
-    The exit code is 1 if the archive, or the masks for one, have faults.
+    Predicts a mask for every image of a list (or takes masks that are there), packs them as the server wants,
+    and reads the archive back. Only you can upload it. The exit code is 1 if archive or masks have faults.
 
     Args:
         root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
@@ -39,16 +38,12 @@ def submit(
         masks: Instead of weights: a folder with a mask `ID.png` for every image of the list.
         check: Instead of either: an archive, yours or another's, to be checked and nothing else.
         split: The list in `ImageSets/Segmentation`: `test`, or `val` for a rehearsal.
-        competition: 5: trained on VOC's own train and val images and masks alone. 6: on further data too;
-            ImageNet weights to start from are further data, and so are SBD's masks (`trainaug`). null: 6; for
-            --check, the one that the archive is for.
+        competition: 5: trained on VOC's own images and masks alone; 6: on more (ImageNet weights and SBD's
+            masks are more). null: 6; for --check, the one that the archive is for.
         output: The archive to write; null: `voc2012_SPLIT_compN.tar.gz` in the current folder.
         replace: Let the archive take the place of a file of that name.
         batch_size: Images that go through the network together.
         progress: Show a progress bar.
-
-    Returns:
-        What was found in the archive.
 
     Raises:
         UserError: If the flags, the list, its images or the weights cannot be used.
@@ -56,17 +51,22 @@ def submit(
     _check_flags(ckpt_path, masks, check, output, replace)
     images = find_images(root, split)
     if check is not None:
-        result = check_archive(check, images.sizes, competition, progress)
-        tell(result, split)
-        return result
+        return _check(check, images, competition, progress)
     number = competition or 6
     output = output or Path(f"voc2012_{split}_comp{number}.tar.gz")
     check_target(output, replace)
-    if masks is not None:
-        return _pack_folder(masks, images, number, output, progress)
-    assert ckpt_path is not None
-    predicted = _predict(ckpt_path, images, number, batch_size, progress)
-    return _pack(predicted, images, number, output, progress)
+    if ckpt_path is not None:
+        predicted = _predict(ckpt_path, images, number, batch_size, progress)
+        return _pack(predicted, images, number, output, progress)
+    assert masks is not None  # one of the three is there
+    return _pack_folder(masks, images, number, output, progress)
+
+
+def _check(archive: Path, images: Images, competition: Competition | None, progress: bool) -> Check:
+    """Say what is wrong with an archive, if anything is."""
+    result = check_archive(archive, images.sizes, competition, progress)
+    tell(result, images.split)
+    return result
 
 
 def _check_flags(

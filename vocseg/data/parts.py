@@ -1,0 +1,63 @@
+"""The images to train and to score on: selected, made ready, opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vocseg.data.dataset import VOCSegmentation
+from vocseg.data.resizing import Form
+from vocseg.data.splits import Split, SplitFacts
+from vocseg.data.storage import Storage
+from vocseg.data.transforms import Augmentation, Augmenter, stored_form
+
+
+@dataclass
+class Parts:
+    """The parts "train" and "val" of a data set, or "val" alone.
+
+    Attributes:
+        storage: Where pairs come from.
+        size: Edge in pixels of what the network gets.
+        augmentation: Of "train".
+        seed: Of its draws.
+    """
+
+    storage: Storage
+    size: int
+    augmentation: Augmentation
+    seed: int
+    _sets: dict[str, VOCSegmentation] = field(default_factory=dict)
+    _facts: dict[str, SplitFacts] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> VOCSegmentation:
+        return self._sets[name]
+
+    def facts(self, name: str) -> SplitFacts:
+        """List, number of images, fingerprint over ids and content, and size."""
+        return self._facts[name]
+
+    def prepare(self, splits: Mapping[str, Split]) -> None:
+        """Pack or check, on one process a machine.
+
+        Raises:
+            UserError: If a file is wrong.
+        """
+        for name, split in splits.items():
+            self.storage.prepare(split, self._form(name))
+
+    def open(self, splits: Mapping[str, Split]) -> None:
+        """Point at what was prepared, on every process."""
+        for name, split in splits.items():
+            augmenter = Augmenter(self._augmentation(name), self.size, self.seed, len(split))
+            self._sets[name] = VOCSegmentation(split, self.storage.open(split, self._form(name)), augmenter)
+            self._facts[name] = {
+                "split": split.name,
+                "images": len(split),
+                "fingerprint": self.storage.fingerprint(split),
+                "size": self.size,
+            }
+
+    def _form(self, name: str) -> Form:
+        return stored_form(self.size, self._augmentation(name))
+
+    def _augmentation(self, name: str) -> Augmentation:
+        return self.augmentation if name == "train" else "none"
