@@ -186,7 +186,7 @@ def test_the_command_line_takes_the_root_as_a_word_or_a_flag_and_exits_like_a_li
     [
         (["nowhere"], "no data set in nowhere"),
         (["--image_suffix", "png"], "write .png"),
-        (["--classes", "no.txt"], "no.txt: cannot be read"),
+        (["--classes", "no.txt"], "class list no.txt does not exist"),
         (["--rooot", "x"], "do you mean --root"),
         (["--report", "there"], "there and the manifest.*cannot both be written"),
     ],
