@@ -87,3 +87,14 @@ def test_validate_and_fit_do_it_when_asked(sample: Path, trained: Path, here: Pa
     assert len(list(here.rglob("image_scores_*.npz"))) == 2
     main(["test", *words, "--full_size.test", "false"])
     assert len(list(here.rglob("image_scores_*.npz"))) == 2
+
+
+def test_a_score_of_some_images_says_how_many_they_are(sample: Path, trained: Path, here: Path) -> None:
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
+    main(["test", *words, "--data.batch_size", "2", "--trainer.limit_test_batches", "2"])
+    folder = here / "lightning_logs/test/version_0"
+    found = json.loads((folder / "scores.json").read_text())
+    assert found["test"]["protocol"]["images"] == found["original"]["protocol"]["images"] == 4
+    original = load_image_scores(folder / "image_scores_original.npz")
+    assert len(original.ids) == 4
+    assert original.matrices.any((1, 2)).all()

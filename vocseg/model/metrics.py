@@ -17,6 +17,7 @@ class EpochMetrics(Metric):
     matrix: Tensor
     loss_sum: Tensor
     pixels: Tensor
+    images: Tensor
 
     def __init__(self, classes: int) -> None:
         """Start at zero.
@@ -27,23 +28,26 @@ class EpochMetrics(Metric):
         super().__init__()
         self.add_state("matrix", torch.zeros(classes, classes, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("pixels", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("pixels", "images"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, matrices: Tensor, loss_sum: Tensor, pixels: Tensor) -> None:
+    def update(self, matrices: Tensor, loss_sum: Tensor, pixels: Tensor, images: Tensor) -> None:
         """Add a batch.
 
         Args:
             matrices: int64 `[N,C,C]`, one per image.
             loss_sum: Loss summed over the labelled pixels.
             pixels: Their number.
+            images: How many were scored, fillers left out.
         """
         # Not in place: after `validate`, which runs in inference mode, the sums are frozen tensors.
         self.matrix = self.matrix + matrices.sum(0)
         self.loss_sum = self.loss_sum + loss_sum.detach()
         self.pixels = self.pixels + pixels
+        self.images = self.images + images
 
     def compute(self) -> dict[str, Tensor]:
-        """The epoch's `loss`, `miou`, `pixel_accuracy` (scalars), `class_iou` `[C]` and `matrix` `[C,C]`."""
+        """The epoch's scalars `loss`, `miou`, `pixel_accuracy`, `images`, its `class_iou` and `matrix`."""
         matrix = self.matrix.cpu()  # the figures are float64, which not every device knows
         return {
             "loss": self.loss_sum.cpu() / self.pixels.cpu(),
@@ -51,4 +55,5 @@ class EpochMetrics(Metric):
             "pixel_accuracy": pixel_accuracy(matrix),
             "class_iou": class_iou(matrix),
             "matrix": matrix,
+            "images": self.images.cpu(),
         }

@@ -110,7 +110,7 @@ class SegmentationModule(LightningModule):
         loss_sum, pixels = cross_entropy(logits, batch["mask"])
         prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
         confusion = confusion_matrices(prediction, batch["mask"], self.classes)
-        metrics.update(confusion, loss_sum, pixels)
+        metrics.update(confusion, loss_sum, pixels, (batch["index"] >= 0).sum())
         return {
             "loss": loss_sum / pixels.clamp(min=1),
             "logits": logits.detach(),

@@ -60,16 +60,18 @@ class FullSize(Callback):
     def __init__(self, test: bool = True, validate: bool = False) -> None:
         self.stages = {"test": test, "validate": validate}
         self.counts: dict[str, Tensor] = {}  # int64 `[N,C,C]`: original, band, ceiling, network
+        self._seen = torch.zeros(0)  # `[N]`: 1 for an image that was scored
 
     def scores(self, trainer: Trainer, module: SegmentationModule) -> "FullSizeScores | None":
         """What was counted in the newest epoch; None if nothing was."""
         if not self.counts:
             return None
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        network = Protocol(**data.facts("val"))
+        seen = np.flatnonzero(self._seen.numpy())  # fewer than there are with --trainer.limit_test_batches
+        network = replace(Protocol(**data.facts("val")), images=len(seen))
         original = replace(network, resolution="original")
-        ids, names = data.ids("val"), module.class_list.names
-        counts = {name: count.numpy() for name, count in self.counts.items()}
+        ids, names = tuple(data.ids("val")[k] for k in seen), module.class_list.names
+        counts = {name: count.numpy()[seen] for name, count in self.counts.items()}
         return FullSizeScores(
             ImageScores(ids, counts["original"], original, names, counts["band"]),
             ImageScores(ids, counts["network"], network, names),
@@ -111,6 +113,7 @@ class FullSize(Callback):
             shape = data.facts("val")["images"], module.classes, module.classes
             names = ("original", "band", "ceiling", "network")
             self.counts = {name: torch.zeros(shape, dtype=torch.int64) for name in names}
+            self._seen = torch.zeros(shape[0], dtype=torch.int64)
 
     def _count(self, trainer: Trainer, outputs: Any, batch: Any) -> None:
         if not self.counts:
@@ -128,12 +131,18 @@ class FullSize(Callback):
             self.counts["band"][index] = _matrix(found, banded, classes)
             self.counts["ceiling"][index] = _matrix(perfect, truth, classes)
             self.counts["network"][index] = outputs["confusion"][k].cpu()
+            self._seen[index] = 1
 
     def _finish(self, trainer: Trainer) -> None:
         """Every image was counted by one process, so that sums put all together."""
-        for name, counts in self.counts.items():
-            here = counts.to(trainer.strategy.root_device)
-            self.counts[name] = trainer.strategy.reduce(here, reduce_op="sum").cpu()
+        if not self.counts:
+            return
+
+        def added(counts: Tensor) -> Tensor:
+            return trainer.strategy.reduce(counts.to(trainer.strategy.root_device), reduce_op="sum").cpu()
+
+        self.counts = {name: added(counts) for name, counts in self.counts.items()}
+        self._seen = added(self._seen)
 
 
 def _score(scores: ImageScores) -> Score:
