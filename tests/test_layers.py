@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "starting": {"errors", "classes", "class_files", "runs"},
     "cli": {
         "errors",
+        "resume",
         "classes",
         "starting",
         "voc",
@@ -56,7 +57,8 @@ ALLOWED: dict[str, set[str]] = {
         "recipes",
         "arguments",
     },
-    "__main__": {"errors", "arguments", "cli"},
+    "resume": {"errors", "runs", "cli"},
+    "__main__": {"errors", "arguments", "resume", "cli"},
     "__init__": set(),
 }
 HEAVY = {"torch", "torchvision", "lightning", "torchmetrics", "segmentation_models_pytorch", "albumentations"}

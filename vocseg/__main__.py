@@ -7,13 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vocseg import __version__
-from vocseg.errors import UserError
+from vocseg.errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
 
 VERBS = {
     "fit": "train the seed recipe: U-Net, ResNet-34, 256x256, 20 epochs (fetches VOC if it is missing)",
+    "resume": "go on exactly with a run that was broken off: resume RUN",
     "finetune": "go on from trained weights on 1,000 train and 200 val images; compares before with after",
     "validate": "score weights on the validation images",
     "test": "score weights on the test images (for VOC: the validation list)",
@@ -64,6 +65,13 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
             print(f"vocseg: {fault.sentence}", file=sys.stderr)
         raise SystemExit(2) from fault
+    except Stopped as stop:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"vocseg: {stop.sentence}", file=sys.stderr)
+        raise SystemExit(stop.exit_code) from stop
+    except KeyboardInterrupt:  # before there is a run that could be gone on with
+        print("vocseg: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
@@ -72,6 +80,10 @@ def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
         print(f"vocseg {__version__}" if command == "--version" else _help())
     elif command in TOOLS:
         _run_tool(command, words[1:])
+    elif command == "resume":
+        from vocseg.resume import resume
+
+        return resume(words[1:])
     elif command in VERBS:
         from vocseg.cli import VocCLI
 

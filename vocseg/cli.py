@@ -14,7 +14,9 @@ from vocseg.deploy.masks import MaskWriter
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.recipes import RECIPES, RecipeFile
+from vocseg.resume import Resumed, newest_run
 from vocseg.runs import (
+    Advance,
     Alarm,
     Announcement,
     BestWeights,
@@ -23,6 +25,7 @@ from vocseg.runs import (
     Speed,
     claim_folder,
     drop_unused_folder,
+    lock_folder,
     quieten,
     run_loggers,
 )
@@ -50,18 +53,20 @@ class SaveTrainingConfig(SaveConfigCallback):
 class VocCLI(LightningCLI):
     """fit, finetune, validate, test and predict."""
 
-    def __init__(self, args: list[str] | None = None) -> None:
+    def __init__(self, args: list[str] | None = None, resumed: Resumed | None = None) -> None:
         """Parse and run.
 
         Args:
             args: Instead of the process's own arguments.
+            resumed: The run to go on with; None: a new one.
         """
         quieten()
         self.folder: Path | None = None
+        self._resumed = resumed
         try:
             self._run(args)
         except UserError:
-            if self.folder is not None:
+            if self.folder is not None and self._resumed is None:
                 drop_unused_folder(self.folder)
             raise
 
@@ -70,6 +75,9 @@ class VocCLI(LightningCLI):
             SegmentationModule,
             VOCDataModule,
             save_config_callback=SaveTrainingConfig,
+            save_config_kwargs={
+                "overwrite": True
+            },  # the folder is the run's own; one that goes on has its file
             trainer_class=Trainer,
             trainer_defaults={"log_every_n_steps": 10, "enable_model_summary": False},
             seed_everything_default=42,
@@ -113,6 +121,9 @@ class VocCLI(LightningCLI):
         """What files of weights and classes say of the network are defaults: typed flags go before them."""
         super().parse_arguments(parser, args)
         verb = self.config["subcommand"]
+        if verb == "fit" and self.config[verb]["ckpt_path"] == "last":
+            self.config[verb]["ckpt_path"] = None
+            self._resumed = newest_run(self.config[verb])
         start = Start(verb, self.config[verb])
         if start.defaults:
             for each in self._parsers:
@@ -129,18 +140,30 @@ class VocCLI(LightningCLI):
         """Give the run a folder of its own, with logs in it, and the callbacks that have no flags."""
         config = self.config_init[self.subcommand]["trainer"]
         self._drop_forbidden(config)
-        kwargs["callbacks"] = [*(config["callbacks"] or []), Announcement(), Alarm(), Speed()]
+        kwargs["callbacks"] = [*(config["callbacks"] or []), Advance(), Announcement(), Alarm(), Speed()]
         if not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:
-                self.folder = claim_folder(root, str(self.subcommand))
+                self.folder = self._own_folder(root)
             # Lightning tells the other processes the main one's folder.
             kwargs |= run_loggers(self.folder or root, config["logger"], self.subcommand in _TRAINING)
             curves = config["logger"] is not False and self.subcommand in _TRAINING
             kwargs["callbacks"] += [LearningRateMonitor()] if curves else []
         trainer = super().instantiate_trainer(**kwargs)
         assert isinstance(trainer, Trainer)
+        trainer.callbacks.sort(key=lambda each: not isinstance(each, LastCheckpoint))  # type: ignore[attr-defined]
+        trainer.resumed = None if self._resumed is None else self._resumed.checkpoint
         return trainer
+
+    def _own_folder(self, root: Path) -> Path:
+        """A new folder, or that of the run that goes on; no other run writes into it."""
+        resumed = self._resumed
+        folder = claim_folder(root, str(self.subcommand)) if resumed is None else resumed.folder
+        if self.subcommand in _TRAINING:
+            self._lock = lock_folder(folder)  # kept for as long as the process lives
+        if resumed is not None:
+            resumed.rewind()
+        return folder
 
     def _drop_forbidden(self, config: Namespace) -> None:
         """Leave out the standing callbacks that flags switch off: Lightning refuses the two together."""

@@ -1,4 +1,4 @@
-"""The one exception that a user may cause."""
+"""The exceptions that end a run with a sentence instead of a traceback."""
 
 import re
 
@@ -13,3 +13,17 @@ class UserError(Exception):
     def sentence(self) -> str:
         """The message alone: torch wraps a loader process's traceback around it."""
         return re.split(r"\bUserError: ", str(self))[-1].strip()
+
+
+class Stopped(Exception):
+    """A run was asked to stop, and did: one sentence that says what was saved and how to go on.
+
+    Attributes:
+        sentence: For the user.
+        exit_code: 128 and the signal's number, as shells have it.
+    """
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        """Remember both."""
+        super().__init__(sentence)
+        self.sentence, self.exit_code = sentence, exit_code

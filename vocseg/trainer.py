@@ -30,6 +30,7 @@ class Trainer(lightning.Trainer):
                 "--trainer.use_distributed_sampler true: the images are shared out already; leave it out"
             )
         super().__init__(*args, use_distributed_sampler=False, **kwargs)
+        self.resumed: Path | None = None  # the checkpoint of a run that goes on
 
     def fit(
         self,
@@ -54,7 +55,8 @@ class Trainer(lightning.Trainer):
             say(self, f"starting from the weights in {ckpt_path}, with a new optimiser")
             ckpt_path = self._load(model, ckpt_path)
         _check_agreement(model, datamodule)
-        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        path = self.resumed or ckpt_path
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, weights_only)
         if (best := self._best()) and best.score:
             say(self, score_table(best.score, "best epoch"))
             say(self, f"weights: {best.weights}")
@@ -73,7 +75,7 @@ class Trainer(lightning.Trainer):
         datamodule.prepare_data()  # a fault in the training images shows before anything is scored
         super().validate(model, datamodule=datamodule, ckpt_path=self._load(model, ckpt_path), verbose=False)
         before = newest_score(self, model)
-        super().fit(model, datamodule=datamodule)
+        super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
         best = self._best()
         after = best.score if best and best.score else newest_score(self, model)
         if before and after:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from vocseg.data.order import EvaluationOrder, TrainingOrder
+from vocseg.data.order import EvaluationOrder, Position, TrainingOrder
 
 
 def _indices(order: TrainingOrder | EvaluationOrder) -> list[int]:
@@ -13,7 +13,7 @@ def _indices(order: TrainingOrder | EvaluationOrder) -> list[int]:
 
 def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return _indices(TrainingOrder(24, 4, seed, lambda: epoch))
+        return _indices(TrainingOrder(24, 4, seed, lambda: Position(epoch)))
 
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)
@@ -23,15 +23,15 @@ def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
 
 @pytest.mark.parametrize(("images", "batch", "world"), [(24, 4, 1), (25, 4, 2), (7, 1, 3), (23, 2, 2)])
 def test_processes_share_whole_batches_without_repetition(images: int, batch: int, world: int) -> None:
-    parts = [_indices(TrainingOrder(images, batch, 0, lambda: 0, rank, world)) for rank in range(world)]
+    parts = [_indices(TrainingOrder(images, batch, 0, Position, rank, world)) for rank in range(world)]
     assert {len(part) for part in parts} == {images // (batch * world) * batch}
     everything = list(itertools.chain(*parts))
     assert len(set(everything)) == len(everything)
 
 
 def test_global_batches_are_the_same_on_any_number_of_processes() -> None:
-    one = _indices(TrainingOrder(24, 4, 0, lambda: 0))
-    two = [_indices(TrainingOrder(24, 2, 0, lambda: 0, rank, 2)) for rank in range(2)]
+    one = _indices(TrainingOrder(24, 4, 0, Position))
+    two = [_indices(TrainingOrder(24, 2, 0, Position, rank, 2)) for rank in range(2)]
     for k in range(6):
         assert set(one[4 * k : 4 * k + 4]) == {*two[0][2 * k : 2 * k + 2], *two[1][2 * k : 2 * k + 2]}
 

@@ -12,7 +12,7 @@ from vocseg.data.batch import Batch, Sample, make_loader
 from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.decoding import Bytes
 from vocseg.data.memory import keep_freed_memory
-from vocseg.data.order import Draw, EvaluationOrder, TrainingOrder
+from vocseg.data.order import Draw, EvaluationOrder, Position, TrainingOrder
 from vocseg.data.parts import Parts
 from vocseg.data.photographs import Photographs
 from vocseg.data.selection import Selection
@@ -81,7 +81,20 @@ class VOCDataModule(LightningDataModule):
             self.root, image_folder, image_suffix, self.classes, lists, counts, subset_seed
         )
         self.parts = Parts(Storage(store, cache, check), self.size, augmentation, seed)
+        self.position: Position | None = None  # None: the trainer's epoch, from its first batch
         self._fault: str | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        """Where training is, for a checkpoint."""
+        return self._position()._asdict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from there."""
+        self.go_to(**state_dict)
+
+    def go_to(self, epoch: int, batch: int) -> None:
+        """Say how far training is: epochs done, and batches of the one begun."""
+        self.position = Position(epoch, batch)
 
     def prepare_data(self) -> None:
         """On one process a machine: fetch what is missing, check what is there, before any other work.
@@ -128,7 +141,7 @@ class VOCDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by seed and epoch, whole batches only."""
         part, rank, world = self.parts["train"], self._rank(), self._world()
-        order = TrainingOrder(len(part), self.batch_size, self.seed, self._epoch, rank, world)
+        order = TrainingOrder(len(part), self.batch_size, self.seed, self._position, rank, world)
         return self._loader(part, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -176,8 +189,8 @@ class VOCDataModule(LightningDataModule):
         """What the trainer is at: fit, validate, test or predict."""
         return str(self.trainer.state.fn.value) if self.trainer and self.trainer.state.fn else "fit"
 
-    def _epoch(self) -> int:
-        return self.trainer.current_epoch if self.trainer else 0
+    def _position(self) -> Position:
+        return self.position or Position(self.trainer.current_epoch if self.trainer else 0)
 
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0

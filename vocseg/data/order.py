@@ -18,6 +18,13 @@ class Draw(NamedTuple):
     filler: bool = False
 
 
+class Position(NamedTuple):
+    """How far training is: epochs that are done, and batches of the one begun that every process has done."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
 class TrainingOrder(Sampler[Draw]):
     """A shuffle that depends on seed and epoch alone; processes take turns, and the ragged rest is left out.
 
@@ -25,7 +32,13 @@ class TrainingOrder(Sampler[Draw]):
     """
 
     def __init__(
-        self, images: int, batch_size: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1
+        self,
+        images: int,
+        batch_size: int,
+        seed: int,
+        position: Callable[[], Position],
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         """Remember the sizes.
 
@@ -33,21 +46,24 @@ class TrainingOrder(Sampler[Draw]):
             images: Length of the split.
             batch_size: Images per process and batch.
             seed: Any whole number.
-            epoch: Tells the current epoch when an iteration starts.
+            position: Tells, when an iteration starts, the epoch, and how many of its batches to leave out
+                since they were trained on before the run was broken off.
             rank: Number of this process, from 0.
             world: Number of processes.
         """
-        self.images, self.seed, self.epoch, self.rank, self.world = images, seed, epoch, rank, world
-        self.length = images // (batch_size * world) * batch_size
+        self.images, self.seed, self.position, self.rank, self.world = images, seed, position, rank, world
+        self.batch_size, self.length = batch_size, images // (batch_size * world) * batch_size
 
     def __len__(self) -> int:
+        """Images of a whole epoch, also where an iteration starts in its midst."""
         return self.length
 
     def __iter__(self) -> Iterator[Draw]:
-        epoch = self.epoch()
+        epoch, done = self.position()
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(self.images, generator=generator).tolist()
-        return (Draw(index, epoch) for index in order[self.rank :: self.world][: self.length])
+        mine = order[self.rank :: self.world][: self.length]
+        return (Draw(index, epoch) for index in mine[done * self.batch_size :])
 
 
 class EvaluationOrder(Sampler[Draw]):

@@ -57,3 +57,12 @@ class EpochMetrics(Metric):
             "matrix": matrix,
             "images": self.images.cpu(),
         }
+
+    def sums(self) -> dict[str, Tensor]:
+        """What was summed so far, on this process."""
+        return {name: getattr(self, name) for name in self._defaults}
+
+    def restore(self, sums: dict[str, Tensor]) -> None:
+        """Go on from there."""
+        for name, value in sums.items():
+            setattr(self, name, value.to(self.device))

@@ -1,16 +1,19 @@
 """The LightningModule: network, loss, metrics, optimiser."""
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from vocseg.classes import ClassList, numbered_classes
+from vocseg.errors import UserError
 from vocseg.model.losses import cross_entropy
 from vocseg.model.metrics import EpochMetrics
 from vocseg.model.network import build_network
+from vocseg.model.schedules import Schedule, ScheduleName
 from vocseg.scores import confusion_matrices
 
 Stage = Literal["train", "val"]
@@ -46,6 +49,9 @@ class SegmentationModule(LightningModule):
         encoder_weights: imagenet (fetched), a local .pth or .safetensors file, or null for random weights.
         classes: Number of classes.
         lr: Adam's learning rate.
+        schedule: What becomes of it: `constant`; `poly` (to the power 0.9), `cosine` and `onecycle` fall to
+            nearly nothing by the last step; `plateau` is a tenth from when validation's mIoU stays.
+        warmup: Share of all steps in which the learning rate rises from nearly nothing; `onecycle`: 0.3.
     """
 
     def __init__(
@@ -55,10 +61,12 @@ class SegmentationModule(LightningModule):
         encoder_weights: str | None = None,
         classes: PositiveInt = 21,
         lr: PositiveFloat = 1e-4,
+        schedule: ScheduleName = "constant",
+        warmup: ClosedUnitInterval = 0.0,
     ) -> None:
         super().__init__()
         # jsonargparse's numbers are of types of its own, which a safely read file must not hold.
-        self.lr, self.classes = float(lr), int(classes)
+        self.lr, self.classes, self.schedule = float(lr), int(classes), Schedule(schedule, float(warmup))
         # Only what shapes the network: Lightning lets these overrule what the user types.
         self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
         self.network = build_network(arch, encoder, encoder_weights, self.classes)
@@ -71,9 +79,38 @@ class SegmentationModule(LightningModule):
         logits: Tensor = self.network(image)
         return logits
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam over all parameters."""
-        return torch.optim.Adam(self.parameters(), lr=self.lr)
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Adam over all parameters, and a schedule by the step."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
+        scheduler = self.schedule.scheduler(optimizer, self._steps() if self.schedule.ends else 0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def optimizer_settings(self) -> dict[str, Any]:
+        """What a run that goes on must have in common with itself."""
+        return {"name": "Adam", "lr": self.lr}
+
+    def schedule_settings(self) -> dict[str, Any]:
+        """The same of the schedule."""
+        return {"name": self.schedule.name, "warmup": self.schedule.warmup, "ends": self.schedule.ends}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the epoch's sums so far, of every process: a figure over half an epoch is no figure."""
+        sums = self.train_metrics.sums()
+        gathered: Any = self.all_gather(sums)  # [processes, ...] each, if there are several
+        checkpoint["epoch_sums"] = {
+            name: gathered[name].reshape(-1, *value.shape).cpu() for name, value in sums.items()
+        }
+        checkpoint["plateau"] = self.schedule.plateau_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from them."""
+        sums: dict[str, Tensor] = checkpoint.get("epoch_sums", {})
+        if self._trainer is None:  # rebuilt from the file alone
+            return
+        if all(len(value) == self.trainer.world_size for value in sums.values()):
+            rank = self.trainer.global_rank
+            self.train_metrics.restore({name: value[rank] for name, value in sums.items()})
+        self.schedule.load_plateau(checkpoint.get("plateau"))
 
     def training_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Loss of a batch; see `StepOutput`."""
@@ -98,12 +135,21 @@ class SegmentationModule(LightningModule):
         self._close("train", self.train_metrics)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation figures of the epoch."""
+        """Log the validation figures of the epoch, and let the schedule look at them."""
         self._close("val", self.val_metrics)
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.schedule.judge(float(self.results["val"]["miou"]))
 
     def on_test_epoch_end(self) -> None:
         """Log the figures."""
         self._close("val", self.val_metrics)
+
+    def _steps(self) -> int:
+        """Steps of the whole run."""
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise UserError(f"--model.schedule {self.schedule.name} needs an end: set --trainer.max_epochs")
+        return int(steps)
 
     def _step(self, batch: BatchTensors, metrics: EpochMetrics) -> StepOutput:
         logits = self(batch["image"])  # [N,C,H,W]

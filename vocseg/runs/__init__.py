@@ -3,15 +3,18 @@
 from vocseg.runs.agreement import check_classes, check_shape, described_classes, network_shape
 from vocseg.runs.alarm import Alarm
 from vocseg.runs.announcement import Announcement
-from vocseg.runs.checkpoints import BestWeights, LastCheckpoint
-from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_weights
+from vocseg.runs.best import BestWeights
+from vocseg.runs.checkpoints import LastCheckpoint
+from vocseg.runs.folder import claim_folder, drop_unused_folder, lock_folder, newest_weights
 from vocseg.runs.full_size import FullSize, FullSizeScores
 from vocseg.runs.logs import quieten, run_loggers
+from vocseg.runs.position import Advance
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
 from vocseg.runs.weights import load_weights, read_weights
 
 __all__ = [
+    "Advance",
     "Alarm",
     "Announcement",
     "BestWeights",
@@ -25,6 +28,7 @@ __all__ = [
     "described_classes",
     "drop_unused_folder",
     "load_weights",
+    "lock_folder",
     "network_shape",
     "newest_score",
     "newest_weights",

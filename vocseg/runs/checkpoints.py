@@ -1,123 +1,202 @@
-"""What a run leaves: `unet_voc.pth` and `best.ckpt` from its best epoch, `last.ckpt` from its newest."""
+"""What a run leaves to go on from: `last.ckpt`, its newest state, and `best.ckpt`, that of its best epoch."""
 
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse.typing import PositiveInt
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 
-from vocseg.model import SegmentationModule
-from vocseg.runs.scoring import newest_score
-from vocseg.runs.weights import DESCRIPTION_KEY, WEIGHTS_NAME, describe, save_weights
-from vocseg.scores import Score
+from vocseg.runs.best import BestWeights, description_of
+from vocseg.runs.conditions import Condition, check_conditions, conditions
+from vocseg.runs.curves import mark
+from vocseg.runs.loops import Place, settle
+from vocseg.runs.stopping import Wishes, stopped
+from vocseg.runs.weights import DESCRIPTION_KEY
 
-_LONG_WAIT = 0.05  # share of the time from which the user should know
+STATE_KEY = "vocseg_run"  # where a checkpoint says what going on needs besides Lightning's own
 
 
-class RunCheckpoint(ModelCheckpoint):
-    """A checkpoint in the run's folder itself, always under the same name."""
+class LastCheckpoint(Callback):
+    """Keeps the newest state as `last.ckpt`, from which `resume` goes on exactly, also after a signal.
 
-    def __init__(self, name: str, every_n_epochs: int = 1, monitor: str | None = None) -> None:
-        """Set Lightning's callback up.
+    It must come first of the callbacks: what the others do at the same place is done once more on going on.
 
-        Args:
-            name: The file's name without `.ckpt`.
-            every_n_epochs: Epochs between two checkpoints.
-            monitor: Keep the best by this logged figure; None: the newest.
-        """
-        super().__init__(
-            filename=name,
-            monitor=monitor,
-            mode="min" if monitor and monitor.startswith("loss") else "max",
-            every_n_epochs=every_n_epochs,
-            save_on_train_epoch_end=True,  # the epoch's validation is over by then
-            enable_version_counter=False,
-        )
+    Args:
+        every_n_epochs: Epochs between two checkpoints.
+        every_minutes: Minutes between two within an epoch; 0: none within an epoch.
+        allow: Conditions of a checkpoint that may differ when a run goes on from it, which is no longer exact
+            then: data, batch, devices, seed, network, optimizer, schedule, precision, threads, versions.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: PositiveInt = 1,
+        every_minutes: NonNegativeFloat = 5.0,
+        allow: Sequence[Condition] = (),
+    ) -> None:
+        self.every_n_epochs, self.every_minutes, self.allow = int(every_n_epochs), every_minutes, allow
+        self.path: Path | None = None  # None: nothing is kept
+        self._wishes = Wishes()
+        self._saved_at = time.monotonic()
+        self._conditions: dict[str, Any] = {}
+        self._finished = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write into the run's folder itself."""
-        self.dirpath = trainer.log_dir
-        super().setup(trainer, pl_module, stage)
+        """Come first."""
+        folder = trainer.log_dir  # on every process: it is broadcast
+        kept = folder is not None and stage == "fit" and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        self.path = Path(folder) / "last.ckpt" if kept and folder is not None else None
+        if stage == "fit":
+            self._conditions = conditions(trainer, pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """See that the run can go on exactly.
+
+        Raises:
+            UserError: If not.
+        """
+        then = checkpoint.get(STATE_KEY, {}).get("conditions", {})
+        check_conditions(then, self._conditions, self.allow)
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hear signals."""
+        self._wishes.listen(trainer.world_size)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hear signals."""
+        self._wishes.listen(trainer.world_size)
+        self._saved_at = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what the last epoch led to."""
+        done, best = trainer.current_epoch, _best(trainer)
+        due = not done % self.every_n_epochs or (best is not None and best.new)
+        self._boundary(trainer, "epoch", done > 0 and due)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save now and then, between two steps."""
+        if (
+            batch_idx
+            and not batch_idx % trainer.accumulate_grad_batches
+            and not _validated(trainer, batch_idx)
+        ):
+            waited = time.monotonic() - self._saved_at
+            self._boundary(trainer, "batch", 0 < self.every_minutes * 60 < waited)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stop if that is asked for: going on starts with this validation."""
+        if trainer.state.fn == "fit":
+            self._boundary(trainer, "validation", False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end."""
+        self._finished = True
+        self._save(trainer, "epoch")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Hear signals no longer."""
+        self._wishes.close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hear signals no longer."""
+        self._wishes.close()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let the checkpoint say what it is."""
-        if isinstance(pl_module, SegmentationModule):
-            checkpoint[DESCRIPTION_KEY] = _description(trainer, pl_module)
+        """Let any checkpoint say what it is, and put it so that Lightning goes on from it exactly."""
+        if trainer.state.fn != "fit":
+            return
+        settle(checkpoint["loops"], self._place(trainer))
+        checkpoint[DESCRIPTION_KEY] = description_of(trainer, pl_module)
+        folder = None if self.path is None else self.path.parent
+        checkpoint[STATE_KEY] = {
+            "conditions": self._conditions,
+            "finished": self._finished,
+            "epoch": trainer.current_epoch,
+            "curves": mark(trainer.loggers, folder) if folder and trainer.is_global_zero else {},
+        }
+
+    def _place(self, trainer: Trainer) -> Place:
+        """Where training is; a user's own callback may save at any hook."""
+        if trainer.validating or trainer.sanity_checking:
+            return "validation"
+        return "batch" if trainer.datamodule.position and trainer.datamodule.position.batch else "epoch"  # type: ignore[attr-defined]
+
+    def _boundary(self, trainer: Trainer, place: Place, due: bool) -> None:
+        number, due = self._wishes.agreed(due)
+        if number and trainer.sanity_checking:
+            raise stopped(number, "nothing was trained yet, so that there is nothing to go on from")
+        if due or number:
+            self._save(trainer, place)
+        if number:
+            raise stopped(number, self._how_to_go_on(trainer))
+
+    def _save(self, trainer: Trainer, place: Place) -> None:
+        if self.path is None:
+            return
+        with _own_weights(trainer, place):
+            trainer.save_checkpoint(self.path, weights_only=False)
+        self._saved_at = time.monotonic()
+        best = _best(trainer)
+        if place == "epoch" and best is not None and best.new:
+            best.new = False
+            if trainer.is_global_zero:
+                _share(self.path, self.path.with_name("best.ckpt"))
+
+    def _how_to_go_on(self, trainer: Trainer) -> str:
+        if self.path is None:
+            return "nothing was saved, as this run keeps nothing"
+        where = f"epoch {trainer.current_epoch + 1}, {trainer.global_step:,} steps done"
+        return f"saved {self.path} ({where}); go on with: python -m vocseg resume {self.path.parent}"
 
 
-class LastCheckpoint(RunCheckpoint):
-    """Keeps the newest state as `last.ckpt`, to go on from.
-
-    Args:
-        every_n_epochs: Epochs between two checkpoints.
-    """
-
-    def __init__(self, every_n_epochs: PositiveInt = 1) -> None:
-        super().__init__("last", int(every_n_epochs))
+def _best(trainer: Trainer) -> BestWeights | None:
+    return next((each for each in trainer.callbacks if isinstance(each, BestWeights)), None)  # type: ignore[attr-defined]
 
 
-class BestWeights(RunCheckpoint):
-    """Keeps the weights with the best validation figure, as `best.ckpt` and as `unet_voc.pth`.
-
-    Args:
-        monitor: The logged figure to judge by; a loss is best when small, all else when large.
-    """
-
-    def __init__(self, monitor: str = "miou/val") -> None:
-        super().__init__("best", monitor=monitor)
-        self.score: Score | None = None
-        self.weights: Path | None = None
-        self._validated = False
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last epoch's validation: this one may have none."""
-        self._validated = False
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that there was one; what it gave is judged at the epoch's end."""
-        self._validated = not trainer.sanity_checking
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if this epoch is the best so far, and say in a line how the epoch went."""
-        before = self.best_model_score
-        if self._validated:
-            super().on_train_epoch_end(trainer, pl_module)
-        better = self.best_model_score is not None and (
-            before is None or bool(self.best_model_score != before)
-        )
-        assert isinstance(pl_module, SegmentationModule)
-        if better:
-            self._keep(trainer, pl_module)
-        pl_module.print(_epoch_line(trainer, self._validated, better))
-
-    def _keep(self, trainer: Trainer, module: SegmentationModule) -> None:
-        assert self.dirpath is not None
-        self.score, self.weights = newest_score(trainer, module), Path(self.dirpath) / WEIGHTS_NAME
-        if trainer.is_global_zero:
-            save_weights(self.weights, module, _description(trainer, module))
+def _validated(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a validation in the midst of the epoch came just before a batch: Lightning would repeat it."""
+    every = trainer.val_check_batch
+    done = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    return isinstance(every, int) and done % every == 0
 
 
-def _description(trainer: Trainer, module: SegmentationModule) -> dict[str, Any]:
-    data = getattr(trainer, "datamodule", None)
-    parts = {stage: dict(data.facts(stage)) for stage in ("train", "val")} if data else {}
-    return describe(module, data.size if data else None, newest_score(trainer, module), parts)
+@contextlib.contextmanager
+def _own_weights(trainer: Trainer, place: Place) -> Iterator[None]:
+    """In a validation, averaged weights stand in the place of those that are trained."""
+    averaging = [each for each in trainer.callbacks if isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
+    averaging = averaging if place == "validation" else []
+    for each in averaging:
+        each.on_validation_epoch_end(trainer, trainer.lightning_module)
+    yield
+    for each in averaging:
+        each.on_validation_epoch_start(trainer, trainer.lightning_module)
 
 
-def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:
-    """The epoch's figures for people who read a log file."""
-    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    parts = [
-        f"epoch {trainer.current_epoch + 1}"
-        + (f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else "")
-    ]
-    for name, label in (("loss", "loss"), ("miou", "mIoU"), ("pixel_accuracy", "accuracy")):
-        stages = ("train", "val") if validated else ("train",)
-        parts.append(f"{label} " + ", ".join(f"{figures[f'{name}/{stage}']:.3f} {stage}" for stage in stages))
-    if "speed/images_per_s" in figures:
-        parts.append(f"{figures['speed/images_per_s']:.1f} images/s")
-    if figures.get("speed/data_wait", 0) > _LONG_WAIT:
-        parts.append(f"{figures['speed/data_wait']:.0%} of the time waiting for data")
-    return " | ".join(parts + (["best so far"] if better else []))
+def _share(path: Path, other: Path) -> None:
+    """Give a file a second name, or where that cannot be, make a copy."""
+    part = other.with_name(f".{other.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(path, part)
+    except OSError:
+        shutil.copyfile(path, part)
+    os.replace(part, other)

@@ -5,6 +5,9 @@ import shutil
 from itertools import count
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from vocseg.errors import UserError
 from vocseg.runs.weights import WEIGHTS_NAME
 
 LOGS = "lightning_logs"
@@ -32,6 +35,20 @@ def drop_unused_folder(folder: Path) -> None:
     for above in folder.parents[:2]:  # the verb's folder, then the logs'
         with contextlib.suppress(OSError):  # other runs are in it
             above.rmdir()
+
+
+def lock_folder(folder: Path) -> FileLock:
+    """Let nobody else write into a run's folder for as long as what is returned is kept.
+
+    Raises:
+        UserError: If another process does.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder}: this run goes on in another process; wait for it, or stop it") from None
+    return lock
 
 
 def newest_weights(root: Path) -> Path | None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from vocseg.runs.table import Table
 
 
 class Curves(TensorBoardLogger):
@@ -34,7 +36,7 @@ def run_loggers(folder: Path, extra: Any, training: bool) -> dict[str, Any]:
     root, verb, version = folder.parent.parent, folder.parent.name, folder.name
     ours: list[Any] = [Curves(root, verb, version, default_hp_metric=False)] if training else []
     theirs = [] if extra in (None, True) else extra if isinstance(extra, list) else [extra]
-    return {"logger": [*ours, CSVLogger(root, verb, version), *theirs]}
+    return {"logger": [*ours, Table(root, verb, version), *theirs]}
 
 
 def quieten() -> None:

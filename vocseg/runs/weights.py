@@ -62,13 +62,27 @@ def describe(
     }
 
 
-def save_weights(path: Path, module: SegmentationModule, description: Description) -> None:
+def save_weights(
+    path: Path,
+    module: SegmentationModule,
+    description: Description,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write `{"state_dict": ..., "description": ...}`, whole or not at all.
 
     `smp_model.load_state_dict(torch.load(path, weights_only=True)["state_dict"])` needs nothing of vocseg.
+
+    Args:
+        path: Where to.
+        module: Whose network it is.
+        description: See `describe`.
+        state: What to write instead of the module's present parameters, by the module's names for them.
     """
+    named = (module.state_dict() if state is None else state).items()
     state = {
-        key: value.detach().cpu().contiguous() for key, value in module.network.model.state_dict().items()
+        key.removeprefix(_PREFIX): value.detach().cpu().contiguous()
+        for key, value in named
+        if key.startswith(_PREFIX)
     }
     part = path.with_name(f".{path.name}.part")
     torch.save({"state_dict": state, "description": description}, part)

@@ -1,0 +1,124 @@
+"""`unet_voc.pth`, the weights of a run's best epoch."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from vocseg.model import SegmentationModule
+from vocseg.runs.agreement import Description
+from vocseg.runs.scoring import newest_score
+from vocseg.runs.weights import WEIGHTS_NAME, describe, save_weights
+from vocseg.scores import Protocol, Score
+
+_LONG_WAIT = 0.05  # share of the time from which the user should know
+
+
+class BestWeights(Checkpoint):
+    """Keeps the weights with the best validation figure, as `best.ckpt` and as `unet_voc.pth`.
+
+    Args:
+        monitor: The logged figure to judge by; a loss is best when small, all else when large.
+    """
+
+    def __init__(self, monitor: str = "miou/val") -> None:
+        self.monitor, self.value = monitor, float("nan")  # of the best epoch so far
+        self.score: Score | None = None
+        self.weights: Path | None = None
+        self.new = False  # the newest epoch was the best, and is not saved yet
+        self._validated = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write into the run's folder itself."""
+        folder = trainer.log_dir  # on every process: it is broadcast
+        kept = folder is not None and stage == "fit" and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        self.weights = Path(folder) / WEIGHTS_NAME if kept and folder is not None else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best epoch so far."""
+        return {"monitor": self.monitor, "value": self.value, "score": _plain(self.score)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there, if it was judged by the same figure."""
+        if state_dict.get("monitor") == self.monitor:
+            self.value, self.score = state_dict["value"], _score(state_dict["score"])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last epoch's validation: this one may have none."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there was one; what it gave is judged at the epoch's end."""
+        self._validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge the epoch, and say in a line how it went; what is best is saved with the next checkpoint."""
+        assert isinstance(pl_module, SegmentationModule)
+        better = self._validated and self._is_better(float(trainer.callback_metrics[self.monitor]))
+        if better:
+            self.value = float(trainer.callback_metrics[self.monitor])
+            self.score, self.new = newest_score(trainer, pl_module), True
+        pl_module.print(_epoch_line(trainer, self._validated, better))
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Write the best epoch's weights from a checkpoint, in which averaged weights are by now."""
+        if self.new and self.weights is not None and trainer.is_global_zero and not trainer.validating:
+            assert isinstance(pl_module, SegmentationModule)
+            description = description_of(trainer, pl_module)
+            save_weights(self.weights, pl_module, description, checkpoint["state_dict"])
+
+    def _is_better(self, value: float) -> bool:
+        if value != value:
+            return False
+        if self.value != self.value:
+            return True
+        return value < self.value if self.monitor.startswith("loss") else value > self.value
+
+
+def description_of(trainer: Trainer, module: LightningModule) -> Description:
+    """What a file of a run's weights says."""
+    assert isinstance(module, SegmentationModule)
+    data = getattr(trainer, "datamodule", None)
+    parts = {stage: dict(data.facts(stage)) for stage in ("train", "val")} if data else {}
+    return describe(module, data.size if data else None, newest_score(trainer, module), parts)
+
+
+def _plain(score: Score | None) -> dict[str, Any] | None:
+    if score is None:
+        return None
+    protocol = asdict(score.protocol)
+    return {
+        "matrix": score.matrix,
+        "protocol": protocol,
+        "loss": score.loss,
+        "classes": list(score.classes),
+    }
+
+
+def _score(plain: dict[str, Any] | None) -> Score | None:
+    if plain is None:
+        return None
+    return Score(
+        plain["matrix"], Protocol(**plain["protocol"]), plain["loss"], classes=tuple(plain["classes"])
+    )
+
+
+def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:
+    """The epoch's figures for people who read a log file."""
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    parts = [
+        f"epoch {trainer.current_epoch + 1}"
+        + (f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else "")
+    ]
+    for name, label in (("loss", "loss"), ("miou", "mIoU"), ("pixel_accuracy", "accuracy")):
+        stages = ("train", "val") if validated else ("train",)
+        parts.append(f"{label} " + ", ".join(f"{figures[f'{name}/{stage}']:.3f} {stage}" for stage in stages))
+    if "speed/images_per_s" in figures:
+        parts.append(f"{figures['speed/images_per_s']:.1f} images/s")
+    if figures.get("speed/data_wait", 0) > _LONG_WAIT:
+        parts.append(f"{figures['speed/data_wait']:.0%} of the time waiting for data")
+    return " | ".join(parts + (["best so far"] if better else []))

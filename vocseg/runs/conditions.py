@@ -1,0 +1,91 @@
+"""What must be as it was for a run to go on exactly."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Literal, get_args
+
+import torch
+
+from vocseg import __version__
+from vocseg.errors import UserError
+
+Condition = Literal[
+    "data", "batch", "devices", "seed", "network", "optimizer", "schedule", "precision", "threads", "versions"
+]
+Conditions = dict[str, dict[str, Any]]
+
+_PACKAGES = ("torch", "lightning", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
+_FLAGS = {  # where a user changes a value back
+    "data": "--data",
+    "batch": "--data.batch_size",
+    "seed": "--seed_everything",
+    "network": "--model",
+    "optimizer": "--model",
+    "precision": "--trainer.precision",
+}
+
+
+def conditions(trainer: Any, module: Any) -> Conditions:
+    """What a run depends on, in plain values.
+
+    Args:
+        trainer: Lightning's, with a data module of ours that was set up.
+        module: A `SegmentationModule`.
+    """
+    data = trainer.datamodule
+    facts = {stage: dict(data.facts(stage)) for stage in ("train", "val")}
+    return {
+        "data": {
+            **{stage: f"{each['split']} ({each['fingerprint']})" for stage, each in facts.items()},
+            "images": facts["train"]["images"],
+            "size": data.size,
+            "augmentation": data.parts.augmentation,
+        },
+        "batch": {"batch_size": data.batch_size, "accumulated": trainer.accumulate_grad_batches},
+        "devices": {"number": trainer.world_size, "kind": trainer.strategy.root_device.type},
+        "seed": {"seed": data.seed},
+        "network": dict(module.hparams),
+        "optimizer": {**module.optimizer_settings(), "clipping": trainer.gradient_clip_val},
+        "schedule": {**module.schedule_settings(), **_length(trainer, module)},
+        "precision": {"precision": str(trainer.precision)},
+        "threads": {"threads": torch.get_num_threads()},
+        "versions": {name: version(name) for name in _PACKAGES}
+        | {"vocseg": __version__, "python": platform.python_version()},
+    }
+
+
+def check_conditions(then: Mapping[str, Mapping[str, Any]], now: Conditions, allowed: Sequence[str]) -> None:
+    """Whether a run can go on exactly.
+
+    Args:
+        then: The conditions that its checkpoint names.
+        now: The present ones.
+        allowed: Names of those that may differ.
+
+    Raises:
+        UserError: If it cannot; names the first condition that differs.
+    """
+    for name in get_args(Condition):
+        if name in allowed or name not in then:
+            continue
+        old, new = then[name], now[name]
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                raise UserError(_sentence(name, key, old.get(key), new.get(key)))
+
+
+def _sentence(name: str, key: str, old: Any, new: Any) -> str:
+    what = key if key == name else f"{name} ({key})"
+    back = f"set {_FLAGS[name]} back" if name in _FLAGS else "go back to it"
+    return (
+        f"the run was made with {what} {old}, now it is {new}, so that it could not go on "
+        f"exactly: {back}, or accept that with --allow {name} (of fit and finetune: --last.allow '[{name}]')"
+    )
+
+
+def _length(trainer: Any, module: Any) -> dict[str, Any]:
+    """A schedule that depends on the length of the whole run cannot go on in a run of another length."""
+    if not module.schedule_settings()["ends"]:
+        return {}
+    return {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}

@@ -1,0 +1,41 @@
+"""What a checkpoint says of Lightning's loops, put so that Lightning goes on exactly where it was.
+
+Lightning counts what is ready, started, processed and completed, and guesses from the four at which hook a
+checkpoint was taken; for some hooks it guesses wrong, and leaves out a validation or trains a step twice. So
+the counts are set to those of one of three places at which it guesses right.
+"""
+
+from typing import Any, Literal
+
+Place = Literal["epoch", "batch", "validation"]
+
+_COUNTS = ("ready", "started", "processed", "completed")
+
+
+def settle(loops: dict[str, Any], place: Place) -> None:
+    """Set the counts of a checkpoint.
+
+    Args:
+        loops: What a checkpoint holds of the loops; changed in place.
+        place: `epoch`: between two epochs; `batch`: between two batches; `validation`: in a validation, which
+            will be begun anew.
+    """
+    fit = loops["fit_loop"]
+    epochs, batches = fit["epoch_progress"], fit["epoch_loop.batch_progress"]
+    if place == "epoch":
+        _level(epochs, "processed")
+        return
+    _level(batches, "processed")
+    if place == "batch":
+        batches["is_last_batch"] = False
+        return
+    validation = fit["epoch_loop.val_loop.batch_progress"]
+    for counts in (validation["total"], validation["current"]):
+        done = counts["completed"]
+        counts |= {"ready": done + 1, "started": done + 1, "processed": done}
+
+
+def _level(progress: dict[str, Any], name: str) -> None:
+    """All four counts are what one of them is."""
+    for counts in (progress["total"], progress["current"]):
+        counts |= dict.fromkeys(_COUNTS, counts[name])
