@@ -42,3 +42,21 @@ def test_a_list_with_windows_line_ends_and_blank_lines_is_read(tmp_path: Path) -
     folder.mkdir(parents=True)
     (folder / "train.txt").write_bytes(b"\xef\xbb\xbf2007_000001\r\n\r\n2007_000002\r\n")
     assert voc.split_ids(tmp_path, "train") == ["2007_000001", "2007_000002"]
+
+
+ELSEWHERE = ["../../x", "/etc/passwd", "a/b", "a\\b", "..", ".hidden", "a\x00b", "a\x1b[2Jb", "x" * 10_000]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_an_id_or_a_list_that_names_a_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "ImageSets" / "Segmentation"
+    folder.mkdir(parents=True)
+    (folder / "train.txt").write_text(f"2007_000001\n{name}\n")
+    with pytest.raises(
+        UserError, match=r"train.txt names '.*': an id is a file's name without folder"
+    ) as caught:
+        voc.split_ids(tmp_path, "train")
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable()
+    with pytest.raises(UserError, match="a split is the name of a list, without folder"):
+        voc.split_ids(tmp_path, name)

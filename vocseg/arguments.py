@@ -1,14 +1,20 @@
 """Parsers that refuse in one sentence, where jsonargparse prints every flag there is."""
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable
 from itertools import takewhile
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_parsing_settings
 
 from vocseg.errors import UserError
+
+# What runs commands (os, subprocess, eval, ...) may not be named where a flag takes a function or a class.
+# Newer releases of jsonargparse have the list; this turns its warnings into refusals.
+if "import_path_denylist" in inspect.signature(set_parsing_settings).parameters:
+    set_parsing_settings(import_path_denylist=[])
 
 
 class SentenceParser(ArgumentParser):

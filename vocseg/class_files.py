@@ -22,6 +22,8 @@ def read_classes(path: Path) -> ClassList:
     """
     if not path.exists():
         raise UserError(f"the class list {path} does not exist")
+    if not path.is_file():  # a pipe would be waited for without end
+        raise UserError(f"the class list {path} is no plain file: name a text or YAML file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as fault:

@@ -33,6 +33,7 @@ from vocseg.starting import Start
 from vocseg.trainer import Trainer
 from vocseg.views import Panels
 from vocseg.views.progress import ProgressBar
+from vocseg.whole_files import write_whole
 
 _TRAINING = ("fit", "finetune")
 
@@ -46,8 +47,13 @@ class SaveTrainingConfig(SaveConfigCallback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Write it when training starts."""
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        if stage == "fit" and not self.already_saved:
+            folder = trainer.log_dir  # on every process: it is broadcast
+            if trainer.is_global_zero and folder is not None:
+                write_whole(
+                    Path(folder) / self.config_filename, self.parser.dump(self.config, skip_none=False)
+                )
+            self.already_saved = True
 
 
 class VocCLI(LightningCLI):

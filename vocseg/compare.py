@@ -4,11 +4,11 @@ import json as encoding
 from collections.abc import Sequence
 from pathlib import Path
 
-from vocseg.data.contents import write_whole
 from vocseg.errors import UserError
 from vocseg.scores.comparison import Comparison, compare_groups
 from vocseg.scores.groups import Group, check_comparable
 from vocseg.scores.image_scores import load_image_scores
+from vocseg.whole_files import write_whole
 
 FILES = ("image_scores_original.npz", "image_scores_network.npz")  # the first that all runs have is compared
 _MOST_RESAMPLES = 1_000_000

@@ -10,6 +10,7 @@ from vocseg.model import SegmentationModule
 from vocseg.runs import FullSize, newest_score
 from vocseg.scores import Score, score_intervals
 from vocseg.views import interval_table, score_table, sizes_line
+from vocseg.whole_files import write_whole
 
 
 def say(trainer: Any, what: RenderableType) -> None:
@@ -46,7 +47,7 @@ def write_scores(trainer: Any, **scores: Score) -> None:
     """Leave `scores.json`, with the matrices from which any score can be computed again."""
     if folder := _kept(trainer):
         plain = {name: score.as_dict() for name, score in scores.items()}
-        (folder / "scores.json").write_text(json.dumps(plain, indent=1) + "\n")
+        write_whole(folder / "scores.json", json.dumps(plain, indent=1) + "\n")
 
 
 def _kept(trainer: Any) -> Path | None:

@@ -1,18 +1,20 @@
 """Going on with a run: from its newest checkpoint, in its own folder, with its own settings."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import torch
 from jsonargparse import Namespace
+from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.errors import UserError
 from vocseg.runs.checkpoints import STATE_KEY
 from vocseg.runs.conditions import Condition
 from vocseg.runs.curves import rewind
 from vocseg.runs.folder import LOGS
+from vocseg.runs.going_on import newest_whole_checkpoint, read_checkpoint
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
@@ -100,10 +102,11 @@ def find_resumed(folder: Path) -> Resumed:
     Raises:
         UserError: If there is none, or the run is finished.
     """
-    path = folder / "last.ckpt"
-    if not path.is_file():
-        raise UserError(f"nothing to resume in {folder}: it has no last.ckpt")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True).get(STATE_KEY, {})
+    path, faults = newest_whole_checkpoint(folder)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        for fault in faults:
+            print(f"vocseg: {fault}", file=sys.stderr)
+    state: dict[str, Any] = read_checkpoint(path).get(STATE_KEY, {})
     if state.get("finished"):
         raise UserError(
             f"nothing to resume in {folder}: it is finished, after epoch {state['epoch']}; to train on, use "

@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from vocseg.class_files import read_classes
 from vocseg.classes import VOC_CLASSES, ClassList
 from vocseg.errors import UserError
+from vocseg.foreign_files import local_file
 from vocseg.runs import check_classes, check_shape, network_shape, newest_weights, read_weights
 
 
@@ -18,7 +19,8 @@ def starting_weights(verb: str, config: Namespace) -> Path | None:
         UserError: If it needs one.
     """
     if config["ckpt_path"] is not None:
-        return Path(config["ckpt_path"])  # "last" or "best" are no files: a run's folder is its own
+        # "last" or "best" are no files: a run's folder is its own.
+        return local_file(config["ckpt_path"], "--ckpt_path", ", such as last.ckpt or unet_voc.pth")
     newest = newest_weights(Path(config["trainer"]["default_root_dir"] or "."))
     if verb == "finetune" and newest is not None:
         print(f"fine-tuning the newest weights: {newest}")

@@ -10,8 +10,17 @@ from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.reporting import report_scores, say, write_scores
-from vocseg.runs import BestWeights, described_classes, load_weights, newest_score
+from vocseg.runs import (
+    BestWeights,
+    described_classes,
+    holds_training,
+    load_weights,
+    newest_score,
+    with_whole_checkpoints,
+)
 from vocseg.views import comparison_table, score_table
+
+OWN_WORDS = ("best", "last", "hpc")  # what Lightning finds itself
 
 
 class Trainer(lightning.Trainer):
@@ -29,6 +38,7 @@ class Trainer(lightning.Trainer):
             raise UserError(
                 "--trainer.use_distributed_sampler true: the images are shared out already; leave it out"
             )
+        kwargs["plugins"] = with_whole_checkpoints(kwargs.get("plugins"))
         super().__init__(*args, use_distributed_sampler=False, **kwargs)
         self.resumed: Path | None = None  # the checkpoint of a run that goes on
 
@@ -51,7 +61,8 @@ class Trainer(lightning.Trainer):
             ckpt_path: A .ckpt to go on from, or a .pth of weights to start with (with a new optimiser).
             weights_only: See Lightning.
         """
-        if ckpt_path is not None and Path(ckpt_path).suffix == ".pth":
+        named = isinstance(model, SegmentationModule) and ckpt_path not in (None, *OWN_WORDS)
+        if named and ckpt_path is not None and not holds_training(ckpt_path):
             say(self, f"starting from the weights in {ckpt_path}, with a new optimiser")
             ckpt_path = self._load(model, ckpt_path)
         _check_agreement(model, datamodule)
@@ -135,10 +146,10 @@ class Trainer(lightning.Trainer):
 
     def _load(self, model: LightningModule | None, ckpt_path: str | Path | None) -> str | Path | None:
         """Fill the model from a file; what Lightning must resolve itself ("best", "last") is handed on."""
-        if not isinstance(model, SegmentationModule) or ckpt_path in (None, "best", "last", "hpc"):
+        if not isinstance(model, SegmentationModule) or ckpt_path in (None, *OWN_WORDS):
             return ckpt_path
         assert ckpt_path is not None
-        model.class_list = described_classes(load_weights(model, Path(ckpt_path)))
+        model.class_list = described_classes(load_weights(model, ckpt_path))
         return None
 
     def _best(self) -> BestWeights | None:

@@ -23,6 +23,7 @@ CLASSES = (
         "tvmonitor",
     ),
 )
+_LONGEST_NAME = 200  # bytes; with an ending it stays below the 255 of most file systems
 IGNORE_INDEX = 255  # "void": object borders and difficult areas; counts neither in the loss nor in a score
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels scaled to 0..1; what the encoders' weights expect
@@ -74,12 +75,22 @@ def split_list(voc: Path, split: str) -> Path:
     return voc / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether an id or the name of a list names a file in its own folder, and none elsewhere."""
+    leads_away = name.startswith(".") or "/" in name or "\\" in name
+    return bool(name) and not leads_away and name.isprintable() and len(name.encode()) <= _LONGEST_NAME
+
+
 def split_ids(voc: Path, split: str) -> list[str]:
     """The ids of a split in the order of its list.
 
     Raises:
-        UserError: If there is no such list, or it names no image or one image twice.
+        UserError: If there is no such list, or it names no image, one image twice, or a file elsewhere.
     """
+    if not is_plain_name(split):
+        raise UserError(
+            f"there is no split {split[:60]!r}: a split is the name of a list, without folder and ending"
+        )
     path = split_list(voc, split)
     if not path.is_file():
         have = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
@@ -87,6 +98,11 @@ def split_ids(voc: Path, split: str) -> list[str]:
     ids = path.read_text(encoding="utf-8-sig").split()
     if not ids:
         raise UserError(f"the split list {path} is empty: it needs one image id a line")
+    if odd := next((id for id in ids if not is_plain_name(id)), None):
+        raise UserError(
+            f"the split list {path} names {odd[:60]!r}: an id is a file's name without folder and ending; "
+            "correct the line, or remove it"
+        )
     if len(set(ids)) < len(ids):
         twice = next(id for k, id in enumerate(ids) if id in ids[:k])
         raise UserError(f"the split list {path} names '{twice}' twice: remove one of the lines")

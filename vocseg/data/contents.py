@@ -4,7 +4,6 @@ Digests are XXH3 (128 bits): at several GB a second they cost nothing beside dec
 accidents, not against someone who forges files.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import xxhash
+
+from vocseg.whole_files import write_whole
 
 _CONTENTS = "contents.json"  # what runs have seen: spares reading files that their times say are unchanged
 
@@ -102,18 +103,3 @@ def write_contents(cache: Path, contents: Mapping[str, FileContent]) -> None:
     """Remember what was seen, beside what others have seen in the meantime."""
     merged = {**read_contents(cache), **contents}
     write_whole(cache / _CONTENTS, json.dumps(merged, separators=(",", ":")))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()

@@ -20,9 +20,10 @@ from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.storage import Storage
 from vocseg.data.transforms import Augmentation
 from vocseg.errors import UserError
+from vocseg.tensor_files import SafeLoading
 
 
-class VOCDataModule(LightningDataModule):
+class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
     """Pascal VOC 2012, resized to a square, in batches of bytes.
 
     Args:

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from vocseg.data.contents import FileContent, write_whole
+from vocseg.data.contents import FileContent
 from vocseg.errors import UserError
+from vocseg.whole_files import write_whole
 
 MANIFEST = "manifest.json"
 

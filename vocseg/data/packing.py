@@ -118,7 +118,9 @@ def _write(reader: PairReader, form: Form, part: Path, progress: bool) -> None:
             shapes.append(pair.mask.shape)
         _sync(images)
         _sync(masks)
-    np.save(part / SHAPES, np.array(shapes, np.int32))
+    with (part / SHAPES).open("wb") as file:
+        np.save(file, np.array(shapes, np.int32))
+        _sync(file)
 
 
 def _sync(file: BinaryIO) -> None:

@@ -1,6 +1,7 @@
 """Reading photographs and masks from files."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ def read_bytes(path: Path, what: str) -> tuple[bytes, os.stat_result]:
         UserError: If it is missing or cannot be read.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for without end
+            raise UserError(f"the {what} {path} is no plain file: put one in its place")
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             return file.read(), status

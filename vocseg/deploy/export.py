@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from vocseg.errors import UserError
 from vocseg.runs.weights import read_weights
+from vocseg.tensor_files import write_tensors
 
 
 def export(ckpt_path: Path, format: Literal["pth"] = "pth", output: Path | None = None) -> Path:
@@ -27,7 +26,7 @@ def export(ckpt_path: Path, format: Literal["pth"] = "pth", output: Path | None 
     output = output or ckpt_path.with_name(f"{ckpt_path.stem}_smp.pth")
     if output.resolve() == ckpt_path.resolve():
         raise UserError(f"--output {output} is the file of weights itself: name another")
-    torch.save(weights.state_dict, output)
+    write_tensors(weights.state_dict, output)
     about, norm = weights.description, weights.description["normalisation"]
     print(f"wrote {output}; load it with\n")
     print(f'    model = segmentation_models_pytorch.create_model("{about["arch"]}", "{about["encoder"]}",')

@@ -1,5 +1,6 @@
 """Predictions as files: a palette mask and an overlay for every picture."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from vocseg.data.reading import read_image
 from vocseg.data.writing import save_mask
 from vocseg.scores.upsampling import full_size_classes
 from vocseg.views import labelled_overlay
+from vocseg.whole_files import write_whole
 
 
 class MaskWriter(BasePredictionWriter):
@@ -72,7 +74,8 @@ def write_prediction(logits: Tensor, picture: Path, folder: Path, classes: Class
     """Bring logits `[C,H,W]` to a picture's own size, take the best class, and write mask and overlay."""
     image = read_image(picture, exif=True)
     mask = full_size_mask(logits, image.shape[:2])
-    save_mask(mask, folder / "masks" / f"{picture.stem}.png", classes.palette)
-    Image.fromarray(labelled_overlay(image, mask, classes)).save(
-        folder / "overlays" / f"{picture.stem}.jpg", quality=92
-    )
+    drawn, overlaid = io.BytesIO(), io.BytesIO()
+    save_mask(mask, drawn, classes.palette)
+    Image.fromarray(labelled_overlay(image, mask, classes)).save(overlaid, "JPEG", quality=92)
+    write_whole(folder / "masks" / f"{picture.stem}.png", drawn.getvalue())
+    write_whole(folder / "overlays" / f"{picture.stem}.jpg", overlaid.getvalue())

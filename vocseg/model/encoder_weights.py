@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vocseg.errors import UserError
+from vocseg.foreign_files import local_file
+from vocseg.tensor_files import read_tensors
 
 StateDict = dict[str, Tensor]
 
@@ -38,18 +40,17 @@ def load_encoder_file(encoder: nn.Module, path: Path) -> None:
 
 
 def _read(path: Path) -> StateDict:
-    if not path.is_file():
-        raise UserError(f"--model.encoder_weights {path}: there is no such file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    flag = "--model.encoder_weights"
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
 
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises anything from KeyError to UnpicklingError on foreign bytes
-        raise UserError(
-            f"--model.encoder_weights {path}: not a readable file of weights ({type(fault).__name__})"
-        ) from fault
+        try:
+            return load_file(local_file(path, flag))
+        except (SafetensorError, OSError) as fault:
+            raise UserError(
+                f"{flag} {path}: not a readable file of weights (in safetensors' words: {fault}); get it anew"
+            ) from fault
+    content = read_tensors(path, flag)
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(
@@ -77,7 +78,7 @@ def _by_order(found: StateDict, wanted: StateDict) -> StateDict | None:
     ours = [(key, value) for key, value in wanted.items()]
     theirs = [(key, value) for key, value in found.items() if not _counter(key)]
 
-    def signature(items: list[tuple[str, Tensor]]) -> list[tuple[str, torch.Size]]:
+    def signature(items: list[tuple[str, Tensor]]) -> list[tuple[str, tuple[int, ...]]]:
         return [(key.rsplit(".", 1)[-1], value.shape) for key, value in items]
 
     if signature(ours) != signature(theirs)[: len(ours)]:

@@ -15,6 +15,7 @@ from vocseg.model.metrics import EpochMetrics
 from vocseg.model.network import build_network
 from vocseg.model.schedules import Schedule, ScheduleName
 from vocseg.scores import confusion_matrices
+from vocseg.tensor_files import SafeLoading
 
 Stage = Literal["train", "val"]
 
@@ -40,7 +41,7 @@ class StepOutput(TypedDict):
     confusion: Tensor
 
 
-class SegmentationModule(LightningModule):
+class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod
     """Semantic segmentation with cross-entropy and Adam.
 
     Args:

@@ -25,4 +25,7 @@ class RecipeFile(ActionConfigFile):
         elif isinstance(values, str) and not Path(values).is_file():
             names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
             raise UserError(f"--config {values}: neither a file nor a recipe; the recipes are {names}")
-        super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
+        try:
+            super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
+        except UnicodeDecodeError as fault:
+            raise UserError(f"--config {values}: is no text; name a recipe or a YAML file") from fault

@@ -4,9 +4,11 @@ from vocseg.runs.agreement import check_classes, check_shape, described_classes,
 from vocseg.runs.alarm import Alarm
 from vocseg.runs.announcement import Announcement
 from vocseg.runs.best import BestWeights
+from vocseg.runs.checkpoint_files import WholeCheckpoints, with_whole_checkpoints
 from vocseg.runs.checkpoints import LastCheckpoint
 from vocseg.runs.folder import claim_folder, drop_unused_folder, lock_folder, newest_weights
 from vocseg.runs.full_size import FullSize, FullSizeScores
+from vocseg.runs.going_on import holds_training, newest_whole_checkpoint, read_checkpoint
 from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.position import Advance
 from vocseg.runs.scoring import newest_score
@@ -22,17 +24,22 @@ __all__ = [
     "FullSizeScores",
     "LastCheckpoint",
     "Speed",
+    "WholeCheckpoints",
     "check_classes",
     "check_shape",
     "claim_folder",
     "described_classes",
     "drop_unused_folder",
+    "holds_training",
     "load_weights",
     "lock_folder",
     "network_shape",
     "newest_score",
     "newest_weights",
+    "newest_whole_checkpoint",
     "quieten",
+    "read_checkpoint",
     "read_weights",
     "run_loggers",
+    "with_whole_checkpoints",
 ]

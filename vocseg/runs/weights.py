@@ -1,24 +1,23 @@
 """`unet_voc.pth`: weights that say what they are, and everything that reads weights back."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vocseg import __version__
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
+from vocseg.model.network import Network
 from vocseg.runs.agreement import Description, check_shape, network_shape
+from vocseg.runs.recognition import DESCRIPTION_KEY as DESCRIPTION_KEY
+from vocseg.runs.recognition import FORMAT, NORMALISATION, described
+from vocseg.runs.recognition import WEIGHTS_NAME as WEIGHTS_NAME
 from vocseg.scores import Score
-from vocseg.voc import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD
-
-FORMAT = 1
-WEIGHTS_NAME = "unet_voc.pth"
-DESCRIPTION_KEY = "vocseg"  # where a Lightning checkpoint holds the description
+from vocseg.tensor_files import read_tensors, write_tensors
+from vocseg.voc import IGNORE_INDEX
 
 _PREFIX = "network.model."  # of the smp model's parameters inside the LightningModule
 
@@ -52,12 +51,7 @@ def describe(
         "ignore_index": IGNORE_INDEX,
         "size": size,
         "data": dict(data or {}),
-        "normalisation": {
-            "channels": "RGB",
-            "scale": 255.0,
-            "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD),
-        },
+        "normalisation": dict(NORMALISATION),
         "score": None if score is None else score.as_dict(matrix=False),
     }
 
@@ -84,46 +78,42 @@ def save_weights(
         for key, value in named
         if key.startswith(_PREFIX)
     }
-    part = path.with_name(f".{path.name}.part")
-    torch.save({"state_dict": state, "description": description}, part)
-    os.replace(part, path)
+    write_tensors({"state_dict": state, "description": description}, path)
 
 
-def read_weights(path: Path) -> Weights:
-    """Read `unet_voc.pth` or a Lightning checkpoint of this project, with `weights_only=True`.
+def read_weights(path: str | Path) -> Weights:
+    """Read `unet_voc.pth` or a Lightning checkpoint of this project; see `read_tensors`.
 
     Raises:
-        UserError: If the file is missing, damaged, or something else.
+        UserError: If the file is missing, damaged, something else, or was trained on other inputs.
     """
-    if not path.is_file():
-        raise UserError(f"--ckpt_path {path}: there is no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises anything from KeyError to UnpicklingError on foreign bytes
-        raise UserError(
-            f"--ckpt_path {path}: not a readable file of weights ({type(fault).__name__})"
-        ) from fault
-    content = content if isinstance(content, dict) else {}
-    description = content.get("description", content.get(DESCRIPTION_KEY))
-    if not isinstance(description, dict) or not isinstance(content.get("state_dict"), dict):
-        raise UserError(
-            f"--ckpt_path {path}: holds no network of vocseg; name a run's {WEIGHTS_NAME} or .ckpt"
-        )
-    if description["format"] > FORMAT:
-        raise UserError(
-            f"--ckpt_path {path}: made by vocseg {description['vocseg']}, newer than this one: update vocseg"
-        )
-    state = {key.removeprefix(_PREFIX): value for key, value in content["state_dict"].items()}
-    return Weights(state, description)
+    state, description = described(Path(path), read_tensors(path))
+    return Weights({key.removeprefix(_PREFIX): value for key, value in state.items()}, description)
 
 
-def load_weights(module: SegmentationModule, path: Path) -> Description:
+def load_weights(module: SegmentationModule, path: str | Path) -> Description:
     """Fill a module's network from a file.
 
     Raises:
         UserError: As `read_weights`, and if the file holds another network than the module.
     """
-    weights = read_weights(path)
+    weights, path = read_weights(path), Path(path)
     check_shape(path, network_shape(weights.description), module.hparams)
-    module.network.model.load_state_dict(weights.state_dict)
+    fill(module.network, weights, path)
     return weights.description
+
+
+def fill(network: Network, weights: Weights, path: Path) -> None:
+    """Give a network the parameters of a file that says to hold such a one.
+
+    Raises:
+        UserError: If it does not.
+    """
+    try:
+        network.model.load_state_dict(weights.state_dict)
+    except RuntimeError as fault:
+        shape = ", ".join(map(str, network_shape(weights.description).values()))
+        raise UserError(
+            f"--ckpt_path {path}: its parameters are not those of the network that it says to hold ({shape} "
+            "classes): take another file of the run"
+        ) from fault

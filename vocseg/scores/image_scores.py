@@ -1,8 +1,6 @@
 """What was counted, image by image: a small file from which every score and its uncertainty follow."""
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -13,10 +11,14 @@ import numpy.typing as npt
 
 from vocseg.errors import UserError
 from vocseg.scores.protocol import Protocol
+from vocseg.seals import DamagedError, check_zip, seal
+from vocseg.whole_files import whole_file
 
 Counts = npt.NDArray[np.int64]
 
 FORMAT = 1
+
+_MOST_CELLS = 1 << 30  # of matrices: 8 GB
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +74,9 @@ class ImageScores:
         }
         arrays = {"facts": np.array(json.dumps(facts)), **_sparse("matrices", self.matrices)}
         arrays |= {} if self.band is None else _sparse("band", self.band)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
+        with whole_file(path) as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+            seal(file)
 
 
 def _sparse(name: str, counts: Counts) -> dict[str, npt.NDArray[Any]]:
@@ -97,6 +92,8 @@ def _sparse(name: str, counts: Counts) -> dict[str, npt.NDArray[Any]]:
 
 
 def _dense(arrays: Mapping[str, npt.NDArray[Any]], name: str, images: int, classes: int) -> Counts:
+    if images * classes**2 > _MOST_CELLS:
+        raise ValueError(f"{images:,} images of {classes:,} classes are more than there can be")
     counts = np.zeros((images, classes * classes), np.int64)
     image = np.repeat(np.arange(images), arrays[f"{name}_cells"])
     counts[image, arrays[f"{name}_where"]] = arrays[f"{name}_pixels"]
@@ -109,13 +106,20 @@ def load_image_scores(path: Path) -> ImageScores:
     Raises:
         UserError: If the file is missing, damaged, something else, or of another version.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no plain file: name one that `test` or `validate` wrote")
     try:
+        check_zip(path, stored=False)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         facts = json.loads(str(arrays["facts"]))
         format_ = int(facts["format"])
     except OSError as fault:
         raise UserError(f"{path} cannot be opened: {fault.strerror or 'it is no .npz file'}") from fault
+    except DamagedError as fault:
+        raise UserError(
+            f"{path} holds no scores by image, or is damaged ({fault}): score the weights again"
+        ) from fault
     except Exception as fault:  # numpy, zip and zlib raise nearly anything on foreign or damaged bytes
         raise UserError(
             f"{path} holds no scores by image, or is damaged: name a file that `test` or `validate` wrote"

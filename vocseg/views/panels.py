@@ -1,5 +1,6 @@
 """A fixed set of validation images, looked at after every epoch."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from vocseg.views.draw import Bytes, panel, sheet
+from vocseg.whole_files import write_whole
 
 
 class Panels(Callback):
@@ -69,7 +71,9 @@ class Panels(Callback):
                     "validation/panels", picture, trainer.global_step, dataformats="HWC"
                 )
         if folder is not None and trainer.loggers:
-            Image.fromarray(picture).save(Path(folder) / "panels.png")
+            stream = io.BytesIO()
+            Image.fromarray(picture).save(stream, "PNG")
+            write_whole(Path(folder) / "panels.png", stream.getvalue())
 
 
 def _array(pixels: Tensor) -> Bytes:

@@ -13,10 +13,11 @@ from vocseg.data.audit.report import Audit
 from vocseg.data.audit.survey import Survey, survey
 from vocseg.data.audit.telling import tell, tell_repair
 from vocseg.data.audit.twins import find_twins
-from vocseg.data.contents import cache_folder, write_contents, write_whole
+from vocseg.data.contents import cache_folder, write_contents
 from vocseg.data.manifest import write_manifest
 from vocseg.errors import UserError
 from vocseg.voc import Layout, find
+from vocseg.whole_files import write_whole
 
 
 def audit(

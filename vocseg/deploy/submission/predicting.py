@@ -13,7 +13,7 @@ from vocseg.deploy.masks import full_size_mask
 from vocseg.errors import UserError
 from vocseg.model.network import Network, build_network
 from vocseg.runs.agreement import network_shape
-from vocseg.runs.weights import Weights, read_weights
+from vocseg.runs.weights import Weights, fill, read_weights
 from vocseg.voc import CLASSES, Layout
 
 _SIZE = 256  # where a file of weights does not say
@@ -53,12 +53,13 @@ def read_voc_weights(path: Path, competition: int) -> Weights:
 
 
 def predict_masks(
-    weights: Weights, layout: Layout, ids: Sequence[str], batch_size: int
+    weights: Weights, path: Path, layout: Layout, ids: Sequence[str], batch_size: int
 ) -> Iterator[tuple[str, Bytes]]:
     """The mask uint8 `[H,W]` of every image, with its id, in the list's order.
 
     Args:
         weights: Of the network; what they say of themselves rebuilds it.
+        path: Where they are from.
         layout: Where the images are.
         ids: Which of them.
         batch_size: How many go through the network together.
@@ -67,7 +68,7 @@ def predict_masks(
         UserError: If an image is missing or cannot be read.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, size = _network(weights).to(device), weights.description["size"] or _SIZE
+    network, size = _network(weights, path).to(device), weights.description["size"] or _SIZE
     with ThreadPoolExecutor(max_workers=2) as pool, torch.inference_mode():
         for at in range(0, len(ids), batch_size):
             part = ids[at : at + batch_size]
@@ -78,10 +79,10 @@ def predict_masks(
                 yield id, full_size_mask(one, shape)
 
 
-def _network(weights: Weights) -> Network:
+def _network(weights: Weights, path: Path) -> Network:
     shape = network_shape(weights.description)
     network = build_network(str(shape["arch"]), str(shape["encoder"]), None, int(shape["classes"]))
-    network.model.load_state_dict(weights.state_dict)
+    fill(network, weights, path)
     return network.eval()
 
 

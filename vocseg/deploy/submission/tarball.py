@@ -115,6 +115,8 @@ def _start(archive: Path) -> bytes:
     Raises:
         UserError: If it cannot be read.
     """
+    if archive.exists() and not archive.is_file():  # a pipe would be waited for without end
+        raise UserError(f"--check {archive}: is no plain file; name an archive")
     try:
         with archive.open("rb") as file:
             return file.read(8)

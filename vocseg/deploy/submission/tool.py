@@ -89,7 +89,7 @@ def _predict(
     from vocseg.deploy.submission.predicting import predict_masks, read_voc_weights  # they wait for torch
 
     weights = read_voc_weights(ckpt_path, competition)
-    predicted = predict_masks(weights, images.layout, list(images.sizes), batch_size)
+    predicted = predict_masks(weights, ckpt_path, images.layout, list(images.sizes), batch_size)
     return {id: encode(mask) for id, mask in follow(predicted, "predicting", len(images.sizes), progress)}
 
 

@@ -63,12 +63,14 @@ def written(output: Path, competition: int, masks: Mapping[str, bytes]) -> Itera
 
 def _write(path: Path, competition: int, masks: Mapping[str, bytes]) -> None:
     """Times, owners and rights are the same for all, and gzip's own header names nothing."""
-    with (
-        path.open("wb") as file,
-        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w") as tar,
-    ):
-        for id in sorted(masks):
-            header = tarfile.TarInfo(member_of(competition, id))
-            header.size, header.mode = len(masks[id]), 0o644
-            tar.addfile(header, io.BytesIO(masks[id]))
+    with path.open("wb") as file:
+        with (
+            gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w") as tar,
+        ):
+            for id in sorted(masks):
+                header = tarfile.TarInfo(member_of(competition, id))
+                header.size, header.mode = len(masks[id]), 0o644
+                tar.addfile(header, io.BytesIO(masks[id]))
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,143 @@
+"""Every way in which Lightning writes or reads a checkpoint is the safe one."""
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.plugins import AsyncCheckpointIO
+
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.errors import UserError
+from vocseg.model import SegmentationModule
+from vocseg.runs import read_weights
+from vocseg.seals import check_zip
+from vocseg.trainer import Trainer
+
+ADDRESS = "http://127.0.0.1:9/x.ckpt"
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("ran",)
+
+
+@pytest.fixture(autouse=True)
+def unsafe_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that turns torch's default into running what is in a file."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+
+
+@pytest.fixture
+def evil(here: Path) -> Path:
+    torch.save({"pytorch-lightning_version": "2.6.0", "callbacks": {"x": Evil()}}, here / "evil.ckpt")
+    return here / "evil.ckpt"
+
+
+def _trainer(**settings: Any) -> Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(accelerator="cpu", max_steps=2, limit_val_batches=0, **{**quiet, **settings})
+
+
+def test_the_variable_does_make_torch_run_what_is_in_a_file(evil: Path) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        torch.load(evil)
+    assert Path("ran").is_dir()
+
+
+def test_what_a_run_leaves_is_sealed(trained: Path) -> None:
+    for name in ("best.ckpt", "last.ckpt", "unet_voc.pth"):
+        check_zip(trained / name)
+        assert b"vocseg xxh3-128 " in (trained / name).read_bytes()[-60:]
+    assert not [name for name in os.listdir(trained) if name.endswith(".part")]
+
+
+def test_lightnings_own_ways_of_saving_are_whole_and_are_gone_on_from(here: Path) -> None:
+    keeper = ModelCheckpoint(here, filename="kept", every_n_train_steps=1, save_last=True)
+    trainer = _trainer(callbacks=[keeper])
+    trainer.fit(BoringModel())
+    trainer.save_checkpoint(here / "mine.ckpt")
+    trainer.save_checkpoint(here / "weights.ckpt", weights_only=True)
+    for name in ("kept.ckpt", "last.ckpt", "mine.ckpt", "weights.ckpt"):
+        assert b"vocseg xxh3-128 " in (here / name).read_bytes()[-60:]
+    longer = _trainer(callbacks=[ModelCheckpoint(here, filename="kept")])
+    longer.fit_loop.epoch_loop.max_steps = 4
+    longer.fit(BoringModel(), ckpt_path=here / "mine.ckpt")
+    assert longer.global_step == 4
+
+
+def _fit(path: object) -> None:
+    _trainer(enable_checkpointing=False).fit(BoringModel(), ckpt_path=path)  # type: ignore[arg-type]
+
+
+def _fit_ours(path: object) -> None:
+    model = SegmentationModule(encoder="tu-test_resnet.r160_in1k")
+    _trainer(enable_checkpointing=False).fit(model, ckpt_path=path)  # type: ignore[arg-type]
+
+
+WAYS: dict[str, Callable[[Any], object]] = {
+    "fit": _fit,
+    "fit of ours": _fit_ours,
+    "validate": lambda path: _trainer().validate(BoringModel(), ckpt_path=path),
+    "test": lambda path: _trainer().test(BoringModel(), ckpt_path=path),
+    "predict": lambda path: _trainer().predict(BoringModel(), ckpt_path=path),
+    "strategy": lambda path: _trainer().strategy.load_checkpoint(path, weights_only=False),
+    "module": lambda path: SegmentationModule.load_from_checkpoint(path, weights_only=False),
+    "data module": lambda path: VOCDataModule.load_from_checkpoint(path, weights_only=False),
+    "weights": read_weights,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_code_is_not_run_whatever_the_environment_says(evil: Path, way: str) -> None:
+    with pytest.raises(UserError, match=r"evil.ckpt: not a readable file of weights: .*objects or code"):
+        WAYS[way](str(evil))
+    assert os.listdir() == ["evil.ckpt"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_address_is_not_fetched(here: Path, way: str) -> None:
+    with pytest.raises(UserError, match="is an address; fetch the file first"):
+        WAYS[way](ADDRESS)
+
+
+@pytest.mark.parametrize("word", ["last", "hpc"])
+def test_checkpoints_that_lightning_finds_itself_are_read_the_same_way(evil: Path, word: str) -> None:
+    evil.rename("last.ckpt" if word == "last" else "hpc_ckpt_1.ckpt")
+    keeper = ModelCheckpoint(Path.cwd(), save_last=True)
+    with pytest.raises(UserError, match="objects or code"):
+        _trainer(callbacks=[keeper], default_root_dir=Path.cwd()).fit(BoringModel(), ckpt_path=word)
+    assert not Path("ran").exists()
+
+
+def test_on_a_cluster_the_checkpoint_of_the_job_before_is_read_the_same_way(
+    evil: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil.rename("hpc_ckpt_1.ckpt")
+    monkeypatch.setattr("lightning.pytorch.plugins.environments.SLURMEnvironment.detect", lambda: True)
+    job = {"NTASKS": "1", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(UserError, match="objects or code"):
+        _trainer(default_root_dir=Path.cwd(), enable_checkpointing=False).fit(BoringModel())
+    assert not Path("ran").exists()
+
+
+def test_another_way_of_writing_checkpoints_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--trainer.plugins AsyncCheckpointIO: .*leave it out"):
+        _trainer(plugins=[AsyncCheckpointIO()])
+
+
+def test_what_a_checkpoint_of_a_module_says_to_call_is_not_called(trained: Path, here: Path) -> None:
+    content = torch.load(trained / "best.ckpt", weights_only=True)
+    content["hyper_parameters"]["_instantiator"] = "os.mkdir"
+    torch.save(content, here / "x.ckpt")
+    with pytest.raises(UserError, match="names code to be run"):
+        SegmentationModule.load_from_checkpoint(here / "x.ckpt")
+    with pytest.raises(UserError, match=r"hparams_file x.yaml: leave it out"):
+        SegmentationModule.load_from_checkpoint(trained / "best.ckpt", hparams_file="x.yaml")  # type: ignore[arg-type]

@@ -1,0 +1,313 @@
+"""Files that are whole or absent: full disks, kills, leftovers, and every changed bit."""
+
+import errno
+import os
+import random
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.scores.population import image_scores, population
+from vocseg.errors import UserError
+from vocseg.scores.image_scores import load_image_scores
+from vocseg.tensor_files import read_tensors, write_tensors
+from vocseg.whole_files import UnwritableError, whole_file, write_whole
+
+# More of them, for those who have the time: VOCSEG_KILLS=500 takes some four minutes.
+KILLS = int(os.environ.get("VOCSEG_KILLS", "20"))
+
+# One process that loads torch and forks, for each trial, another that saves: forking costs nothing.
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from vocseg.tensor_files import read_tensors, write_tensors
+folder, kills, readable = Path(sys.argv[1]), int(sys.argv[2]), 0
+path, weights, draw = folder / "last.ckpt", torch.randn(5_000_000), random.Random(sys.argv[1])  # 20 MB
+write_tensors({"state_dict": {"weight": weights}, "step": 0}, path)
+for trial in range(kills):
+    saver = os.fork()
+    if saver == 0:
+        for step in range(1_000_000):
+            write_tensors({"state_dict": {"weight": weights}, "step": step}, path)
+    time.sleep(draw.uniform(0.01, 0.3))  # a save takes about 0.1 s
+    os.kill(saver, signal.SIGKILL)
+    os.waitpid(saver, 0)
+    content = read_tensors(path)  # ends with an error if it is damaged
+    readable += torch.equal(content["state_dict"]["weight"], weights)
+    assert len(os.listdir(folder)) <= 2, os.listdir(folder)  # and what this one may have left
+if (saver := os.fork()) == 0:
+    write_tensors({"step": "after"}, path)
+    os._exit(0)
+os.waitpid(saver, 0)
+assert os.listdir(folder) == ["last.ckpt"], os.listdir(folder)
+print(readable)
+"""
+FILLER = """
+import os, resource, sys
+from pathlib import Path
+import torch
+from vocseg.errors import UserError
+from vocseg.scores.image_scores import load_image_scores
+from vocseg.tensor_files import write_tensors
+path, tensors = Path(sys.argv[1]), {"state_dict": {"w": torch.zeros(3_000_000)}}
+for budget in range(0, 14_000_000, 1_000_000):
+    if os.fork() == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (budget, budget))  # as a disk that becomes full meanwhile
+        try:
+            write_tensors(tensors, path)
+            print("saved", flush=True)
+        except UserError as fault:
+            print(fault, flush=True)
+        os._exit(0)
+    os.wait()
+    print(path.stat().st_size, os.listdir(path.parent), flush=True)
+"""
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A file like Lightning's, of about 100 kB."""
+    torch.manual_seed(0)
+    path = tmp_path / "last.ckpt"
+    write_tensors(_content(torch.randn(150, 150)), path)
+    return path
+
+
+def _content(weight: torch.Tensor) -> dict[str, object]:
+    return {
+        "pytorch-lightning_version": "2.6.0",
+        "epoch": 3,
+        "global_step": 40,
+        "state_dict": OrderedDict(weight=weight, bias=torch.zeros(3)),
+        "optimizer_states": [{"state": {0: {"step": torch.tensor(4.0)}}}],
+        "callbacks": {"best": {"score": 0.5, "path": None}},
+    }
+
+
+def _noticed(path: Path) -> bool:
+    try:
+        read_tensors(path)
+    except UserError as fault:
+        return str(path) in str(fault)
+    return False
+
+
+def test_people_without_vocseg_read_the_file_as_any_other(checkpoint: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    assert content["epoch"] == 3
+    assert content["state_dict"]["weight"].shape == (150, 150)
+    mapped = torch.load(checkpoint, weights_only=True, mmap=True)
+    assert torch.equal(mapped["state_dict"]["weight"], content["state_dict"]["weight"])
+    assert zipfile.ZipFile(checkpoint).testzip() is None
+
+
+def test_each_of_a_thousand_changed_bits_is_noticed(checkpoint: Path) -> None:
+    data, draw = checkpoint.read_bytes(), random.Random(0)
+    bits = [draw.randrange(8 * len(data)) for _ in range(1000)]
+    missed = []
+    for bit in bits:
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        checkpoint.write_bytes(changed)
+        missed += [] if _noticed(checkpoint) else [bit]
+    assert missed == []
+    checkpoint.write_bytes(data)
+    assert not _noticed(checkpoint)
+
+
+def test_each_changed_bit_of_the_tables_at_the_end_is_noticed(checkpoint: Path) -> None:
+    data = checkpoint.read_bytes()
+    for bit in range(8 * (len(data) - 200), 8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        checkpoint.write_bytes(changed)
+        assert _noticed(checkpoint), len(data) - bit // 8
+
+
+def test_each_truncation_is_noticed(checkpoint: Path) -> None:
+    data = checkpoint.read_bytes()
+    for length in [*range(0, len(data), 1024), *range(len(data) - 200, len(data))]:
+        checkpoint.write_bytes(data[:length])
+        assert _noticed(checkpoint), length
+    checkpoint.write_bytes(data + b"\0")
+    assert _noticed(checkpoint)
+
+
+def test_a_file_from_before_there_were_digests_is_read_and_its_tensors_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save(_content(torch.full((150, 150), 0.5)), path)
+    assert not _noticed(path)
+    data = path.read_bytes()
+    at = data.index(torch.full((9,), 0.5).numpy().tobytes())
+    for bit in random.Random(0).sample(range(8 * at, 8 * (at + 90_000)), 100):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        assert _noticed(path)
+
+
+def test_each_changed_bit_and_truncation_of_scores_by_image_is_noticed(tmp_path: Path) -> None:
+    path, draw = tmp_path / "scores.npz", random.Random(0)
+    image_scores(population(20, seed=0)).save(path)
+    data = path.read_bytes()
+    for bit in [draw.randrange(8 * len(data)) for _ in range(1000)]:
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match=r"scores.npz holds no scores by image, or is damaged"):
+            load_image_scores(path)
+    for length in range(0, len(data), 100):
+        path.write_bytes(data[:length])
+        with pytest.raises(UserError, match=r"scores.npz"):
+            load_image_scores(path)
+    path.write_bytes(data)
+    assert len(load_image_scores(path).ids) == 20
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    write_whole(path, "old")
+
+    def fail() -> None:
+        with whole_file(path) as file:
+            file.write(b"ne")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["scores.json"]
+
+
+def test_what_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    write_tensors({"a": 1}, path)
+    with pytest.raises(UserError, match=r"x.ckpt was not written.*tensors and plain values"):
+        write_tensors({"a": np.float64(1), "b": tmp_path}, path)
+    assert read_tensors(path) == {"a": 1}
+    assert os.listdir(tmp_path) == ["x.ckpt"]
+
+
+def test_a_link_stays_and_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / ("n" * 250))
+    write_whole(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / ("n" * 250)).read_text() == "text"
+
+
+def test_nothing_takes_the_place_of_a_folder_or_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(UnwritableError, match=f"{name} cannot be written .*folder, pipe or device"):
+            write_whole(tmp_path / name, "text")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
+def test_leftovers_of_dead_writers_are_cleared_and_those_of_live_ones_stay(tmp_path: Path) -> None:
+    left = tmp_path / ".last.ckpt.4000000.0.part"
+    left.write_bytes(b"half")
+    other = tmp_path / ".notes.part"
+    other.touch()
+    script = "import sys, time; from pathlib import Path; from vocseg.whole_files import whole_file\n"
+    script += "with whole_file(Path(sys.argv[1])) as file: print(file.name, flush=True); time.sleep(60)"
+    with _process(script, tmp_path / "live.ckpt") as writer:
+        assert writer.stdout is not None
+        live = Path(writer.stdout.readline().strip())
+        assert not left.exists()  # it cleared what was there
+        left.write_bytes(b"half")
+        again = "import sys; from pathlib import Path; from vocseg.whole_files import write_whole\n"
+        again += "write_whole(Path(sys.argv[1]), 'x')"
+        with _process(again, tmp_path / "b.json") as second:
+            assert second.wait() == 0
+        assert live.exists()
+        assert not left.exists()
+        assert other.exists()
+        writer.kill()
+
+
+def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    write_tensors({"state_dict": {"w": torch.zeros(3)}}, path)
+    before = path.stat().st_size
+    with _process(FILLER, path) as filler:
+        lines = filler.communicate()[0].splitlines()
+    assert filler.returncode == 0
+    assert len(lines) == 28
+    for said, found in zip(lines[:24:2], lines[1:24:2], strict=True):  # budgets below the 12 MB that it takes
+        assert said.startswith(f"{path} cannot be written (File too large: ")
+        assert "MB are free, and it takes 12.0 MB): make room" in said
+        assert said.endswith("the file of that name is as it was")
+        assert found == f"{before} ['last.ckpt']"
+    assert lines[-2] == "saved"
+    assert read_tensors(path)["state_dict"]["w"].shape == (3_000_000,)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(words, capture_output=True).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("no file system may be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full_is_said_and_the_old_file_stays(small_disk: Path) -> None:
+    path = small_disk / "last.ckpt"
+    write_tensors({"w": torch.zeros(500_000)}, path)
+    for size in range(2_000_000, 5_000_000, 500_000):
+        with pytest.raises(UnwritableError, match=r"No space left on device: .* MB are free, and it takes"):
+            write_tensors({"w": torch.zeros(size)}, path)
+        assert read_tensors(path)["w"].shape == (500_000,)
+        assert os.listdir(small_disk) == ["last.ckpt"]
+    write_tensors({"w": torch.zeros(1_300_000)}, path)
+    with pytest.raises(UnwritableError) as caught:
+        write_whole(small_disk / "notes.json", "x" * 6_000_000)
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disk", ["run on disk", "run in memory"])
+def test_a_kill_while_saving_leaves_a_file_that_can_be_read(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, disk: str
+) -> None:
+    """TMPDIR is on another file system than the run, which is where others' ways lose files."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        pytest.skip("no second file system")
+    shared = memory / f"vocseg-test-{os.getpid()}"
+    shared.mkdir()
+    folder, temporary = (tmp_path, shared) if disk == "run on disk" else (shared, tmp_path)
+    try:
+        with _process(KILLER, folder, str(KILLS // 2), TMPDIR=str(temporary)) as killer:
+            assert killer.communicate()[0].split() == [str(KILLS // 2)]
+    finally:
+        for path in shared.iterdir():
+            path.unlink()
+        shared.rmdir()
+
+
+def _process(script: str, path: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(path), *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
