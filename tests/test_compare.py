@@ -52,6 +52,13 @@ def test_everything_is_written_for_machines(runs: Path, capsys: Capture) -> None
     assert {path.name for path in (runs / "out").iterdir()} == {"found.json"}
 
 
+def test_a_dash_for_a_file_puts_json_alone_on_standard_output(runs: Path, capsys: Capture) -> None:
+    main(["compare", "a1", "b1", "--json", "-", "--resamples", "300"])
+    (found,) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert found["protocol"] == found["protocol_b"]
+    assert {path.name for path in runs.iterdir()} == {"a1", "a2", "b1", "b2"}
+
+
 def test_the_same_run_twice_is_exactly_zero(runs: Path) -> None:
     (found,) = compare(["a1", f"a1/{ORIGINAL}"])
     assert {each.difference.high for each in found.measures.values()} == {0}
@@ -100,6 +107,7 @@ REFUSED = {
         ["a1", "b1", "--json", "bad.npz/x.json"],
         ["--json bad.npz/x.json cannot be written"],
     ),
+    "across what": (["a1", "b1", "--across", "fingerprint"], ["--across", "fingerprint"]),
     "misspelt flag": (["a1", "b1", "--jsn", "x"], ["--jsn", "--json"]),
 }
 

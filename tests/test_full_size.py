@@ -82,11 +82,12 @@ def test_the_same_on_real_photographs(real_voc: Path, trained: Path, here: Path)
 def test_validate_and_fit_do_it_when_asked(sample: Path, trained: Path, here: Path) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     main(["validate", *words])
-    assert not list(here.rglob("*.npz"))
+    assert not list(here.rglob("image_scores_original.npz"))
     main(["validate", *words, "--full_size.validate", "true"])
-    assert len(list(here.rglob("image_scores_*.npz"))) == 2
+    assert len(list(here.rglob("image_scores_original.npz"))) == 1
     main(["test", *words, "--full_size.test", "false"])
-    assert len(list(here.rglob("image_scores_*.npz"))) == 2
+    assert len(list(here.rglob("image_scores_original.npz"))) == 1
+    assert len(list(here.rglob("image_scores_network.npz"))) == 3
 
 
 def test_a_score_of_some_images_says_how_many_they_are(sample: Path, trained: Path, here: Path) -> None:

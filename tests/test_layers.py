@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "recipes": {"errors"},
     "trainer": {"errors", "data", "model", "views", "runs", "reporting"},
     "reporting": {"model", "runs", "scores", "views", "whole_files"},
+    "output": {"errors", "scores", "whole_files"},
     "compare": {"errors", "scores", "views", "whole_files"},
     "starting": {"errors", "classes", "class_files", "foreign_files", "runs"},
     "cli": {
@@ -63,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
         "trainer",
         "recipes",
         "arguments",
+        "output",
     },
     "resume": {"errors", "runs", "cli"},
     "__main__": {"errors", "arguments", "resume", "cli"},

@@ -66,6 +66,7 @@ def test_two_processes_train_and_score_as_one_does(sample: Path, here: Path) -> 
     one, *several = (json.loads((folder / "scores.json").read_text()) for folder in folders)
     for other in several:
         assert one["original"] == other["original"]
+        assert one["calibration"] == other["calibration"]
         assert one["test"]["matrix"] == other["test"]["matrix"]
         assert one["test"]["protocol"] == other["test"]["protocol"]
         assert one["test"]["loss"] == pytest.approx(other["test"]["loss"], rel=1e-5)

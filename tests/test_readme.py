@@ -113,3 +113,16 @@ def test_the_bench_prints_a_table_and_writes_its_figures(sample: Path, tmp_path:
     figures = json.loads((tmp_path / "bench.json").read_text())
     assert figures["memcpy"]["share_of_memcpy"] == 1
     assert all(figure["images_per_s"] > 0 for figure in figures.values())
+
+
+@pytest.mark.slow
+def test_the_bench_of_scoring_counts_as_torch_does_and_writes_its_figures(tmp_path: Path) -> None:
+    words = ["score", "--rounds", "1", "--images", "3", "--json", str(tmp_path / "bench.json")]
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "bench", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "times torch" in done.stdout
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    assert figures["one core: torch and torchmetrics"]["times_torch"] == 1
+    assert len(figures) == 4

@@ -13,15 +13,18 @@ from vocseg.data.datamodule import VOCDataModule
 from vocseg.deploy.masks import MaskWriter
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
+from vocseg.output import JsonOutput, add_json_flag
 from vocseg.recipes import RECIPES, RecipeFile
 from vocseg.resume import Resumed, newest_run
 from vocseg.runs import (
+    TTA,
     Advance,
     Alarm,
     Announcement,
     BestWeights,
     FullSize,
     LastCheckpoint,
+    NetworkScores,
     Speed,
     claim_folder,
     drop_unused_folder,
@@ -29,7 +32,7 @@ from vocseg.runs import (
     quieten,
     run_loggers,
 )
-from vocseg.starting import Start
+from vocseg.starting import Start, check_scoring_flags
 from vocseg.trainer import Trainer
 from vocseg.views import Panels
 from vocseg.views.progress import ProgressBar
@@ -69,8 +72,11 @@ class VocCLI(LightningCLI):
         quieten()
         self.folder: Path | None = None
         self._resumed = resumed
+        self._output = JsonOutput()
         try:
-            self._run(args)
+            with self._output:
+                self._run(args)
+            self._output.write(self.trainer)
         except UserError:
             if self.folder is not None and self._resumed is None:
                 drop_unused_folder(self.folder)
@@ -110,6 +116,7 @@ class VocCLI(LightningCLI):
         parser.add_argument(
             "-c", "--config", action=RecipeFile, help="Name of a packaged recipe, or a YAML file."
         )
+        add_json_flag(parser)
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -119,6 +126,7 @@ class VocCLI(LightningCLI):
         parser.add_lightning_class_args(LastCheckpoint, "last")
         parser.add_lightning_class_args(Panels, "panels")
         parser.add_lightning_class_args(FullSize, "full_size")
+        parser.add_lightning_class_args(TTA, "tta")
         parser.add_lightning_class_args(MaskWriter, "predictions")
         parser.add_lightning_class_args(ProgressBar, "progress")
         self._parsers = [*getattr(self, "_parsers", []), parser]
@@ -127,6 +135,8 @@ class VocCLI(LightningCLI):
         """What files of weights and classes say of the network are defaults: typed flags go before them."""
         super().parse_arguments(parser, args)
         verb = self.config["subcommand"]
+        self._output.open(verb, self.config[verb]["json"])
+        check_scoring_flags(verb, self.config[verb])
         if verb == "fit" and self.config[verb]["ckpt_path"] == "last":
             self.config[verb]["ckpt_path"] = None
             self._resumed = newest_run(self.config[verb])
@@ -146,7 +156,8 @@ class VocCLI(LightningCLI):
         """Give the run a folder of its own, with logs in it, and the callbacks that have no flags."""
         config = self.config_init[self.subcommand]["trainer"]
         self._drop_forbidden(config)
-        kwargs["callbacks"] = [*(config["callbacks"] or []), Advance(), Announcement(), Alarm(), Speed()]
+        own = [Advance(), Announcement(), Alarm(), Speed(), NetworkScores()]
+        kwargs["callbacks"] = [*(config["callbacks"] or []), *own]
         if not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:

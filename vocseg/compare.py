@@ -1,16 +1,18 @@
 """The tool `python -m vocseg compare`: is this run better than that one, and how sure is that."""
 
-import json as encoding
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from vocseg.errors import UserError
 from vocseg.scores.comparison import Comparison, compare_groups
 from vocseg.scores.groups import Group, check_comparable
 from vocseg.scores.image_scores import load_image_scores
+from vocseg.scores.plain import STDOUT, as_json
 from vocseg.whole_files import write_whole
 
 FILES = ("image_scores_original.npz", "image_scores_network.npz")  # the first that all runs have is compared
+Across = Literal["size", "tta", "windows"]
 _MOST_RESAMPLES = 1_000_000
 
 
@@ -20,6 +22,7 @@ def compare(
     images: int = 10,
     resamples: int = 2000,
     seed: int = 0,
+    across: list[Across] | None = None,
 ) -> list[Comparison]:
     """Say whether runs differ on the images that both were scored on, by how much, and how sure that is.
 
@@ -29,10 +32,11 @@ def compare(
 
     Args:
         runs: What to compare, A first; may be given without `--runs`, before all flags.
-        json: File to write everything to, each image included; null: none.
+        json: File to write everything to, each image included; `-`: standard output, and nothing else there.
         images: How many of the images that changed most to show.
         resamples: Draws of the bootstrap.
         seed: Of the draws; the same seed gives the same figures.
+        across: Ways of predicting in which runs may differ, where that is the question: tta, windows, size.
 
     Returns:
         Each of the others compared with A.
@@ -47,8 +51,11 @@ def compare(
     if images < 0 or seed < 0:
         raise UserError(f"--images {images} and --seed {seed} must not be negative")
     groups = read_groups(runs)
-    check_comparable(groups)
-    results = [compare_groups(groups[0], other, resamples, seed) for other in groups[1:]]
+    check_comparable(groups, across or ())
+    results = [compare_groups(groups[0], other, resamples, seed, across or ()) for other in groups[1:]]
+    if json == STDOUT:
+        print(as_json({"comparisons": [each.as_dict() for each in results]}))
+        return results
     if json is not None:
         _write(json, results)
     _print(results, images)
@@ -103,7 +110,7 @@ def _common_file(paths: Sequence[Path]) -> str:
 
 
 def _write(path: Path, results: Sequence[Comparison]) -> None:
-    text = encoding.dumps({"comparisons": [each.as_dict() for each in results]}, indent=1) + "\n"
+    text = as_json({"comparisons": [each.as_dict() for each in results]}) + "\n"
     try:
         write_whole(path, text)
     except OSError as fault:

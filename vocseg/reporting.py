@@ -1,16 +1,21 @@
 """What a verb that scores says and leaves at its end."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 
 from vocseg.model import SegmentationModule
-from vocseg.runs import FullSize, newest_score
-from vocseg.scores import Score, score_intervals
-from vocseg.views import interval_table, score_table, sizes_line
+from vocseg.runs import FullSize, FullSizeScores, network_scores, newest_score
+from vocseg.scores import Group, ImageScores, Score, compare_groups, error_budget, score_intervals
+from vocseg.scores.bands import WIDTH
+from vocseg.scores.intervals import ScoreIntervals
+from vocseg.scores.plain import as_json
+from vocseg.views import calibration_line, difference_tables, interval_table, score_table, sizes_line
 from vocseg.whole_files import write_whole
+
+Figures = dict[str, Any]
+ORIGINAL, NETWORK, BEFORE = (f"image_scores_{name}.npz" for name in ("original", "network", "before"))
 
 
 def say(trainer: Any, what: RenderableType) -> None:
@@ -20,34 +25,91 @@ def say(trainer: Any, what: RenderableType) -> None:
 
 
 def report_scores(trainer: Any, verb: str, model: SegmentationModule) -> None:
-    """Tables, `scores.json`, and if images were scored at their own size, their matrices.
+    """Tables, `scores.json`, and the matrices of every image.
 
     Args:
         trainer: Lightning's, on every process.
         verb: What was done.
         model: What was scored.
     """
-    score = newest_score(trainer, model)
-    if score is None:
+    score, kept = newest_score(trainer, model), network_scores(trainer)
+    images = kept and kept.scores(trainer, model)
+    if score is None or kept is None or not images:
         return
     callback = next((each for each in trainer.callbacks if isinstance(each, FullSize)), None)
-    full = callback and callback.scores(trainer, model)
-    if not full:
-        say(trainer, score_table(score, verb))
-        write_scores(trainer, **{verb: score})
-        return
-    say(trainer, interval_table(full.original, verb, score_intervals(full.original)))
-    say(trainer, sizes_line(score, full.ceiling_score))
-    write_scores(trainer, **{verb: score}, original=full.original_score, ceiling=full.ceiling_score)
-    if folder := _kept(trainer):
-        full.save(folder)
+    full = (callback and callback.scores(trainer, model)) or None
+    calibration = (full and full.calibration) or kept.calibration(trainer, model)
+    shown = full.original if full else images
+    intervals = score_intervals(shown)
+    say(trainer, interval_table(shown, verb, intervals))
+    say(trainer, _network_line(score, full))
+    if calibration:
+        say(trainer, calibration_line(calibration))
+    figures: Figures = {verb: _figures(images, None if full else intervals, score.loss)}
+    if full:
+        figures["original"] = _figures(full.original, intervals)
+        figures["ceiling"] = full.ceiling and Score.of(full.ceiling).as_dict()
+    keep(trainer, figures | {"calibration": calibration and calibration.as_dict()})
+    _save(trainer, {NETWORK: images} | ({ORIGINAL: full.original} if full else {}))
 
 
-def write_scores(trainer: Any, **scores: Score) -> None:
-    """Leave `scores.json`, with the matrices from which any score can be computed again."""
+def report_finetuning(
+    trainer: Any, before: tuple[Score, ImageScores], after: tuple[Score, ImageScores]
+) -> None:
+    """Whether and where fine-tuning helped, on the same images.
+
+    The run's folder gets the matrices of every image before and after, and so `compare` knows both.
+
+    Args:
+        trainer: Lightning's, on every process.
+        before: Of the weights it began with.
+        after: Of the best epoch.
+    """
+    found = compare_groups(Group("before", (before[1],)), Group("after", (after[1],)))
+    say(trainer, difference_tables(found, "after", first="before", title="fine-tuning: "))
+    figures = {"before": _figures(before[1], None, before[0].loss)}
+    figures |= {"after": _figures(after[1], None, after[0].loss), "comparison": found.as_dict()}
+    keep(trainer, figures)
+    _save(trainer, {BEFORE: before[1], NETWORK: after[1]})
+
+
+def report_training(trainer: Any, best: Score) -> None:
+    """The score of the best epoch."""
+    say(trainer, score_table(best, "best epoch"))
+    trainer.figures = {"best": best.as_dict()}
+
+
+def _network_line(score: Score, full: FullSizeScores | None) -> RenderableType:
+    ceiling = Score.of(full.ceiling) if full and full.ceiling else None
+    windows = bool(full and full.original.protocol.windows)
+    return sizes_line(score, ceiling, windows, alone=full is None)
+
+
+def keep(trainer: Any, figures: Figures) -> None:
+    """Leave `scores.json`, with the matrices from which any score can be computed again, and for --json."""
+    trainer.figures = figures
     if folder := _kept(trainer):
-        plain = {name: score.as_dict() for name, score in scores.items()}
-        write_whole(folder / "scores.json", json.dumps(plain, indent=1) + "\n")
+        write_whole(folder / "scores.json", as_json(figures) + "\n")
+
+
+def _figures(
+    images: ImageScores, intervals: ScoreIntervals | None = None, loss: float | None = None
+) -> Figures:
+    """All that the tables show of a score."""
+    known, band = intervals or score_intervals(images), images.total_band()
+    budget = error_budget(images.total(), images.classes, band)
+    return {
+        **Score.of(images, loss).as_dict(),
+        "intervals": known.as_dict(),
+        "error_budget": budget.as_dict(),
+        **({} if band is None else {"trimap_width": WIDTH, "trimap_matrix": band.tolist()}),
+    }
+
+
+def _save(trainer: Any, files: dict[str, ImageScores]) -> None:
+    if folder := _kept(trainer):
+        for name, scores in files.items():
+            scores.save(folder / name)
 
 
 def _kept(trainer: Any) -> Path | None:

@@ -31,6 +31,27 @@ def starting_weights(verb: str, config: Namespace) -> Path | None:
     return None
 
 
+def check_scoring_flags(verb: str, config: Namespace) -> None:
+    """Whether flags that change how images are scored are given to a verb that scores and does nothing else.
+
+    Training validates on the images as they are, so that `finetune` compares like with like.
+
+    Raises:
+        UserError: If not.
+    """
+    scales = tuple(config["tta"]["scales"])
+    given = {
+        "--tta.flip": bool(config["tta"]["flip"]),
+        "--tta.scales": scales != (1.0,),
+        "--full_size.window": bool(config["full_size"]["window"]),
+    }
+    if verb not in ("validate", "test") and any(given.values()):
+        flag = next(name for name, value in given.items() if value)
+        raise UserError(
+            f"{flag} is for validate and test alone: leave it out of {verb}, and score the weights with test"
+        )
+
+
 class Start:
     """What the flags' defaults are, once weights and class list are known; typed flags go before them."""
 

@@ -9,16 +9,16 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
-from vocseg.reporting import report_scores, say, write_scores
+from vocseg.reporting import report_finetuning, report_scores, report_training, say
 from vocseg.runs import (
     BestWeights,
     described_classes,
     holds_training,
     load_weights,
+    newest_image_scores,
     newest_score,
     with_whole_checkpoints,
 )
-from vocseg.views import comparison_table, score_table
 
 OWN_WORDS = ("best", "last", "hpc")  # what Lightning finds itself
 
@@ -41,6 +41,7 @@ class Trainer(lightning.Trainer):
         kwargs["plugins"] = with_whole_checkpoints(kwargs.get("plugins"))
         super().__init__(*args, use_distributed_sampler=False, **kwargs)
         self.resumed: Path | None = None  # the checkpoint of a run that goes on
+        self.figures: dict[str, Any] | None = None  # what the verb scored, for --json
 
     def fit(
         self,
@@ -69,7 +70,7 @@ class Trainer(lightning.Trainer):
         path = self.resumed or ckpt_path
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, weights_only)
         if (best := self._best()) and best.score:
-            say(self, score_table(best.score, "best epoch"))
+            report_training(self, best.score)
             say(self, f"weights: {best.weights}")
 
     def finetune(
@@ -85,13 +86,13 @@ class Trainer(lightning.Trainer):
         _check_agreement(model, datamodule)
         datamodule.prepare_data()  # a fault in the training images shows before anything is scored
         super().validate(model, datamodule=datamodule, ckpt_path=self._load(model, ckpt_path), verbose=False)
-        before = newest_score(self, model)
+        before = newest_score(self, model), newest_image_scores(self, model)
         super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
         best = self._best()
-        after = best.score if best and best.score else newest_score(self, model)
-        if before and after:
-            say(self, comparison_table(before, after, "fine-tuning"))
-            write_scores(self, before=before, after=after)
+        kept = (best.score, best.images) if best and best.score else (None, None)
+        after = kept if kept[1] else (newest_score(self, model), newest_image_scores(self, model))
+        if before[0] and before[1] and after[0] and after[1]:
+            report_finetuning(self, (before[0], before[1]), (after[0], after[1]))
         if best and best.weights:
             say(self, f"after: the best epoch, saved as {best.weights}")
 

@@ -11,7 +11,7 @@ from vocseg.errors import UserError
 from vocseg.scores.comparison import Comparison, Difference, compare_groups
 from vocseg.scores.groups import Group
 from vocseg.scores.image_scores import ImageScores
-from vocseg.scores.measures import measure, parts
+from vocseg.scores.measures import TRIMAP, measure, parts
 from vocseg.scores.shares import Shares
 
 BASE = population(120, seed=2)
@@ -185,3 +185,27 @@ def test_scores_of_other_images_or_taken_otherwise_are_refused(field: str) -> No
 def test_a_group_of_none_is_a_bug() -> None:
     with pytest.raises(ValueError, match="at least one"):
         Group("a", ())
+
+
+def test_the_trimap_measure_is_compared_if_all_runs_have_it() -> None:
+    banded = [image_scores(run.matrices, band=run.matrices // 4) for run in RUNS[:2]]
+    alone = [image_scores(run.matrices // 4) for run in RUNS[:2]]
+    found = _compare([banded[0]], [banded[1]])
+    assert found.measures[TRIMAP] == _compare([alone[0]], [alone[1]]).measures["mean_iou"]
+    assert TRIMAP not in _compare([banded[0]], [RUNS[1]]).measures
+
+
+def test_a_way_of_predicting_may_differ_only_between_groups_and_only_on_the_same_pixels() -> None:
+    flipped = dataclasses.replace(PROTOCOL, tta="flip")
+    other = image_scores(RUNS[1].matrices, protocol=flipped)
+    groups = Group("a", (RUNS[0],)), Group("b", (other,))
+    with pytest.raises(UserError, match=r"their tta differs: None and 'flip'; .* --across tta"):
+        compare_groups(*groups, resamples=100)
+    found = compare_groups(*groups, resamples=100, across=("tta",))
+    assert found.protocols == (PROTOCOL, flipped)
+    mixed = Group("b", (other, RUNS[2]))
+    with pytest.raises(UserError, match="tta differs"):
+        compare_groups(groups[0], mixed, resamples=100, across=("tta",))
+    larger = image_scores(2 * RUNS[1].matrices, protocol=dataclasses.replace(PROTOCOL, size=512))
+    with pytest.raises(UserError, match="number of labelled pixels differs"):
+        compare_groups(groups[0], Group("c", (larger,)), resamples=100, across=("size",))

@@ -6,7 +6,7 @@ import torch
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from vocseg.scores import class_iou, confusion_matrices, mean_iou, pixel_accuracy
-from vocseg.scores.confusion import _histogram
+from vocseg.scores.confusion import histogram
 
 C = 21
 
@@ -76,7 +76,7 @@ def test_every_image_has_a_matrix_of_its_own() -> None:
 def test_a_device_counts_like_the_processor() -> None:
     cell = torch.randint(0, 500, (10_000,), dtype=torch.int32)
     counted = torch.zeros(500, dtype=torch.int64).index_add_(0, cell, torch.ones(10_000, dtype=torch.int64))
-    assert torch.equal(_histogram(cell, 500), counted)
+    assert torch.equal(histogram(cell, 500), counted)
 
 
 def test_a_prediction_that_is_no_class_is_refused() -> None:

@@ -107,6 +107,16 @@ SPOILT = {
 }
 
 
+def test_a_file_from_before_test_time_augmentation_is_read_as_plain(
+    matrices: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.npz"
+    image_scores(matrices[:9]).save(path)
+    _with_facts(path, protocol=PLAIN)
+    protocol = load_image_scores(path).protocol
+    assert (protocol.tta, protocol.windows) == (None, None)
+
+
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_damaged_or_foreign_file_is_refused_in_a_sentence(
     matrices: np.ndarray, tmp_path: Path, name: str

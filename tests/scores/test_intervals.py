@@ -5,7 +5,7 @@ import pytest
 
 from tests.scores.population import image_scores, population
 from vocseg.scores.intervals import FEWEST_IMAGES, score_intervals
-from vocseg.scores.measures import MEASURES, measure, parts
+from vocseg.scores.measures import MEASURES, TRIMAP, measure, parts
 from vocseg.scores.resampling import influence, leave_one_out, percentile_interval, resampled_sums
 
 
@@ -101,3 +101,13 @@ def test_an_interval_is_wider_with_less_freedom_and_plain_with_much() -> None:
     assert [low[0], high[0]] == pytest.approx([-1.96, 1.96], abs=0.04)
     assert high[1] == pytest.approx(2.228, abs=0.05)
     assert high[2] == pytest.approx(2.776, abs=0.08)
+
+
+def test_the_trimap_measure_is_mean_iou_of_the_band_alone(matrices: np.ndarray) -> None:
+    band = matrices // 3
+    found = score_intervals(image_scores(matrices, band=band), 300)
+    alone = score_intervals(image_scores(band), 300)
+    assert found.measures[TRIMAP] == alone.measures["mean_iou"]
+    assert found.measures["mean_iou"] == score_intervals(image_scores(matrices), 300).measures["mean_iou"]
+    assert found.as_dict()[TRIMAP]["low"] < found.as_dict()[TRIMAP]["estimate"]
+    assert TRIMAP not in score_intervals(image_scores(matrices), 300).measures

@@ -1,12 +1,15 @@
 """Tables."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
+import pytest
 import torch
 from rich.console import Console, RenderableType
 
-from vocseg.scores import Protocol, Score
-from vocseg.views import comparison_table, score_table
+from vocseg.scores import Calibration, Protocol, Score
+from vocseg.views import calibration_line, score_table, sizes_line
 
 PROTOCOL = Protocol("val", 200, "0123456789abcdef", 256)
 
@@ -32,11 +35,44 @@ def test_a_score_names_its_protocol_its_classes_and_its_totals() -> None:
     assert "pixel accuracy 95.0 %" in text
 
 
-def test_a_comparison_shows_both_and_the_difference() -> None:
-    text = _text(comparison_table(_score(50), _score(80), "fine-tuning"))
-    row = next(line for line in text.splitlines() if "aeroplane" in line)
-    assert row.replace("│", " ").split() == ["aeroplane", "50.0", "80.0", "+30.0"]
-    assert "-" in next(line for line in text.splitlines() if "sofa" in line)
+def test_the_network_size_is_named_with_its_views_and_the_ceiling() -> None:
+    text = " ".join(str(sizes_line(_score(50), _score(100))).split())
+    assert text == (
+        "the same at 256x256: mean IoU 72.4 %, pixel accuracy 95.0 %, loss 0.500 "
+        "predicting at 256x256 without fault would give mean IoU 100.0 %"
+    )
+    assert str(sizes_line(_score(50), None, windows=True)).startswith("resized whole to 256x256, without")
+    assert str(sizes_line(_score(50), None, alone=True)) == "loss 0.500"
+
+
+def test_calibration_says_where_it_was_counted_and_which_way_it_errs() -> None:
+    counts = np.zeros((15, 3), np.int64)
+    counts[11] = [100, 60, round(100 * 0.78 * 2**24)]
+    text = str(calibration_line(Calibration(counts, PROTOCOL)))
+    wanted = "error 18.0 % at 256x256 (78.0 % sure, 60.0 % right: too sure on the whole)"
+    assert text.endswith(wanted)
+    counts[11, 1] = 90
+    original = replace(PROTOCOL, resolution="original", windows="stride 0.5")
+    text = str(calibration_line(Calibration(counts, original)))
+    assert "12.0 % at the pictures' own size" in text
+    assert "not sure enough" in text
+    assert str(calibration_line(Calibration(0 * counts, PROTOCOL))).endswith("error - % at 256x256")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "at 256x256 (data"),
+        ({"tta": "flip"}, "at 256x256; tta: flip (data"),
+        ({"resolution": "original"}, "at their own size (predicted at 256x256) (data"),
+        (
+            {"resolution": "original", "tta": "flip", "windows": "stride 0.5"},
+            "at their own size (predicted in 256x256 windows, stride 0.5; tta: flip) (data",
+        ),
+    ],
+)
+def test_a_protocol_says_how_predictions_were_made(changes: dict[str, str], words: str) -> None:
+    assert words in str(replace(PROTOCOL, **changes))  # type: ignore[arg-type]
 
 
 def test_a_score_is_plain_values_for_json() -> None:
@@ -48,6 +84,8 @@ def test_a_score_is_plain_values_for_json() -> None:
         "fingerprint": "0123456789abcdef",
         "size": 256,
         "resolution": "network",
+        "tta": None,
+        "windows": None,
     }
     assert plain["matrix"] == score.matrix.tolist()
     assert plain["class_iou"][2] is None

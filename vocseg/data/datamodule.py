@@ -139,6 +139,10 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         """The mask of a validation image at its own size: class indices uint8 `[H,W]`, 255 void."""
         return self.parts["val"].full_mask(index)
 
+    def full_image(self, index: int) -> Bytes:
+        """A validation image at its own size: RGB uint8 `[H,W,3]`."""
+        return self.parts["val"].full_image(index)
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by seed and epoch, whole batches only."""
         part, rank, world = self.parts["train"], self._rank(), self._world()

@@ -10,7 +10,7 @@ from vocseg.data.batch import Batch, Sample
 from vocseg.data.decoding import Bytes
 from vocseg.data.files import Files
 from vocseg.data.order import Draw
-from vocseg.data.reading import Pair, read_mask
+from vocseg.data.reading import Pair, read_image, read_mask
 from vocseg.data.splits import Split
 from vocseg.data.store import Store
 from vocseg.data.transforms import Augmenter
@@ -83,6 +83,14 @@ class VOCSegmentation(Dataset[Sample]):
         classes = self.split.classes
         mask = read_mask(self.split.paths(index)[1], classes)
         return mask if classes.as_stored else classes.table[mask]
+
+    def full_image(self, index: int) -> Bytes:
+        """The image of a position at its own size: RGB uint8 `[H,W,3]`.
+
+        Raises:
+            UserError: If the file is missing or wrong.
+        """
+        return read_image(self.split.paths(index)[0])
 
     def _pairs(self, indices: Sequence[int]) -> list[Pair]:
         if isinstance(self._source, Files):

@@ -14,10 +14,13 @@ from vocseg.model.losses import cross_entropy
 from vocseg.model.metrics import EpochMetrics
 from vocseg.model.network import build_network
 from vocseg.model.schedules import Schedule, ScheduleName
+from vocseg.model.variants import Variants
 from vocseg.scores import confusion_matrices
 from vocseg.tensor_files import SafeLoading
 
 Stage = Literal["train", "val"]
+
+_PLAIN = Variants()  # the image alone
 
 
 class BatchTensors(TypedDict):
@@ -73,6 +76,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.network = build_network(arch, encoder, encoder_weights, self.classes)
         self.train_metrics, self.val_metrics = EpochMetrics(self.classes), EpochMetrics(self.classes)
         self.class_list: ClassList = numbered_classes(self.classes)  # the trainer puts the data's here
+        self.variants = _PLAIN  # as which images are scored: a callback puts others here
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
 
     def forward(self, image: Tensor) -> Tensor:
@@ -121,11 +125,11 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def validation_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Scores a batch; see `StepOutput`."""
-        return self._step(batch, self.val_metrics)
+        return self._step(batch, self.val_metrics, self.variants)
 
     def test_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Scores a batch; see `StepOutput`."""
-        return self._step(batch, self.val_metrics)
+        return self._step(batch, self.val_metrics, self.variants)
 
     def predict_step(self, batch: BatchTensors, batch_idx: int) -> Tensor:
         """Logits float32 `[N,C,H,W]`: whoever writes them brings them to the picture's own size first."""
@@ -152,8 +156,8 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
             raise UserError(f"--model.schedule {self.schedule.name} needs an end: set --trainer.max_epochs")
         return int(steps)
 
-    def _step(self, batch: BatchTensors, metrics: EpochMetrics) -> StepOutput:
-        logits = self(batch["image"])  # [N,C,H,W]
+    def _step(self, batch: BatchTensors, metrics: EpochMetrics, variants: Variants = _PLAIN) -> StepOutput:
+        logits = variants.logits(self, batch["image"])  # [N,C,H,W]
         loss_sum, pixels = cross_entropy(logits, batch["mask"])
         prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
         confusion = confusion_matrices(prediction, batch["mask"], self.classes)

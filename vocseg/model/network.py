@@ -52,10 +52,16 @@ class Network(nn.Module):
         Raises:
             UserError: If not.
         """
+        if size % self.step:
+            raise UserError(
+                f"--data.size {size}: this network needs a multiple of {self.step}, for example 256"
+            )
+
+    @property
+    def step(self) -> int:
+        """Of what the edges of images must be multiples, in pixels."""
         model: Any = self.model
-        step = model.encoder.output_stride if model.requires_divisible_input_shape else 1
-        if size % step:
-            raise UserError(f"--data.size {size}: this network needs a multiple of {step}, for example 256")
+        return int(model.encoder.output_stride) if model.requires_divisible_input_shape else 1
 
 
 def build_network(arch: str, encoder: str, encoder_weights: str | None, classes: int) -> Network:

@@ -10,12 +10,15 @@ from vocseg.runs.folder import claim_folder, drop_unused_folder, lock_folder, ne
 from vocseg.runs.full_size import FullSize, FullSizeScores
 from vocseg.runs.going_on import holds_training, newest_whole_checkpoint, read_checkpoint
 from vocseg.runs.logs import quieten, run_loggers
+from vocseg.runs.network_scores import NetworkScores, network_scores, newest_image_scores
 from vocseg.runs.position import Advance
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
+from vocseg.runs.tta import TTA
 from vocseg.runs.weights import load_weights, read_weights
 
 __all__ = [
+    "TTA",
     "Advance",
     "Alarm",
     "Announcement",
@@ -23,6 +26,7 @@ __all__ = [
     "FullSize",
     "FullSizeScores",
     "LastCheckpoint",
+    "NetworkScores",
     "Speed",
     "WholeCheckpoints",
     "check_classes",
@@ -33,7 +37,9 @@ __all__ = [
     "holds_training",
     "load_weights",
     "lock_folder",
+    "network_scores",
     "network_shape",
+    "newest_image_scores",
     "newest_score",
     "newest_weights",
     "newest_whole_checkpoint",

@@ -1,6 +1,5 @@
 """`unet_voc.pth`, the weights of a run's best epoch."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,11 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from vocseg.model import SegmentationModule
 from vocseg.runs.agreement import Description
+from vocseg.runs.network_scores import newest_image_scores
+from vocseg.runs.score_state import images_of, plain_images, plain_score, score_of
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.weights import WEIGHTS_NAME, describe, save_weights
-from vocseg.scores import Protocol, Score
+from vocseg.scores import ImageScores, Score
 
 _LONG_WAIT = 0.05  # share of the time from which the user should know
 
@@ -26,6 +27,7 @@ class BestWeights(Checkpoint):
     def __init__(self, monitor: str = "miou/val") -> None:
         self.monitor, self.value = monitor, float("nan")  # of the best epoch so far
         self.score: Score | None = None
+        self.images: ImageScores | None = None  # the same image by image
         self.weights: Path | None = None
         self.new = False  # the newest epoch was the best, and is not saved yet
         self._validated = False
@@ -38,12 +40,18 @@ class BestWeights(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """The best epoch so far."""
-        return {"monitor": self.monitor, "value": self.value, "score": _plain(self.score)}
+        return {
+            "monitor": self.monitor,
+            "value": self.value,
+            "score": plain_score(self.score),
+            "images": plain_images(self.images),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there, if it was judged by the same figure."""
         if state_dict.get("monitor") == self.monitor:
-            self.value, self.score = state_dict["value"], _score(state_dict["score"])
+            self.value, self.score = state_dict["value"], score_of(state_dict["score"])
+            self.images = images_of(state_dict.get("images"))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the last epoch's validation: this one may have none."""
@@ -60,6 +68,7 @@ class BestWeights(Checkpoint):
         if better:
             self.value = float(trainer.callback_metrics[self.monitor])
             self.score, self.new = newest_score(trainer, pl_module), True
+            self.images = newest_image_scores(trainer, pl_module)
         pl_module.print(_epoch_line(trainer, self._validated, better))
 
     def on_save_checkpoint(
@@ -85,26 +94,6 @@ def description_of(trainer: Trainer, module: LightningModule) -> Description:
     data = getattr(trainer, "datamodule", None)
     parts = {stage: dict(data.facts(stage)) for stage in ("train", "val")} if data else {}
     return describe(module, data.size if data else None, newest_score(trainer, module), parts)
-
-
-def _plain(score: Score | None) -> dict[str, Any] | None:
-    if score is None:
-        return None
-    protocol = asdict(score.protocol)
-    return {
-        "matrix": score.matrix,
-        "protocol": protocol,
-        "loss": score.loss,
-        "classes": list(score.classes),
-    }
-
-
-def _score(plain: dict[str, Any] | None) -> Score | None:
-    if plain is None:
-        return None
-    return Score(
-        plain["matrix"], Protocol(**plain["protocol"]), plain["loss"], classes=tuple(plain["classes"])
-    )
 
 
 def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:

@@ -1,50 +1,43 @@
 """Scores at each picture's own size: the official way, beside the one at the network's size."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import functional
 
+from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
-from vocseg.scores import ImageScores, Protocol, Score, confusion_matrices
+from vocseg.model.windows import Windows
+from vocseg.runs.image_counts import ImageCounts, protocol_of, scored_data, summed
+from vocseg.scores import ImageScores, confusion_matrices
 from vocseg.scores.bands import boundary_band
+from vocseg.scores.calibration import BINS, Calibration, calibration_counts
 from vocseg.scores.upsampling import full_size_classes
 from vocseg.voc import IGNORE_INDEX
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
 class FullSizeScores:
-    """One pass, counted in three ways.
+    """One pass over the images at their own size.
 
     Attributes:
-        original: At each picture's own size.
-        network: At the network's size.
-        ceiling: What a network without fault would score at the pictures' own size.
+        original: What was predicted.
+        ceiling: What a network without fault would score, had it to predict at the network's size; None with
+            windows, which predict every pixel.
+        calibration: Of the windows' probabilities; None without windows, as those at the network's size
+            are counted there.
     """
 
     original: ImageScores
-    network: ImageScores
-    ceiling: ImageScores
-
-    @property
-    def original_score(self) -> Score:
-        """The score at the pictures' own size."""
-        return _score(self.original)
-
-    @property
-    def ceiling_score(self) -> Score:
-        """The highest that the network's size allows."""
-        return _score(self.ceiling)
-
-    def save(self, folder: Path) -> None:
-        """Leave the first two image by image, for intervals and comparisons."""
-        self.original.save(folder / "image_scores_original.npz")
-        self.network.save(folder / "image_scores_network.npz")
+    ceiling: ImageScores | None
+    calibration: Calibration | None
 
 
 class FullSize(Callback):
@@ -55,27 +48,50 @@ class FullSize(Callback):
     Args:
         test: In `test`.
         validate: In `validate`, and in the validation of every epoch of training.
+        window: Predict in windows of the network's size that slide over the picture at its own size, instead
+            of resizing it (`test` and `validate`): the mean of the softmax of all windows that see a pixel,
+            with equal weights. A picture smaller than a window is enlarged by reflection, not scored.
+        stride: From one window to the next, in parts of a window's edge; above 0, and 1 at most.
     """
 
-    def __init__(self, test: bool = True, validate: bool = False) -> None:
+    def __init__(
+        self, test: bool = True, validate: bool = False, window: bool = False, stride: float = 0.5
+    ) -> None:
         self.stages = {"test": test, "validate": validate}
-        self.counts: dict[str, Tensor] = {}  # int64 `[N,C,C]`: original, band, ceiling, network
-        self._seen = torch.zeros(0)  # `[N]`: 1 for an image that was scored
+        self.window, self.stride = window, float(stride)
+        if not 0 < stride <= 1:
+            raise UserError(f"--full_size.stride {stride:g}: name a part of a window, such as 0.5; 1 at most")
+        self._counts: ImageCounts | None = None  # original, band, and without windows ceiling
+        self._bins: Tensor | None = None  # int64 `[15,3]`, with windows
+        self._windows: Windows | None = None
 
-    def scores(self, trainer: Trainer, module: SegmentationModule) -> "FullSizeScores | None":
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See that windows are not asked for in vain.
+
+        Raises:
+            UserError: If they are.
+        """
+        verb = TrainerFn(stage).value
+        if self.window and not self.stages.get(verb, True):
+            raise UserError(
+                f"--full_size.window true: windows score pictures at their own size, so {verb} needs "
+                f"--full_size.{verb} true as well"
+            )
+
+    def scores(self, trainer: Trainer, module: SegmentationModule) -> FullSizeScores | None:
         """What was counted in the newest epoch; None if nothing was."""
-        if not self.counts:
+        counts, data = self._counts, scored_data(trainer, module)
+        if counts is None or data is None or not len(counts.rows):
             return None
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        seen = np.flatnonzero(self._seen.numpy())  # fewer than there are with --trainer.limit_test_batches
-        network = replace(Protocol(**data.facts("val")), images=len(seen))
-        original = replace(network, resolution="original")
-        ids, names = tuple(data.ids("val")[k] for k in seen), module.class_list.names
-        counts = {name: count.numpy()[seen] for name, count in self.counts.items()}
+        network = protocol_of(data, module, len(counts.rows))
+        perfect = replace(network, resolution="original", tta=None)
+        label = self._windows.label if self._windows else None
+        original = replace(network, resolution="original", windows=label)
+        ids, names = data.ids("val"), module.class_list.names
         return FullSizeScores(
-            ImageScores(ids, counts["original"], original, names, counts["band"]),
-            ImageScores(ids, counts["network"], network, names),
-            ImageScores(ids, counts["ceiling"], original, names),
+            counts.scores("original", original, names, ids, "band"),
+            None if self._windows else counts.scores("ceiling", perfect, names, ids),
+            None if self._bins is None else Calibration(self._bins.numpy(), original),
         )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -96,57 +112,56 @@ class FullSize(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count the images of a batch."""
-        self._count(trainer, outputs, batch)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the processes up."""
-        self._finish(trainer)
-
-    on_test_batch_end = on_validation_batch_end
-    on_test_epoch_end = on_validation_epoch_end
-
-    def _begin(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        data = getattr(trainer, "datamodule", None)
-        wanted = self.stages[stage] and data is not None and not trainer.sanity_checking
-        self.counts = {}
-        if wanted and data is not None and isinstance(module, SegmentationModule):
-            shape = data.facts("val")["images"], module.classes, module.classes
-            names = ("original", "band", "ceiling", "network")
-            self.counts = {name: torch.zeros(shape, dtype=torch.int64) for name in names}
-            self._seen = torch.zeros(shape[0], dtype=torch.int64)
-
-    def _count(self, trainer: Trainer, outputs: Any, batch: Any) -> None:
-        if not self.counts:
+        if self._counts is None or not isinstance(pl_module, SegmentationModule):
             return
         for k, index in enumerate(batch["index"].tolist()):
             if index < 0:  # a filler
                 continue
             truth = trainer.datamodule.full_mask(index)  # type: ignore[attr-defined]
             logits = outputs["logits"][k]
-            classes = len(logits)
-            found = full_size_classes(logits, truth.shape).cpu()
-            perfect = full_size_classes(_perfect(batch["mask"][k].cpu(), classes), truth.shape)
-            banded = np.where(boundary_band(truth), truth, IGNORE_INDEX).astype(np.uint8)
-            self.counts["original"][index] = _matrix(found, truth, classes)
-            self.counts["band"][index] = _matrix(found, banded, classes)
-            self.counts["ceiling"][index] = _matrix(perfect, truth, classes)
-            self.counts["network"][index] = outputs["confusion"][k].cpu()
-            self._seen[index] = 1
+            if self._windows is None:
+                found = full_size_classes(logits, truth.shape).cpu()
+            else:
+                found = self._slide(trainer, pl_module, index, truth)
+            matrices = _matrices(found, truth, len(logits))
+            if self._windows is None:
+                perfect = full_size_classes(_perfect(batch["mask"][k].cpu(), len(logits)), truth.shape)
+                matrices["ceiling"] = _matrix(perfect, truth, len(logits))
+            self._counts.put(batch["index"][k : k + 1].cpu(), **matrices)
 
-    def _finish(self, trainer: Trainer) -> None:
-        """Every image was counted by one process, so that sums put all together."""
-        if not self.counts:
-            return
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the processes up."""
+        if self._counts is not None:
+            self._counts.gather(trainer)
+            self._bins = None if self._bins is None else summed(trainer, self._bins)
 
-        def added(counts: Tensor) -> Tensor:
-            return trainer.strategy.reduce(counts.to(trainer.strategy.root_device), reduce_op="sum").cpu()
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
-        self.counts = {name: added(counts) for name, counts in self.counts.items()}
-        self._seen = added(self._seen)
+    def _begin(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        data = scored_data(trainer, module) if self.stages[stage] else None
+        self._counts = self._bins = self._windows = None
+        if data is not None and isinstance(module, SegmentationModule):
+            kinds = ("original", "band") if self.window else ("original", "band", "ceiling")
+            self._counts = ImageCounts(kinds, data.facts("val")["images"], module.classes)
+            self._windows = Windows(data.size, self.stride) if self.window else None
+            self._bins = torch.zeros(BINS, 3, dtype=torch.int64) if self.window else None
 
-
-def _score(scores: ImageScores) -> Score:
-    return Score(torch.from_numpy(scores.total()), scores.protocol, None, scores.classes)
+    def _slide(self, trainer: Trainer, module: SegmentationModule, index: int, truth: Bytes) -> Tensor:
+        """The classes of a picture, uint8 `[H,W]`, from windows over it; how sure they are is counted."""
+        assert self._windows is not None
+        assert self._bins is not None
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        with trainer.precision_plugin.forward_context():
+            probabilities = self._windows.probabilities(
+                lambda images: module.variants.logits(module, images),
+                data.full_image(index),
+                data.batch_size,
+                module.device,
+            )
+        confidence, best = (each.cpu() for each in probabilities.max(0))
+        self._bins += calibration_counts(confidence, best, torch.from_numpy(truth), len(probabilities))
+        return best.to(torch.uint8)
 
 
 def _perfect(mask: Tensor, classes: int) -> Tensor:
@@ -155,5 +170,11 @@ def _perfect(mask: Tensor, classes: int) -> Tensor:
     return hot[..., :classes].float().permute(2, 0, 1)
 
 
-def _matrix(prediction: Tensor, truth: np.ndarray[Any, np.dtype[np.uint8]], classes: int) -> Tensor:
-    return confusion_matrices(prediction[None], torch.from_numpy(truth)[None], classes)[0]
+def _matrices(prediction: Tensor, truth: Bytes, classes: int) -> dict[str, Tensor]:
+    """Of the whole picture and of what is near a boundary, `[1,C,C]` each."""
+    banded = np.where(boundary_band(truth), truth, IGNORE_INDEX).astype(np.uint8)
+    return {"original": _matrix(prediction, truth, classes), "band": _matrix(prediction, banded, classes)}
+
+
+def _matrix(prediction: Tensor, truth: Bytes, classes: int) -> Tensor:
+    return confusion_matrices(prediction[None], torch.from_numpy(truth)[None], classes)

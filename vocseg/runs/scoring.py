@@ -1,11 +1,10 @@
 """From what a module counted to a score that carries its protocol."""
 
-from dataclasses import replace
-
 from lightning.pytorch import Trainer
 
 from vocseg.model import SegmentationModule
-from vocseg.scores import Protocol, Score
+from vocseg.runs.image_counts import protocol_of
+from vocseg.scores import Score
 
 
 def newest_score(trainer: Trainer, module: SegmentationModule) -> Score | None:
@@ -17,5 +16,5 @@ def newest_score(trainer: Trainer, module: SegmentationModule) -> Score | None:
     facts = getattr(trainer, "datamodule", None)
     if figures is None or facts is None:
         return None
-    protocol = replace(Protocol(**facts.facts("val")), images=int(figures["images"]))
+    protocol = protocol_of(facts, module, int(figures["images"]))
     return Score(figures["matrix"], protocol, float(figures["loss"]), module.class_list.names)

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vocseg.scores.calibration import Calibration
     from vocseg.scores.comparison import Comparison, compare_groups
     from vocseg.scores.confusion import class_iou, confusion_matrices, mean_iou, pixel_accuracy
     from vocseg.scores.groups import Group
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vocseg.scores.score import Score
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "ErrorBudget",
     "Group",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _FILES = {
+    "calibration": ("Calibration",),
     "comparison": ("Comparison", "compare_groups"),
     "confusion": ("class_iou", "confusion_matrices", "mean_iou", "pixel_accuracy"),
     "groups": ("Group",),

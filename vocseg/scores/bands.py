@@ -1,4 +1,12 @@
-"""Where in a picture boundaries are: mistakes there are of another kind than mistakes elsewhere."""
+"""Where in a picture boundaries are: mistakes there are of another kind than mistakes elsewhere.
+
+Mean IoU over the labelled pixels of such a band is the trimap measure of Kohli et al. (Robust Higher Order
+Potentials for Enforcing Label Consistency, IJCV 2009) and Kraehenbuehl and Koltun (NIPS 2011), with IoU as
+the DeepLab papers report it on VOC: there the band lies around the void borders, here around every change of
+label, void among them, which on VOC is the same but where two objects touch without a border. Only true
+boundaries count; "Boundary IoU" (Cheng et al., CVPR 2021) sets the bands of truth and prediction against each
+other, and is another measure. The band is taken at each picture's own size.
+"""
 
 import cv2
 import numpy as np

@@ -1,5 +1,6 @@
 """Is B better than A: the paired bootstrap over images, of single runs and of groups of them."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,8 +8,15 @@ import numpy as np
 
 from vocseg.scores.changes import ImageChange, image_changes
 from vocseg.scores.groups import Group, check_comparable
-from vocseg.scores.intervals import FEWEST_IMAGES, Interval, as_intervals, image_parts, images_behind
-from vocseg.scores.measures import MEASURES, Floats, measure
+from vocseg.scores.intervals import (
+    FEWEST_IMAGES,
+    Interval,
+    as_intervals,
+    band_parts,
+    image_parts,
+    images_behind,
+)
+from vocseg.scores.measures import MEASURES, TRIMAP, Floats, measure
 from vocseg.scores.paired import Paired, paired
 from vocseg.scores.protocol import Protocol
 from vocseg.scores.resampling import (
@@ -56,8 +64,8 @@ class Comparison:
     Attributes:
         names: Of A and B.
         runs: How many runs are in A and in B.
-        protocol: How both were scored.
-        measures: By the names of `MEASURES`.
+        protocols: How A and B were scored.
+        measures: By the names of `MEASURES`, and `TRIMAP` if all runs counted pixels near a boundary apart.
         class_iou: By class.
         images: All of them, those that changed most first.
         seed_spread: Standard deviation of mean IoU from seed to seed; None if no group has two runs, and then
@@ -67,7 +75,7 @@ class Comparison:
 
     names: tuple[str, str]
     runs: tuple[int, int]
-    protocol: Protocol
+    protocols: tuple[Protocol, Protocol]
     measures: dict[str, Difference]
     class_iou: dict[str, Difference]
     images: tuple[ImageChange, ...]
@@ -78,7 +86,8 @@ class Comparison:
         """Plain values, for JSON."""
         return {
             **{key: {"name": self.names[k], "runs": self.runs[k]} for k, key in enumerate("ab")},
-            "protocol": asdict(self.protocol),
+            "protocol": asdict(self.protocols[0]),
+            "protocol_b": asdict(self.protocols[1]),
             "level": LEVEL,
             "resamples": self.resamples,
             "seed_spread": self.seed_spread,
@@ -88,7 +97,9 @@ class Comparison:
         }
 
 
-def compare_groups(before: Group, after: Group, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
+def compare_groups(
+    before: Group, after: Group, resamples: int = RESAMPLES, seed: int = 0, across: Collection[str] = ()
+) -> Comparison:
     """Compare B with A on the same resamples of the images.
 
     A group's figure is the mean of its members'. What the intervals hold: see `vocseg.scores.paired`; with
@@ -99,11 +110,12 @@ def compare_groups(before: Group, after: Group, resamples: int = RESAMPLES, seed
         after: B.
         resamples: Draws of as many images as there are.
         seed: Of the draws.
+        across: Parts of the protocol in which A and B may differ, of `ACROSS`.
 
     Raises:
         UserError: If they were not scored on the same images in the same way.
     """
-    check_comparable([before, after])
+    check_comparable([before, after], across)
     shares, first = Shares(before, after), before.members[0]
     sums = np.stack([image_parts(run) for run in shares.runs], axis=1)  # [N,R,3,C]
     drawn = paired(shares, sums, resamples, seed)
@@ -113,13 +125,22 @@ def compare_groups(before: Group, after: Group, resamples: int = RESAMPLES, seed
     return Comparison(
         (before.name, after.name),
         (len(before.members), len(after.members)),
-        first.protocol,
-        dict(zip(MEASURES, found, strict=False)),
+        (first.protocol, after.members[0].protocol),
+        dict(zip(MEASURES, found, strict=False)) | _trimap(shares, resamples, seed),
         dict(zip(first.classes, found[len(MEASURES) :], strict=True)),
         image_changes(sorted(first.ids), sums, shares.before, shares.after, moved),
         float(spread) if shares.freedom else None,
         resamples,
     )
+
+
+def _trimap(shares: Shares, resamples: int, seed: int) -> dict[str, Difference]:
+    """The same of the pixels near a boundary, if all runs counted them apart."""
+    near = [sums for sums in map(band_parts, shares.runs) if sums is not None]
+    if len(near) < len(shares.runs):
+        return {}
+    sums = np.stack(near, axis=1)  # [N,R,3,C]
+    return {TRIMAP: _differences(shares, sums, paired(shares, sums, resamples, seed))[0]}
 
 
 def _differences(shares: Shares, sums: Floats, drawn: Paired) -> list[Difference]:

@@ -25,16 +25,26 @@ def confusion_matrices(prediction: Tensor, mask: Tensor, classes: int) -> Tensor
         raise ValueError(f"a predicted class is {int(prediction.max())}, of {classes} classes")
     image = torch.arange(images, device=mask.device, dtype=torch.int32).view(-1, 1, 1)
     cell = ((image * _LABELS + mask.int()) * classes + prediction.int()).flatten()
-    counts = _histogram(cell, images * _LABELS * classes)
+    counts = histogram(cell, images * _LABELS * classes)
     return counts.view(images, _LABELS, classes)[:, :classes]
 
 
-def _histogram(cell: Tensor, cells: int) -> Tensor:
-    """How often each number occurs; on a GPU without `bincount`, which would wait for the device."""
+def histogram(cell: Tensor, cells: int, weights: Tensor | None = None) -> Tensor:
+    """How often each number occurs; on a GPU without `bincount`, which would wait for the device.
+
+    Args:
+        cell: Numbers 0..K-1, integer `[M]`.
+        cells: How many there are, K.
+        weights: int64 `[M]`: what to add up instead of 1, less than 2**53 together; None: ones.
+
+    Returns:
+        int64 `[K]`.
+    """
     if cell.device.type == "cpu":
-        return torch.bincount(cell, minlength=cells)
+        return torch.bincount(cell, None if weights is None else weights.double(), minlength=cells).long()
     counts = torch.zeros(cells, dtype=torch.int64, device=cell.device)
-    return counts.index_add_(0, cell, torch.ones_like(cell, dtype=torch.int64))
+    added = torch.ones_like(cell, dtype=torch.int64) if weights is None else weights
+    return counts.index_add_(0, cell, added)
 
 
 def class_iou(matrix: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.scores.image_scores import ImageScores
-from vocseg.scores.measures import MEASURES, Floats, measure, parts
+from vocseg.scores.measures import MEASURES, TRIMAP, Floats, measure, parts
 from vocseg.scores.resampling import (
     LEVEL,
     RESAMPLES,
@@ -45,7 +45,7 @@ class ScoreIntervals:
     """What was measured, with intervals.
 
     Attributes:
-        measures: By the names of `MEASURES`.
+        measures: By the names of `MEASURES`, and `TRIMAP` if pixels near a boundary were counted apart.
         class_iou: By class.
         images: How many images each class is in, by the truth.
         resamples: How many the intervals were taken from.
@@ -75,24 +75,37 @@ def score_intervals(scores: ImageScores, resamples: int = RESAMPLES, seed: int =
         resamples: Draws of as many images as there are.
         seed: Of the draws.
     """
-    sums = image_parts(scores)
-    estimate = measure(sums.sum(0))
-    freedom = influence(estimate, leave_one_out(sums)).freedom
-    ends = percentile_interval(measure(resampled_sums(sums, resamples, seed)), freedom)
-    behind = images_behind(sums)
-    found = as_intervals(estimate, ends, behind)
+    sums, near = image_parts(scores), band_parts(scores)
+    found = _figures(sums, resamples, seed)
+    trimap = {} if near is None else {TRIMAP: _figures(near, resamples, seed)[0]}
     return ScoreIntervals(
-        dict(zip(MEASURES, found, strict=False)),
+        dict(zip(MEASURES, found, strict=False)) | trimap,
         dict(zip(scores.classes, found[len(MEASURES) :], strict=True)),
-        dict(zip(scores.classes, behind[len(MEASURES) :].tolist(), strict=True)),
+        dict(zip(scores.classes, images_behind(sums)[len(MEASURES) :].tolist(), strict=True)),
         resamples,
     )
 
 
+def _figures(sums: Floats, resamples: int, seed: int) -> Sequence[Interval]:
+    """The measures and the IoU of each class, from `parts` of each image; a seed draws the same images."""
+    estimate = measure(sums.sum(0))
+    freedom = influence(estimate, leave_one_out(sums)).freedom
+    ends = percentile_interval(measure(resampled_sums(sums, resamples, seed)), freedom)
+    return as_intervals(estimate, ends, images_behind(sums))
+
+
 def image_parts(scores: ImageScores) -> Floats:
     """`parts` of each image in the order of the ids, float64 `[N,3,C]`."""
-    order = sorted(range(len(scores.ids)), key=scores.ids.__getitem__)
-    return parts(scores.matrices)[order]
+    return parts(scores.matrices)[_by_id(scores)]
+
+
+def band_parts(scores: ImageScores) -> Floats | None:
+    """The same of the pixels near a boundary alone; None if they were not counted apart."""
+    return None if scores.band is None else parts(scores.band)[_by_id(scores)]
+
+
+def _by_id(scores: ImageScores) -> list[int]:
+    return sorted(range(len(scores.ids)), key=scores.ids.__getitem__)
 
 
 def images_behind(sums: Floats) -> npt.NDArray[np.int64]:

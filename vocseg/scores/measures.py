@@ -16,6 +16,7 @@ Integers = npt.NDArray[np.integer]
 
 BACKGROUND = "background"
 MEASURES = ("mean_iou", "pixel_accuracy", "mean_class_accuracy", "frequency_weighted_iou")
+TRIMAP = "trimap_mean_iou"  # mean IoU of the pixels near a boundary alone, see `vocseg.scores.bands`
 
 
 def parts(matrices: Integers) -> Floats:

@@ -13,8 +13,17 @@ class Protocol:
     fingerprint: str  # over the ids of the images and their decoded content
     size: int  # images are predicted at size x size
     resolution: Literal["network", "original"] = "network"  # or at each image's own size
+    tta: str | None = None  # test-time augmentation, as "flip, scales 0.75 1 1.25"; None: each image as it is
+    windows: str | None = None  # as "stride 0.5": cut from the image at its own size; None: resized whole
+
+    @property
+    def views(self) -> str:
+        """Size and number of the views that a prediction was made from."""
+        size = f"{self.size}x{self.size}"
+        windows = f" windows, {self.windows}" if self.windows else ""
+        return size + windows + (f"; tta: {self.tta}" if self.tta else "")
 
     def __str__(self) -> str:
-        size = f"{self.size}x{self.size}"
-        where = size if self.resolution == "network" else f"their own size (predicted at {size})"
+        predicted = f"predicted {'in' if self.windows else 'at'} {self.views}"
+        where = self.views if self.resolution == "network" else f"their own size ({predicted})"
         return f"{self.split}, {self.images:,} images at {where} (data {self.fingerprint[:8]})"

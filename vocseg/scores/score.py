@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vocseg.scores.confusion import class_iou, mean_iou, pixel_accuracy
+from vocseg.scores.image_scores import ImageScores
 from vocseg.scores.protocol import Protocol
 from vocseg.voc import CLASSES
 
@@ -18,6 +20,11 @@ class Score:
     protocol: Protocol
     loss: float | None  # None: not computed
     classes: tuple[str, ...] = CLASSES
+
+    @classmethod
+    def of(cls, images: ImageScores, loss: float | None = None) -> "Score":
+        """The score of images taken together."""
+        return cls(torch.from_numpy(images.total()), images.protocol, loss, images.classes)
 
     @property
     def mean_iou(self) -> float:

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from vocseg.views.draw import colour, error_map, labelled_overlay, overlay, panel, sheet
     from vocseg.views.intervals import interval_table
     from vocseg.views.panels import Panels
-    from vocseg.views.tables import comparison_table, score_table, sizes_line
+    from vocseg.views.tables import calibration_line, score_table, sizes_line
 
 __all__ = [
     "Panels",
+    "calibration_line",
     "colour",
-    "comparison_table",
     "difference_tables",
     "error_map",
     "interval_table",
@@ -33,7 +33,7 @@ _FILES = {
     "draw": ("colour", "error_map", "labelled_overlay", "overlay", "panel", "sheet"),
     "intervals": ("interval_table",),
     "panels": ("Panels",),
-    "tables": ("comparison_table", "score_table", "sizes_line"),
+    "tables": ("calibration_line", "score_table", "sizes_line"),
 }
 
 if not TYPE_CHECKING:  # a checker would take every name for one that exists

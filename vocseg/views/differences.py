@@ -10,37 +10,45 @@ from vocseg.views.intervals import MEASURE_NAMES, percent
 SHOWN = 10  # images
 
 
-def difference_tables(comparison: Comparison, letter: str = "B", shown: int = SHOWN) -> Group:
+def difference_tables(
+    comparison: Comparison, letter: str = "B", shown: int = SHOWN, first: str = "A", title: str = ""
+) -> Group:
     """The figures of both with their difference, and the images that changed most.
 
     Args:
         comparison: What to show.
-        letter: What the second is called; the first is A.
+        letter: What the second is called.
         shown: How many images at most.
+        first: What the first is called.
+        title: What the comparison is of.
     """
-    lines = [f"A: {_name(comparison, 0)}", f"{letter}: {_name(comparison, 1)}"]
-    heading = Text("\n" + "\n".join(lines) + f"\n{comparison.protocol}")
+    changed = any(each.change for each in comparison.images)
+    one = comparison.protocols[0] == comparison.protocols[1]
+    how = ["", ""] if one else [f"\n   {protocol}" for protocol in comparison.protocols]
+    lines = [f"{name}: {_name(comparison, k)}{how[k]}" for k, name in enumerate((first, letter))]
+    lines += [f"{title}{comparison.protocols[0]}"] if one else []
+    heading = Text("\n" + "\n".join(lines))
     return Group(
         heading,
-        Text(verdict(comparison, letter), style="bold"),
-        _figures(comparison, letter),
+        Text(verdict(comparison, letter, first), style="bold"),
+        _figures(comparison, letter, first),
         Text(_caption(comparison), style="dim"),
-        *([_images(comparison, letter, shown)] if any(each.change for each in comparison.images) else []),
+        *([_images(comparison, letter, shown, first)] if changed else []),
     )
 
 
-def verdict(comparison: Comparison, letter: str = "B") -> str:
+def verdict(comparison: Comparison, letter: str = "B", first: str = "A") -> str:
     """What it comes to, in a sentence."""
     total = comparison.measures["mean_iou"]
     change, low, high = total.difference.estimate, total.difference.low, total.difference.high
     if change is None or low is None:
-        return "too few images to tell A and " + letter + " apart"
+        return f"too few images to tell {first} and {letter} apart"
     if change == low == high == 0:
-        return f"{letter} does not differ from A"
+        return f"{letter} does not differ from {first}"
     word = "better" if change > 0 else "worse"
     certain = "clearly" if total.clear else "not clearly"
     interval = f"[{_points(low)}, {_points(high)}]"
-    return f"{letter} is {certain} {word} than A: mean IoU {_points(change)} points {interval}"
+    return f"{letter} is {certain} {word} than {first}: mean IoU {_points(change)} points {interval}"
 
 
 def _name(comparison: Comparison, which: int) -> str:
@@ -48,10 +56,10 @@ def _name(comparison: Comparison, which: int) -> str:
     return comparison.names[which] + (f" (mean of {runs} runs)" if runs > 1 else "")
 
 
-def _figures(comparison: Comparison, letter: str) -> Table:
+def _figures(comparison: Comparison, letter: str, first: str) -> Table:
     table = Table()
     table.add_column("%")
-    for name in ("A", letter, f"{letter} - A", "95 % interval", f"{letter} better"):
+    for name in (first, letter, f"{letter} - {first}", "95 % interval", f"{letter} better"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, figure in comparison.measures.items():
         _add_row(table, MEASURE_NAMES[name], figure, "bold" if name == "mean_iou" else "")
@@ -107,11 +115,11 @@ def _caption(comparison: Comparison) -> str:
     )
 
 
-def _images(comparison: Comparison, letter: str, shown: int) -> Table:
+def _images(comparison: Comparison, letter: str, shown: int, first: str) -> Table:
     title = "images that changed most, by mean IoU over their own classes"
     table = Table(title=title, title_justify="left")
     table.add_column("image", overflow="fold")
-    for name in ("A %", f"{letter} %", f"{letter} - A", "moves the difference by"):
+    for name in (f"{first} %", f"{letter} %", f"{letter} - {first}", "moves the difference by"):
         table.add_column(name, justify="right")
     for each in comparison.images[:shown]:
         if each.change:

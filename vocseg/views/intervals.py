@@ -6,15 +6,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vocseg.scores.bands import WIDTH
 from vocseg.scores.image_scores import ImageScores
 from vocseg.scores.intervals import FEWEST_IMAGES, Interval, ScoreIntervals, score_intervals
-from vocseg.scores.measures import ErrorBudget, error_budget
+from vocseg.scores.measures import TRIMAP, ErrorBudget, error_budget
 
 MEASURE_NAMES = {
     "mean_iou": "mean IoU",
     "pixel_accuracy": "pixel accuracy",
     "mean_class_accuracy": "mean class accuracy",
     "frequency_weighted_iou": "frequency-weighted IoU",
+    TRIMAP: f"trimap mean IoU ({WIDTH} px)",
 }
 _BUDGET_NAMES = {
     "boundary": "near a boundary",

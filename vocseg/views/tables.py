@@ -4,20 +4,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from vocseg.scores import Score
+from vocseg.scores import Calibration, Score
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None or value != value else f"{100 * value:.1f}"
-
-
-def _points(before: float | None, after: float | None) -> str:
-    """The difference in points, green if better and red if worse."""
-    if before is None or after is None:
-        return "-"
-    points = 100 * (after - before)
-    colour = "green" if points > 0.05 else "red" if points < -0.05 else "dim"
-    return f"[{colour}]{points:+.1f}[/]"
 
 
 def score_table(score: Score, title: str) -> Group:
@@ -49,39 +40,41 @@ def _totals(score: Score) -> str:
     )
 
 
-def sizes_line(network: Score, ceiling: Score) -> Text:
-    """What the same predictions score at the network's size, and how far that size lets anyone come.
+def sizes_line(network: Score, ceiling: Score | None, windows: bool = False, alone: bool = False) -> Text:
+    """What images score at the network's size, and how far that size lets anyone come.
 
     Args:
         network: Score at the network's size.
-        ceiling: Score of a network without fault, at the pictures' own size.
+        ceiling: Score of a network without fault, at the pictures' own size, if that was counted.
+        windows: Whether the score above was taken with windows, and this one of other predictions.
+        alone: Whether there is no other score above than this one.
     """
-    size = network.protocol.size
-    return Text(
-        f"the same at {size}x{size}: mean IoU {_percent(network.mean_iou)} %, pixel accuracy "
-        f"{_percent(network.pixel_accuracy)} %\n"
-        f"predicting at {size}x{size} without fault would give mean IoU {_percent(ceiling.mean_iou)} %"
-    )
+    loss = "" if network.loss is None else f"loss {network.loss:.3f}"
+    if alone:
+        return Text(loss)
+    views = network.protocol.views
+    same = f"resized whole to {views}, without windows" if windows else f"the same at {views}"
+    lines = [
+        f"{same}: mean IoU {_percent(network.mean_iou)} %, pixel accuracy "
+        f"{_percent(network.pixel_accuracy)} %" + (f", {loss}" if loss else "")
+    ]
+    if ceiling is not None:
+        size = f"{network.protocol.size}x{network.protocol.size}"
+        lines.append(f"predicting at {size} without fault would give mean IoU {_percent(ceiling.mean_iou)} %")
+    return Text("\n".join(lines))
 
 
-def comparison_table(before: Score, after: Score, title: str) -> Group:
-    """IoU by class before and after, with the difference in points.
+def calibration_line(calibration: Calibration) -> Text:
+    """How far the network's probabilities are from how often it is right.
 
     Args:
-        before: Score on the same images as `after`.
-        after: The other one.
-        title: What was compared.
+        calibration: What was counted.
     """
-    table = Table()
-    table.add_column("IoU %")
-    for name in ("before", "after", "points"):
-        table.add_column(name, justify="right")
-    for name, old, new in zip(before.classes, before.class_iou, after.class_iou, strict=True):
-        table.add_row(name, _percent(old), _percent(new), _points(old, new))
-    table.add_section()
-    for name, old, new in (
-        ("mean IoU", before.mean_iou, after.mean_iou),
-        ("pixel accuracy", before.pixel_accuracy, after.pixel_accuracy),
-    ):
-        table.add_row(name, _percent(old), _percent(new), _points(old, new), style="bold")
-    return Group(Text(f"\n{title}: {after.protocol}"), table)
+    confidence, accuracy = calibration.confidence, calibration.accuracy
+    error, protocol = calibration.error, calibration.protocol
+    where = "the pictures' own size" if protocol.resolution == "original" else protocol.views
+    line = f"expected calibration error {_percent(error)} % at {where}"
+    if confidence is None or accuracy is None:
+        return Text(line)
+    sure = "too sure" if confidence > accuracy else "not sure enough"
+    return Text(f"{line} ({_percent(confidence)} % sure, {_percent(accuracy)} % right: {sure} on the whole)")

@@ -1,0 +1,124 @@
+"""Test-time augmentation, pixel by pixel against a recomputation that shares no code with it."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.conftest import TINY
+from vocseg.errors import UserError
+from vocseg.model import SegmentationModule
+from vocseg.model.variants import Variants
+from vocseg.scores.upsampling import full_size_classes
+
+
+@pytest.fixture(scope="module")
+def module() -> SegmentationModule:
+    torch.manual_seed(3)
+    return SegmentationModule(encoder=TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    """uint8 `[3,3,64,64]`: soft blobs with noise."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = 255 * torch.rand(3, 3, 6, 6, generator=generator)
+    smooth = functional.interpolate(coarse, (64, 64), mode="bicubic").clamp(0, 255)
+    noise = 20 * torch.randn(3, 3, 64, 64, generator=generator)
+    return (smooth + noise).clamp(0, 255).to(torch.uint8)
+
+
+def _by_hand(network: torch.nn.Module, image: torch.Tensor, scales: list[float], flip: bool) -> np.ndarray:
+    """Mean probabilities float64 `[C,64,64]` of one image, in numpy but for the network and the resizing."""
+    found = []
+    for scale in scales:
+        edge = 32 * max(1, round(64 * scale / 32))
+        pixels = image[None].float()
+        if edge != 64:
+            pixels = functional.interpolate(pixels, (edge, edge), mode="bilinear", antialias=True)
+        for turned in (False, True) if flip else (False,):
+            seen = pixels.numpy()[..., ::-1].copy() if turned else pixels.numpy()
+            logits = network(torch.from_numpy(seen)).numpy()
+            logits = logits[..., ::-1].copy() if turned else logits
+            if edge != 64:
+                logits = functional.interpolate(torch.from_numpy(logits), (64, 64), mode="bilinear").numpy()
+            powers = np.exp(logits[0].astype(np.float64) - logits[0].max(0))
+            found.append(powers / powers.sum(0))
+    return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("flip", "scales"), [(True, [1.0]), (False, [0.5, 1.0, 1.5]), (True, [0.5, 1.0, 1.5]), (True, [2.0])]
+)
+@torch.inference_mode()
+def test_every_pixel_is_that_of_a_recomputation(
+    module: SegmentationModule, images: torch.Tensor, flip: bool, scales: list[float]
+) -> None:
+    module.variants = Variants(flip, tuple(scales), module.network.step)
+    index = torch.arange(3)
+    batch = {"image": images, "mask": torch.zeros(3, 64, 64, dtype=torch.uint8), "index": index}
+    output = module.test_step(batch, 0)  # type: ignore[arg-type]
+    for k, image in enumerate(images):
+        wanted = _by_hand(module.network, image, scales, flip)
+        found = output["logits"][k].softmax(0).numpy()
+        assert np.abs(found - wanted).max() < 1e-5
+        assert np.array_equal(output["prediction"][k].numpy(), wanted.argmax(0))
+        logarithms = torch.from_numpy(np.log(wanted)).float()[None]
+        full = functional.interpolate(logarithms, (75, 100), mode="bilinear").argmax(1)[0]
+        assert torch.equal(full_size_classes(output["logits"][k], (75, 100)).long(), full)
+
+
+@torch.inference_mode()
+def test_without_variants_logits_are_the_networks_to_the_bit(
+    module: SegmentationModule, images: torch.Tensor
+) -> None:
+    assert torch.equal(Variants().logits(module, images), module(images))
+    assert Variants().label is None
+
+
+@torch.inference_mode()
+def test_training_never_sees_variants(module: SegmentationModule, images: torch.Tensor) -> None:
+    module.variants = Variants(True, (0.5, 1.0), module.network.step)
+    batch = {
+        "image": images,
+        "mask": torch.zeros(3, 64, 64, dtype=torch.uint8),
+        "index": torch.arange(3),
+    }
+    output = module._step(batch, module.train_metrics)  # type: ignore[arg-type]
+    assert torch.equal(output["logits"], module(images))
+
+
+@torch.inference_mode()
+def test_a_mirrored_image_is_predicted_as_the_mirrored_prediction(
+    module: SegmentationModule, images: torch.Tensor
+) -> None:
+    both = Variants(flip=True)
+    there, back = both.logits(module, images), both.logits(module, images.flip(-1)).flip(-1)
+    assert torch.allclose(there, back, atol=1e-4)
+
+
+def test_a_probability_of_nothing_has_a_logarithm() -> None:
+    logits = torch.tensor([1e4, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    found = Variants(flip=True).logits(lambda _: logits, torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+    assert found.isfinite().all()
+    assert torch.equal(found.argmax(1), torch.zeros(1, 4, 4, dtype=torch.int64))
+
+
+def test_edges_are_what_the_decoder_takes() -> None:
+    assert Variants(scales=(0.75, 1.0, 1.25), step=32).sizes(256) == [192, 256, 320]
+    assert Variants(scales=(0.7, 1.0, 1.3), step=32).sizes(256) == [192, 256, 320]
+    assert Variants(scales=(0.01, 1.0), step=32).sizes(256) == [32, 256]
+    assert Variants(scales=(0.75,)).sizes(250) == [188]
+
+
+def test_two_scales_that_come_to_the_same_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"0\.75 and 1 both give 64x64 pixels at --data\.size 64, as .* of 32"
+    ):
+        Variants(scales=(0.75, 1.0), step=32).sizes(64)
+
+
+def test_a_label_names_what_is_done() -> None:
+    assert Variants(True).label == "flip"
+    assert Variants(True, (0.75, 1.0, 1.25)).label == "flip, scales 0.75 1 1.25"
+    assert Variants(False, (2.0,)).label == "scales 2"

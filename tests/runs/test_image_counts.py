@@ -1,0 +1,60 @@
+"""What scoring keeps of an image: its matrices, and nothing that grows with its pixels."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.scores.population import PROTOCOL
+from vocseg.data.sample import write_sample
+from vocseg.runs.image_counts import ImageCounts
+from vocseg.voc import CLASSES
+
+KINDS = ("original", "band", "ceiling")
+IDS = tuple("abcdef")
+
+
+def test_an_image_costs_less_than_two_kilobytes_a_matrix() -> None:
+    counts = ImageCounts(KINDS, 1449, 21)
+    held = sum(each.element_size() * each.nelement() for each in counts.matrices.values())
+    assert held / 1449 == 3 * 21 * 21 * 4 == 5292
+
+
+def test_images_are_kept_where_they_belong_and_fillers_nowhere() -> None:
+    counts = ImageCounts(("a", "b"), 6, 21)
+    matrices = torch.arange(3).view(3, 1, 1).expand(3, 21, 21)
+    counts.put(torch.tensor([4, -1, 1]), a=matrices + 1, b=torch.ones(3, 21, 21, dtype=torch.int64))
+    found = counts.scores("a", PROTOCOL, CLASSES, IDS, band="b")
+    assert found.ids == ("b", "e")
+    assert found.matrices[:, 0, 0].tolist() == [3, 1]
+    assert found.band is not None
+    assert found.band.sum() == 2 * 441
+
+
+@pytest.mark.slow
+def test_four_times_the_images_take_no_more_memory(trained: Path, tmp_path: Path) -> None:
+    """Logits of one image at its own size are 15 MB, so that keeping any of an image would show."""
+    code = (
+        "import resource, sys; from vocseg.__main__ import main; main(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    write_sample(tmp_path / "sample", train=1, val=32, progress=False)
+    peaks = []
+    for images in ("8", "32"):
+        words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(tmp_path / "sample")]
+        words += ["--data.val_images", images, "--trainer.accelerator", "cpu"]
+        done = subprocess.run(
+            [sys.executable, "-c", code, "test", *words, "--trainer.enable_progress_bar", "false"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.split()[-1]))
+    assert peaks[1] - peaks[0] < 24 * 2  # megabytes; 24 images of 0.7 MB decoded, 15 MB upsampled

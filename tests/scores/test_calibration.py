@@ -1,0 +1,117 @@
+"""Expected calibration error against its definition, written out pixel by pixel."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.scores.population import PROTOCOL
+from vocseg.scores.calibration import BINS, Calibration, calibration_counts, confidences
+from vocseg.scores.confusion import histogram
+
+
+def _case(seed: int, classes: int = 21) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits `[2,C,9,11]` from unsure to very sure, and masks with void."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 10 ** random.uniform(-2, 1.5), (2, classes, 9, 11)).astype(np.float32)
+    mask = random.choice([*range(classes), 255], (2, 9, 11)).astype(np.uint8)
+    right = random.random((2, 9, 11)) < 0.6
+    return torch.from_numpy(logits), torch.from_numpy(
+        np.where(right, logits.argmax(1), mask).astype(np.uint8)
+    )
+
+
+def _counted(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    best = logits.argmax(1)
+    return calibration_counts(confidences(logits, best), best, mask, logits.shape[1])
+
+
+def _error_by_hand(logits: np.ndarray, mask: np.ndarray) -> float:
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    probability = powers / powers.sum(1, keepdims=True)
+    for image, labels in zip(probability, mask, strict=True):
+        for (y, x), label in np.ndenumerate(labels):
+            if label != 255:
+                top = float(image[:, y, x].max())
+                place = min(int(np.ceil(top * BINS)) - 1, BINS - 1)
+                bins.setdefault(place, []).append((top, bool(image[:, y, x].argmax() == label)))
+    pixels = sum(map(len, bins.values()))
+    return sum(abs(sum(r for _, r in each) - sum(p for p, _ in each)) for each in bins.values()) / pixels
+
+
+def test_the_error_is_that_of_the_definition() -> None:
+    for seed in range(40):
+        logits, mask = _case(seed)
+        found = Calibration(_counted(logits, mask).numpy(), PROTOCOL).error
+        assert found == pytest.approx(_error_by_hand(logits.numpy(), mask.numpy()), abs=1e-6)
+
+
+def test_counts_add_up_in_any_order_to_the_bit() -> None:
+    logits, mask = _case(7)
+    best = logits.argmax(1)
+    confidence = confidences(logits, best)
+    places = [(k, slice(y, y + 3)) for k in (1, 0) for y in (6, 0, 3)]
+    parts = [calibration_counts(confidence[at], best[at], mask[at], 21) for at in places]
+    assert torch.equal(torch.stack(parts).sum(0), _counted(logits, mask))
+
+
+def test_void_counts_nowhere_and_nothing_labelled_has_no_error() -> None:
+    logits, mask = _case(3)
+    counts = _counted(logits, mask)
+    assert int(counts[:, 0].sum()) == int((mask != 255).sum())
+    assert int(counts[:, 1].sum()) == int((mask == logits.argmax(1)).sum())
+    void = Calibration(_counted(logits, torch.full_like(mask, 255)).numpy(), PROTOCOL)
+    assert (void.error, void.confidence, void.accuracy) == (None, None, None)
+
+
+def test_a_network_that_is_sure_and_right_has_no_error_and_one_that_is_sure_and_wrong_has_all() -> None:
+    logits = torch.zeros(1, 3, 4, 4)
+    logits[:, 1] = 50
+    for label, error in ((1, 0.0), (2, 1.0)):
+        mask = torch.full((1, 4, 4), label, dtype=torch.uint8)
+        found = Calibration(_counted(logits, mask).numpy(), PROTOCOL)
+        assert found.error == pytest.approx(error, abs=1e-6)
+        assert found.counts[-1, 0] == 16
+
+
+def test_a_network_that_knows_itself_has_next_to_no_error() -> None:
+    random = np.random.default_rng(0)
+    confidence = torch.from_numpy(random.uniform(0.5, 1, 200_000).astype(np.float32))
+    right = torch.from_numpy(random.random(200_000) < confidence.numpy())
+    counts = calibration_counts(confidence, right.to(torch.uint8), torch.ones(200_000, dtype=torch.uint8), 2)
+    error = Calibration(counts.numpy(), PROTOCOL).error
+    assert error is not None
+    assert error < 0.005
+
+
+def test_probabilities_that_are_no_numbers_count_as_none() -> None:
+    logits, mask = torch.full((1, 3, 2, 2), torch.nan), torch.zeros(1, 2, 2, dtype=torch.uint8)
+    assert _counted(logits, mask)[0].tolist() == [4, 4, 0]
+
+
+def test_the_upper_end_belongs_to_a_bin() -> None:
+    edges = torch.tensor([1 / 3, 0.2, 1.0], dtype=torch.float64).float()
+    counts = calibration_counts(
+        edges, torch.zeros(3, dtype=torch.uint8), torch.zeros(3, dtype=torch.uint8), 2
+    )
+    assert int(counts[:, 0].sum()) == 3
+    assert counts[BINS - 1, 0] == 1
+
+
+def test_a_diagram_can_be_drawn_of_what_is_written() -> None:
+    logits, mask = _case(5)
+    found = Calibration(_counted(logits, mask).numpy(), PROTOCOL)
+    plain = json.loads(json.dumps(found.as_dict()))
+    assert len(plain["bins"]) == BINS
+    assert plain["protocol"]["split"] == "val"
+    pixels = sum(each["pixels"] for each in plain["bins"])
+    gaps = [abs(k["accuracy"] - k["confidence"]) * k["pixels"] for k in plain["bins"] if k["pixels"]]
+    assert sum(gaps) / pixels == pytest.approx(plain["expected_calibration_error"])
+    assert all(k["low"] <= k["confidence"] <= k["high"] + 1e-6 for k in plain["bins"] if k["pixels"])
+
+
+def test_weights_are_added_up_by_cell() -> None:
+    cell, weights = torch.tensor([2, 0, 2, 1]), torch.tensor([5, 7, 2**40, 1])
+    assert histogram(cell, 4, weights).tolist() == [7, 1, 5 + 2**40, 0]

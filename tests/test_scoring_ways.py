@@ -1,0 +1,271 @@
+"""Test-time augmentation and sliding windows from the command line, and all that a score is told with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from tests.conftest import refused
+from vocseg import voc
+from vocseg.__main__ import main
+from vocseg.compare import compare
+from vocseg.model import Network, build_network
+from vocseg.runs import read_weights
+from vocseg.scores import load_image_scores
+from vocseg.voc import CLASSES
+
+Capture = pytest.CaptureFixture[str]
+SIZE = 64
+
+
+def _network(weights: Path) -> Network:
+    read = read_weights(weights)
+    network = build_network(read.description["arch"], read.description["encoder"], None, 21).eval()
+    network.model.load_state_dict(read.state_dict)
+    return network
+
+
+def _pairs(sample: Path, ids: tuple[str, ...]) -> list[tuple[torch.Tensor, np.ndarray]]:
+    """Photographs uint8 `[1,3,H,W]` and masks `[H,W]`, by PIL."""
+    folder = voc.find(sample)
+    assert folder is not None
+    images = [np.asarray(Image.open(voc.image_path(folder, id)).convert("RGB")) for id in ids]
+    masks = [np.asarray(Image.open(voc.mask_path(folder, id, "val"))) for id in ids]
+    return [
+        (torch.from_numpy(image.copy()).permute(2, 0, 1)[None], mask)
+        for image, mask in zip(images, masks, strict=True)
+    ]
+
+
+def _matrix(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    labelled = truth != 255
+    return np.bincount(21 * truth[labelled].astype(int) + found[labelled], minlength=441).reshape(21, 21)
+
+
+def _resize(pixels: torch.Tensor, shape: tuple[int, ...], antialias: bool = False) -> torch.Tensor:
+    return functional.interpolate(pixels.float(), shape, mode="bilinear", antialias=antialias)
+
+
+def _averaged(network: Network, image: torch.Tensor) -> torch.Tensor:
+    """Logarithm `[1,21,64,64]` of the mean of six softmaxes: scales 0.5, 1 and 1.5, plain and mirrored."""
+    total = torch.zeros(1, 21, SIZE, SIZE)
+    for edge in (32, 64, 96):
+        seen = image if edge == SIZE else _resize(image, (edge, edge), antialias=True)
+        for way in (lambda pixels: pixels, lambda pixels: torch.flip(pixels, (3,))):
+            logits = way(network(way(seen)))
+            total += torch.softmax(logits if edge == SIZE else _resize(logits, (SIZE, SIZE)), 1)
+    return (total / 6).log()
+
+
+def _run(verb: str, trained: Path, sample: Path, *flags: str) -> None:
+    words = [
+        "--ckpt_path",
+        str(trained / "unet_voc.pth"),
+        "--data.root",
+        str(sample),
+        "--data.batch_size",
+        "1",
+    ]
+    main([verb, *words, "--trainer.accelerator", "cpu", *flags])
+
+
+def _scores(here: Path, verb: str = "test", number: int = 0) -> dict[str, Any]:
+    path = here / f"lightning_logs/{verb}/version_{number}/scores.json"
+    return json.loads(path.read_text())  # type: ignore[no-any-return]
+
+
+FLIP = ("--tta.flip", "true")
+FEW = ("--data.val_images", "2")
+TTA = (*FLIP, "--tta.scales", "[0.5,1,1.5]")
+
+
+def test_flips_and_scales_score_as_a_recomputation_does(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    _run("test", trained, sample, *TTA)
+    said = " ".join(capsys.readouterr().out.split())
+    label = "predicted at 64x64; tta: flip, scales 0.5 1 1.5"
+    assert f"7 images at their own size ({label})" in said
+    assert "the same at 64x64; tta: flip, scales 0.5 1 1.5:" in said
+    original = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz")
+    network = _network(trained / "unet_voc.pth")
+    for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
+        # Antialiased bytes, as the network gets them.
+        small = functional.interpolate(image, (SIZE, SIZE), mode="bilinear", antialias=True)
+        with torch.inference_mode():
+            found = _resize(_averaged(network, small), truth.shape).argmax(1)[0].numpy()
+        assert np.array_equal(original.matrices[k], _matrix(found, truth))
+    found_scores = _scores(here)
+    for part in ("test", "original", "calibration"):
+        assert found_scores[part]["protocol"]["tta"] == "flip, scales 0.5 1 1.5"
+    assert found_scores["ceiling"]["protocol"]["tta"] is None
+
+
+def test_windows_score_as_a_recomputation_does(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    _run("test", trained, sample, "--full_size.window", "true", "--full_size.stride", "0.75", *FEW)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 images at their own size (predicted in 64x64 windows, stride 0.75)" in said
+    assert "resized whole to 64x64, without windows: mean IoU" in said
+    assert "without fault" not in said
+    assert "at the pictures' own size (" in said
+    original = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz")
+    network = _network(trained / "unet_voc.pth")
+    for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
+        total, times = torch.zeros(21, *truth.shape), torch.zeros(truth.shape)
+        for y in [*range(0, truth.shape[0] - SIZE, 48), truth.shape[0] - SIZE]:
+            for x in [*range(0, truth.shape[1] - SIZE, 48), truth.shape[1] - SIZE]:
+                with torch.inference_mode():
+                    logits = network(image[:, :, y : y + SIZE, x : x + SIZE])
+                total[:, y : y + SIZE, x : x + SIZE] += logits.softmax(1)[0]
+                times[y : y + SIZE, x : x + SIZE] += 1
+        assert np.array_equal(original.matrices[k], _matrix((total / times).argmax(0).numpy(), truth))
+    found = _scores(here)
+    assert found["ceiling"] is None
+    assert found["test"]["protocol"]["windows"] is None
+    assert found["calibration"]["protocol"] == found["original"]["protocol"]
+    pixels = sum(each["pixels"] for each in found["calibration"]["bins"])
+    assert pixels == original.matrices.sum()
+
+
+def test_windows_and_variants_go_together(sample: Path, trained: Path, here: Path) -> None:
+    _run("test", trained, sample, *FLIP, "--full_size.window", "true", "--full_size.stride", "1", *FEW)
+    protocol = _scores(here)["original"]["protocol"]
+    assert (protocol["tta"], protocol["windows"]) == ("flip", "stride 1")
+
+
+def test_validate_sees_variants_and_says_so(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
+    _run("validate", trained, sample, *FLIP)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "validate: val, 7 images at 64x64; tta: flip (data" in said
+    _run("validate", trained, sample)
+    plain = load_image_scores(here / "lightning_logs/validate/version_1/image_scores_network.npz")
+    flipped = load_image_scores(here / "lightning_logs/validate/version_0/image_scores_network.npz")
+    assert (plain.protocol.tta, flipped.protocol.tta) == (None, "flip")
+    assert (plain.matrices != flipped.matrices).any()
+
+
+def test_ways_of_predicting_are_compared_only_when_that_is_the_question(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    _run("validate", trained, sample)
+    _run("validate", trained, sample, *FLIP)
+    runs = [f"lightning_logs/validate/version_{k}" for k in (0, 1)]
+    said = refused(capsys, ["compare", *runs])
+    assert "their tta differs: None and 'flip'" in said
+    assert "--across tta" in said
+    assert "tta" in refused(capsys, ["compare", *runs, "--across", "windows"])
+    main(["compare", *runs, "--across", "tta"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"A: {runs[0]} val, 7 images at 64x64 (data" in told
+    assert f"B: {runs[1]} val, 7 images at 64x64; tta: flip (data" in told
+    (found,) = compare(runs, across=["tta"])
+    assert found.as_dict()["protocol_b"]["tta"] == "flip"
+
+
+def test_scores_hold_all_that_the_table_shows(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    _run("test", trained, sample)
+    said, found = " ".join(capsys.readouterr().out.split()), _scores(here)
+    original = found["original"]
+    for name, text in (
+        ("mean_iou", "mean IoU"),
+        ("pixel_accuracy", "pixel accuracy"),
+        ("mean_class_accuracy", "mean class accuracy"),
+        ("frequency_weighted_iou", "frequency-weighted IoU"),
+        ("trimap_mean_iou", "trimap mean IoU (5 px)"),
+    ):
+        figure = original["intervals"][name]
+        ends = f"{100 * figure['low']:.1f}, {100 * figure['high']:.1f}"
+        assert f"{text} {100 * figure['estimate']:.1f} [{ends}] %" in said
+    assert original["trimap_width"] == 5
+    assert set(original["intervals"]["class_iou"]) == set(CLASSES)
+    missing = sum(value for value in original["error_budget"].values() if value is not None)
+    assert missing == pytest.approx(1 - original["mean_iou"], abs=1e-9)
+    assert f"without fault would give mean IoU {100 * found['ceiling']['mean_iou']:.1f} %" in said
+    error = found["calibration"]["expected_calibration_error"]
+    assert f"expected calibration error {100 * error:.1f} % at 64x64 (" in said
+    assert found["test"]["intervals"]["mean_iou"]["estimate"] == pytest.approx(found["test"]["mean_iou"])
+    assert f"loss {found['test']['loss']:.3f}" in said
+    band = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz").total_band()
+    assert band is not None
+    assert original["trimap_matrix"] == band.tolist()
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags", "words"),
+    [
+        ("test", ["--tta.scales", "[1,1.001]"], ["--tta.scales 1 and 1.001", "64x64", "--data.size 64"]),
+        ("test", ["--tta.scales", "[]"], ["--tta.scales []", "at least one"]),
+        ("test", ["--tta.scales", "[9]"], ["--tta.scales [9.0]", "above 4"]),
+        ("test", ["--tta.scales", "[0]"], ["--tta.scales", "0"]),
+        ("test", ["--full_size.stride", "0"], ["--full_size.stride 0"]),
+        ("test", ["--full_size.stride", "1.5"], ["--full_size.stride 1.5"]),
+        ("validate", ["--full_size.window", "true"], ["--full_size.validate true"]),
+        ("test", ["--full_size.window", "true", "--full_size.test", "false"], ["--full_size.test true"]),
+        ("finetune", ["--tta.flip", "true"], ["--tta.flip is for validate and test alone", "finetune"]),
+        ("fit", ["--tta.scales", "[1,2]"], ["--tta.scales is for validate and test alone", "fit"]),
+        ("fit", ["--full_size.window", "true"], ["--full_size.window is for validate and test alone"]),
+        ("predict", ["--json", "x.json"], ["--json", "predict"]),
+        ("test", ["--json", "."], ["--json . cannot be written"]),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused_in_a_sentence(
+    sample: Path, trained: Path, here: Path, capsys: Capture, verb: str, flags: list[str], words: list[str]
+) -> None:
+    start = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
+    said = refused(capsys, [verb, *start, *flags])
+    assert said.splitlines()[-1].startswith("vocseg: ")
+    for word in words:
+        assert word in said
+    assert not list(here.rglob("version_*"))
+
+
+def test_json_stands_alone_on_standard_output(
+    sample: Path, trained: Path, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the bar, the tables and Lightning's notices on the other stream."""
+    _run("test", trained, sample, *FEW, "--json", "-")
+    said = capfd.readouterr()
+    found = json.loads(said.out)
+    assert found == _scores(here)
+    assert {"test", "original", "ceiling", "calibration"} == set(found)
+    assert "mean IoU" in said.err
+
+
+def test_json_goes_to_a_file_where_one_is_named(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    _run("validate", trained, sample, *FEW, "--json", "out/found.json")
+    assert json.loads((here / "out/found.json").read_text()) == _scores(here, "validate")
+    assert "mean IoU" in capsys.readouterr().out
+
+
+def test_finetuning_is_told_as_a_paired_comparison_and_leaves_both_sides(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
+    sizes = ["--data.train_images", "8", "--data.val_images", "6", "--trainer.max_epochs", "2"]
+    rest = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--model.lr", "1e-3"]
+    main(["finetune", *words, *sizes, *rest])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "fine-tuning: val, 6 images at 64x64" in said
+    assert "than before: mean IoU" in said or "does not differ from before" in said
+    folder = here / "lightning_logs/finetune/version_0"
+    found = json.loads((folder / "scores.json").read_text())
+    before, after = (load_image_scores(folder / f"image_scores_{name}.npz") for name in ("before", "network"))
+    assert before.ids == after.ids
+    assert before.total().tolist() == found["before"]["matrix"]
+    assert after.total().tolist() == found["after"]["matrix"]
+    best = read_weights(folder / "unet_voc.pth").description["score"]
+    assert found["after"]["mean_iou"] == best["mean_iou"]
+    (again,) = compare([str(folder / "image_scores_before.npz"), str(folder)])
+    assert found["comparison"]["mean_iou"] == again.as_dict()["mean_iou"]
+    assert found["comparison"]["class_iou"] == again.as_dict()["class_iou"]

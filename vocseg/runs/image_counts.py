@@ -1,0 +1,96 @@
+"""Confusion matrices of a split's images while it is scored, each by one of the processes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from vocseg.model import SegmentationModule
+from vocseg.scores import ImageScores, Protocol
+
+
+class ImageCounts:
+    """One matrix of each kind an image, 4 bytes a cell: 1.8 KB with 21 classes, and nothing else an image."""
+
+    def __init__(self, kinds: Sequence[str], images: int, classes: int) -> None:
+        """Start at zero.
+
+        Args:
+            kinds: Names of the matrices.
+            images: Length of the split, N.
+            classes: Number of classes, C.
+        """
+        self.matrices = {kind: torch.zeros(images, classes, classes, dtype=torch.int32) for kind in kinds}
+        self._scored = torch.zeros(images, dtype=torch.int32)  # `[N]`: 1 for an image that was
+
+    def put(self, index: Tensor, **matrices: Tensor) -> None:
+        """Keep images' matrices.
+
+        Args:
+            index: Their positions, int64 `[M]`; -1: a filler, which is left out.
+            matrices: By kind, integers `[M,C,C]`.
+        """
+        rows = index[index >= 0].cpu()
+        for kind, each in matrices.items():
+            self.matrices[kind][rows] = each[index >= 0].to("cpu", torch.int32)
+        self._scored[rows] = 1
+
+    def gather(self, trainer: Trainer) -> None:
+        """Put all processes' images together: each was counted by one, so that sums do."""
+        self.matrices = {kind: summed(trainer, each) for kind, each in self.matrices.items()}
+        self._scored = summed(trainer, self._scored)
+
+    @property
+    def rows(self) -> npt.NDArray[np.intp]:
+        """Positions of the images that were scored: not all with --trainer.limit_test_batches."""
+        return np.flatnonzero(self._scored.numpy())
+
+    def scores(
+        self,
+        kind: str,
+        protocol: Protocol,
+        names: tuple[str, ...],
+        ids: Sequence[str],
+        band: str | None = None,
+    ) -> ImageScores:
+        """What was counted, as it is kept in files.
+
+        Args:
+            kind: Of the matrices.
+            protocol: How they were counted.
+            names: Of the classes.
+            ids: Of all images of the split.
+            band: Kind of the matrices near a boundary; None: there are none.
+        """
+        seen = self.rows
+        near = None if band is None else self._of(band)
+        return ImageScores(tuple(ids[k] for k in seen), self._of(kind), protocol, names, near)
+
+    def _of(self, kind: str) -> npt.NDArray[np.int64]:
+        return self.matrices[kind].numpy()[self.rows].astype(np.int64)
+
+
+def summed(trainer: Trainer, counts: Tensor) -> Tensor:
+    """Integers added up over all processes, on the processor."""
+    return trainer.strategy.reduce(counts.to(trainer.strategy.root_device), reduce_op="sum").cpu()
+
+
+def scored_data(trainer: Trainer, module: Any) -> Any:
+    """The data module whose images are being scored; None if there is none, or nothing to be scored."""
+    data = getattr(trainer, "datamodule", None)
+    return data if isinstance(module, SegmentationModule) and not trainer.sanity_checking else None
+
+
+def protocol_of(data: Any, module: SegmentationModule, images: int) -> Protocol:
+    """How a module scores the images of a data module at the network's size.
+
+    Args:
+        data: The data module.
+        module: What predicts.
+        images: How many of them were scored.
+    """
+    return Protocol(**{**data.facts("val"), "images": images, "tta": module.variants.label})
