@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vocseg import __version__
-from vocseg.errors import Stopped, UserError
+from vocseg.errors import VOICE, Stopped, UserError
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
@@ -59,18 +59,19 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
         The command line object of a verb, with its `trainer`, `model` and `datamodule`; None for a tool.
     """
     words = sys.argv[1:] if argv is None else argv
+    VOICE.rest()
     try:
         return _dispatch(words, argv)
     except UserError as fault:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
-            print(f"vocseg: {fault.sentence}", file=sys.stderr)
+            VOICE.say(fault.sentence)
         raise SystemExit(2) from fault
     except Stopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"vocseg: {stop.sentence}", file=sys.stderr)
+            VOICE.say(stop.sentence)
         raise SystemExit(stop.exit_code) from stop
     except KeyboardInterrupt:  # before there is a run that could be gone on with
-        print("vocseg: interrupted", file=sys.stderr)
+        VOICE.say("interrupted")
         raise SystemExit(130) from None
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from vocseg.classes import ClassList, Colour, named_classes
+from vocseg.duplicates import refuse_duplicate_keys
 from vocseg.errors import UserError
 from vocseg.voc import CLASSES, IGNORE_INDEX, PALETTE
 
@@ -36,6 +37,7 @@ def read_classes(path: Path) -> ClassList:
 def _from_yaml(text: str, path: Path) -> ClassList:
     import yaml
 
+    refuse_duplicate_keys(text, f"the class list {path}")
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as fault:

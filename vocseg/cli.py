@@ -11,7 +11,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from vocseg.arguments import SentenceParser
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.deploy.masks import MaskWriter
-from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.output import JsonOutput, add_json_flag
 from vocseg.recipes import RECIPES, RecipeFile
@@ -22,15 +21,22 @@ from vocseg.runs import (
     Alarm,
     Announcement,
     BestWeights,
+    Companions,
+    Finite,
     FullSize,
     LastCheckpoint,
+    LeftOutReport,
     NetworkScores,
     Speed,
+    check_callbacks,
+    check_flags,
+    check_monitor,
     claim_folder,
     drop_unused_folder,
     lock_folder,
     quieten,
     run_loggers,
+    translate,
 )
 from vocseg.starting import Start, check_scoring_flags
 from vocseg.trainer import Trainer
@@ -77,10 +83,15 @@ class VocCLI(LightningCLI):
             with self._output:
                 self._run(args)
             self._output.write(self.trainer)
-        except UserError:
+        except Exception as fault:
+            known = translate(fault, getattr(self, "trainer", None))
+            if known is None:
+                raise
             if self.folder is not None and self._resumed is None:
                 drop_unused_folder(self.folder)
-            raise
+            if known is fault:
+                raise
+            raise known from fault
 
     def _run(self, args: list[str] | None) -> None:
         super().__init__(
@@ -146,6 +157,9 @@ class VocCLI(LightningCLI):
                 each.set_defaults(start.defaults)
             super().parse_arguments(parser, args)
         start.settle(self.config[verb])
+        check_flags(verb, self.config[verb])
+        if "best" in self.config[verb]:
+            check_monitor("--best.monitor", self.config[verb]["best"]["monitor"], start.classes.names)
 
     def before_instantiate_classes(self) -> None:
         """Where the seed was left to chance, order and augmentation follow what chance gave."""
@@ -156,7 +170,9 @@ class VocCLI(LightningCLI):
         """Give the run a folder of its own, with logs in it, and the callbacks that have no flags."""
         config = self.config_init[self.subcommand]["trainer"]
         self._drop_forbidden(config)
-        own = [Advance(), Announcement(), Alarm(), Speed(), NetworkScores()]
+        check_callbacks(config["callbacks"] or [], self.datamodule.classes.names)
+        own = [Companions(), Advance(), Announcement(), Finite(), Alarm(), Speed(), NetworkScores()]
+        own += [LeftOutReport()]
         kwargs["callbacks"] = [*(config["callbacks"] or []), *own]
         if not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")

@@ -1,6 +1,8 @@
 """The exceptions that end a run with a sentence instead of a traceback."""
 
 import re
+import sys
+import threading
 
 
 class UserError(Exception):
@@ -27,3 +29,24 @@ class Stopped(Exception):
         """Remember both."""
         super().__init__(sentence)
         self.sentence, self.exit_code = sentence, exit_code
+
+
+class Voice:
+    """Says one sentence for the process: whoever comes first, and whatever else goes wrong in its wake."""
+
+    def __init__(self) -> None:
+        """Nothing was said yet."""
+        self._said = threading.Lock()
+
+    def rest(self) -> None:
+        """Begin anew."""
+        if self._said.locked():
+            self._said.release()
+
+    def say(self, sentence: str) -> None:
+        """Print the sentence, unless one was printed."""
+        if self._said.acquire(blocking=False):
+            print(f"vocseg: {sentence}", file=sys.stderr, flush=True)
+
+
+VOICE = Voice()

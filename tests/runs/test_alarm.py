@@ -22,12 +22,6 @@ def test_a_healthy_run_is_left_in_peace(sample: Path, here: Path) -> None:
     assert _alarms(["fit", *tiny(sample), "--model.lr", "1e-3", "--trainer.max_epochs", "4"]) == []
 
 
-def test_a_loss_that_is_no_number_is_said_once(sample: Path, here: Path) -> None:
-    said = _alarms(["fit", *tiny(sample), "--model.lr", "1e30", "--trainer.max_epochs", "2"])
-    assert len([each for each in said if "the loss is nan" in each]) == 1
-    assert "lower --model.lr" in said[0]
-
-
 def test_background_alone_is_said_after_some_epochs(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

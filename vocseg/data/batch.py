@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from vocseg.data.left_out import LeftOut
 from vocseg.data.order import Draw
+from vocseg.data.workers import Watchdog, check_shared_memory, end_workers_at_exit
 
 
 class Sample(TypedDict):
@@ -21,7 +23,10 @@ class Sample(TypedDict):
 
 
 class Batch(TypedDict):
-    """What is shipped: image uint8 `[N,3,H,W]` RGB, mask uint8 `[N,H,W]`, index int64 `[N]` (-1: filler)."""
+    """What is shipped: image uint8 `[N,3,H,W]` RGB, mask uint8 `[N,H,W]`, index int64 `[N]`.
+
+    An index below 0 counts nowhere: -1 is a filler, the others are images that were left out.
+    """
 
     image: Tensor
     mask: Tensor
@@ -41,21 +46,36 @@ def collate(samples: Sequence[Sample] | Batch) -> Batch:
 
 
 class Loader(DataLoader[Batch]):
-    """torch's loader, which knows how long it kept its user waiting.
+    """torch's loader, which knows how long it kept its user waiting, and does not wait for ever.
 
     Without loader processes it asks the data set itself: torch's own way costs as much as the batch.
     """
 
     waited = 0.0  # seconds, since the start of the newest iteration
+    patience = 60.0  # seconds to wait for a batch of loader processes
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Batches of one epoch."""
         clock, mine = time.perf_counter, self.__dict__  # torch watches attributes, which takes time
         mine["waited"], since = 0.0, clock()
-        for batch in super().__iter__() if self.num_workers else self._here():
+        left_out: LeftOut | None = getattr(self.dataset, "left_out", None)
+        for batch in self._elsewhere() if self.num_workers else self._here():
             mine["waited"] += clock() - since
+            if left_out is not None:
+                left_out.note(batch["index"])
             yield batch
             since = clock()
+
+    def _elsewhere(self) -> Iterator[Batch]:
+        end_workers_at_exit()
+        check_shared_memory(self.num_workers, (self.batch_size or 1) * getattr(self.dataset, "item_bytes", 0))
+        watchdog = Watchdog(self.patience)
+        try:
+            batches = watchdog.wait(super().__iter__)
+            while (batch := watchdog.wait(lambda: next(batches, None))) is not None:
+                yield batch
+        finally:
+            watchdog.close()
 
     def _here(self) -> Iterator[Batch]:
         fetch = getattr(self.dataset, "__getitems__", None)
@@ -75,7 +95,12 @@ def _pinned(batch: Batch) -> Batch:
 
 
 def make_loader(
-    part: Dataset[Sample], order: Sampler[Draw], batch_size: int, workers: int | None, decoding: bool
+    part: Dataset[Sample],
+    order: Sampler[Draw],
+    batch_size: int,
+    workers: int | None,
+    decoding: bool,
+    timeout: int = 60,
 ) -> Loader:
     """A loader of batches.
 
@@ -87,10 +112,11 @@ def make_loader(
             where nothing is decoded, as handing a batch over costs more than making it; else one a core up
             to 8.
         decoding: Whether items are read from picture files.
+        timeout: Seconds to wait for a batch of loader processes.
     """
     if workers is None:
         workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() and decoding else 0
-    return Loader(
+    loader = Loader(
         part,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=order,
@@ -99,3 +125,5 @@ def make_loader(
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+    loader.patience = timeout
+    return loader

@@ -1,6 +1,7 @@
 """The LightningDataModule: finds VOC (or gets it), checks it, and serves its splits."""
 
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch import LightningDataModule
@@ -42,6 +43,9 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         image_suffix: Ending of the images' names.
         images: Folder of pictures, or one picture, for `predict`.
         workers: Loader processes; null: none on a CPU or with a store, else one a core up to 8.
+        worker_timeout: Seconds to wait for a batch from them before the run stops.
+        on_error: What an image that cannot be read does to a run: `stop`, or `skip`: the run goes on without
+            it, and says so.
         store: Decode every file once, into a memory-mapped store; null: where there is room.
         cache: Folder for stores and what is known of files; null: `.vocseg` in the data set, or where that
             cannot be written, your own cache.
@@ -66,6 +70,8 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         image_suffix: str = ".jpg",
         images: Path | None = None,
         workers: NonNegativeInt | None = None,
+        worker_timeout: PositiveInt = 60,
+        on_error: Literal["stop", "skip"] = "stop",
         store: bool | None = None,
         cache: Path | None = None,
         download: bool = True,
@@ -75,13 +81,14 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         super().__init__()
         self.root, self.size, self.batch_size = Path(root), int(size), int(batch_size)
         self.seed, self.images, self.workers, self.download = seed, images, workers, download
+        self.worker_timeout, self.skip = int(worker_timeout), on_error == "skip"
         self.classes = VOC_CLASSES if classes is None else read_classes(Path(classes))
         lists = {"train": train_split, "val": val_split}
         counts = {"train": train_images, "val": val_images}
         self.selection = Selection(
             self.root, image_folder, image_suffix, self.classes, lists, counts, subset_seed
         )
-        self.parts = Parts(Storage(store, cache, check), self.size, augmentation, seed)
+        self.parts = Parts(Storage(store, cache, check, self.skip), self.size, augmentation, seed)
         self.position: Position | None = None  # None: the trainer's epoch, from its first batch
         self._fault: str | None = None
 
@@ -143,6 +150,12 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         """A validation image at its own size: RGB uint8 `[H,W,3]`."""
         return self.parts["val"].full_image(index)
 
+    def left_out(self) -> dict[str, dict[str, str]]:
+        """Images that this process went on without, with reasons, by list (or folder of pictures)."""
+        if self._verb() == "predict":
+            return {str(self.images): self.photographs.left_out.reasons}
+        return self.parts.left_out()
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by seed and epoch, whole batches only."""
         part, rank, world = self.parts["train"], self._rank(), self._world()
@@ -176,7 +189,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         """The user's own pictures."""
         if self.images is None:
             raise UserError("predict needs --data.images: a folder of pictures, or one picture")
-        return Photographs(Path(self.images), self.size)
+        return Photographs(Path(self.images), self.size, self.skip)
 
     def splits(self) -> dict[str, Split]:
         """The images of the verb: "train" and "val", or "val" alone."""
@@ -205,4 +218,4 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
 
     def _loader(self, part: Dataset[Sample], order: Sampler[Draw]) -> DataLoader[Batch]:
         decoding = not (isinstance(part, VOCSegmentation) and part.stored)
-        return make_loader(part, order, self.batch_size, self.workers, decoding)
+        return make_loader(part, order, self.batch_size, self.workers, decoding, self.worker_timeout)

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from vocseg.data.batch import Batch, Sample
 from vocseg.data.decoding import Bytes
 from vocseg.data.files import Files
+from vocseg.data.left_out import LeftOut, lost
 from vocseg.data.order import Draw
 from vocseg.data.reading import Pair, read_image, read_mask
 from vocseg.data.splits import Split
@@ -20,18 +21,25 @@ from vocseg.voc import IGNORE_INDEX
 class VOCSegmentation(Dataset[Sample]):
     """The images and masks of one split, at the size the network gets."""
 
-    def __init__(self, split: Split, source: Store | Files, augmenter: Augmenter) -> None:
+    def __init__(self, split: Split, source: Store | Files, augmenter: Augmenter, skip: bool = False) -> None:
         """Put the parts together.
 
         Args:
             split: Which images.
             source: Their pairs: a store of the whole list, or their files.
             augmenter: What training does to them.
+            skip: Put void in the place of a pair that cannot be read.
         """
-        self.split, self._source, self._augmenter = split, source, augmenter
+        self.split, self._source, self._augmenter, self._skip = split, source, augmenter, skip
+        self.left_out = LeftOut(f"'{split.name}'", split.ids, self._read)
 
     def __len__(self) -> int:
         return len(self.split)
+
+    @property
+    def item_bytes(self) -> int:
+        """Of one pair in a batch."""
+        return 4 * self._augmenter.size**2
 
     @property
     def stored(self) -> bool:
@@ -42,7 +50,7 @@ class VOCSegmentation(Dataset[Sample]):
         """One pair.
 
         Raises:
-            UserError: If a file is missing or wrong (see `PairReader`).
+            UserError: If a file is missing or wrong (see `PairReader`), unless such pairs are skipped.
         """
         batch = self.__getitems__([draw if isinstance(draw, Draw) else Draw(draw)])
         return {
@@ -64,7 +72,10 @@ class VOCSegmentation(Dataset[Sample]):
         if isinstance(self._source, Store) and self._augmenter.augmentation == "none":
             self._source.gather([self.split.rows[index] for index in indices], images, masks)
         else:
-            self._augmenter.fill(self._pairs(indices), indices, draws[0].epoch, images, masks)
+            pairs = self._pairs(indices)
+            whole = [self._blank if pair is None else pair for pair in pairs]
+            self._augmenter.fill(whole, indices, draws[0].epoch, images, masks)
+            indices = [lost(k) if pair is None else k for k, pair in zip(indices, pairs, strict=True)]
         for k, draw in enumerate(draws):
             if draw.filler:
                 masks[k], indices[k] = IGNORE_INDEX, -1
@@ -92,8 +103,20 @@ class VOCSegmentation(Dataset[Sample]):
         """
         return read_image(self.split.paths(index)[0])
 
-    def _pairs(self, indices: Sequence[int]) -> list[Pair]:
+    @property
+    def _blank(self) -> Pair:
+        """What counts nowhere: black under void."""
+        size = self._augmenter.size
+        return Pair(np.zeros((size, size, 3), np.uint8), np.full((size, size), IGNORE_INDEX, np.uint8))
+
+    def _read(self, index: int) -> None:
+        self._pairs_of([index], skip=False)
+
+    def _pairs(self, indices: Sequence[int]) -> list[Pair | None]:
+        return self._pairs_of(indices, self._skip)
+
+    def _pairs_of(self, indices: Sequence[int], skip: bool) -> list[Pair | None]:
         if isinstance(self._source, Files):
-            return self._source.several(indices)
+            return self._source.several(indices, skip)
         rows = self.split.rows
         return [self._source[rows[index]] for index in indices]

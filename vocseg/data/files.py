@@ -10,6 +10,7 @@ from torch.utils.data import get_worker_info
 from vocseg.data.pairs import PairReader
 from vocseg.data.reading import Pair
 from vocseg.data.resizing import Form
+from vocseg.errors import UserError
 
 
 class Files:
@@ -34,11 +35,28 @@ class Files:
         classes = self._reader.split.classes
         return Pair(image, mask if classes.as_stored else classes.table[mask])
 
-    def several(self, indices: Sequence[int]) -> list[Pair]:
-        """Pairs decoded side by side, unless this is one of several loader processes already."""
+    def several(self, indices: Sequence[int], skip: bool = False) -> list[Pair | None]:
+        """Pairs decoded side by side, unless this is one of several loader processes already.
+
+        Args:
+            indices: Which.
+            skip: Give None for a pair that cannot be read.
+
+        Raises:
+            UserError: As `PairReader`, unless faults are skipped.
+        """
+
+        def read(index: int) -> Pair | None:
+            try:
+                return self[index]
+            except UserError:
+                if not skip:
+                    raise
+                return None
+
         if get_worker_info() is not None:
-            return [self[index] for index in indices]
-        return list(_threads().map(self.__getitem__, indices))
+            return [read(index) for index in indices]
+        return list(_threads().map(read, indices))
 
 
 @cache

@@ -1,5 +1,6 @@
 """Packs a split into a store: once, by one process, whole or not at all."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ from vocseg.data.splits import Split
 from vocseg.data.store import IMAGES, MASKS, SHAPES, drop_stale, store_folder
 from vocseg.errors import UserError
 
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SPARE = 64 << 20  # bytes to leave free on the disk
 
 
@@ -44,7 +46,7 @@ def pack(split: Split, form: Form, cache: Path, must: bool = False, progress: bo
         split: The whole list.
         form: The size of the pairs.
         cache: See `cache_folder`.
-        must: Refuse when there is no room, instead of saying so and going on without.
+        must: Refuse where there is no room or nothing may be written, instead of going on without.
         progress: Show a progress bar.
 
     Returns:
@@ -60,6 +62,13 @@ def pack(split: Split, form: Form, cache: Path, must: bool = False, progress: bo
             found = find_store(split, form, cache)
             return found if found is not None else _pack(split, form, cache, must, progress)
     except OSError as fault:
+        if fault.errno in _FORBIDDEN and not must:
+            print(
+                f"no store of '{split.name}': {cache} cannot be written ({fault.strerror}); files are "
+                "decoded every epoch instead (--data.cache names another folder)",
+                flush=True,
+            )
+            return None
         raise UserError(
             f"the store of '{split.name}' cannot be written to {cache} ({fault.strerror}): make room or name "
             "another folder with --data.cache, or go without with --data.store false"

@@ -31,14 +31,15 @@ _AHEAD = 64  # pairs in memory at a time
 class PairReader:
     """Reads pairs by position. Threads may share one: decoding frees the interpreter."""
 
-    def __init__(self, split: Split, cache: Path) -> None:
+    def __init__(self, split: Split, cache: Path, known: Contents | None = None) -> None:
         """Get the manifest, if there is one.
 
         Args:
             split: What to read.
             cache: See `cache_folder`.
+            known: What the run found when it started: files that differ are faults.
         """
-        self.split = split
+        self.split, self._known = split, known or {}
         self.seen: Contents = {}
         self._manifest = read_manifest(cache)
 
@@ -49,7 +50,7 @@ class PairReader:
         """A pair as the files have it.
 
         Raises:
-            UserError: If a file is missing, damaged, wrong, or has changed since the audit.
+            UserError: If a file is missing, damaged, wrong, or has changed since the audit or the start.
         """
         image_path, mask_path = self.split.paths(index)
         image = self._read(image_path, "image", decode_image)
@@ -63,6 +64,10 @@ class PairReader:
         data, status = read_bytes(path, what)
         check_unchanged(path, bytes_digest(data), self._manifest.get(name))
         pixels = decode(data, path)
+        if name in self._known and self._known[name].raw != bytes_digest(data):
+            raise UserError(
+                f"the {what} {path} has changed since the run started: restore it, or start again"
+            )
         self.seen[name] = FileContent.of(status, data, pixels)
         return pixels
 
@@ -79,15 +84,27 @@ class PairReader:
                 f"{missing[0]}{more} is missing: restore it, or remove its id from the split list"
             )
 
-    def check(self, progress: bool = True) -> None:
+    def check(self, progress: bool = True, skip: bool = False) -> None:
         """Read everything once.
 
+        Args:
+            progress: Show a progress bar.
+            skip: Only note what can be read.
+
         Raises:
-            UserError: For the first fault.
+            UserError: For the first fault, unless faults are skipped.
         """
-        self.check_presence()
-        read = in_threads(lambda k: self[k] and None, range(len(self)))
-        for _ in follow(read, "checking the data", len(self), progress):
+        if not skip:
+            self.check_presence()
+
+        def look(index: int) -> None:
+            try:
+                self[index]
+            except UserError:
+                if not skip:
+                    raise
+
+        for _ in follow(in_threads(look, range(len(self))), "checking the data", len(self), progress):
             pass
 
 

@@ -35,6 +35,10 @@ class Parts:
         """List, number of images, fingerprint over ids and content, and size."""
         return self._facts[name]
 
+    def left_out(self) -> dict[str, dict[str, str]]:
+        """Images by list that this process went on without, with reasons."""
+        return {part.split.name: part.left_out.reasons for part in self._sets.values()}
+
     def prepare(self, splits: Mapping[str, Split]) -> None:
         """Pack or check, on one process a machine.
 
@@ -48,7 +52,8 @@ class Parts:
         """Point at what was prepared, on every process."""
         for name, split in splits.items():
             augmenter = Augmenter(self._augmentation(name), self.size, self.seed, len(split))
-            self._sets[name] = VOCSegmentation(split, self.storage.open(split, self._form(name)), augmenter)
+            source = self.storage.open(split, self._form(name))
+            self._sets[name] = VOCSegmentation(split, source, augmenter, self.storage.skip)
             self._facts[name] = {
                 "split": split.name,
                 "images": len(split),

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from vocseg import voc
 from vocseg.data.batch import Sample
+from vocseg.data.decoding import Bytes
+from vocseg.data.left_out import LeftOut, lost
 from vocseg.data.order import Draw
 from vocseg.data.reading import read_image
 from vocseg.data.resizing import resize_image
@@ -18,19 +21,21 @@ _PHOTOGRAPHS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 class Photographs(Dataset[Sample]):
     """A folder of a user's own pictures (or one file), without masks: theirs are all void."""
 
-    def __init__(self, source: Path, size: int) -> None:
+    def __init__(self, source: Path, size: int, skip: bool = False) -> None:
         """List the pictures.
 
         Args:
             source: A folder, whose sub-folders are not searched, or one picture.
             size: Edge of the square in pixels.
+            skip: Go on without pictures that cannot be read.
 
         Raises:
             UserError: If there is nothing to predict, or two pictures would share one output name.
         """
         self.files = [source] if source.is_file() else sorted(source.iterdir()) if source.is_dir() else []
         self.files = [file for file in self.files if file.suffix.lower() in _PHOTOGRAPHS]
-        self._size = size
+        self._size, self._skip = size, skip
+        self.left_out = LeftOut(str(source), [file.name for file in self.files], self._read)
         if not self.files:
             what = "holds none" if source.exists() else "does not exist"
             raise UserError(
@@ -51,12 +56,21 @@ class Photographs(Dataset[Sample]):
         """Read one picture, turned upright as its camera says.
 
         Raises:
-            UserError: If the file cannot be read.
+            UserError: If the file cannot be read, unless such pictures are skipped.
         """
         draw = draw if isinstance(draw, Draw) else Draw(draw)
-        image = resize_image(read_image(self.files[draw.index], exif=True), (self._size, self._size))
+        index = draw.index
+        try:
+            image = self._read(index)
+        except UserError:
+            if not self._skip:
+                raise
+            image, index = np.zeros((self._size, self._size, 3), np.uint8), lost(index)
         return {
             "image": torch.from_numpy(image),
             "mask": torch.full(image.shape[:2], voc.IGNORE_INDEX, dtype=torch.uint8),
-            "index": -1 if draw.filler else draw.index,
+            "index": -1 if draw.filler else index,
         }
+
+    def _read(self, index: int) -> Bytes:
+        return resize_image(read_image(self.files[index], exif=True), (self._size, self._size))

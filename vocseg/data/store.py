@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from vocseg.data.decoding import Bytes
 from vocseg.data.reading import Pair
 from vocseg.data.resizing import Form
 from vocseg.data.splits import Split
+from vocseg.errors import UserError
 
 IMAGES, MASKS, SHAPES = "images.bin", "masks.bin", "shapes.npy"
 
@@ -32,6 +34,9 @@ class Store:
 
         Args:
             folder: As `store_folder` names it.
+
+        Raises:
+            UserError: If a file is shorter than it should be.
         """
         self.folder = folder
         self._map()
@@ -39,6 +44,9 @@ class Store:
     def _map(self) -> None:
         shapes = np.load(self.folder / SHAPES)  # [N,2]: height, width
         pixels = shapes.astype(np.int64).prod(1)
+        self._sizes = [(3 * int(pixels.sum()), IMAGES), (int(pixels.sum()), MASKS)]
+        self._open = [(self.folder / name).open("rb") for _, name in self._sizes]
+        self._check_length()
         self._starts = np.concatenate([[0], pixels.cumsum()]).tolist()
         self._shapes: list[list[int]] = shapes.tolist()
         images, masks = _map(self.folder / IMAGES), _map(self.folder / MASKS)
@@ -52,7 +60,12 @@ class Store:
         return len(self._shapes)
 
     def __getitem__(self, row: int) -> Pair:
-        """A pair in the store's size, without a copy."""
+        """A pair in the store's size, without a copy.
+
+        Raises:
+            UserError: If the store was cut short.
+        """
+        self._check_length()
         if self._alike:
             return Pair(self._images[row], self._masks[row])
         pixels = slice(self._starts[row], self._starts[row + 1])
@@ -68,10 +81,23 @@ class Store:
             rows: Positions in the list.
             images: uint8 `[N,H,W,3]`, written to.
             masks: uint8 `[N,H,W]`, written to.
+
+        Raises:
+            UserError: If the store was cut short.
         """
+        self._check_length()
         # Without a mode, numpy would copy everything twice so as to undo it after an error.
         self._images.take(rows, 0, images, "clip")
         self._masks.take(rows, 0, masks, "clip")
+
+    def _check_length(self) -> None:
+        """Look, in a microsecond: reading beyond the end of a mapped file would kill the process."""
+        for file, (size, name) in zip(self._open, self._sizes, strict=True):
+            if os.fstat(file.fileno()).st_size < size:
+                raise UserError(
+                    f"the store's file {self.folder / name} was cut short: remove the folder and start "
+                    "again, and it is packed anew"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         """The folder alone: other processes map the files themselves, instead of getting a copy."""

@@ -1,5 +1,6 @@
 """The LightningModule: network, loss, metrics, optimiser."""
 
+import math
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -69,6 +70,8 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         warmup: ClosedUnitInterval = 0.0,
     ) -> None:
         super().__init__()
+        if not math.isfinite(lr):  # YAML has .inf, and 1e999 is read as that
+            raise UserError(f"--model.lr {lr}: a learning rate is a finite number above 0")
         # jsonargparse's numbers are of types of its own, which a safely read file must not hold.
         self.lr, self.classes, self.schedule = float(lr), int(classes), Schedule(schedule, float(warmup))
         # Only what shapes the network: Lightning lets these overrule what the user types.

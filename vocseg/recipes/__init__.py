@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
+from vocseg.duplicates import refuse_duplicate_keys
 from vocseg.errors import UserError
 
 RECIPES = Path(__file__).parent
@@ -17,7 +18,7 @@ class RecipeFile(ActionConfigFile):
         """Turn a name into its file.
 
         Raises:
-            UserError: If it is neither a recipe nor a file.
+            UserError: If it is neither a recipe nor a file, or says a thing twice.
         """
         recipe = RECIPES / f"{values}.yaml"
         if recipe.is_file():
@@ -25,7 +26,18 @@ class RecipeFile(ActionConfigFile):
         elif isinstance(values, str) and not Path(values).is_file():
             names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
             raise UserError(f"--config {values}: neither a file nor a recipe; the recipes are {names}")
+        else:
+            _check_keys(str(values))
         try:
             super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
         except UnicodeDecodeError as fault:
             raise UserError(f"--config {values}: is no text; name a recipe or a YAML file") from fault
+
+
+def _check_keys(path: str) -> None:
+    """Whether a file of settings gives each once; what cannot be read is named by its reader."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    refuse_duplicate_keys(text, f"--config {path}")

@@ -6,12 +6,17 @@ from vocseg.runs.announcement import Announcement
 from vocseg.runs.best import BestWeights
 from vocseg.runs.checkpoint_files import WholeCheckpoints, with_whole_checkpoints
 from vocseg.runs.checkpoints import LastCheckpoint
+from vocseg.runs.companions import Companions
+from vocseg.runs.faults import translate
+from vocseg.runs.finite import Finite
 from vocseg.runs.folder import claim_folder, drop_unused_folder, lock_folder, newest_weights
 from vocseg.runs.full_size import FullSize, FullSizeScores
 from vocseg.runs.going_on import holds_training, newest_whole_checkpoint, read_checkpoint
+from vocseg.runs.left_out import LeftOutReport
 from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.network_scores import NetworkScores, network_scores, newest_image_scores
 from vocseg.runs.position import Advance
+from vocseg.runs.refusals import check_callbacks, check_flags, check_monitor
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
 from vocseg.runs.tta import TTA
@@ -23,13 +28,19 @@ __all__ = [
     "Alarm",
     "Announcement",
     "BestWeights",
+    "Companions",
+    "Finite",
     "FullSize",
     "FullSizeScores",
     "LastCheckpoint",
+    "LeftOutReport",
     "NetworkScores",
     "Speed",
     "WholeCheckpoints",
+    "check_callbacks",
     "check_classes",
+    "check_flags",
+    "check_monitor",
     "check_shape",
     "claim_folder",
     "described_classes",
@@ -47,5 +58,6 @@ __all__ = [
     "read_checkpoint",
     "read_weights",
     "run_loggers",
+    "translate",
     "with_whole_checkpoints",
 ]

@@ -1,11 +1,11 @@
-"""One clear warning when a run goes wrong in a way that its figures hide."""
+"""A clear word when a run goes wrong in a way that its figures hide."""
 
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.scores.collapse import collapse, shifted_labels
 
@@ -13,25 +13,30 @@ _PATIENCE = 3  # validations in a row: a network that has only begun may well sa
 
 
 class Alarm(Callback):
-    """Warns, once each, of a loss that is no number, of one class predicted everywhere, of shifted labels."""
+    """Warns, once each, of one class predicted everywhere and of shifted labels."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
         self._collapsed = 0
+        self._trained = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss now and then: a look makes a GPU wait."""
-        step = trainer.global_step
-        if step % trainer.log_every_n_steps and trainer.num_training_batches > batch_idx + 1:  # type: ignore[attr-defined]
-            return
-        if not bool(torch.isfinite(outputs["loss"])):
-            self._say(
-                "loss",
-                f"the loss is {float(outputs['loss'])} in epoch {trainer.current_epoch + 1} (step {step}), "
-                "and what is trained from there is worth nothing: lower --model.lr, or clip gradients with "
-                "--trainer.gradient_clip_val 1.0",
+        """Note that there was a step."""
+        self._trained = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let no training that did nothing pass for a success.
+
+        Raises:
+            UserError: If there was no step.
+        """
+        if not self._trained:
+            raise UserError(
+                f"there was no step to train (max_epochs {trainer.max_epochs}, max_steps "
+                f"{trainer.max_steps}, begun at epoch {trainer.current_epoch}, step {trainer.global_step}): "
+                "raise --trainer.max_epochs"
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

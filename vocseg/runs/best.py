@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from vocseg.model import SegmentationModule
 from vocseg.runs.agreement import Description
 from vocseg.runs.network_scores import newest_image_scores
+from vocseg.runs.refusals import best_mode
 from vocseg.runs.score_state import images_of, plain_images, plain_score, score_of
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.weights import WEIGHTS_NAME, describe, save_weights
@@ -85,7 +86,7 @@ class BestWeights(Checkpoint):
             return False
         if self.value != self.value:
             return True
-        return value < self.value if self.monitor.startswith("loss") else value > self.value
+        return value < self.value if best_mode(self.monitor) == "min" else value > self.value
 
 
 def description_of(trainer: Trainer, module: LightningModule) -> Description:

@@ -1,5 +1,6 @@
 """How far a run's curves are, and how to take back what came after a checkpoint."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def mark(loggers: list[Any], folder: Path) -> dict[str, int]:
         logger.save()
         flush = getattr(getattr(logger, "experiment", None), "flush", None)
         if callable(flush):
-            flush()
+            with contextlib.suppress(OSError, ValueError):  # a full disk costs curves, but not the checkpoint
+                flush()
     sizes = {path.name: path.stat().st_size for path in folder.glob(_EVENTS)}
     return {_TABLE: count_rows(folder / _TABLE), **sizes}
 

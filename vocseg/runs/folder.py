@@ -14,8 +14,22 @@ LOGS = "lightning_logs"
 
 
 def claim_folder(root: Path, verb: str) -> Path:
-    """Make the next free folder of a verb; two runs that start together get two."""
+    """Make the next free folder of a verb; two runs that start together get two.
+
+    Raises:
+        UserError: If it cannot be made.
+    """
     parent = root / LOGS / verb
+    try:
+        return _claim(parent)
+    except OSError as fault:
+        raise UserError(
+            f"--trainer.default_root_dir {root}: no folder can be made in {parent} ({fault.strerror}): name "
+            "another one"
+        ) from fault
+
+
+def _claim(parent: Path) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
     taken = [int(path.name[8:]) for path in parent.glob("version_*") if path.name[8:].isdigit()]
     for number in count(max(taken, default=-1) + 1):

@@ -1,8 +1,9 @@
 """Where a run's figures are written, and what is kept off the terminal."""
 
+import functools
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,39 @@ def run_loggers(folder: Path, extra: Any, training: bool) -> dict[str, Any]:
     root, verb, version = folder.parent.parent, folder.parent.name, folder.name
     ours: list[Any] = [Curves(root, verb, version, default_hp_metric=False)] if training else []
     theirs = [] if extra in (None, True) else extra if isinstance(extra, list) else [extra]
-    return {"logger": [*ours, Table(root, verb, version), *theirs]}
+    loggers = [*ours, Table(root, verb, version), *theirs]
+    return {"logger": [bear_faults(logger) for logger in loggers]}
+
+
+def bear_faults(logger: Any) -> Any:
+    """The same logger, whose faults (a full disk, a server that is gone) cost curves, but not the run.
+
+    Every call is tried again; the first that fails is said.
+    """
+    said: list[str] = []
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(*args, **kwargs)
+            except Exception as fault:  # TensorBoard's writer hands on an empty ValueError for a full disk
+                if not said:
+                    said.append(type(logger).__name__)
+                    why = " ".join(str(fault).split()) or type(fault).__name__
+                    warnings.warn(
+                        f"vocseg: {said[0]} cannot write to {logger.save_dir} ({why}): training and "
+                        "checkpoints go on, its curves may have holes",
+                        stacklevel=2,
+                    )
+                return None
+
+        return call
+
+    for name in ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint"):
+        if hasattr(logger, name):
+            setattr(logger, name, guarded(getattr(logger, name)))
+    return logger
 
 
 def quieten() -> None:

@@ -1,6 +1,7 @@
 """A fixed set of validation images, looked at after every epoch."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,18 @@ class Panels(Callback):
         if not self._drawn or not trainer.is_global_zero:
             return
         picture = sheet([self._drawn[index] for index in sorted(self._drawn)])
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(
-                    "validation/panels", picture, trainer.global_step, dataformats="HWC"
-                )
-        if folder is not None and trainer.loggers:
-            stream = io.BytesIO()
-            Image.fromarray(picture).save(stream, "PNG")
-            write_whole(Path(folder) / "panels.png", stream.getvalue())
+        try:
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_image(
+                        "validation/panels", picture, trainer.global_step, dataformats="HWC"
+                    )
+            if folder is not None and trainer.loggers:
+                stream = io.BytesIO()
+                Image.fromarray(picture).save(stream, "PNG")
+                write_whole(Path(folder) / "panels.png", stream.getvalue())
+        except (OSError, ValueError) as fault:  # a ValueError is how TensorBoard's writer words a full disk
+            warnings.warn(f"vocseg: no panels could be written to {folder} ({fault})", stacklevel=2)
 
 
 def _array(pixels: Tensor) -> Bytes:

@@ -1,0 +1,58 @@
+"""Data that may only be read: a run works, and says where its store is or why there is none."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, tiny
+
+
+def _run(here: Path, script: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    """A run in a mount namespace of its own, after a script."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(here / "home")}
+    environment.pop("XDG_CACHE_HOME", None)
+    command = ["unshare", "-m", "sh", "-c", f'{script} && exec "$@"', "sh", sys.executable, "-m", "vocseg"]
+    return subprocess.run(
+        [*command, *words], cwd=here, env=environment, capture_output=True, text=True, timeout=200
+    )
+
+
+@pytest.fixture
+def copy(sample: Path, here: Path) -> Path:
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-m", "true"]).returncode:
+        pytest.skip("only root may mount a folder for reading alone")
+    shutil.copytree(sample, here / "copy", ignore=shutil.ignore_patterns(".vocseg"))
+    (here / "home").mkdir()
+    return here / "copy"
+
+
+ONE_STEP = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1", "--panels.images", "0"]
+READ_ONLY = "mount --bind {0} {0} && mount -o remount,ro,bind {0}"
+
+
+@pytest.mark.slow
+def test_the_store_goes_to_the_users_cache_when_the_data_may_only_be_read(copy: Path, here: Path) -> None:
+    done = _run(here, READ_ONLY.format("copy"), "fit", *tiny(copy), *ONE_STEP)
+    assert done.returncode == 0, done.stderr
+    assert f"in {here / 'home/.cache/vocseg'}" in done.stdout.replace("\n", "")
+    assert list((here / "home").rglob("images.bin"))
+    assert not list(copy.rglob(".vocseg"))
+
+
+@pytest.mark.slow
+def test_where_nothing_but_runs_may_be_written_files_are_decoded_and_that_is_said(
+    copy: Path, here: Path
+) -> None:
+    script = READ_ONLY.format("copy") + " && " + READ_ONLY.format("home")
+    done = _run(here, script, "fit", *tiny(copy), *ONE_STEP)
+    assert done.returncode == 0, done.stderr
+    assert "no store of 'train'" in done.stdout
+    assert "files are decoded every epoch instead" in done.stdout.replace("\n", " ")
+    assert not list(here.rglob("images.bin"))
+    refused = _run(here, script, "fit", *tiny(copy), *ONE_STEP, "--data.store", "true")
+    assert refused.returncode == 2
+    assert "vocseg: the store of 'train' cannot be written" in refused.stderr

@@ -1,0 +1,97 @@
+"""What the machine does to a run is said in a sentence; a bug keeps its traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, refused, tiny
+from vocseg.model import SegmentationModule
+from vocseg.runs import translate
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("flags", "remedy"),
+    [
+        ([], "--data.batch_size 2 --trainer.accumulate_grad_batches 2\n"),
+        (
+            ["--data.batch_size", "3", "--trainer.accumulate_grad_batches", "2"],
+            "--data.batch_size 1 --trainer.accumulate_grad_batches 6\n",
+        ),
+        (["--data.batch_size", "1", "--data.size", "96"], "a smaller --data.size than 96"),
+    ],
+)
+def test_out_of_gpu_memory_names_the_flags_that_keep_the_global_batch(
+    sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, flags: list[str], remedy: str
+) -> None:
+    def step(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr(SegmentationModule, "training_step", step)
+    said = refused(capsys, ["fit", *tiny(sample), "--trainer.num_sanity_val_steps", "0", *flags])
+    assert said.startswith("vocseg: the GPU has not enough memory for a batch of ")
+    assert remedy in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
+def test_out_of_memory_on_a_cpu_is_said_too(sample: Path, here: Path) -> None:
+    """A real one: the process may have 300 MB more than it has once everything is imported."""
+    script = (
+        "import resource, vocseg.cli\n"
+        "from vocseg.__main__ import main\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (300 << 20),) * 2)\n"
+        f"main({['fit', *tiny(sample), '--data.size', '512', '--data.store', 'false']!r})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=here,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "", "HOME": str(here)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "vocseg: the machine has not enough memory for a batch of 4 images at 512x512" in done.stderr
+    assert "--data.batch_size 2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+KNOWN = {
+    "killed": ("DataLoader worker (pid 12) is killed by signal: Killed. ", "--data.workers 0"),
+    "bus error": (
+        "DataLoader worker (pid 12) is killed by signal: Bus error. It is possible that dataloader's workers "
+        "are out of shared memory. Please try to raise your shared memory limit.",
+        "/dev/shm has no room",
+    ),
+    "shm": (
+        "unable to allocate shared memory(shm) for file </torch_1_2>: No space left on device (28)",
+        "--shm-size",
+    ),
+    "gloo": (
+        "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:2",
+        "another process",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_torch_says_is_put_into_a_sentence(name: str) -> None:
+    text, words = KNOWN[name]
+    known = translate(RuntimeError(text))
+    assert known is not None
+    assert words in known.sentence
+
+
+@pytest.mark.parametrize(
+    "bug", [KeyError("batch"), RuntimeError("shape '[2]' is invalid"), ValueError(""), OSError(28, "disk")]
+)
+def test_anything_else_keeps_its_traceback(bug: Exception) -> None:
+    assert translate(bug) is None

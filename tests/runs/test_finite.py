@@ -1,0 +1,180 @@
+"""Numbers that are none are planted into real runs: they stop, and nothing good is written over."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import refused, tiny
+from vocseg.model import SegmentationModule
+from vocseg.runs import load_weights
+
+Capture = pytest.CaptureFixture[str]
+Plant = Callable[[SegmentationModule, Any], Any]
+
+SHORT = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--panels.images", "0"]
+SHORT += ["--trainer.num_sanity_val_steps", "0", "--trainer.max_epochs", "2"]
+PLANTED_AT = 3  # of steps counted from 0: the second of the second epoch
+
+
+def _loss_that_is_infinite_with_a_finite_gradient(module: SegmentationModule, output: Any) -> None:
+    output["loss"] = output["loss"] + float("inf")
+
+
+def _gradient(module: SegmentationModule, output: Any) -> None:
+    output["loss"].register_hook(lambda gradient: gradient * float("nan"))
+
+
+def _rate(module: SegmentationModule, output: Any) -> None:
+    module.trainer.optimizers[0].param_groups[0]["lr"] = float("nan")
+
+
+PLANTS: dict[str, tuple[Plant, str]] = {
+    "loss": (_loss_that_is_infinite_with_a_finite_gradient, "the loss is inf"),
+    "gradient": (_gradient, "the gradients are not finite"),
+    "learning rate": (_rate, "the learning rate is no finite number"),
+}
+
+
+class _Planted:
+    """Plants at one step, and remembers the module and its weights before that."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        after: Plant = lambda module, output: None,
+        before: Callable[[SegmentationModule], None] = lambda module: None,
+        at: int = PLANTED_AT,
+    ) -> None:
+        self.steps, self.before, self.images = 0, {}, []
+        step = SegmentationModule.training_step
+
+        def planted(module: SegmentationModule, batch: Any, batch_idx: int) -> Any:
+            if self.steps == at:
+                state = module.named_parameters()
+                self.before = {name: value.detach().clone() for name, value in state}
+                self.images = batch["index"].tolist()
+                self.module = module
+                before(module)
+            output = step(module, batch, batch_idx)
+            if self.steps == at:
+                after(module, output)
+            self.steps += 1
+            return output
+
+        monkeypatch.setattr(SegmentationModule, "training_step", planted)
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_training_stops_before_the_step_and_names_where(
+    sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    plant, words = PLANTS[name]
+    planted = _Planted(monkeypatch, plant)
+    said = refused(capsys, ["fit", *tiny(sample), *SHORT])
+    assert said.startswith(f"vocseg: {words} at step 4 (epoch 2, learning rate ")
+    for index in planted.images:
+        assert f"2007_{index + 1:06}" in said
+    assert "last.ckpt holds the last good state: lower --model.lr" in said
+    assert said.count("\n") == 1
+    assert planted.steps == PLANTED_AT + 1
+    for key, value in planted.module.named_parameters():
+        assert torch.equal(value, planted.before[key])
+    _check_kept(here, epoch=1)
+
+
+def _check_kept(here: Path, epoch: int, best: bool = True) -> None:
+    """What an earlier epoch left is still there, whole and finite."""
+    run = here / "lightning_logs/fit/version_0"
+    assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == epoch - 1
+    for name in ("last.ckpt", "best.ckpt", "unet_voc.pth") if best else ("last.ckpt",):
+        module = SegmentationModule(encoder="tu-test_resnet.r160_in1k")
+        load_weights(module, run / name)
+        assert all(value.isfinite().all() for value in module.state_dict().values())
+
+
+def test_weights_that_are_spoilt_stop_training_at_once(
+    sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = _Planted(monkeypatch, before=_spoil, at=2)
+    assert "at step 3 (epoch 2" in refused(capsys, ["fit", *tiny(sample), *SHORT])
+    assert planted.steps == 3
+    _check_kept(here, epoch=1)
+
+
+def _spoil(module: SegmentationModule) -> None:
+    with torch.no_grad():
+        next(module.parameters())[0] = float("inf")
+
+
+def test_no_checkpoint_takes_weights_that_are_not_finite(
+    sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are spoilt after the last look at a step, and validation is left out: saving itself notices."""
+    end = SegmentationModule.on_train_epoch_end
+
+    def spoil(module: SegmentationModule) -> None:
+        end(module)
+        if module.current_epoch == 1:
+            _spoil(module)
+
+    monkeypatch.setattr(SegmentationModule, "on_train_epoch_end", spoil)
+    said = refused(capsys, ["fit", *tiny(sample), *SHORT, "--trainer.check_val_every_n_epoch", "5"])
+    assert "weights are no finite numbers any more at step 4 and are not saved" in said
+    _check_kept(here, epoch=1, best=False)
+
+
+def test_a_validation_of_outputs_that_are_no_numbers_is_no_score(
+    sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = SegmentationModule.forward
+
+    def blind(module: SegmentationModule, image: torch.Tensor) -> torch.Tensor:
+        logits = forward(module, image)
+        return logits if module.training else logits * float("nan")
+
+    monkeypatch.setattr(SegmentationModule, "forward", blind)
+    said = refused(capsys, ["fit", *tiny(sample), *SHORT])
+    assert "the validation loss is nan" in said
+    assert not list(here.rglob("*.ckpt")) + list(here.rglob("unet_voc.pth"))
+
+
+def test_spoilt_weights_get_no_score(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
+    content = torch.load(trained / "unet_voc.pth", weights_only=True)
+    next(iter(content["state_dict"].values()))[0] = float("nan")
+    torch.save(content, here / "spoilt.pth")
+    words = ["--ckpt_path", "spoilt.pth", "--data.root", str(sample), "--trainer.accelerator", "cpu"]
+    for verb in ("test", "validate"):
+        said = refused(capsys, [verb, *words, "--trainer.enable_progress_bar", "false"])
+        assert "the validation loss is nan, so that scores would mean nothing" in said
+    assert not list(here.rglob("scores.json"))
+
+
+def test_the_look_changes_no_bit_of_the_training(
+    sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vocseg.__main__ import main
+    from vocseg.runs import Finite
+
+    words = ["fit", *tiny(sample), *SHORT, "--trainer.max_epochs", "1"]
+    main(words)
+    monkeypatch.setattr(Finite, "on_before_backward", lambda *_: None)
+    monkeypatch.setattr(Finite, "on_before_optimizer_step", lambda *_: None)
+    main(words)
+    one, two = (
+        torch.load(here / f"lightning_logs/fit/version_{k}/last.ckpt", weights_only=True)["state_dict"]
+        for k in range(2)
+    )
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("rate", [".inf", "1e999", ".nan", "-1.0"])
+def test_a_learning_rate_that_is_none_is_refused_in_a_file_too(
+    sample: Path, here: Path, capsys: Capture, rate: str
+) -> None:
+    (here / "mine.yaml").write_text(f"model:\n  lr: {rate}\n")
+    said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
+    assert "model.lr" in said
+    assert said.count("\n") == 1

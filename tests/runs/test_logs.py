@@ -1,0 +1,75 @@
+"""A logger that fails costs curves and one warning: training and checkpoints go on."""
+
+import errno
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.loggers import CSVLogger
+
+from tests.conftest import tiny
+from vocseg.__main__ import main
+from vocseg.runs.logs import Curves
+
+SHORT = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1"]
+SHORT += ["--trainer.num_sanity_val_steps", "0", "--trainer.log_every_n_steps", "1"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [(CSVLogger, "save"), (Curves, "log_metrics"), (Curves, "finalize")]
+)
+def test_a_logger_without_room_is_said_once_and_training_goes_on(
+    sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Any], method: str
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kind, method, full)
+    with pytest.warns(UserWarning, match=f"vocseg: {kind.__name__} cannot write to") as said:
+        main(["fit", *tiny(sample), *SHORT])
+    assert len([each for each in said if "vocseg: " in str(each.message)]) == 1
+    assert (here / "lightning_logs/fit/version_0/unet_voc.pth").is_file()
+    assert (here / "lightning_logs/fit/version_0/last.ckpt").is_file()
+
+
+def test_tensorboard_on_a_disk_that_is_full_costs_its_curves_alone(sample: Path, here: Path) -> None:
+    """A real full disk, for the curves of a logger that a user adds."""
+    (here / "small").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(here / "small")]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if done.returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        logger = ["--trainer.logger", "lightning.pytorch.loggers.TensorBoardLogger"]
+        logger += ["--trainer.logger.save_dir", "small"]
+        with pytest.warns(UserWarning, match="vocseg: "):
+            main(["fit", *tiny(sample), *SHORT, *logger])
+    finally:
+        subprocess.run(["umount", "-l", str(here / "small")], check=True)
+    run = here / "lightning_logs/fit/version_0"
+    assert (run / "unet_voc.pth").is_file()
+    assert (run / "metrics.csv").read_text().count("\n") > 2
+
+
+def test_two_runs_in_the_same_second_write_curves_of_their_own(sample: Path, here: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from vocseg.runs import claim_folder
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: claim_folder(here, "fit"), range(24)))
+    assert len(set(folders)) == 24
+    loggers = [_loggers(folder) for folder in folders[:2]]
+    assert [logger.log_dir for logger in loggers[0]] == [str(folders[0])] * 2
+    assert [logger.log_dir for logger in loggers[1]] == [str(folders[1])] * 2
+
+
+def _loggers(folder: Path) -> list[Any]:
+    from vocseg.runs import run_loggers
+
+    loggers: list[Any] = run_loggers(folder, None, training=True)["logger"]
+    return loggers

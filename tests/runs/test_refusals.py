@@ -1,0 +1,134 @@
+"""Flags that spoil a run or let it do nothing are refused before anything is built."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import refused, tiny
+
+Capture = pytest.CaptureFixture[str]
+
+FLAGS: dict[str, tuple[list[str], list[str]]] = {
+    "no training batches": (
+        ["--trainer.limit_train_batches", "0"],
+        ["limit_train_batches 0", "nothing to do"],
+    ),
+    "no epochs": (["--trainer.max_epochs", "0"], ["max_epochs 0", "nothing to do"]),
+    "no steps": (["--trainer.max_steps", "0"], ["max_steps 0", "nothing to do"]),
+    "less than a batch": (["--trainer.limit_train_batches", "0.01"], ["limit_train_batches"]),
+    "unknown figure": (["--best.monitor", "mIoU"], ["--best.monitor mIoU", "miou/val", "loss/val"]),
+    "unknown class": (["--best.monitor", "per_class_iou/tiger"], ["per_class_iou/tiger"]),
+    "abbreviated flag": (["--trainer.max_epoch", "1"], ["do you mean --trainer.max_epochs"]),
+    "fp16 on a CPU": (["--trainer.precision", "16-mixed"], ["16-mixed needs a GPU", "bf16-mixed"]),
+    "folder for runs a file": (
+        ["--trainer.default_root_dir", "file"],
+        ["default_root_dir file", "is a file"],
+    ),
+    "folder for runs in /proc": (["--trainer.default_root_dir", "/proc/x"], ["default_root_dir /proc/x"]),
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_it_is_named_with_the_remedy_and_leaves_nothing(
+    sample: Path, here: Path, capsys: Capture, name: str
+) -> None:
+    flags, words = FLAGS[name]
+    (here / "file").write_text("")
+    said = refused(capsys, ["fit", *tiny(sample), *flags])
+    assert said.startswith("vocseg: ")
+    assert said.count("\n") == 1
+    for word in words:
+        assert word in said
+    assert not list(here.rglob("*.ckpt"))
+    if name != "less than a batch":  # which shows when the data are there
+        assert [path.name for path in here.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag"), [("test", "limit_test_batches"), ("validate", "limit_val_batches")]
+)
+def test_scoring_nothing_is_no_success(
+    sample: Path, trained: Path, here: Path, capsys: Capture, verb: str, flag: str
+) -> None:
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
+    assert f"--trainer.{flag} 0" in refused(capsys, [verb, *words, f"--trainer.{flag}", "0"])
+
+
+def test_a_run_that_is_over_already_is_no_success(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    words = ["fit", *tiny(sample), "--ckpt_path", str(trained / "last.ckpt"), "--trainer.max_epochs", "2"]
+    assert "there was no step to train (max_epochs 2" in refused(capsys, words)
+
+
+CALLBACKS = {
+    "EarlyStopping by default": (
+        "EarlyStopping",
+        "monitor: miou/val",
+        "mode min: that figure is best when large",
+    ),
+    "EarlyStopping on a loss": ("EarlyStopping", "monitor: loss/val, mode: max", "write `mode: min`"),
+    "ModelCheckpoint": ("ModelCheckpoint", "monitor: pixel_accuracy/val, mode: min", "write `mode: max`"),
+    "unknown figure": (
+        "EarlyStopping",
+        "monitor: val_loss",
+        "val_loss: no such figure is logged; there are loss",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_a_callback_that_would_keep_the_worst_is_refused(
+    sample: Path, here: Path, capsys: Capture, name: str
+) -> None:
+    kind, arguments, words = CALLBACKS[name]
+    (here / "mine.yaml").write_text(
+        f"trainer:\n  callbacks:\n    - class_path: lightning.pytorch.callbacks.{kind}\n"
+        f"      init_args: {{{arguments}}}\n"
+    )
+    said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
+    assert f"vocseg: trainer.callbacks: {kind} with monitor" in said
+    assert words in said
+    assert not list(here.rglob("version_*"))
+
+
+def test_an_empty_list_to_score_on_is_named(sample: Path, here: Path, capsys: Capture) -> None:
+    import shutil
+
+    shutil.copytree(sample, here / "copy", ignore=shutil.ignore_patterns(".vocseg"))
+    next((here / "copy").rglob("val.txt")).write_text("")
+    assert "val.txt" in refused(capsys, ["fit", *tiny(here / "copy")])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make itself another user")
+def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
+    """Root may write everywhere: a child process becomes a user who may not."""
+    from vocseg.errors import UserError
+    from vocseg.runs import claim_folder
+    from vocseg.runs.refusals import _check_root
+
+    (here / "mine").mkdir(mode=0o755)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.chdir("/")
+            os.setuid(65534)
+            _check_root(here / "mine")  # sees nothing amiss where even a parent is hidden
+            claim_folder(here / "mine", "fit")
+        except UserError as fault:
+            code = 0 if "default_root_dir" in fault.sentence else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_fast_dev_run_needs_no_epochs_of_its_own(sample: Path, here: Path) -> None:
+    from vocseg.__main__ import main
+
+    done = main(["fit", *tiny(sample), "--trainer.fast_dev_run", "true"])
+    assert done is not None
+    assert done.trainer.global_step == 1
+    assert torch.isfinite(next(done.model.parameters())).all()

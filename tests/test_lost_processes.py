@@ -1,0 +1,159 @@
+"""Processes of a run are killed, stopped or starved: the others end soon, with a sentence."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, tiny
+from vocseg import voc
+
+pytestmark = pytest.mark.slow
+
+LONG = ["--trainer.max_epochs", "1000", "--panels.images", "0", "--trainer.num_sanity_val_steps", "0"]
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "2"]
+NO_STORE = ["--data.store", "false"]
+
+
+@contextlib.contextmanager
+def _running(here: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """A run in the midst of training, in a process group of its own; nothing of it is left behind."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vocseg", *words]
+    with (here / "said").open("w") as said:
+        run = subprocess.Popen(
+            command, cwd=here, env=environment, stdout=said, stderr=said, text=True, start_new_session=True
+        )
+    try:
+        _until(lambda: bool(list(here.glob("lightning_logs/*/version_0/last.ckpt"))), run, here)
+        yield run
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+
+
+def _until(true: Callable[[], bool], run: "subprocess.Popen[str]", here: Path) -> None:
+    deadline = time.monotonic() + 200
+    while not true():
+        assert run.poll() is None, (here / "said").read_text()
+        assert time.monotonic() < deadline, (here / "said").read_text()
+        time.sleep(0.1)
+
+
+def _children(pid: int, words: str = "") -> list[int]:
+    """Processes that a process has started, by what their command line holds."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    found = {int(child) for task in tasks for child in (task / "children").read_text().split()}
+    return [k for k in sorted(found) if words in Path(f"/proc/{k}/cmdline").read_bytes().decode()]
+
+
+def _sentences(here: Path) -> list[str]:
+    said = (here / "said").read_text()
+    assert "Traceback" not in said, said
+    return [line for line in said.splitlines() if line.startswith("vocseg: ")]
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_a_loader_process_that_is_killed_or_stopped_ends_the_run(sample: Path, here: Path, how: str) -> None:
+    flags = ["--data.workers", "1", "--data.worker_timeout", "6"]
+    with _running(here, "fit", *tiny(sample), *LONG, *NO_STORE, *flags) as run:
+        workers = _children(run.pid)
+        os.kill(workers[0], getattr(signal, how))
+        assert run.wait(60) == 2
+        (said,) = _sentences(here)
+        assert ("was killed" if how == "SIGKILL" else f"(process {workers[0]} is stopped)") in said
+        assert "--data.workers 0" in said
+        _wait_for(lambda: all(map(_gone, workers)))
+
+
+def _wait_for(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("which", ["main", "other"])
+def test_when_one_of_two_processes_is_killed_the_other_ends_and_says_so(
+    sample: Path, here: Path, which: str
+) -> None:
+    with _running(here, "fit", *tiny(sample), *LONG, *TWO) as run:
+        (other,) = _children(run.pid, "vocseg")
+        os.kill(run.pid if which == "main" else other, signal.SIGKILL)
+        code = run.wait(30)
+        _wait_for(lambda: _gone(other))
+        (said,) = _sentences(here)
+        if which == "main":
+            assert f"the main process ({run.pid}) has ended without a word" in said
+        else:
+            assert code == 2
+            assert "process 1 of 2 (counted from 0) was ended by SIGKILL" in said
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+def test_a_fault_that_only_one_of_two_processes_meets_is_said_once_by_name(sample: Path, here: Path) -> None:
+    """Whichever process meets the damaged image, the main one says so, and both end."""
+    shutil.copytree(sample, here / "copy", ignore=shutil.ignore_patterns(".vocseg"))
+    with _running(here, "fit", *tiny(here / "copy"), *LONG, *TWO, *NO_STORE) as run:
+        (other,) = _children(run.pid, "vocseg")
+        next((here / "copy").rglob("2007_000007.jpg")).write_bytes(b"spoilt")
+        assert run.wait(60) == 2
+        _wait_for(lambda: _gone(other))
+        (said,) = _sentences(here)
+        assert "2007_000007.jpg cannot be read" in said
+
+
+def test_two_processes_leave_images_out_together_and_say_which(
+    sample: Path, trained: Path, here: Path
+) -> None:
+    shutil.copytree(sample, here / "copy", ignore=shutil.ignore_patterns(".vocseg"))
+    folder = voc.find(here / "copy")
+    assert folder is not None
+    spoilt = voc.split_ids(folder, "val")[1]  # the other process's first
+    voc.image_path(folder, spoilt).write_bytes(b"spoilt")
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", "copy", "--data.on_error", "skip"]
+    command = [sys.executable, "-m", "vocseg", "test", *words, "--trainer.accelerator", "cpu", *TWO]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert f"1 image was left out and counted nowhere:\n  {spoilt} (val)" in done.stdout
+    scores = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())
+    assert {score["protocol"]["images"] for score in scores.values()} == {6}
+
+
+def _can_mount() -> bool:
+    try:
+        return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not _can_mount(), reason="needs a mount namespace of its own, which only root may have")
+def test_too_little_shared_memory_is_said_with_what_to_do(sample: Path, here: Path) -> None:
+    words = [*tiny(sample), *NO_STORE, "--data.workers", "2", "--data.size", "256"]
+    script = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-m", "vocseg", "fit", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 2, done.stderr
+    assert "vocseg: /dev/shm has room for 1.0 MB, but 2 loader processes need 4.2 MB" in done.stderr
+    assert "--data.workers 0" in done.stderr
+    assert "Traceback" not in done.stderr

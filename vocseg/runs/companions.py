@@ -1,0 +1,142 @@
+"""Sees to it that of several processes none waits for one that has ended."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vocseg.errors import VOICE
+from vocseg.runs.faults import is_lost_process, translate
+
+_MAIN = "VOCSEG_MAIN_PROCESS"
+_LOOK = 0.2  # seconds between two looks at the others
+_STOPPED = 128  # exit codes above are those of signals that were heard
+_PATIENCE = 3.0  # seconds for a process to end by itself once another has ended
+
+
+class Companions(Callback):
+    """Ends a run of several processes as soon as one of them has ended, and lets one say why.
+
+    The main process watches those that it started, and they watch it. Which of them found the fault is
+    not foreseeable; those that did leave the main one a note with their sentence.
+    """
+
+    def __init__(self) -> None:
+        self._watch: threading.Thread | None = None
+        self._over = threading.Event()
+        if "LOCAL_RANK" not in os.environ:  # those that are started from here inherit it
+            os.environ[_MAIN] = str(os.getpid())
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin to watch."""
+        if not _together(trainer):
+            return
+        for thread in threading.enumerate():  # Lightning's own watch would kill us before we say a word
+            if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
+                thread._child_processes = []
+        watch = self._watch_children if trainer.local_rank == 0 else self._watch_parent
+        self._over = threading.Event()
+        arguments = (trainer, self._over)
+        self._watch = threading.Thread(target=watch, args=arguments, name="companions", daemon=True)
+        self._watch.start()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """All went well: from now on each may end when it likes."""
+        self._over.set()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Tell the main process what happened here; or be told by it what happened elsewhere."""
+        if not _together(trainer):
+            return
+        if is_lost_process(exception):
+            if self._watch is not None:
+                self._watch.join(_PATIENCE)  # it finds out which process it was, and ends this one
+            return
+        sentence = translate(exception, trainer)
+        if trainer.local_rank > 0 and sentence is not None:
+            _note(os.getppid(), trainer.local_rank).write_text(sentence.sentence)
+        elif trainer.local_rank == 0 and isinstance(exception, Exception):
+            self._over.set()
+            _await(_children(trainer))
+
+    def _watch_parent(self, trainer: Trainer, over: threading.Event) -> None:
+        parent = os.getppid()
+        while os.getppid() == parent:
+            if over.wait(_LOOK):
+                return
+        if trainer.local_rank == 1:  # of several, one speaks
+            VOICE.say(f"the main process ({parent}) has ended without a word, and the others end with it")
+        _end(trainer, 2)
+
+    def _watch_children(self, trainer: Trainer, over: threading.Event) -> None:
+        children = _children(trainer)
+        while (found := _fault(children)) is None:
+            if over.wait(_LOOK):
+                return
+        sentence, code = found
+        VOICE.say(sentence)
+        for child in children:
+            child.kill()
+        _end(trainer, code)
+
+
+def _fault(children: list[subprocess.Popen[bytes]]) -> tuple[str, int] | None:
+    """What to say of the first of them that is at fault, and the code to end with."""
+    for rank in range(1, len(children) + 1):
+        with contextlib.suppress(OSError):
+            sentence = _note(os.getpid(), rank).read_text()
+            _note(os.getpid(), rank).unlink()
+            return sentence, 2
+    codes = [child.poll() or 0 for child in children]
+    codes = [0 if code > _STOPPED else code for code in codes]  # all have agreed to stop after a signal
+    worst = min(codes) if min(codes) < 0 else max(codes)  # the killed one is the cause of the others' faults
+    if worst == 0:
+        return None
+    who = f"process {codes.index(worst) + 1} of {len(codes) + 1} (counted from 0)"
+    if worst > 0:
+        return f"{who} has ended with code {worst}: see its message", worst
+    name = signal.Signals(-worst).name
+    hint = ", as a machine does that runs out of memory" if name == "SIGKILL" else ""
+    return f"{who} was ended by {name}{hint}: the others are ended too", 2
+
+
+def _children(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
+    return list(getattr(trainer.strategy.launcher, "procs", []))
+
+
+def _together(trainer: Trainer) -> bool:
+    """Whether this process started others, or was started so; torchrun and SLURM see to theirs themselves."""
+    return bool(_children(trainer)) or os.environ.get(_MAIN) == str(os.getppid())
+
+
+def _note(main: int, rank: int) -> Path:
+    return Path(tempfile.gettempdir()) / f"vocseg-{main}-{rank}.txt"
+
+
+def _await(children: list[subprocess.Popen[bytes]]) -> None:
+    """Give them time to find the same fault; then end them. Notes are not needed any more."""
+    deadline = time.monotonic() + _PATIENCE
+    for rank, child in enumerate(children, 1):
+        try:
+            child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+        _note(os.getpid(), rank).unlink(missing_ok=True)
+
+
+def _end(trainer: Any, code: int) -> None:
+    """End this process from a thread, whatever its main thread is waiting for; curves are closed first."""
+    for logger in trainer.loggers:
+        with contextlib.suppress(Exception):
+            logger.finalize("failed")
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    os._exit(code)

@@ -1,0 +1,112 @@
+"""Flags that would spoil a run or let it do nothing: refused before anything is built or fetched."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from vocseg.errors import UserError
+
+_FIGURES = ("loss", "miou", "pixel_accuracy")
+_LIMITS = {"fit": "train", "finetune": "train", "validate": "val", "test": "test", "predict": "predict"}
+
+
+def known_figures(classes: Iterable[str] = ()) -> list[str]:
+    """Names of the figures that an epoch logs.
+
+    Args:
+        classes: Whose IoU is logged too.
+    """
+    names = [f"{name}/{stage}" for name in _FIGURES for stage in ("train", "val")]
+    return names + [f"per_class_iou/{name}" for name in classes]
+
+
+def best_mode(figure: str) -> str:
+    """Whether a figure is best when small (`min`) or large (`max`)."""
+    return "min" if figure.startswith("loss") else "max"
+
+
+def check_flags(verb: str, config: Mapping[str, Any]) -> None:
+    """Refuse what can be known from the flags alone.
+
+    Args:
+        verb: The command.
+        config: What was typed, by its flags.
+
+    Raises:
+        UserError: For the first fault.
+    """
+    trainer = config["trainer"]
+    _check_root(Path(trainer["default_root_dir"] or "."))
+    _check_precision(trainer)
+    if not trainer["fast_dev_run"]:
+        _check_length(verb, trainer)
+
+
+def check_monitor(flag: str, figure: str, classes: Iterable[str]) -> None:
+    """Whether a figure to judge by is one that is logged.
+
+    Raises:
+        UserError: If not.
+    """
+    known = known_figures(classes)
+    if figure not in known:
+        shown = [name for name in known if not name.startswith("per_class_iou")]
+        raise UserError(
+            f"{flag} {figure}: no such figure is logged; there are {', '.join(shown)} and per_class_iou/CLASS"
+        )
+
+
+def check_callbacks(callbacks: Iterable[Any], classes: Iterable[str]) -> None:
+    """Whether a user's callbacks of Lightning's judge by a figure that is logged, and the right way round.
+
+    Raises:
+        UserError: If not.
+    """
+    callbacks, classes = list(callbacks), list(classes)
+    # A callback that is not Lightning's may log figures of its own.
+    strange = any(not type(each).__module__.startswith(("lightning.", "vocseg.")) for each in callbacks)
+    for each in callbacks:
+        if not isinstance(each, (EarlyStopping, ModelCheckpoint)) or each.monitor is None:
+            continue
+        name, figure = type(each).__name__, each.monitor
+        if figure in known_figures(classes) or not strange:
+            check_monitor(f"trainer.callbacks: {name} with monitor", figure, classes)
+            if each.mode != best_mode(figure):
+                size = "small" if best_mode(figure) == "min" else "large"
+                raise UserError(
+                    f"trainer.callbacks: {name} with monitor {figure} and mode {each.mode}: that figure is "
+                    f"best when {size}; write `mode: {best_mode(figure)}`"
+                )
+
+
+def _check_root(root: Path) -> None:
+    """Whether runs can be written there."""
+    there = next(folder for folder in (root, *root.absolute().parents) if os.path.exists(folder))
+    if not there.is_dir():
+        raise UserError(f"--trainer.default_root_dir {root}: {there} is a file; name a folder for runs")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--trainer.default_root_dir {root}: {there} cannot be written; name another folder")
+
+
+def _check_precision(trainer: Mapping[str, Any]) -> None:
+    """fp16 is for GPUs: Lightning would quietly take bf16 on a CPU."""
+    precision, accelerator = str(trainer["precision"]), str(trainer["accelerator"])
+    device = torch.accelerator.is_available() if hasattr(torch, "accelerator") else torch.cuda.is_available()
+    if precision in ("16", "16-mixed", "16-true") and (accelerator == "cpu" or not device):
+        raise UserError(
+            f"--trainer.precision {precision} needs a GPU, and this run is on a CPU: use bf16-mixed, or "
+            "leave it out"
+        )
+
+
+def _check_length(verb: str, trainer: Mapping[str, Any]) -> None:
+    """Whether there is anything to do."""
+    flags = [f"limit_{_LIMITS.get(verb, 'train')}_batches"]
+    flags += ["max_epochs", "max_steps"] if _LIMITS.get(verb) == "train" else []
+    for flag in flags:
+        if trainer[flag] is not None and float(trainer[flag]) == 0:
+            raise UserError(f"--trainer.{flag} {trainer[flag]}: there is nothing to do; leave it out")
