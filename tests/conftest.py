@@ -65,3 +65,19 @@ def trained(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     main(["fit", *tiny(sample), "--trainer.default_root_dir", str(folder), "--trainer.max_epochs", "2"])
     return folder / "lightning_logs" / "fit" / "version_0"
+
+
+@pytest.fixture(scope="session")
+def tested(sample: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of `test` that scored those weights."""
+    folder = tmp_path_factory.mktemp("tested")
+    words = [
+        "--ckpt_path",
+        str(trained / "unet_voc.pth"),
+        "--data.root",
+        str(sample),
+        "--data.batch_size",
+        "1",
+    ]
+    main(["test", *words, "--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(folder)])
+    return folder / "lightning_logs" / "test" / "version_0"

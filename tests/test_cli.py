@@ -1,6 +1,7 @@
 """The whole story through the command line, in process."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -50,8 +51,13 @@ def test_curves_are_in_tensorboard_by_group(trained: Path) -> None:
     assert {"speed/images_per_s", "speed/data_wait"} <= tags
     assert sorted({tag.split("/")[0] for tag in tags})[:2] == ["loss", "miou"]  # what TensorBoard unfolds
     assert len(events.Scalars("miou/val")) == 2
-    assert events.Tags()["images"] == ["validation/panels"]
-    assert len(events.Images("validation/panels")) == 2
+    assert sorted(events.Tags()["images"]) == ["validation/confusion", "validation/panels"]
+    assert len(events.Images("validation/panels")) == len(events.Images("validation/confusion")) == 2
+    with Image.open(io.BytesIO(events.Images("validation/confusion")[-1].encoded_image_string)) as picture:
+        assert min(picture.size) > 21 * 30
+        red, _, blue = np.moveaxis(np.asarray(picture).astype(int), 2, 0)
+    assert (blue > red + 60).sum() > 400  # what is right
+    assert (red > blue + 60).sum() > 400  # what is wrong
 
 
 def test_curves_are_in_a_csv(trained: Path) -> None:

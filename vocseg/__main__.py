@@ -30,10 +30,11 @@ TOOLS = {
         "compare",
         "say whether a run is better than another, and how sure that is",
     ),
+    "report": ("vocseg.report", "report", "make one HTML page about runs: scores, curves, images, labels"),
     "export": ("vocseg.deploy.export", "export", "write weights for people without vocseg"),
 }
 
-LEADING = {"root": " [ROOT]", "runs": " A B [C ...]"}  # flags whose values may stand first without them
+LEADING = {"runs": " RUN [RUN ...]", "root": " [ROOT]"}  # flags whose values may stand first without them
 
 
 def _help() -> str:

@@ -40,7 +40,7 @@ from vocseg.runs import (
 )
 from vocseg.starting import Start, check_scoring_flags
 from vocseg.trainer import Trainer
-from vocseg.views import Panels
+from vocseg.views import ConfusionPicture, Panels
 from vocseg.views.progress import ProgressBar
 from vocseg.whole_files import write_whole
 
@@ -172,7 +172,7 @@ class VocCLI(LightningCLI):
         self._drop_forbidden(config)
         check_callbacks(config["callbacks"] or [], self.datamodule.classes.names)
         own = [Companions(), Advance(), Announcement(), Finite(), Alarm(), Speed(), NetworkScores()]
-        own += [LeftOutReport()]
+        own += [LeftOutReport(), ConfusionPicture()]
         kwargs["callbacks"] = [*(config["callbacks"] or []), *own]
         if not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")

@@ -71,7 +71,7 @@ def read_groups(runs: Sequence[str]) -> list[Group]:
     Raises:
         UserError: If one has no scores by image, or no kind of score is in all folders.
     """
-    paths = [[Path(run)] if Path(run).exists() else _members(run) for run in runs]
+    paths = [[Path(run)] if Path(run).exists() else check_names(run) for run in runs]
     name = _common_file([path for group in paths for path in group])
     files = [[path / name if path.is_dir() else path for path in group] for group in paths]
     return [
@@ -80,7 +80,12 @@ def read_groups(runs: Sequence[str]) -> list[Group]:
     ]
 
 
-def _members(run: str) -> list[Path]:
+def check_names(run: str) -> list[Path]:
+    """The folders or files of runs joined by commas.
+
+    Raises:
+        UserError: If one of them does not exist.
+    """
     words = [word.strip() for word in run.split(",")]
     if not all(words):
         raise UserError(f"'{run}' has nothing before or after a comma: join runs as in a,b,c")

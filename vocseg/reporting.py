@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from vocseg.model import SegmentationModule
-from vocseg.runs import FullSize, FullSizeScores, network_scores, newest_score
+from vocseg.runs import FullSize, FullSizeScores, network_scores, newest_score, weights_origin
 from vocseg.scores import Group, ImageScores, Score, compare_groups, error_budget, score_intervals
 from vocseg.scores.bands import WIDTH
 from vocseg.scores.intervals import ScoreIntervals
@@ -89,7 +89,9 @@ def keep(trainer: Any, figures: Figures) -> None:
     """Leave `scores.json`, with the matrices from which any score can be computed again, and for --json."""
     trainer.figures = figures
     if folder := _kept(trainer):
-        write_whole(folder / "scores.json", as_json(figures) + "\n")
+        module = trainer.lightning_module
+        origin = weights_origin(module.loaded_from, folder, module)
+        write_whole(folder / "scores.json", as_json(figures | {"weights": origin}) + "\n")
 
 
 def _figures(

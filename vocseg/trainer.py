@@ -151,6 +151,7 @@ class Trainer(lightning.Trainer):
             return ckpt_path
         assert ckpt_path is not None
         model.class_list = described_classes(load_weights(model, ckpt_path))
+        model.loaded_from = Path(ckpt_path)
         return None
 
     def _best(self) -> BestWeights | None:

@@ -1,6 +1,7 @@
 """The LightningModule: network, loss, metrics, optimiser."""
 
 import math
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -81,6 +82,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.class_list: ClassList = numbered_classes(self.classes)  # the trainer puts the data's here
         self.variants = _PLAIN  # as which images are scored: a callback puts others here
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
+        self.loaded_from: Path | None = None  # the file that the trainer filled the network from
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits float32 `[N,C,H,W]` of uint8 images `[N,3,H,W]`."""

@@ -15,6 +15,7 @@ from vocseg.runs.going_on import holds_training, newest_whole_checkpoint, read_c
 from vocseg.runs.left_out import LeftOutReport
 from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.network_scores import NetworkScores, network_scores, newest_image_scores
+from vocseg.runs.origin import weights_origin
 from vocseg.runs.position import Advance
 from vocseg.runs.refusals import check_callbacks, check_flags, check_monitor
 from vocseg.runs.scoring import newest_score
@@ -59,5 +60,6 @@ __all__ = [
     "read_weights",
     "run_loggers",
     "translate",
+    "weights_origin",
     "with_whole_checkpoints",
 ]

@@ -13,6 +13,7 @@ from torch.nn import functional
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.model.windows import Windows
+from vocseg.runs.evidence import EvidenceWriter
 from vocseg.runs.image_counts import ImageCounts, protocol_of, scored_data, summed
 from vocseg.scores import ImageScores, confusion_matrices
 from vocseg.scores.bands import boundary_band
@@ -52,11 +53,18 @@ class FullSize(Callback):
             of resizing it (`test` and `validate`): the mean of the softmax of all windows that see a pixel,
             with equal weights. A picture smaller than a window is enlarged by reflection, not scored.
         stride: From one window to the next, in parts of a window's edge; above 0, and 1 at most.
+        evidence: In `test` and `validate`, keep predictions and what `report` shows of them.
     """
 
     def __init__(
-        self, test: bool = True, validate: bool = False, window: bool = False, stride: float = 0.5
+        self,
+        test: bool = True,
+        validate: bool = False,
+        window: bool = False,
+        stride: float = 0.5,
+        evidence: bool = True,
     ) -> None:
+        self.evidence = EvidenceWriter(evidence)
         self.stages = {"test": test, "validate": validate}
         self.window, self.stride = window, float(stride)
         if not 0 < stride <= 1:
@@ -122,18 +130,20 @@ class FullSize(Callback):
             if self._windows is None:
                 found = full_size_classes(logits, truth.shape).cpu()
             else:
-                found = self._slide(trainer, pl_module, index, truth)
+                found, logits = self._slide(trainer, pl_module, index, truth)
             matrices = _matrices(found, truth, len(logits))
             if self._windows is None:
                 perfect = full_size_classes(_perfect(batch["mask"][k].cpu(), len(logits)), truth.shape)
                 matrices["ceiling"] = _matrix(perfect, truth, len(logits))
             self._counts.put(batch["index"][k : k + 1].cpu(), **matrices)
+            self.evidence.add(index, logits, found, truth)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the processes up."""
         if self._counts is not None:
             self._counts.gather(trainer)
             self._bins = None if self._bins is None else summed(trainer, self._bins)
+            self.evidence.finish(trainer)
 
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
@@ -146,9 +156,12 @@ class FullSize(Callback):
             self._counts = ImageCounts(kinds, data.facts("val")["images"], module.classes)
             self._windows = Windows(data.size, self.stride) if self.window else None
             self._bins = torch.zeros(BINS, 3, dtype=torch.int64) if self.window else None
+        self.evidence.begin(trainer, module, self._counts is not None)
 
-    def _slide(self, trainer: Trainer, module: SegmentationModule, index: int, truth: Bytes) -> Tensor:
-        """The classes of a picture, uint8 `[H,W]`, from windows over it; how sure they are is counted."""
+    def _slide(
+        self, trainer: Trainer, module: SegmentationModule, index: int, truth: Bytes
+    ) -> tuple[Tensor, Tensor]:
+        """A picture's classes, uint8 `[H,W]`, and log-probabilities `[C,H,W]`, from windows over it."""
         assert self._windows is not None
         assert self._bins is not None
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -161,7 +174,7 @@ class FullSize(Callback):
             )
         confidence, best = (each.cpu() for each in probabilities.max(0))
         self._bins += calibration_counts(confidence, best, torch.from_numpy(truth), len(probabilities))
-        return best.to(torch.uint8)
+        return best.to(torch.uint8), probabilities.clamp(min=1e-12).log()
 
 
 def _perfect(mask: Tensor, classes: int) -> Tensor:

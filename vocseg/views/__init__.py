@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vocseg.views.confusion import ConfusionPicture, confusion_picture
     from vocseg.views.differences import difference_tables
     from vocseg.views.draw import colour, error_map, labelled_overlay, overlay, panel, sheet
     from vocseg.views.intervals import interval_table
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from vocseg.views.tables import calibration_line, score_table, sizes_line
 
 __all__ = [
+    "ConfusionPicture",
     "Panels",
     "calibration_line",
     "colour",
+    "confusion_picture",
     "difference_tables",
     "error_map",
     "interval_table",
@@ -29,6 +32,7 @@ __all__ = [
 ]
 
 _FILES = {
+    "confusion": ("ConfusionPicture", "confusion_picture"),
     "differences": ("difference_tables",),
     "draw": ("colour", "error_map", "labelled_overlay", "overlay", "panel", "sheet"),
     "intervals": ("interval_table",),

@@ -32,7 +32,7 @@ def difference_tables(
         heading,
         Text(verdict(comparison, letter, first), style="bold"),
         _figures(comparison, letter, first),
-        Text(_caption(comparison), style="dim"),
+        Text(caption(comparison), style="dim"),
         *([_images(comparison, letter, shown, first)] if changed else []),
     )
 
@@ -100,7 +100,8 @@ def _chance(probability: float | None) -> str:
     return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
 
 
-def _caption(comparison: Comparison) -> str:
+def caption(comparison: Comparison) -> str:
+    """What the intervals hold, and how the marks are meant."""
     tested = sum(each.difference.low is not None for each in comparison.class_iou.values())
     seeds = (
         "The intervals hold for other images of the kind, not for other seeds: there is one run of each. "

@@ -1,0 +1,179 @@
+"""The page in a real browser, offline, as a person would use it."""
+
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report.made_runs import IDS, NAMES, safe, write_data, write_run
+from vocseg.report import report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page about two runs whose classes and ids are markup, with curves."""
+    folder, ids = tmp_path_factory.mktemp("page"), tuple(map(safe, IDS))
+    layout = write_data(folder / "data", ids, len(NAMES))
+    runs = [write_run(folder / name, layout, ids, NAMES, seed) for seed, name in enumerate("ab")]
+    (runs[0] / "config.yaml").write_text("seed_everything: 1\nmodel:\n  arch: unet\n")
+    rows = "".join(f"{k},{9 * k},{2 / (k + 1)},{2.2 / (k + 1)},{k / 9},{k / 10}\n" for k in range(8))
+    (runs[0] / "metrics.csv").write_text("epoch,step,loss/train,loss/val,miou/train,miou/val\n" + rows)
+    return report(list(map(str, runs)), folder / "report.html", images=3).path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome is on this machine")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Any, page_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The page, opened from disk without a network; at its end nothing may have gone wrong."""
+    options = {"reduced_motion": "reduce", **getattr(request, "param", {})}
+    context, wrong = browser.new_context(offline=True, **options), []
+    page = context.new_page()
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda fault: wrong.append(str(fault)))
+    page.on("requestfailed", lambda asked: wrong.append(asked.url[:100]))
+    page.on("request", lambda asked: wrong.append(asked.url) if asked.url.startswith("http") else None)
+    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    page.goto(page_file.as_uri())
+    yield page
+    assert wrong == []
+    assert page.title() == "2 runs compared - vocseg report"
+    context.close()
+
+
+def test_every_section_can_be_gone_to(opened: Any) -> None:
+    links = opened.locator("nav a")
+    assert links.count() == 3
+    for k in range(links.count()):
+        links.nth(k).click()
+        target = opened.locator(f"[id='{links.nth(k).get_attribute('href')[1:]}']")
+        assert -5 < target.bounding_box()["y"] < 200
+    assert opened.locator("h1").count() == 1
+    levels = opened.eval_on_selector_all("main :is(h1,h2,h3,h4)", "all => all.map(e => Number(e.tagName[1]))")
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert opened.eval_on_selector_all(
+        "img", "all => all.every(e => e.complete && e.naturalWidth > 9 && e.alt)"
+    )
+
+
+def test_keys_skip_to_the_content_and_focus_is_seen(opened: Any) -> None:
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.className") == "skip"
+    opened.keyboard.press("Enter")
+    assert opened.evaluate("document.activeElement.id") == "main"
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
+
+
+@pytest.mark.parametrize("opened", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True)
+def test_light_and_dark_follow_the_system_until_the_toggle(opened: Any) -> None:
+    def light() -> bool:
+        ground = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+        return int(ground.removeprefix("rgb(").split(",")[0]) > 128
+
+    before = light()
+    assert before == opened.evaluate("matchMedia('(prefers-color-scheme: light)').matches")
+    opened.locator("#theme").click()
+    assert light() != before
+    assert opened.locator("#theme").inner_text() == ("Light" if before else "Dark")
+    opened.reload()
+    assert light() != before  # it is remembered
+
+
+def test_a_picture_is_enlarged_by_click_and_by_key_and_closed_by_escape(opened: Any) -> None:
+    viewer, first = opened.locator("#viewer"), opened.locator("#run-A-images .open").first
+    small = first.locator("img").first.bounding_box()["width"]
+    first.click()
+    assert viewer.is_visible()
+    assert viewer.locator("img").count() == 4
+    assert viewer.locator("img").first.bounding_box()["width"] > 1.5 * small
+    title = opened.locator("#viewer-title").inner_text()
+    opened.keyboard.press("ArrowRight")
+    assert opened.locator("#viewer-title").inner_text() != title
+    opened.keyboard.press("ArrowLeft")
+    opened.keyboard.press("Escape")
+    assert not viewer.is_visible()
+    assert first.evaluate("e => e === document.activeElement")  # where the reader was
+    opened.keyboard.press("Enter")
+    assert viewer.is_visible()
+    opened.locator("#viewer-close").click()
+    assert not viewer.is_visible()
+
+
+def test_a_suspicious_region_is_framed(opened: Any) -> None:
+    opened.locator("#run-A-suspects .open").first.click()
+    frame, picture = (opened.locator(f"#viewer {each}").first.bounding_box() for each in (".box", "img"))
+    assert (frame["x"] - picture["x"]) / picture["width"] == pytest.approx(0.2, abs=0.02)
+    assert (frame["y"] - picture["y"]) / picture["height"] == pytest.approx(0.3, abs=0.02)
+    assert frame["width"] / picture["width"] == pytest.approx(0.3, abs=0.02)
+
+
+def test_cells_of_the_confusion_matrix_speak_by_mouse_and_by_arrow_keys(opened: Any) -> None:
+    cells, readout = opened.locator("#run-A-confusion td[data-n]"), opened.locator("#run-A-cell")
+    assert cells.count() == len(NAMES) ** 2
+    cells.nth(1).hover()
+    assert readout.inner_text().startswith("background taken for cat: ")
+    assert f"{int(cells.nth(1).get_attribute('data-n')):,} of " in readout.inner_text()
+    cells.nth(0).focus()
+    opened.keyboard.press("ArrowDown")
+    opened.keyboard.press("ArrowRight")
+    assert readout.inner_text().startswith("cat, found as such: ")
+    opened.keyboard.press("End")
+    assert readout.inner_text().startswith(f"cat taken for {NAMES[-1]}: ")
+    assert opened.locator("#run-A-confusion td[tabindex='0']").count() == 1
+
+
+def test_classes_are_sorted_by_their_iou(opened: Any) -> None:
+    bars = opened.locator("#run-A-classes .bars li")
+    assert [bar.get_attribute("data-index") for bar in bars.all()] == ["0", "1", "2", "3"]
+    opened.locator("#run-A-classes [data-sort=value]").click()
+    values = [float(bar.get_attribute("data-value")) for bar in bars.all()]
+    assert values == sorted(values)
+    opened.locator("#run-A-classes [data-sort=index]").click()
+    assert [bar.get_attribute("data-index") for bar in bars.all()] == ["0", "1", "2", "3"]
+
+
+def test_curves_tell_their_values(opened: Any) -> None:
+    chart = opened.locator("#run-A-curves .chart").nth(1)
+    chart.locator("svg").focus()
+    for _ in range(3):
+        opened.keyboard.press("ArrowRight")
+    assert chart.locator(".readout").inner_text() == "epoch 3: train 22.2 %, val 20.0 %"
+    box = chart.locator("svg").bounding_box()
+    opened.mouse.move(box["x"] + box["width"] * 0.96, box["y"] + 50)
+    assert chart.locator(".readout").inner_text().startswith("epoch 8: ")
+
+
+@pytest.mark.parametrize("opened", [{"viewport": {"width": 375, "height": 740}}], indirect=True)
+def test_on_a_phone_nothing_sticks_out(opened: Any) -> None:
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 375
+    outside = opened.eval_on_selector_all(
+        "main *, header *",
+        "all => all.filter(e => e.getBoundingClientRect().right > 376 && !e.closest('.scroll, nav, .unseen'))"
+        ".map(e => e.outerHTML.slice(0, 90))",
+    )
+    assert outside == []
+    opened.locator("#run-A-images .open").first.click()
+    assert opened.evaluate("document.querySelector('#viewer').scrollWidth") <= 375
+
+
+def test_on_paper_everything_is_light_and_the_controls_are_gone(opened: Any) -> None:
+    opened.emulate_media(media="print", color_scheme="dark")
+    assert not opened.locator(".top").is_visible()
+    assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert opened.locator("#run-A-confusion table").is_visible()

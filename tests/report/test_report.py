@@ -1,0 +1,232 @@
+"""`python -m vocseg report`, from the words that are typed to what is on the page."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, refused
+from tests.report.made_runs import IDS, NAMES, safe, write_data, write_run
+from vocseg.__main__ import main
+from vocseg.report import report
+from vocseg.voc import CLASSES, Layout
+
+Capture = pytest.CaptureFixture[str]
+SAFE_IDS = tuple(map(safe, IDS))
+
+
+class Page(HTMLParser):
+    """The text and the tags of a page, as a browser's parser sees them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(path.read_text(encoding="ascii"))
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def count(self, name: str) -> int:
+        return sum(name in (attrs.get("class") or "").split() for _, attrs in self.tags)
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    return write_data(tmp_path_factory.mktemp("data"), SAFE_IDS, len(NAMES))
+
+
+@pytest.fixture(scope="module")
+def made(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose classes and ids are markup."""
+    return write_run(tmp_path_factory.mktemp("runs") / "test" / "version_0", layout, SAFE_IDS, NAMES)
+
+
+@pytest.fixture(scope="module")
+def page(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page about it."""
+    return report([str(made)], tmp_path_factory.mktemp("page") / "report.html").path
+
+
+def test_a_run_of_test_is_shown_whole_with_the_curves_of_its_training(
+    tested: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    main(["report", str(tested)])
+    assert "wrote report.html" in capsys.readouterr().out
+    page, scores = Page(here / "report.html"), json.loads((tested / "scores.json").read_text())
+    assert f"{100 * scores['original']['mean_iou']:.1f}" in page.text
+    assert scores["original"]["protocol"]["fingerprint"] in page.text
+    assert str(trained / "unet_voc.pth") in page.text
+    assert [page.count(name) for name in ("chart", "confusion", "stack")] == [4, 1, 1]
+    assert sum("data-n" in attrs for _, attrs in page.tags) == 21 * 21
+    assert sum(tag == "img" for tag, _ in page.tags) % 4 == 0
+    assert page.count("card") >= 7
+    assert {path.name for path in here.iterdir()} == {"report.html"}
+
+
+def test_the_parts_of_the_error_budget_and_mean_iou_add_up_to_one(page: Path) -> None:
+    stack = re.search(r'<div class="stack".*?</div>', page.read_text(), re.DOTALL)
+    assert stack is not None
+    assert sum(map(float, re.findall(r"--v:([\d.e-]+)", stack[0]))) == pytest.approx(1)
+
+
+def test_names_that_are_markup_are_shown_and_do_nothing(page: Path) -> None:
+    shown = Page(page)
+    assert sum(tag == "script" for tag, _ in shown.tags) == 1
+    assert not [attrs for _, attrs in shown.tags if any(name.startswith("on") for name in attrs)]
+    assert all((attrs["src"] or "").startswith("data:image/") for tag, attrs in shown.tags if tag == "img")
+    for name in (*NAMES[2:], *SAFE_IDS[-2:]):
+        assert re.sub(r"\s+", " ", name) in shown.text
+
+
+def test_nothing_is_fetched_from_anywhere(page: Path) -> None:
+    shown = Page(page)
+    links = [str(attrs[key]) for _, attrs in shown.tags for key in ("src", "href") if key in attrs]
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert "url(" not in page.read_text()
+
+
+def test_figures_that_a_score_has_beside_are_shown(page: Path) -> None:
+    shown = Page(page)
+    for words in (
+        "calibration error (ECE) 7.1 %",
+        "boundary iou 31.0 % [30.0, 33.0]",
+        "ceiling of mean IoU 93.0 %",
+    ):
+        assert words in shown.text
+    assert shown.count("bins") == 1
+
+
+def test_a_run_of_fit_is_shown_by_its_curves_and_says_what_is_missing(trained: Path, here: Path) -> None:
+    main(["report", str(trained), "--output", "out/fit.html"])
+    page = Page(here / "out" / "fit.html")
+    assert page.count("chart") == 4
+    assert page.count("confusion") == page.count("card") == 0
+    assert "was not scored image by image" in page.text
+    assert "over 2 epochs" in str([attrs.get("aria-label") for _, attrs in page.tags])
+    assert all(name in page.text for name in CLASSES)
+
+
+def test_several_runs_are_compared(layout: Layout, made: Path, here: Path) -> None:
+    other = write_run(here / "other", layout, SAFE_IDS, NAMES, seed=1)
+    main(["report", str(made), str(other), "--images", "3"])
+    page = Page(here / "report.html")
+    assert "B is clearly worse than A: mean IoU -" in page.text
+    assert page.text.count("A predicts") == 3
+    assert page.count("confusion") == 2
+    assert page.count("run") == 2
+
+
+def test_a_run_without_pictures_says_so_and_shows_the_rest(made: Path, here: Path) -> None:
+    shutil.copytree(made, here / "bare")
+    (here / "bare" / "evidence.npz").unlink()
+    main(["report", "bare"])
+    page = Page(here / "report.html")
+    assert "No predictions were kept" in page.text
+    assert page.count("card") == 20  # 8 of the worst, 4, 8
+    assert not any(tag == "img" for tag, _ in page.tags)
+
+
+def test_data_that_moved_is_found_where_the_user_says(made: Path, layout: Layout, here: Path) -> None:
+    shutil.copytree(made, here / "run")
+    shutil.copytree(layout.folder, here / "moved" / "VOC2012")
+    evidence = here / "run" / "evidence.npz"
+    _forget_place(evidence, here / "gone")
+    main(["report", "run"])
+    assert "could not be shown" in Page(here / "report.html").text
+    assert not any(tag == "img" for tag, _ in Page(here / "report.html").tags)
+    main(["report", "run", "--root", "moved"])
+    assert "could not be shown" not in Page(here / "report.html").text
+    assert any(tag == "img" for tag, _ in Page(here / "report.html").tags)
+
+
+def _forget_place(path: Path, place: Path) -> None:
+    from dataclasses import replace
+
+    from vocseg.scores.evidence import load_evidence
+
+    evidence = load_evidence(path.parent)
+    assert evidence is not None
+    replace(evidence, origin=replace(evidence.origin, folder=str(place))).save(path.parent)
+
+
+def test_pictures_that_do_not_fit_are_left_out_and_said(made: Path, here: Path) -> None:
+    shutil.copytree(made, here / "run")
+    for path in (here / "run" / "predictions").iterdir():
+        path.write_bytes(b"no picture")
+    main(["report", "run"])
+    assert "20 images could not be shown" in Page(here / "report.html").text
+
+
+def test_with_1449_images_the_page_stays_below_10_megabytes(here: Path) -> None:
+    ids = tuple(f"2009_{k:06d}" for k in range(1449))
+    layout = write_data(here / "data", ids, 21)
+    first = write_run(here / "a", layout, ids, CLASSES)
+    second = write_run(here / "b", layout, ids, CLASSES, seed=1)
+    one = report([str(first)])
+    two = report([str(first), str(second)])
+    assert one.megabytes < 4
+    assert two.megabytes < 8
+    assert os.path.getsize(two.path) < 10e6
+    assert Page(two.path).count("card") == 8 * 9
+
+
+REFUSED = {
+    "nothing": ([], ["runs"]),
+    "no such run": (["gone"], ["gone: there is no such run"]),
+    "a file": (["x.txt"], ["x.txt is a file: name the folder"]),
+    "no run": (["empty"], ["empty is no run's folder", "lightning_logs/test/version_0"]),
+    "damaged scores": (["bad"], ["bad/scores.json is damaged"]),
+    "other data": (["RUN", "other"], ["cannot be compared", "images differs"]),
+    "a run that was not scored": (["RUN", "fit"], ["fit has no scores by image"]),
+    "no data there": (["RUN", "--root", "empty"], ["--root empty: there is no data set below it"]),
+    "too many images": (["RUN", "--images", "99"], ["--images 99: take a number from 0 to 24"]),
+    "a folder as page": (["RUN", "--output", "empty"], ["--output empty is a folder"]),
+    "no place for the page": (
+        ["RUN", "--output", "x.txt/r.html"],
+        ["--output x.txt/r.html cannot be written"],
+    ),
+    "misspelt flag": (["RUN", "--outptu", "x"], ["--outptu", "--output"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_reported_on_is_refused_in_a_sentence(
+    made: Path, layout: Layout, here: Path, capsys: Capture, name: str
+) -> None:
+    for folder in ("empty", "bad", "fit"):
+        (here / folder).mkdir()
+    (here / "x.txt").write_text("x")
+    (here / "bad" / "scores.json").write_text("{")
+    (here / "fit" / "metrics.csv").write_text("epoch,step,miou/val\n0,4,0.5\n")
+    if "other" in REFUSED[name][0]:
+        write_run(here / "other", layout, SAFE_IDS[:7], NAMES)
+    words, parts = REFUSED[name]
+    said = refused(capsys, ["report", *(str(made) if word == "RUN" else word for word in words)])
+    assert said.startswith("vocseg: ")
+    assert said.count("\n") == 1
+    for part in parts:
+        assert part in said
+    assert not (here / "report.html").exists()
+
+
+def test_reporting_waits_for_neither_torch_nor_lightning(made: Path, here: Path) -> None:
+    code = (
+        f"import sys; from vocseg.__main__ import main; main(['report', {str(made)!r}, {str(made)!r}]); "
+        "print({'torch', 'lightning', 'albumentations'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=here, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("set()\n")

@@ -1,0 +1,86 @@
+"""What `test` leaves for `report`: predictions as pictures, and whose weights were scored."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import tiny
+from tests.test_processes import TWO, _vocseg
+from vocseg import voc
+from vocseg.__main__ import main
+from vocseg.scores.evidence import load_evidence, prediction_path
+from vocseg.scores.image_scores import load_image_scores
+
+
+def _words(sample: Path, trained: Path) -> list[str]:
+    return ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
+
+
+def test_the_pictures_are_what_was_scored(sample: Path, tested: Path) -> None:
+    """The confusion matrices follow from pictures and masks to the pixel."""
+    scores, evidence, folder = (
+        load_image_scores(tested / "image_scores_original.npz"),
+        load_evidence(tested),
+        voc.find(sample),
+    )
+    assert evidence is not None
+    assert folder is not None
+    assert evidence.ids == scores.ids
+    for id, matrix in zip(scores.ids, scores.matrices, strict=True):
+        with Image.open(prediction_path(tested, id)) as picture:
+            assert picture.mode == "P"
+            assert picture.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
+            prediction = np.asarray(picture)
+        truth = np.asarray(Image.open(voc.mask_path(folder, id, "val")))
+        seen = truth != 255
+        cells = truth[seen].astype(int) * 21 + prediction[seen]
+        assert (np.bincount(cells, minlength=441).reshape(21, 21) == matrix).all()
+
+
+def test_scores_say_whose_weights_they_are_of(trained: Path, tested: Path) -> None:
+    weights = json.loads((tested / "scores.json").read_text())["weights"]
+    assert weights["path"] == str((trained / "unet_voc.pth").resolve())
+    assert weights["run"] == str(trained.resolve())
+    assert (tested / weights["relative"]).resolve() == (trained / "unet_voc.pth").resolve()
+    assert weights["arch"] == "unet"
+
+
+def test_where_the_data_lies_is_kept(sample: Path, tested: Path) -> None:
+    evidence = load_evidence(tested)
+    assert evidence is not None
+    origin = evidence.origin
+    layout = voc.Layout(Path(origin.folder), origin.image_folder, origin.image_suffix)
+    assert all(layout.image(id).is_file() and layout.mask(id, origin.split).is_file() for id in evidence.ids)
+
+
+def test_only_what_scores_at_own_size_leaves_evidence_and_a_flag_switches_it_off(
+    sample: Path, trained: Path, here: Path
+) -> None:
+    main(["validate", *_words(sample, trained)])
+    main(["test", *_words(sample, trained), "--full_size.evidence", "false"])
+    main(["test", *_words(sample, trained), "--trainer.fast_dev_run", "true"])
+    main(["fit", *tiny(sample), "--full_size.validate", "true"])
+    assert not list(here.rglob("evidence.npz"))
+    assert not list(here.rglob("predictions"))
+    main(["validate", *_words(sample, trained), "--full_size.validate", "true"])
+    assert len(list(here.rglob("evidence.npz"))) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_leave_what_one_does(sample: Path, trained: Path, tested: Path, here: Path) -> None:
+    done = _vocseg(
+        here, "test", *_words(sample, trained), "--data.batch_size", "1", "--trainer.accelerator", "cpu", *TWO
+    )
+    assert done.returncode == 0, done.stderr
+    folder = here / "lightning_logs/test/version_0"
+    one, two = load_evidence(tested), load_evidence(folder)
+    assert one is not None
+    assert two is not None
+    assert one.ids == two.ids
+    assert np.allclose(one.regions, two.regions, atol=1e-5)
+    pictures = {path.name: path.read_bytes() for path in (folder / "predictions").iterdir()}
+    assert len(pictures) == 7
+    assert pictures == {path.name: path.read_bytes() for path in (tested / "predictions").iterdir()}

@@ -1,0 +1,99 @@
+"""Regions in which a network is sure of another class than the label, and how they are kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vocseg.classes import VOC_CLASSES
+from vocseg.errors import UserError
+from vocseg.scores.disagreement import CONFIDENT, disagreement, regions_of
+from vocseg.scores.evidence import FILE, Evidence, Origin, load_evidence, prediction_path
+
+CAT, DOG, PERSON = 8, 12, 15
+
+
+def _scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidence and classes at 100x100 and a mask at 200x200, all background and agreed on."""
+    return (
+        np.full((100, 100), 0.99, np.float32),
+        np.zeros((100, 100), np.uint8),
+        np.zeros((200, 200), np.uint8),
+    )
+
+
+def test_a_region_is_found_with_its_size_place_and_classes() -> None:
+    confidence, predicted, truth = _scene()
+    truth[40:80, 20:100] = CAT  # at half the size: rows 20..40, columns 10..50
+    predicted[20:40, 10:50] = DOG
+    confidence[20:40, 10:50] = 0.95
+    (region,) = regions_of(disagreement(confidence, predicted, truth))
+    assert (region.label, region.predicted) == (CAT, DOG)
+    assert region.share == pytest.approx(20 * 40 / 100**2)
+    assert region.confidence == pytest.approx(0.95)
+    assert region[4:] == pytest.approx((0.1, 0.2, 0.5, 0.4))
+
+
+def test_void_doubt_and_agreement_are_no_disagreement() -> None:
+    confidence, predicted, truth = _scene()
+    predicted[:30] = DOG
+    truth[:60] = 255
+    predicted[60:] = truth[120:] = PERSON
+    predicted[40:50] = CAT
+    confidence[40:50] = CONFIDENT - 0.01
+    assert regions_of(disagreement(confidence, predicted, truth)) == []
+
+
+def test_a_thin_strip_along_a_border_is_no_region() -> None:
+    confidence, predicted, truth = _scene()
+    truth[:, :100] = CAT
+    predicted[:, :52] = CAT  # two pixels further than the label
+    assert regions_of(disagreement(confidence, predicted, truth)) == []
+
+
+def test_regions_of_different_kinds_are_apart_and_the_largest_is_first() -> None:
+    confidence, predicted, truth = _scene()
+    predicted[0:10, 0:10] = CAT
+    predicted[0:20, 10:40] = DOG  # touches the cat
+    predicted[60:90, 60:90] = DOG
+    found = regions_of(disagreement(confidence, predicted, truth))
+    assert [(each.predicted, round(each.share * 100**2)) for each in found] == [
+        (DOG, 900),
+        (DOG, 600),
+        (CAT, 100),
+    ]
+
+
+def _evidence() -> Evidence:
+    names, colours = VOC_CLASSES.names, VOC_CLASSES.colours
+    origin = Origin(
+        "data", "/data/VOC2012", "JPEGImages", ".jpg", "val", names, colours, VOC_CLASSES.values, (7,)
+    )
+    return Evidence(("a", 'b"<i>'), np.random.default_rng(0).random((2, 3, 8)).astype(np.float32), origin)
+
+
+def test_evidence_comes_back_as_it_was(tmp_path: Path) -> None:
+    kept = _evidence()
+    kept.save(tmp_path)
+    found = load_evidence(tmp_path)
+    assert found is not None
+    assert (found.ids, found.origin) == (kept.ids, kept.origin)
+    assert (found.regions == kept.regions).all()
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_no_evidence_is_none_and_damage_is_said(tmp_path: Path) -> None:
+    assert load_evidence(tmp_path) is None
+    _evidence().save(tmp_path)
+    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:300])
+    with pytest.raises(UserError, match=r"evidence\.npz is damaged"):
+        load_evidence(tmp_path)
+
+
+@pytest.mark.parametrize("id", ["../../x", "/etc/x", "..", "a/b", "%2F", 'quote"s'])
+def test_the_picture_of_an_id_never_leaves_the_folder(tmp_path: Path, id: str) -> None:
+    assert prediction_path(tmp_path, id).resolve().parent == (tmp_path / "predictions").resolve()
+
+
+def test_two_ids_never_share_a_picture(tmp_path: Path) -> None:
+    assert len({prediction_path(tmp_path, id) for id in ("a/b", "a%2Fb", "a%252Fb")}) == 3

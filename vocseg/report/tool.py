@@ -1,0 +1,89 @@
+"""The tool `python -m vocseg report`: everything about runs on one page that opens from disk."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from vocseg.compare import check_names
+from vocseg.errors import UserError
+from vocseg.report.comparing import comparisons_of
+from vocseg.report.pictures import Pictures
+from vocseg.report.recorded import RecordedRun, read_run
+from vocseg.report.running import run_view
+from vocseg.views.report import ERROR_LEGEND, PageView, render_page
+from vocseg.whole_files import write_whole
+
+_MOST_IMAGES = 24  # of each kind, so that the page stays small enough to be sent
+_MOST_CARDS = 160  # over all runs and kinds
+_KINDS = 5  # worst, middle, best, suspects, most changed
+
+
+class Report(NamedTuple):
+    """Where the page is, and how large."""
+
+    path: Path
+    megabytes: float
+
+
+def report(
+    runs: list[str], output: Path = Path("report.html"), root: Path | None = None, images: int = 8
+) -> Report:
+    """Write one page about runs: scores, curves, classes, confusion, errors, images, suspicious labels.
+
+    The page is a single file that needs no network. Each RUN is the folder of a run of `test` or
+    `validate`, or of `fit` or `finetune` (curves alone). Several are compared with the first; seeds of one
+    recipe are joined by commas as for `compare`, and then the first of them is shown image by image.
+
+    Args:
+        runs: What to report on; may be given without `--runs`, before all flags.
+        output: The page.
+        root: Where the data lies, if it moved since it was scored (as --data.root).
+        images: How many of each kind to show: worst, middle, best, suspects, most changed; 0: none.
+
+    Raises:
+        UserError: If a run is no run's folder or damaged, or runs cannot be compared.
+    """
+    start = time.perf_counter()
+    _check(runs, output, images)
+    count = min(images, max(1, _MOST_CARDS // (_KINDS * len(runs))))
+    if count < images:
+        print(f"showing {count} images of each kind, so that the page of {len(runs)} runs stays small")
+    read = [read_run(name, _folder(name)) for name in runs]
+    pictures = [_pictures(run, root) for run in read]
+    letters = [chr(ord("A") + k) if k < 26 else f"A{k - 25}" for k in range(len(read))]
+    compared = comparisons_of(runs, letters, pictures, count) if len(read) > 1 else ()
+    views = tuple(
+        run_view(run, letter if compared else "", each, count)
+        for run, letter, each in zip(read, letters, pictures, strict=True)
+    )
+    title = views[0].name if len(views) == 1 else f"{len(views)} runs compared"
+    text = render_page(PageView(title, views, compared, time.strftime("%Y-%m-%d %H:%M"), ERROR_LEGEND))
+    _write(output, text)
+    size = len(text) / 1e6
+    print(f"wrote {output} ({size:.1f} MB, {time.perf_counter() - start:.1f} s): open it in a browser")
+    return Report(output, size)
+
+
+def _check(runs: list[str], output: Path, images: int) -> None:
+    if not runs:
+        raise UserError("report needs a run: name a folder such as lightning_logs/test/version_0")
+    if not 0 <= images <= _MOST_IMAGES:
+        raise UserError(f"--images {images}: take a number from 0 to {_MOST_IMAGES}")
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder: name a file, as {output / 'report.html'}")
+
+
+def _folder(name: str) -> Path:
+    """The run's folder; of seeds joined by commas, the first's."""
+    return Path(name) if Path(name).exists() else check_names(name)[0]
+
+
+def _pictures(run: RecordedRun, root: Path | None) -> Pictures | None:
+    return Pictures(run.evidence, run.folder, root) if run.evidence is not None else None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_whole(path, text)
+    except OSError as fault:
+        raise UserError(f"--output {path} cannot be written ({fault.strerror}): name another file") from fault

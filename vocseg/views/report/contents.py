@@ -1,0 +1,97 @@
+"""What the page shows, as a whole: of each run, and of each comparison."""
+
+from dataclasses import dataclass
+
+from vocseg.views.report.charts import Chart
+from vocseg.views.report.matrix import MatrixView
+from vocseg.views.report.parts import Bin, BudgetPart, ClassBar, Figure, Gallery
+
+
+@dataclass(frozen=True)
+class RunView:
+    """Everything about one run.
+
+    Attributes:
+        key: Begins the anchors of its sections.
+        letter: What a comparison calls it; empty if there is none.
+        name: What the user calls it.
+        kind: What was scored, in words.
+        main: Mean IoU.
+        figures: The other scores.
+        facts: How it was scored, by what, as pairs of name and value.
+        notes: What is missing, and how to have it.
+        budget: Parts that add up to 1 - mean IoU.
+        bins: Of the calibration.
+    """
+
+    key: str
+    letter: str
+    name: str
+    kind: str
+    main: Figure | None
+    figures: tuple[Figure, ...]
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+    bars: tuple[ClassBar, ...] = ()
+    bars_note: str = ""
+    matrix: MatrixView | None = None
+    budget: tuple[BudgetPart, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
+    suspects: Gallery | None = None
+    suspects_note: str = ""
+    charts: tuple[Chart, ...] = ()
+    charts_note: str = ""
+    bins: tuple[Bin, ...] = ()
+
+    @property
+    def sections(self) -> tuple[tuple[str, str], ...]:
+        """Ends of the anchors and titles of the sections that there are."""
+        there = {
+            ("classes", "Classes"): self.bars,
+            ("budget", "Errors"): self.budget,
+            ("confusion", "Confusion"): self.matrix,
+            ("images", "Images"): self.galleries,
+            ("suspects", "Labels"): self.suspects,
+            ("curves", "Curves"): self.charts,
+        }
+        return tuple(section for section, content in there.items() if content)
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """One figure of A and of another run."""
+
+    name: str
+    before: float | None
+    after: float | None
+    change: float | None
+    low: float | None
+    high: float | None
+    better: float | None
+    clear: bool
+
+
+@dataclass(frozen=True)
+class ComparisonView:
+    """A run against A; `reach` is the largest end of a class's interval, for a common axis."""
+
+    key: str
+    letter: str
+    names: tuple[str, str]
+    verdict: str
+    caption: str
+    measures: tuple[DifferenceRow, ...]
+    classes: tuple[DifferenceRow, ...]
+    reach: float
+    gallery: Gallery | None = None
+
+
+@dataclass(frozen=True)
+class PageView:
+    """The page."""
+
+    title: str
+    runs: tuple[RunView, ...]
+    comparisons: tuple[ComparisonView, ...] = ()
+    made: str = ""
+    errors: tuple[tuple[str, str, str], ...] = ()  # colour, name, meaning
