@@ -4,11 +4,24 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from vocseg.__main__ import main
 from vocseg.data.sample import write_sample
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A green main stays green: the same cases every time, unless somebody asks for a number of others.
+CASES = int(os.environ.get("VOCSEG_FUZZ_CASES", 0))
+settings.register_profile(
+    "vocseg",
+    max_examples=CASES or 60,
+    derandomize=not CASES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("vocseg")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

@@ -44,7 +44,7 @@ def test_a_list_with_windows_line_ends_and_blank_lines_is_read(tmp_path: Path) -
     assert voc.split_ids(tmp_path, "train") == ["2007_000001", "2007_000002"]
 
 
-ELSEWHERE = ["../../x", "/etc/passwd", "a/b", "a\\b", "..", ".hidden", "a\x00b", "a\x1b[2Jb", "x" * 10_000]
+ELSEWHERE = ["../../x", "/etc/passwd", "a/../b", "a\\b", "..", "a\x00b", "a\x1b[2Jb", "x" * 10_000]
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
@@ -53,10 +53,10 @@ def test_an_id_or_a_list_that_names_a_file_elsewhere_is_refused(tmp_path: Path, 
     folder.mkdir(parents=True)
     (folder / "train.txt").write_text(f"2007_000001\n{name}\n")
     with pytest.raises(
-        UserError, match=r"train.txt names '.*': an id is a file's name without folder"
+        UserError, match=r"line 2 of the split list .*train.txt .*: write one id a line"
     ) as caught:
         voc.split_ids(tmp_path, "train")
     assert len(str(caught.value)) < 500
     assert str(caught.value).isprintable()
-    with pytest.raises(UserError, match="a split is the name of a list, without folder"):
+    with pytest.raises(UserError, match="there is no split"):
         voc.split_ids(tmp_path, name)

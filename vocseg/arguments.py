@@ -9,7 +9,9 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from vocseg.errors import UserError
+from vocseg.errors import UserError, printable
+
+_MOST = 400  # characters of a complaint of jsonargparse
 
 # What runs commands (os, subprocess, eval, ...) may not be named where a flag takes a function or a class.
 # Newer releases of jsonargparse have the list; this turns its warnings into refusals.
@@ -32,7 +34,9 @@ class SentenceParser(ArgumentParser):
 
 def _sentence(message: str, flags: list[str]) -> str:
     """Jsonargparse's message on one line, with the flags that were perhaps meant."""
-    text = " ".join(message.split())
+    text = printable(" ".join(message.split()))
+    if len(text) > _MOST:  # it repeats what a file holds
+        text = f"{text[: _MOST // 2]} ... {text[-_MOST // 2 :]}"
     text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", text)
     unknown = re.match(r"unrecognized arguments: (--[\w.]+)", text, re.IGNORECASE)
     near = difflib.get_close_matches(unknown[1], flags, n=2, cutoff=0.8) if unknown else []

@@ -1,12 +1,17 @@
 """Lists of classes that a user writes, as text or as YAML."""
 
+import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
 from vocseg.classes import ClassList, Colour, named_classes
 from vocseg.duplicates import refuse_duplicate_keys
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
 from vocseg.voc import CLASSES, IGNORE_INDEX, PALETTE
+
+_MOST_BYTES = 1 << 17  # of a file: 255 classes with all that may be said of them take less
+_MOST_CHARACTERS = 100  # of a name, which has to fit into tables
 
 
 def read_classes(path: Path) -> ClassList:
@@ -21,17 +26,24 @@ def read_classes(path: Path) -> ClassList:
     Raises:
         UserError: If the file is missing, or says something impossible.
     """
-    if not path.exists():
-        raise UserError(f"the class list {path} does not exist")
-    if not path.is_file():  # a pipe would be waited for without end
-        raise UserError(f"the class list {path} is no plain file: name a text or YAML file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise UserError(f"the class list {path}: cannot be read ({type(fault).__name__})") from fault
+    text = _text(path)
     if path.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(text, path)
     return _checked(named_classes([line.strip() for line in text.splitlines() if line.strip()]), path)
+
+
+def _text(path: Path) -> str:
+    """What the file holds; a pipe, which one could wait for endlessly, is no file."""
+    if not os.path.exists(path):
+        raise UserError(f"the class list {shown(path, 300)} does not exist")
+    try:
+        if not path.is_file():
+            raise UserError(f"the class list {path}: cannot be read (it is no file)")
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"the class list {path}: is larger than any list of classes, name another file")
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"the class list {path}: cannot be read ({type(fault).__name__})") from fault
 
 
 def _from_yaml(text: str, path: Path) -> ClassList:
@@ -40,8 +52,9 @@ def _from_yaml(text: str, path: Path) -> ClassList:
     refuse_duplicate_keys(text, f"the class list {path}")
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        raise UserError(f"the class list {path}: not YAML ({' '.join(str(fault).split())})") from fault
+    except Exception as fault:  # beside its own errors, PyYAML lets those of dates, numbers and depth through
+        said = " ".join(str(fault).split()) or type(fault).__name__
+        raise UserError(f"the class list {path}: not YAML ({shown(said, 200)})") from fault
     if isinstance(content, list):
         content = {"classes": content}
     unknown = set(content) - {"classes", "others"} if isinstance(content, dict) else {"no mapping"}
@@ -49,6 +62,7 @@ def _from_yaml(text: str, path: Path) -> ClassList:
         raise UserError(
             f"the class list {path}: wants a list `classes` and, for merges, `others`; see README"
         )
+    _check_count(len(content["classes"]), path)  # before a colour is looked up for each
     entries = [_entry(each, path) for each in content["classes"]]
     if not any("merge" in entry for entry in entries):
         if "others" in content:
@@ -63,13 +77,15 @@ def _entry(entry: Any, path: Path) -> dict[str, Any]:
     good = isinstance(entry, dict) and isinstance(entry.get("name"), str)
     if not good or set(entry) - {"name", "colour", "merge"}:
         raise UserError(
-            f"the class list {path}: a class is a name, or has the keys name, colour, merge; not {entry!r}"
+            f"the class list {path}: a class is a name, or has the keys name, colour, merge; not "
+            f"{_brief(entry)}"
         )
     colour = entry.get("colour", [0, 0, 0])
-    if not isinstance(colour, list) or len(colour) != 3 or not all(c in range(256) for c in colour):
+    whole = isinstance(colour, list) and len(colour) == 3 and all(type(c) is int for c in colour)
+    if not whole or not all(0 <= c <= 255 for c in colour):
         raise UserError(
-            f"the class list {path}: the colour of '{entry['name']}' is {colour!r}, not [red, green, blue], "
-            "each 0..255"
+            f"the class list {path}: the colour of '{shown(entry['name'])}' is {_brief(colour)}, not "
+            "[red, green, blue], each 0..255"
         )
     return dict(entry)
 
@@ -80,7 +96,7 @@ def _merged(entries: list[dict[str, Any]], others: str, path: Path) -> ClassList
     named = {value for group in values for value in group}
     rest = tuple(k for k in range(len(CLASSES)) if k not in named)
     if others not in ("background", "void"):
-        raise UserError(f"the class list {path}: `others` is {others!r}; it may be background or void")
+        raise UserError(f"the class list {path}: `others` is {_brief(others)}; it may be background or void")
     if others == "background" and values:
         return _coloured(entries, (values[0] + rest, *values[1:]), ())
     return _coloured(entries, values, rest)
@@ -93,8 +109,8 @@ def _values(entry: dict[str, Any], path: Path) -> tuple[int, ...]:
     for part in parts:
         if part not in CLASSES and not (type(part) is int and 0 <= part < IGNORE_INDEX):
             raise UserError(
-                f"the class list {path}: '{entry['name']}' wants {part!r}, which is neither a VOC class nor "
-                f"a mask value 0..{IGNORE_INDEX - 1}; VOC's classes are {', '.join(CLASSES)}"
+                f"the class list {path}: '{shown(entry['name'])}' wants {_brief(part)}, which is neither a "
+                f"VOC class nor a mask value 0..{IGNORE_INDEX - 1}; VOC's classes are {', '.join(CLASSES)}"
             )
     return tuple(CLASSES.index(part) if part in CLASSES else int(part) for part in parts)
 
@@ -114,14 +130,30 @@ def _colour(entry: dict[str, Any], values: tuple[int, ...]) -> Colour:
     return red, green, blue
 
 
+def _check_count(classes: int, path: Path) -> None:
+    if not 2 <= classes <= IGNORE_INDEX:
+        raise UserError(f"the class list {path}: names {classes} classes; it takes 2 to {IGNORE_INDEX}")
+
+
+def _brief(value: Any) -> str:
+    """A value as the file has it, for a sentence: few bytes of YAML may stand for endlessly many."""
+    return shown(reprlib.repr(value))
+
+
 def _checked(classes: ClassList, path: Path) -> ClassList:
     """The same list, if a network can learn it.
 
     Raises:
-        UserError: If it is too short or too long, or a name or a mask value occurs twice.
+        UserError: If it is too short or too long, a name cannot be shown, a name or a mask value occurs
+            twice, or a class has no mask value.
     """
-    if not 2 <= len(classes) <= IGNORE_INDEX:
-        raise UserError(f"the class list {path}: names {len(classes)} classes; it takes 2 to {IGNORE_INDEX}")
+    for name in classes.names:
+        if not name.strip() or not name.isprintable() or len(name) > _MOST_CHARACTERS:
+            raise UserError(
+                f"the class list {path}: the name '{shown(name, 40)}' is empty, longer than "
+                f"{_MOST_CHARACTERS} characters, or has some that cannot be shown: give the class another"
+            )
+    _check_count(len(classes), path)
     for what, all_of in (
         ("the class", list(classes.names)),
         ("the mask value", [value for group in classes.values for value in group]),
@@ -129,4 +161,9 @@ def _checked(classes: ClassList, path: Path) -> ClassList:
         twice = next((each for k, each in enumerate(all_of) if each in all_of[:k]), None)
         if twice is not None:
             raise UserError(f"the class list {path}: {what} '{twice}' occurs twice")
+    if () in classes.values:
+        name = classes.names[classes.values.index(())]
+        raise UserError(
+            f"the class list {path}: '{name}' merges nothing: name what makes it up, or leave it out"
+        )
     return classes

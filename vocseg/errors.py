@@ -1,8 +1,10 @@
-"""The exceptions that end a run with a sentence instead of a traceback."""
+"""The exceptions that end a run with a sentence, and how text from outside is shown in it."""
 
 import re
 import sys
 import threading
+
+_WRAPPED = "Caught UserError in "  # how torch begins what a loader process raised
 
 
 class UserError(Exception):
@@ -13,8 +15,11 @@ class UserError(Exception):
 
     @property
     def sentence(self) -> str:
-        """The message alone: torch wraps a loader process's traceback around it."""
-        return re.split(r"\bUserError: ", str(self))[-1].strip()
+        """The message alone, on one line: torch wraps a loader process's traceback around it."""
+        text = str(self)
+        if text.startswith(_WRAPPED):
+            text = re.split(r"(?m)^(?:\w+\.)*UserError: ", text)[-1]
+        return printable(text.strip())
 
 
 class Stopped(Exception):
@@ -50,3 +55,26 @@ class Voice:
 
 
 VOICE = Voice()
+
+
+def printable(text: str) -> str:
+    r"""Text in which whatever would steer a terminal is written out: names of files may hold anything.
+
+    >>> printable("a\nb\x1b[2J")
+    'a\\nb\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value from outside for a sentence: on one line, and never longer than it helps.
+
+    Args:
+        value: Text, or anything with few parts; of nested ones give a part.
+        most: Characters.
+    """
+    text = value[: most + 1] if isinstance(value, str) else str(value)
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

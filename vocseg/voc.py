@@ -3,10 +3,12 @@
 Source: the VOC 2012 development kit (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf).
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
+from vocseg.id_lists import read_ids
 
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -23,7 +25,6 @@ CLASSES = (
         "tvmonitor",
     ),
 )
-_LONGEST_NAME = 200  # bytes; with an ending it stays below the 255 of most file systems
 IGNORE_INDEX = 255  # "void": object borders and difficult areas; counts neither in the loss nor in a score
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels scaled to 0..1; what the encoders' weights expect
@@ -65,7 +66,7 @@ PALETTE = tuple(_colour(index) for index in range(256))
 def find(root: Path) -> Path | None:
     """The `VOC2012` folder at or below `root` (itself, `VOC2012/`, `VOCdevkit/VOC2012/`), or None."""
     for folder in (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root):
-        if (folder / "ImageSets" / "Segmentation").is_dir():
+        if os.path.isdir(folder / "ImageSets" / "Segmentation"):  # Path's own raises where a name is too long
             return folder
     return None
 
@@ -75,38 +76,18 @@ def split_list(voc: Path, split: str) -> Path:
     return voc / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 
-def is_plain_name(name: str) -> bool:
-    """Whether an id or the name of a list names a file in its own folder, and none elsewhere."""
-    leads_away = name.startswith(".") or "/" in name or "\\" in name
-    return bool(name) and not leads_away and name.isprintable() and len(name.encode()) <= _LONGEST_NAME
-
-
 def split_ids(voc: Path, split: str) -> list[str]:
     """The ids of a split in the order of its list.
 
     Raises:
-        UserError: If there is no such list, or it names no image, one image twice, or a file elsewhere.
+        UserError: If there is no such list, or it names no image or one image twice, or a line is no id.
     """
-    if not is_plain_name(split):
-        raise UserError(
-            f"there is no split {split[:60]!r}: a split is the name of a list, without folder and ending"
-        )
     path = split_list(voc, split)
-    if not path.is_file():
-        have = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
-        raise UserError(f"there is no split '{split}': {path} does not exist; lists found there: {have}")
-    ids = path.read_text(encoding="utf-8-sig").split()
-    if not ids:
-        raise UserError(f"the split list {path} is empty: it needs one image id a line")
-    if odd := next((id for id in ids if not is_plain_name(id)), None):
-        raise UserError(
-            f"the split list {path} names {odd[:60]!r}: an id is a file's name without folder and ending; "
-            "correct the line, or remove it"
-        )
-    if len(set(ids)) < len(ids):
-        twice = next(id for k, id in enumerate(ids) if id in ids[:k])
-        raise UserError(f"the split list {path} names '{twice}' twice: remove one of the lines")
-    return ids
+    folder = split_list(voc, "").parent
+    if path.parent != folder or not os.path.isfile(path):
+        have = ", ".join(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
+        raise UserError(f"there is no split '{shown(split)}': the lists in {folder} are {shown(have, 160)}")
+    return read_ids(path)
 
 
 def is_official(voc: Path) -> bool:

@@ -93,9 +93,9 @@ def cache_folder(voc: Path, wanted: Path | None = None) -> Path:
 def read_contents(cache: Path) -> Contents:
     """What earlier runs have seen; nothing if there is no such file, or it is damaged."""
     try:
-        plain = json.loads((cache / _CONTENTS).read_text())
+        plain = json.loads((cache / _CONTENTS).read_text(encoding="utf-8"))
         return {name: FileContent(*facts) for name, facts in plain.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -12,15 +12,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from vocseg.classes import VOC_CLASSES, ClassList
-from vocseg.data.png import decode_plain_png
-from vocseg.errors import UserError
+from vocseg.data.png import MOST_PIXELS, decode_plain_png
+from vocseg.errors import UserError, shown
 
 Bytes = npt.NDArray[np.uint8]
 
 _PHOTO_MODES = ("RGB", "L", "CMYK", "P", "RGBA")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")  # of the others some start programs
+_LOSSY = ("JPEG", "MPO", "WEBP")
 _END_OF_JPEG = b"\xff\xd9"
 
 
@@ -30,14 +32,31 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
     if picture.mode not in _PHOTO_MODES:
         raise UserError(f"the image {path} has mode {picture.mode}: save it with 8 bits a channel (RGB)")
     if picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_END_OF_JPEG) and not exif:
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = _decode_plain_jpeg(data)
+        if pixels is not None and pixels.shape[:2] == (picture.height, picture.width):
+            return pixels
+    return _as_rgb(picture, path, exif)
+
+
+def _decode_plain_jpeg(data: bytes) -> Bytes | None:
+    """A JPEG as cv2 decodes it; None: it cannot."""
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        if pixels is not None:
-            return np.asarray(pixels, np.uint8)
-    _load(picture, path, "image")
-    if exif:
-        picture = ImageOps.exif_transpose(picture)
-    return np.asarray(picture.convert("RGB"))
+    except cv2.error:
+        return None
+    return None if pixels is None else np.asarray(pixels, np.uint8)
+
+
+def _as_rgb(picture: Image.Image, path: Path, exif: bool) -> Bytes:
+    """What PIL makes of it."""
+    try:
+        picture.load()
+        if exif:
+            picture = ImageOps.exif_transpose(picture)
+        return np.asarray(picture.convert("RGB"))
+    except Exception as fault:  # PIL's decoders raise nearly anything on damaged bytes
+        raise _unreadable(path, "image", fault) from fault
 
 
 def decode_mask(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
@@ -58,32 +77,43 @@ def _decode_odd_mask(data: bytes, path: Path) -> Bytes:
             f"the mask {path} has mode {picture.mode}, but masks are palette PNGs (mode P) whose pixels are "
             "class indices: save it as such, or convert VOC's colours with `python -m vocseg audit --repair`"
         )
-    _load(picture, path, "mask")
-    return np.asarray(picture)
+    if picture.format in _LOSSY:
+        raise UserError(
+            f"the mask {path} is a {picture.format}, whose compression has changed class indices: make it "
+            "again from its source, as PNG"
+        )
+    if picture.mode == "L" and picture.format == "PNG" and picture.tile[0][3] != "L":
+        raise UserError(
+            f"the mask {path} is grey with fewer than 8 bits a pixel, which readers stretch to 0..255: save "
+            "it with 8, or with a palette"
+        )
+    try:
+        picture.load()
+        return np.asarray(picture)
+    except Exception as fault:  # as above
+        raise _unreadable(path, "mask", fault) from fault
 
 
-def _open(data: bytes, path: Path, what: str) -> Image.Image:
+def _open(data: bytes, path: Path, what: str) -> ImageFile.ImageFile:
     """The picture with its header read."""
     try:
-        picture = Image.open(io.BytesIO(data))
-        frames = getattr(picture, "n_frames", 1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    except Exception as fault:  # as above
         raise _unreadable(path, what, fault) from fault
     if frames > 1:
         raise UserError(f"the {what} {path} is an animation: keep one frame of it")
+    if picture.width * picture.height > MOST_PIXELS:
+        raise UserError(
+            f"the {what} {path} says that it has {picture.width}x{picture.height} pixels, more than can be "
+            "meant: restore it, or make it smaller"
+        )
     return picture
 
 
-def _load(picture: Image.Image, path: Path, what: str) -> None:
-    """Decode it whole, so that damage shows here and not later."""
-    try:
-        picture.load()
-    except (OSError, ValueError, SyntaxError) as fault:
-        raise _unreadable(path, what, fault) from fault
-
-
 def _unreadable(path: Path, what: str, fault: Exception) -> UserError:
-    reason = "it is no picture" if "BytesIO" in str(fault) else str(fault)
+    said = " ".join(str(fault).split()) or type(fault).__name__
+    reason = "it is no picture" if "BytesIO" in said else shown(said, 120)
     return UserError(f"the {what} {path} cannot be read ({reason}): restore it from the archive")
 
 

@@ -26,10 +26,13 @@ def read_manifest(cache: Path) -> dict[str, str]:
     """
     path = cache / MANIFEST
     try:
-        return {name: digests[0] for name, digests in json.loads(path.read_text()).items()}
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(digests, list) and isinstance(digests[0], str) for digests in plain.values()):
+            raise TypeError("a digest is no text")
+        return {name: digests[0] for name, digests in plain.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError) as fault:
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as fault:
         raise UserError(
             f"{path} cannot be read ({type(fault).__name__}): run `python -m vocseg audit` again, or "
             "remove it"

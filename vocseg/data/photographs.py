@@ -1,5 +1,6 @@
 """A user's own pictures as a torch data set."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,11 @@ class Photographs(Dataset[Sample]):
         Raises:
             UserError: If there is nothing to predict, or two pictures would share one output name.
         """
-        self.files = [source] if source.is_file() else sorted(source.iterdir()) if source.is_dir() else []
-        self.files = [file for file in self.files if file.suffix.lower() in _PHOTOGRAPHS]
+        self.files = [file for file in _listed(source) if file.suffix.lower() in _PHOTOGRAPHS]
         self._size, self._skip = size, skip
         self.left_out = LeftOut(str(source), [file.name for file in self.files], self._read)
         if not self.files:
-            what = "holds none" if source.exists() else "does not exist"
+            what = "holds none" if os.path.exists(source) else "does not exist"
             raise UserError(
                 f"nothing to predict: {source} {what}; --data.images takes a folder of pictures "
                 f"({', '.join(sorted(_PHOTOGRAPHS))}) or one picture"
@@ -74,3 +74,21 @@ class Photographs(Dataset[Sample]):
 
     def _read(self, index: int) -> Bytes:
         return resize_image(read_image(self.files[index], exif=True), (self._size, self._size))
+
+
+def _listed(source: Path) -> list[Path]:
+    """The files of a folder, or the one file; a folder or a pipe is none, whatever it is called.
+
+    Raises:
+        UserError: If the folder cannot be listed, or a link leads nowhere.
+    """
+    if not os.path.isdir(source):
+        return [source] if os.path.isfile(source) else []
+    try:
+        found = sorted(source.iterdir())
+    except OSError as fault:
+        raise UserError(f"--data.images {source} cannot be listed ({fault.strerror})") from fault
+    for path in found:
+        if path.is_symlink() and not path.exists() and path.suffix.lower() in _PHOTOGRAPHS:
+            raise UserError(f"{path} is a link that leads nowhere: restore its picture, or remove it")
+    return [path for path in found if path.is_file()]

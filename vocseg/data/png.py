@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
 
+MOST_PIXELS = 89_478_485  # PIL's own bound: a quarter of a gigabyte in RGB
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KNOWN = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _GREY, _PALETTE = 0, 3  # colour types
@@ -30,8 +32,8 @@ def decode_plain_png(data: bytes) -> Bytes | None:
     chunks = _chunks(data)
     if chunks is None or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
         return None
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
-    if depth != 8 or colour not in (_GREY, _PALETTE) or interlaced or not width * height:
+    width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", chunks[0][1])
+    if depth != 8 or colour not in (_GREY, _PALETTE) or any(methods) or not 0 < width * height <= MOST_PIXELS:
         return None
     packed = b"".join(content for kind, content in chunks if kind == b"IDAT")
     unpacker = zlib.decompressobj()

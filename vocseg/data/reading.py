@@ -30,10 +30,10 @@ def read_bytes(path: Path, what: str) -> tuple[bytes, os.stat_result]:
         UserError: If it is missing or cannot be read.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for without end
-            raise UserError(f"the {what} {path} is no plain file: put one in its place")
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opened_at_once) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"the {what} {path} is no file: put the {what} there")
             return file.read(), status
     except FileNotFoundError:
         raise UserError(
@@ -41,6 +41,11 @@ def read_bytes(path: Path, what: str) -> tuple[bytes, os.stat_result]:
         ) from None
     except OSError as fault:
         raise UserError(f"the {what} {path} cannot be read ({fault.strerror}): make it readable") from fault
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """A descriptor, even of a pipe: opening one waits for a writer, perhaps for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_image(path: Path, exif: bool = False) -> Bytes:

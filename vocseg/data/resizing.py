@@ -14,7 +14,9 @@ from torch.nn import functional
 
 from vocseg.data.decoding import Bytes
 from vocseg.data.reading import Pair
+from vocseg.errors import UserError
 
+LARGEST = 8192  # pixels each way: one image of that size takes 200 MB
 VERSION = 2  # of the arithmetic below: raised when pixels change, so that older stores are not read
 
 
@@ -30,6 +32,17 @@ class Form:
 
     kind: Literal["square", "short"]
     size: int
+
+    def __post_init__(self) -> None:
+        """See that a batch of them fits into a machine.
+
+        Raises:
+            UserError: If not.
+        """
+        if self.size > LARGEST:
+            raise UserError(
+                f"--data.size asks for {self.size:,} pixels each way, but {LARGEST:,} are the most"
+            )
 
     def __str__(self) -> str:
         return f"{self.size}x{self.size}" if self.kind == "square" else f"short side {self.size}"

@@ -15,7 +15,7 @@ from PIL import Image
 from vocseg.data.progress import follow
 from vocseg.data.scene import draw_scene
 from vocseg.data.writing import save_mask
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
 from vocseg.voc import find, image_path, mask_path, split_list
 
 Bytes = npt.NDArray[np.uint8]
@@ -50,6 +50,8 @@ def write_sample(
     if _is_there(voc, settings):
         print(f"the sample is there already: {voc}")
         return voc
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--root {root} is a file: name a folder")
     part = root / "VOCdevkit" / ".VOC2012.part"
     shutil.rmtree(part, ignore_errors=True)
     _write_all(part, {"train": train, "val": val}, seed, progress)
@@ -63,11 +65,18 @@ def _is_there(voc: Path, settings: dict[str, object]) -> bool:
     """Whether this very sample stands in the folder; anything else in its place is refused."""
     if not voc.exists() and find(voc.parent.parent) is None:
         return False
-    marker = voc / _MARKER
-    found = json.loads(marker.read_text()) if marker.is_file() else "a set that is not a sample"
+    found = _settings(voc / _MARKER)
     if found != settings:
-        raise UserError(f"{voc.parent.parent} holds {found} already: name another folder with --root")
+        raise UserError(f"{voc.parent.parent} holds {shown(found)} already: name another folder with --root")
     return True
+
+
+def _settings(marker: Path) -> object:
+    """Those of the sample that stands there, or what stands there instead."""
+    try:
+        return json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return "a set that is not a sample"
 
 
 def _write_all(voc: Path, counts: dict[str, int], seed: int, progress: bool) -> None:

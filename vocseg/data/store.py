@@ -36,13 +36,13 @@ class Store:
             folder: As `store_folder` names it.
 
         Raises:
-            UserError: If a file is shorter than it should be.
+            UserError: If its files are not those that were written together.
         """
         self.folder = folder
         self._map()
 
     def _map(self) -> None:
-        shapes = np.load(self.folder / SHAPES)  # [N,2]: height, width
+        shapes = _read_shapes(self.folder)  # [N,2]: height, width
         pixels = shapes.astype(np.int64).prod(1)
         self._sizes = [(3 * int(pixels.sum()), IMAGES), (int(pixels.sum()), MASKS)]
         self._open = [(self.folder / name).open("rb") for _, name in self._sizes]
@@ -106,6 +106,20 @@ class Store:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.folder = state["folder"]
         self._map()
+
+
+def _read_shapes(folder: Path) -> npt.NDArray[np.int32]:
+    """The height and width of every pair, int32 `[N,2]`."""
+    try:
+        shapes = np.load(folder / SHAPES, mmap_mode="r")  # mapped, a header cannot ask for memory
+        whole = shapes.dtype == np.int32 and shapes.shape == (len(shapes), 2) and shapes.min() > 0
+        pixels = shapes.astype(np.float64).prod(1).sum()
+        sizes = [(folder / name).stat().st_size for name in (IMAGES, MASKS)]
+        if whole and sizes == [3 * pixels, pixels]:
+            return np.array(shapes)
+    except Exception:  # numpy raises nearly anything on damaged bytes
+        whole = False
+    raise UserError(f"the store {folder} is damaged: remove that folder, and it is made anew")
 
 
 def _map(path: Path) -> Bytes:

@@ -1,12 +1,13 @@
 """Packaged settings, and how --config finds them by name."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
 from vocseg.duplicates import refuse_duplicate_keys
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
 
 RECIPES = Path(__file__).parent
 
@@ -21,17 +22,21 @@ class RecipeFile(ActionConfigFile):
             UserError: If it is neither a recipe nor a file, or says a thing twice.
         """
         recipe = RECIPES / f"{values}.yaml"
-        if recipe.is_file():
+        if os.path.isfile(recipe):
             values = str(recipe)
-        elif isinstance(values, str) and not Path(values).is_file():
+        elif isinstance(values, str) and not os.path.isfile(values):
             names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
-            raise UserError(f"--config {values}: neither a file nor a recipe; the recipes are {names}")
+            raise UserError(f"--config {shown(values)}: neither a file nor a recipe; the recipes are {names}")
         else:
             _check_keys(str(values))
         try:
             super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
         except UnicodeDecodeError as fault:
-            raise UserError(f"--config {values}: is no text; name a recipe or a YAML file") from fault
+            raise UserError(f"--config {shown(values)}: is no text; name a recipe or a YAML file") from fault
+        except UserError as fault:
+            raise UserError(f"--config {shown(values)}: {fault.sentence}") from fault
+        except (ValueError, AttributeError, RecursionError) as fault:  # PyYAML lets them through
+            raise UserError(f"--config {shown(values)}: no YAML ({shown(fault)})") from fault
 
 
 def _check_keys(path: str) -> None:

@@ -1,7 +1,6 @@
 """What was counted, image by image: a small file from which every score and its uncertainty follow."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
+from vocseg.scores.npz import read_arrays
 from vocseg.scores.protocol import Protocol
+from vocseg.scores.sparse import dense, sparse
 from vocseg.seals import DamagedError, check_zip, seal
 from vocseg.whole_files import whole_file
 
 Counts = npt.NDArray[np.int64]
 
 FORMAT = 1
-
-_MOST_CELLS = 1 << 30  # of matrices: 8 GB
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,32 +71,11 @@ class ImageScores:
             "classes": self.classes,
             "ids": self.ids,
         }
-        arrays = {"facts": np.array(json.dumps(facts)), **_sparse("matrices", self.matrices)}
-        arrays |= {} if self.band is None else _sparse("band", self.band)
+        arrays = {"facts": np.array(json.dumps(facts)), **sparse("matrices", self.matrices)}
+        arrays |= {} if self.band is None else sparse("band", self.band)
         with whole_file(path) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
             seal(file)
-
-
-def _sparse(name: str, counts: Counts) -> dict[str, npt.NDArray[Any]]:
-    """Only the cells that are not zero, about one in twenty: how many each image has, where, and what."""
-    flat = counts.reshape(len(counts), -1)
-    image, cell = np.nonzero(flat)
-    pixels = flat[image, cell]
-    return {
-        f"{name}_cells": np.bincount(image, minlength=len(flat)).astype(np.uint32),
-        f"{name}_where": cell.astype(np.uint16 if flat.shape[1] <= 2**16 else np.uint32),
-        f"{name}_pixels": pixels.astype(np.uint32 if pixels.max(initial=0) < 2**32 else np.uint64),
-    }
-
-
-def _dense(arrays: Mapping[str, npt.NDArray[Any]], name: str, images: int, classes: int) -> Counts:
-    if images * classes**2 > _MOST_CELLS:
-        raise ValueError(f"{images:,} images of {classes:,} classes are more than there can be")
-    counts = np.zeros((images, classes * classes), np.int64)
-    image = np.repeat(np.arange(images), arrays[f"{name}_cells"])
-    counts[image, arrays[f"{name}_where"]] = arrays[f"{name}_pixels"]
-    return counts.reshape(images, classes, classes)
 
 
 def load_image_scores(path: Path) -> ImageScores:
@@ -110,8 +88,7 @@ def load_image_scores(path: Path) -> ImageScores:
         raise UserError(f"{path} is no plain file: name one that `test` or `validate` wrote")
     try:
         check_zip(path, stored=False)
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_arrays(path)
         facts = json.loads(str(arrays["facts"]))
         format_ = int(facts["format"])
     except OSError as fault:
@@ -128,19 +105,28 @@ def load_image_scores(path: Path) -> ImageScores:
         raise UserError(f"{path} was made by a newer vocseg: update vocseg")
     try:
         protocol = _protocol(path, dict(facts["protocol"]))
-        ids, classes = tuple(facts["ids"]), tuple(facts["classes"])
+        ids, classes = _names(facts["ids"]), _names(facts["classes"])
         names = [name for name in ("matrices", "band") if f"{name}_cells" in arrays]
-        dense = {name: _dense(arrays, name, len(ids), len(classes)) for name in names}
-        return ImageScores(ids, dense["matrices"], protocol, classes, dense.get("band"))
+        counts = {name: dense(arrays, name, len(ids), len(classes)) for name in names}
+        return ImageScores(ids, counts["matrices"], protocol, classes, counts.get("band"))
     except (KeyError, IndexError, TypeError, ValueError) as fault:
-        raise UserError(f"{path} is damaged ({fault}): score the weights again with `test`") from fault
+        raise UserError(f"{path} is damaged ({shown(fault)}): score the weights again with `test`") from fault
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    """Ids or names of classes, which will be shown in a terminal."""
+    if not isinstance(values, list) or not all(
+        isinstance(each, str) and each.isprintable() for each in values
+    ):
+        raise ValueError("a name is no text")
+    return tuple(values)
 
 
 def _protocol(path: Path, plain: dict[str, Any]) -> Protocol:
     known = {field.name: field for field in fields(Protocol)}
     needed = {name for name, field in known.items() if field.default is MISSING}
     if plain.keys() - known.keys():
-        unknown = min(plain.keys() - known.keys())
+        unknown = shown(min(plain.keys() - known.keys()))
         raise UserError(f"{path} was made by a newer vocseg, as its protocol has '{unknown}': update vocseg")
     if needed - plain.keys():
         missing = min(needed - plain.keys())
@@ -148,4 +134,9 @@ def _protocol(path: Path, plain: dict[str, Any]) -> Protocol:
             f"{path} was made by an older vocseg, as its protocol has no '{missing}': "
             "score the weights again with `test`"
         )
-    return Protocol(**plain)
+    protocol = Protocol(**plain)
+    _names([protocol.split, protocol.fingerprint])
+    whole = all(type(number) is int and number > 0 for number in (protocol.images, protocol.size))
+    if not whole or protocol.resolution not in ("network", "original"):
+        raise ValueError("the protocol's numbers are none")
+    return protocol

@@ -9,9 +9,10 @@ from PIL import Image, UnidentifiedImageError
 
 from vocseg.data.audit.findings import Finding, Unusable
 from vocseg.data.audit.streams import stream_fault
+from vocseg.data.png import MOST_PIXELS
 
 _WIDE = ("I", "F")  # with `I;16` and its kin, the modes of more than 8 bits
-_MOST_PIXELS = 89_478_485  # PIL's own bound: a quarter of a gigabyte in RGB
+_PROGRAMS = {"EPS", "WMF"}  # formats that PIL has other programs decode
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,13 @@ def open_whole(path: Path, name: str) -> Opened:
 def _decode(data: bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as picture:
+            if picture.format in _PROGRAMS:
+                raise UnidentifiedImageError(picture.format)
             frames = getattr(picture, "n_frames", 1)
             if frames > 1:
                 text = f"it is a {picture.format} of {frames} pictures: keep one of them"
                 raise Unusable(Finding(name, "animated", text))
-            if picture.width * picture.height > _MOST_PIXELS:
+            if picture.width * picture.height > MOST_PIXELS:
                 raise Image.DecompressionBombError(f"{picture.width}x{picture.height} pixels")
             picture.load()
             return picture

@@ -38,6 +38,12 @@ def see_mask(path: Path, name: str, classes: ClassList) -> Seen:
 
 
 def _see_indices(opened: Opened, classes: ClassList) -> Seen:
+    if opened.picture.mode == "L" and opened.picture.format == "PNG" and opened.data[24] < 8:
+        text = (
+            f"it is grey with {opened.data[24]} bits a pixel, which readers stretch to 0..255: save it with 8"
+        )
+        grey = Finding(opened.name, "mask-mode", text)
+        return Seen(opened.name, (*opened.findings, grey), opened.picture.size)
     pixels = np.asarray(opened.picture)  # H,W
     counts = np.bincount(pixels.ravel(), minlength=256)
     used = np.flatnonzero(counts)

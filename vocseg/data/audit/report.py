@@ -7,6 +7,7 @@ from typing import Any
 from vocseg.classes import ClassList
 from vocseg.data.audit.distribution import Distribution
 from vocseg.data.audit.findings import KINDS, Finding
+from vocseg.errors import printable
 
 _FORMAT = 1  # of the JSON file; raised when a key changes its meaning or goes
 
@@ -57,7 +58,7 @@ class Audit:
             "faults": len(self.faults),
             "notes": len(self.notes),
             "lists": {
-                each.split: {
+                printable(each.split): {
                     "images": each.images,
                     "fingerprint": each.fingerprint,
                     "pixels": dict(zip(names, each.pixels, strict=True)),
@@ -66,7 +67,13 @@ class Audit:
                 for each in self.lists
             },
             "findings": [
-                {"file": f.file, "kind": f.kind, "level": f.level, "means": KINDS[f.kind], "text": f.text}
+                {
+                    "file": printable(f.file),
+                    "kind": f.kind,
+                    "level": f.level,
+                    "means": KINDS[f.kind],
+                    "text": printable(f.text),
+                }
                 for f in self.findings
             ],
         }

@@ -10,6 +10,7 @@ from rich.text import Text
 from vocseg.data.audit.distribution import Distribution
 from vocseg.data.audit.findings import KINDS, Finding
 from vocseg.data.audit.report import Audit
+from vocseg.errors import printable
 
 _SHOWN = 5  # findings of one kind; the report has them all
 _BAR = 16  # characters
@@ -31,7 +32,9 @@ def _lists(lists: Sequence[Distribution]) -> Table:
     table.add_column("fingerprint (ids and decoded content)")
     for each in lists:
         table.add_row(
-            each.split, f"{each.images:,}", each.fingerprint or "none: a file is missing or cannot be read"
+            Text(printable(each.split)),
+            f"{each.images:,}",
+            each.fingerprint or "none: a file is missing or cannot be read",
         )
     return table
 
@@ -42,13 +45,13 @@ def _classes(audit: Audit) -> Table:
     table = Table(title="classes: share of the pixels that are not void, and images", title_justify="left")
     table.add_column("class", no_wrap=True)
     for each in shown:
-        table.add_column(f"{each.split} %", justify="right")
+        table.add_column(Text(f"{printable(each.split)} %"), justify="right")
         table.add_column("images", justify="right")
-    table.add_column(f"{shown[0].split}, background aside" if shown else "", no_wrap=True)
+    table.add_column(Text(f"{printable(shown[0].split)}, background aside" if shown else ""), no_wrap=True)
     most = max(shown[0].shares[1:], default=0.0) if shown else 0.0
     for k, name in enumerate(audit.classes.names):
         cells = [cell for each in shown for cell in _cells(100 * each.shares[k], each.images_with[k])]
-        table.add_row(name, *cells, _bar(shown[0].shares[k], most) if k and shown else "")
+        table.add_row(Text(name), *cells, _bar(shown[0].shares[k], most) if k and shown else "")
     table.add_section()
     table.add_row("void", *[cell for each in shown for cell in _void_cells(each)], "", style="dim")
     return table
@@ -82,7 +85,7 @@ def _findings(findings: Sequence[Finding]) -> Table:
             Text(f"{kind} ({len(some):,})", style=f"bold {colour}"), Text(KINDS[kind], style="bold")
         )
         for finding in some[:_SHOWN]:
-            table.add_row(Text(finding.file), Text(finding.text))
+            table.add_row(Text(printable(finding.file)), Text(printable(finding.text)))
         if len(some) > _SHOWN:
             table.add_row(
                 Text(f"and {len(some) - _SHOWN:,} more", style="dim"), Text("see the report", style="dim")

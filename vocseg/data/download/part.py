@@ -42,9 +42,11 @@ class Part:
     def origin(self) -> Origin | None:
         """Where they come from; None: unknown."""
         try:
-            return Origin(**json.loads(self._note.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            origin = Origin(**json.loads(self._note.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        known = isinstance(origin.address, str) and isinstance(origin.validator, str | None)
+        return origin if known else None
 
     def begin(self, origin: Origin) -> None:
         """Empty it for the bytes of another file."""

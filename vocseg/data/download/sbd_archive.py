@@ -9,7 +9,7 @@ import numpy.typing as npt
 from vocseg import voc
 from vocseg.data.download.unpacking import members, opened
 from vocseg.data.writing import save_mask
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -39,7 +39,7 @@ def convert(archive: Path, folder: Path, skip: set[str]) -> set[str]:
             content = tar.extractfile(member)
             assert content is not None  # it is a file
             if path.parent == _ROOM and path.name in ("train.txt", "val.txt"):
-                lists[path.stem] = set(content.read().decode().split())
+                lists[path.stem] = set(content.read().decode(errors="replace").split())
             elif path.parent == _ROOM / "cls" and path.suffix == ".mat" and path.stem not in skip:
                 mask = read_mat(content.read(), f"{member.name} of {archive}")
                 save_mask(mask, folder / f"{path.stem}.png")
@@ -65,12 +65,12 @@ def read_mat(content: bytes, name: str) -> Bytes:
         mask = np.asarray(found["GTcls"][0]["Segmentation"][0])
     except Exception as fault:  # damaged files make scipy raise nearly anything
         raise UserError(
-            f"{name} is not a mask of SBD ({type(fault).__name__}: {fault}): get the archive anew"
+            f"{name} is not a mask of SBD ({type(fault).__name__}: {shown(fault)}): get the archive anew"
         ) from fault
     if mask.ndim != 2 or mask.dtype != np.uint8 or not mask.size or mask.max() >= len(voc.CLASSES):
-        most = mask.max() if mask.size and mask.dtype != object else "nothing"
+        most = mask.max() if mask.size and np.issubdtype(mask.dtype, np.number) else "nothing"
         raise UserError(
-            f"{name} holds {mask.dtype} {list(mask.shape)} with values up to {most}, "
+            f"{name} holds {shown(mask.dtype)} {list(mask.shape)} with values up to {most}, "
             f"not uint8 [H,W] of classes 0..{len(voc.CLASSES) - 1}: get the archive anew"
         )
     return mask

@@ -10,6 +10,7 @@ from vocseg.deploy.submission.layout import Wrong, id_in
 from vocseg.deploy.submission.pictures import Size, examine
 from vocseg.deploy.submission.result import Tally
 from vocseg.deploy.submission.tarball import Entry, UnusableArchiveError, entries
+from vocseg.errors import shown
 
 _SPARE = 1 << 20  # bytes beside a mask's pixels: headers, palette, text
 
@@ -43,7 +44,9 @@ class Contents:
         if header.isdir():
             self.folders.append(name)
         elif not header.isreg():
-            self.odd[name] = f"a link to '{header.linkname}'" if header.linkname else "a device or a pipe"
+            self.odd[name] = (
+                f"a link to '{shown(header.linkname)}'" if header.linkname else "a device or a pipe"
+            )
         else:
             self.files.append(name)
             if (id := id_in(name, sizes)) is not None:

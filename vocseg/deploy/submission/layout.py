@@ -8,6 +8,8 @@ import re
 from collections.abc import Collection
 from typing import Literal
 
+from vocseg.errors import shown
+
 Competition = Literal[5, 6]
 
 SERVER = "http://host.robots.ox.ac.uk:8080/"
@@ -80,9 +82,9 @@ def _wrong_folder(folder: str, competition: int) -> Wrong | None:
         return "nested", f"it belongs into {wanted} itself"
     known = _FOLDER.fullmatch(folder)
     if known and known[1] != "2012":
-        return "wrong-year", f"VOC{known[1]} where VOC2012 is due"
+        return "wrong-year", f"VOC{shown(known[1], 20)} where VOC2012 is due"
     if known:
-        return "wrong-competition", f"comp{known[2]} where comp{competition} is due"
+        return "wrong-competition", f"comp{shown(known[2], 20)} where comp{competition} is due"
     return "wrong-folder", f"it belongs into {wanted}"
 
 
@@ -90,7 +92,7 @@ def _near(file: str, ids: Collection[str]) -> str:
     """What a file that no image of the list has may have been meant to be."""
     stem, ending = posixpath.splitext(file)
     if stem in ids:
-        return f"call it {stem}.png: the ending is {ending or 'missing'}"
+        return f"call it {stem}.png: the ending is {shown(ending, 20) or 'missing'}"
     near = next((id for id in ids if id.lower() == stem.lower()), None)
     near = near or next((id for id in ids if stem.startswith(id)), None)
     return f"call it {near}.png, if it is that one" if near else "remove it, or check another list (--split)"

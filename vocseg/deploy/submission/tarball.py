@@ -3,12 +3,11 @@
 import gzip
 import io
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
 
 _GZIP = b"\x1f\x8b"
 _OTHERS = {
@@ -68,9 +67,16 @@ def packing_fault(archive: Path) -> str | None:
         if start.startswith(mark):
             return f"it is {what}: pack it as .tar.gz"
     if not start.startswith(_GZIP):
-        plain = bool(start) and tarfile.is_tarfile(archive)
+        plain = bool(start) and _is_tar(archive)
         return "it is a plain tar: the server wants it compressed with gzip" if plain else "it is no archive"
     return None if named else "call it .tar.gz or .tgz"
+
+
+def _is_tar(archive: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(archive)
+    except Exception:  # headers that announce headers without end exceed Python's depth
+        return False
 
 
 def entries(
@@ -95,10 +101,11 @@ def entries(
                 yield from _entries(tar, most_entries, most_of)
             while stream.read(1 << 16):  # to the end, where the checksum is
                 pass
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as fault:
-        raise UnusableArchiveError(
-            "archive-damaged", f"{' '.join(str(fault).split())}: pack it anew"
-        ) from fault
+    except UnusableArchiveError:
+        raise
+    except Exception as fault:  # beside its own errors, tarfile lets those of numbers and depth through
+        said = shown(" ".join(str(fault).split()), 120) or type(fault).__name__
+        raise UnusableArchiveError("archive-damaged", f"{said}: pack it anew") from fault
 
 
 def _entries(tar: tarfile.TarFile, most: int, most_of: Callable[[str], int]) -> Iterator[Entry]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vocseg.deploy.submission.faults import KINDS, Fault
 from vocseg.deploy.submission.layout import SERVER, TEST_IMAGES, folder_of
 from vocseg.deploy.submission.result import Check
+from vocseg.errors import printable
 from vocseg.voc import CLASSES
 
 if TYPE_CHECKING:
@@ -90,12 +91,7 @@ def _faults(faults: Sequence[Fault], folder: str) -> "Table":
         table.add_section()
         table.add_row(Text(f"{kind} ({len(some):,})", style="bold red"), Text(KINDS[kind], style="bold"))
         for fault in some[:_SHOWN]:
-            table.add_row(Text(_printable(fault.member.removeprefix(folder))), Text(_printable(fault.text)))
+            table.add_row(Text(printable(fault.member.removeprefix(folder))), Text(printable(fault.text)))
         if len(some) > _SHOWN:
             table.add_row(Text(f"and {len(some) - _SHOWN:,} more", style="dim"), "")
     return table
-
-
-def _printable(text: str) -> str:
-    """Names in an archive may hold anything, even what would steer the terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -1,0 +1,50 @@
+"""Loader processes change nothing: any number of them, started either way, gives the same bytes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vocseg.data.batch import Batch
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.sample import write_sample
+
+EPOCHS = 2
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("set")
+    write_sample(root, train=8, val=2, progress=False)
+    return root
+
+
+def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
+    """Those of two epochs, from one loader, as a trainer takes them; pictures are decoded by the workers."""
+    data = VOCDataModule(
+        root=root, size=32, batch_size=2, augmentation="standard", workers=workers, store=False
+    )
+    epoch = 0
+    data._epoch = lambda: epoch  # type: ignore[method-assign]
+    data.prepare_data()
+    data.setup("fit")
+    loader, found = data.train_dataloader(), []
+    loader.multiprocessing_context = start
+    for epoch in range(EPOCHS):  # noqa: B007 # which the order asks for
+        found += list(loader)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("start", "workers"), [("fork", 1), ("fork", 2), ("fork", 4), ("spawn", 1), ("spawn", 4)]
+)
+def test_any_number_of_workers_started_either_way_gives_the_same_bytes(
+    root: Path, start: str, workers: int
+) -> None:
+    alone, helped = _batches(root, 0, None), _batches(root, workers, start)
+    assert len(alone) == len(helped) == EPOCHS * 4
+    for a, b in zip(alone, helped, strict=True):
+        assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))  # type: ignore[literal-required]
+    first, second = alone[:4], alone[4:]
+    assert [batch["index"].tolist() for batch in first] != [batch["index"].tolist() for batch in second]

@@ -1,0 +1,197 @@
+"""Images and masks of any bytes: what runs read, what an audit examines, what goes into a submission."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.fuzz.strategies import ODD_NUMBERS, files, limits, value_or_sentence
+from vocseg.classes import VOC_CLASSES
+from vocseg.data.audit.masks import see_mask
+from vocseg.data.audit.photographs import see_photograph
+from vocseg.data.audit.streams import stream_fault
+from vocseg.data.packing import _size
+from vocseg.data.png import decode_plain_png
+from vocseg.data.reading import read_image, read_mask
+from vocseg.deploy.submission.pictures import examine
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # PIL warns of much, and then reads or refuses it
+
+RANDOM = np.random.default_rng(0)
+PHOTO = Image.fromarray(RANDOM.integers(0, 256, (20, 30, 3), np.uint8))
+MASK = Image.fromarray(RANDOM.choice([0, 5, 20, 255], (20, 30)).astype(np.uint8)).convert("P")
+MASK.putpalette(list(range(256)) * 3)
+
+
+def _saved(picture: Image.Image, format: str, **how: object) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, format, **how)
+    return stream.getvalue()
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[274] = 6  # turned by a quarter
+    return exif
+
+
+PHOTOS = [
+    _saved(PHOTO, "JPEG"),
+    _saved(PHOTO, "JPEG", progressive=True, exif=_exif()),
+    _saved(PHOTO.convert("CMYK"), "JPEG"),
+    _saved(PHOTO.convert("L"), "JPEG"),
+    _saved(PHOTO, "MPO", save_all=True, append_images=[PHOTO]),
+    _saved(PHOTO, "PNG", exif=_exif()),
+    _saved(PHOTO.quantize(8), "PNG", bits=4, transparency=2),
+    _saved(PHOTO.convert("RGBA"), "PNG"),
+    _saved(PHOTO.convert("L").convert("I;16"), "PNG"),
+    _saved(PHOTO, "BMP"),
+    _saved(PHOTO, "WEBP"),
+    _saved(PHOTO, "PPM"),
+    _saved(PHOTO, "TIFF", compression="tiff_lzw"),
+    _saved(PHOTO.convert("F"), "TIFF"),
+    _saved(PHOTO, "GIF", save_all=True, append_images=[PHOTO.convert("L")]),
+]
+MASKS = [
+    _saved(MASK, "PNG"),
+    _saved(MASK, "PNG", transparency=3),
+    _saved(MASK.convert("L"), "PNG"),
+    _saved(MASK.quantize(4), "PNG", bits=2),
+    _saved(MASK.convert("1"), "PNG"),
+    _saved(MASK.convert("LA"), "PNG"),
+    _saved(MASK, "BMP"),
+    _saved(MASK, "TIFF"),
+]
+CHUNKS = st.sampled_from(
+    [b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"zTXt", b"iCCP", b"acTL", b"fcTL", b"eXIf"]
+)
+
+
+def _chunk(kind: bytes, content: bytes, sound: bool = True) -> bytes:
+    crc = zlib.crc32(kind + content) ^ (not sound)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+
+@st.composite
+def pngs(draw: st.DrawFn) -> bytes:
+    """PNGs made of sound parts that need not fit each other."""
+    edge = st.integers(0, 12) | st.sampled_from([2**16, 2**31 - 1, 2**32 - 1])
+    flag = st.sampled_from([0, 0, 0, 1, 2, 255])
+    width, height = draw(edge), draw(edge)
+    depth, colour = (
+        draw(st.sampled_from([8, 8, 8, 1, 2, 4, 16, 0])),
+        draw(st.sampled_from([3, 3, 0, 2, 4, 6, 1])),
+    )
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, draw(flag), draw(flag), draw(flag))
+    rows = bytes(min(height, 12) * (min(width, 12) + 1))
+    packed = zlib.compress(draw(st.just(rows) | st.binary(max_size=200) | st.just(bytes(10_000))))
+    parts = [
+        (b"IHDR", header),
+        (b"PLTE", draw(st.binary(max_size=12) | st.just(bytes(768)) | st.just(bytes(7)))),
+        (b"IDAT", draw(st.just(packed) | st.just(packed[:-3]) | st.binary(max_size=20))),
+        (b"IEND", b""),
+    ]
+    for _ in range(draw(st.integers(0, 2))):
+        parts.insert(draw(st.integers(0, len(parts))), (draw(CHUNKS), draw(st.binary(max_size=40))))
+    sound = draw(st.sampled_from([True] * 9 + [False]))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content, sound) for kind, content in parts)
+    if draw(st.booleans()):
+        at = draw(st.integers(0, len(data)))
+        data = data[:at] + draw(st.sampled_from(ODD_NUMBERS)) + data[at + 4 :]
+    return data
+
+
+BOMB = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**32 - 1, 8, 3, 0, 0, 0))
+BOMB += _chunk(b"PLTE", bytes(768)) + _chunk(b"IDAT", zlib.compress(bytes(99))) + _chunk(b"IEND", b"")
+WIDE = BOMB.replace(struct.pack(">II", 2**31 - 1, 2**32 - 1), struct.pack(">II", 13_000, 13_000))
+GREY = np.zeros((4, 8), np.uint8)
+
+
+def _grey_png(bits: int) -> bytes:
+    """Grey with few bits a pixel: index 1 in every pixel."""
+    row = bytes([0]) + bytes([int("01" * 4, 2) if bits == 2 else 0x11]) * bits
+    header = struct.pack(">IIBBBBB", 8, 4, bits, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(row * 4)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in parts)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pictures")
+
+
+@given(files(PHOTOS) | pngs(), st.booleans())
+@example(BOMB, False)
+@example(WIDE, True)
+@example(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", False)
+def test_an_image_of_any_bytes_is_rgb_or_is_refused(folder: Path, data: bytes, exif: bool) -> None:
+    path = folder / "x.jpg"
+    path.write_bytes(data)
+    pixels = value_or_sentence(lambda: read_image(path, exif=exif), "x.jpg")
+    if pixels is not None:
+        assert pixels.dtype == np.uint8
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3
+    with limits():
+        assert min(_size(path)) >= 0
+
+
+@given(files(MASKS) | files(PHOTOS) | pngs())
+@example(BOMB)
+@example(WIDE)
+@example(_grey_png(2))
+@example(_grey_png(4))
+@example(_saved(Image.fromarray(GREY), "JPEG"))
+@example(_saved(Image.fromarray(GREY), "WEBP", lossless=True))
+def test_a_mask_of_any_bytes_holds_known_values_or_is_refused(folder: Path, data: bytes) -> None:
+    path = folder / "x.png"
+    path.write_bytes(data)
+    mask = value_or_sentence(lambda: read_mask(path), "x.png")
+    if mask is not None:
+        assert mask.dtype == np.uint8
+        assert mask.ndim == 2
+        assert VOC_CLASSES.known[mask].all()
+
+
+@given(files(MASKS) | pngs())
+def test_what_our_decoder_takes_for_a_plain_png_pil_decodes_to_the_same(data: bytes) -> None:
+    with limits():
+        pixels = decode_plain_png(data)
+    if pixels is not None:
+        assert (pixels == np.asarray(Image.open(io.BytesIO(data)))).all()
+
+
+@given(files(MASKS) | files(PHOTOS) | pngs())
+@example(BOMB)
+@example(_grey_png(4))
+def test_an_audit_takes_what_a_run_takes_and_names_the_rest(folder: Path, data: bytes) -> None:
+    path = folder / "y.png"
+    path.write_bytes(data)
+    with limits():
+        seen = see_mask(path, "y.png", VOC_CLASSES), see_photograph(path, "y.png")
+        stream_fault(data)
+    for each in seen:
+        assert all(finding.text.isprintable() and len(finding.text) < 500 for finding in each.findings)
+    mask = value_or_sentence(lambda: read_mask(path))
+    image = value_or_sentence(lambda: read_image(path))
+    assert mask is not None or not seen[0].sound
+    assert image is not None or not seen[1].sound
+
+
+@given(files(MASKS) | files(PHOTOS) | pngs())
+@example(BOMB)
+def test_a_mask_of_any_bytes_for_a_submission_is_classes_or_something_is_wrong_with_it(data: bytes) -> None:
+    with limits():
+        found = examine(data, (30, 20))
+    assert found.wrong or found.indices is not None
+    assert all(text.isprintable() and len(text) < 500 for _, text in found.wrong)
+    if not found.wrong:
+        assert found.indices is not None
+        assert found.indices.shape == (20, 30)
+        assert found.indices.max() < 21

@@ -1,0 +1,56 @@
+"""Files for --config of any bytes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.fuzz.strategies import TEXT, VALUES, files, value_or_sentence
+from vocseg.arguments import SentenceParser
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.recipes import RECIPES, RecipeFile
+
+RECIPE = b"seed_everything: 3\ndata:\n  size: 64\n  batch_size: 2\n  root: data\n  augmentation: light\n"
+
+
+@pytest.fixture(scope="module")
+def parser() -> SentenceParser:
+    """As the verbs have it, with the part that takes the most kinds of values."""
+    parser = SentenceParser(allow_abbrev=False, exit_on_error=True)
+    parser.add_argument("-c", "--config", action=RecipeFile)
+    parser.add_argument("--seed_everything", type=int)
+    parser.add_class_arguments(VOCDataModule, "data")
+    return parser
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("recipes") / "mine.yaml"
+
+
+@given(files([RECIPE, *(path.read_bytes() for path in sorted(RECIPES.glob("*.yaml")))]))
+@example(b"")
+@example(b"[1, 2]")
+@example(b"data")
+@example(b"data: {size: 2001-99-99}")
+@example(b"\xff\xfe\x00")
+@example(b"data: {size: [" * 300)
+@example(b"data: \x1b[2J")
+def test_a_recipe_of_any_bytes_is_read_or_is_refused(parser: SentenceParser, path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    value_or_sentence(lambda: parser.parse_args(["--config", str(path)]))
+
+
+NAMES = ["root", "size", "batch_size", "train_split", "augmentation", "classes", "workers", "store", "seed"]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES) | TEXT, VALUES, max_size=3), VALUES)
+def test_a_recipe_with_values_of_any_type_is_read_or_is_refused(
+    parser: SentenceParser, path: Path, data: dict[str, Any], anything: Any
+) -> None:
+    for content in ({"data": data}, anything):
+        path.write_text(yaml.dump(content), encoding="utf-8", errors="surrogatepass")
+        value_or_sentence(lambda: parser.parse_args(["--config", str(path)]))

@@ -1,0 +1,195 @@
+"""What earlier runs have left: manifests, notes, stores and scores, after anything has happened to them."""
+
+import io
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, limits, value_or_sentence
+from tests.scores.population import PROTOCOL, image_scores, population
+from vocseg.data.contents import read_contents
+from vocseg.data.download.part import Part
+from vocseg.data.manifest import read_manifest
+from vocseg.data.sample import _MARKER, write_sample
+from vocseg.data.store import IMAGES, MASKS, SHAPES, Store
+from vocseg.scores.image_scores import load_image_scores
+from vocseg.scores.intervals import score_intervals
+from vocseg.scores.sparse import sparse
+
+JSON = VALUES.map(lambda value: json.dumps(value).encode()) | st.sampled_from([b"[" * 99_999, b"9" * 9_999])
+DIGESTS = json.dumps({"JPEGImages/1.jpg": ["0f" * 16, "1e" * 16]}, indent=0).encode()
+CONTENTS = json.dumps({"JPEGImages/1.jpg": [10, 1, 2, "0f" * 16, "1e" * 16]}).encode()
+ORIGIN = json.dumps({"address": "http://a/b", "validator": None, "size": 10}).encode()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("records")
+
+
+@given(files([DIGESTS]) | JSON | st.dictionaries(TEXT, VALUES).map(lambda value: json.dumps(value).encode()))
+@example(b'{"a": {}}')
+@example(b'{"a": "text"}')
+@example(b'{"a": []}')
+def test_a_manifest_of_any_bytes_is_digests_or_is_refused(folder: Path, data: bytes) -> None:
+    (folder / "manifest.json").write_bytes(data)
+    digests = value_or_sentence(lambda: read_manifest(folder), "manifest.json")
+    assert digests is None or all(isinstance(digest, str) for digest in digests.values())
+
+
+@given(files([CONTENTS]) | JSON | st.dictionaries(TEXT, VALUES).map(lambda value: json.dumps(value).encode()))
+def test_damaged_notes_of_file_contents_cost_only_a_second_reading(folder: Path, data: bytes) -> None:
+    (folder / "contents.json").write_bytes(data)
+    with limits():
+        for facts in read_contents(folder).values():
+            assert len(facts) == 5
+
+
+@given(files([ORIGIN]) | JSON)
+def test_a_damaged_note_of_a_part_makes_it_unknown(folder: Path, data: bytes) -> None:
+    (folder / "x.part").write_bytes(b"bytes")
+    (folder / "x.part.json").write_bytes(data)
+    with limits():
+        part = Part(folder, "x")
+        assert part.size == (5 if part.origin else 0)
+
+
+@given(files([b'{"train": 2, "val": 1, "seed": 0}']) | JSON)
+def test_a_folder_with_a_damaged_marker_is_no_sample_to_be_taken_for_one(folder: Path, data: bytes) -> None:
+    root = folder / "set"
+    voc = root / "VOCdevkit" / "VOC2012"
+    voc.mkdir(parents=True, exist_ok=True)
+    (voc / _MARKER).write_bytes(data)
+    value_or_sentence(lambda: write_sample(root, train=2, val=1, progress=False), str(root))
+
+
+def _npy(array: npt.NDArray[Any], **how: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, **how)
+    return stream.getvalue()
+
+
+SIZES = np.array([[2, 3], [4, 5]], np.int32)
+ARRAYS = [
+    _npy(SIZES),
+    _npy(SIZES.T),
+    _npy(SIZES.astype(np.int64)),
+    _npy(-SIZES),
+    _npy(SIZES[:0]),
+    _npy(SIZES.astype(float)),
+    _npy(np.array([SIZES, None], object), allow_pickle=True),
+    _npy(np.array(["a", "b"])),
+]
+HUGE = _npy(SIZES).replace(b"(2, 2)", b"(10**12, 2)")[:128] + bytes(16)
+
+
+@given(files(ARRAYS), st.integers(0, 100), st.integers(0, 40))
+@example(_npy(SIZES), 78, 26)
+@example(_npy(SIZES).replace(b"(2, 2), }    ", b"(2222222222, 2), }"), 78, 26)
+@example(HUGE, 78, 26)
+def test_a_store_of_any_bytes_holds_pairs_or_is_refused(
+    folder: Path, shapes: bytes, images: int, masks: int
+) -> None:
+    for name, data in ((SHAPES, shapes), (IMAGES, bytes(images)), (MASKS, bytes(masks))):
+        (folder / name).write_bytes(data)
+    store = value_or_sentence(lambda: Store(folder), str(folder))
+    if store is not None:
+        for k in range(len(store)):
+            assert store[k].image.shape[:2] == store[k].mask.shape
+
+
+def _scores() -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a sound file."""
+    matrices = population(3, seed=0)
+    scores = image_scores(matrices, band=matrices // 3)
+    facts = {"format": 1, "protocol": asdict(PROTOCOL), "classes": scores.classes, "ids": scores.ids}
+    arrays = {"facts": np.array(json.dumps(facts))}
+    return {**arrays, **sparse("matrices", matrices), **sparse("band", matrices // 3)}
+
+
+def _npz(arrays: dict[str, npt.NDArray[Any]]) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+def _bomb() -> bytes:
+    """600 MB of zeros in half a megabyte: none of them may be unpacked."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as member:
+        for _ in range(600):
+            member.write(bytes(1 << 20))
+    return stream.getvalue()
+
+
+SCORES = _scores()
+NPZ = _npz(SCORES)
+
+
+def _load(folder: Path, data: bytes) -> None:
+    path = folder / "image_scores_original.npz"
+    path.write_bytes(data)
+    scores = value_or_sentence(lambda: load_image_scores(path), path.name)
+    if scores is not None:
+        with limits():
+            assert scores.matrices.min() >= 0
+            assert all(name.isprintable() for name in (*scores.ids, *scores.classes, str(scores.protocol)))
+            score_intervals(scores, 100)
+
+
+@given(files([NPZ]))
+@example(_bomb())
+def test_scores_of_any_bytes_are_scores_or_are_refused(folder: Path, data: bytes) -> None:
+    _load(folder, data)
+
+
+ODD_ARRAYS = st.one_of(
+    st.lists(st.integers(-3, 2**32), max_size=6).map(lambda values: np.array(values, np.int64)),
+    st.lists(st.integers(0, 2**32 - 1), max_size=6).map(lambda values: np.array(values, np.uint32)),
+    st.lists(st.floats(), max_size=6).map(np.array),
+    st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=2), max_size=3).map(np.array),
+    TEXT.map(np.array),
+)
+
+
+@given(st.dictionaries(st.sampled_from([*SCORES]), ODD_ARRAYS, max_size=3), st.sampled_from([*SCORES, ""]))
+@example({"matrices_cells": np.array([2**32 - 1] * 3, np.uint32)}, "")
+@example({"matrices_where": np.zeros_like(SCORES["matrices_where"])}, "")
+@example({"matrices_pixels": SCORES["matrices_pixels"].astype(np.uint64) << 60}, "")
+def test_scores_with_any_arrays_are_scores_or_are_refused(
+    folder: Path, changes: dict[str, npt.NDArray[Any]], without: str
+) -> None:
+    arrays = {name: array for name, array in {**SCORES, **changes}.items() if name != without}
+    _load(folder, _npz(arrays))
+
+
+FACTS = json.loads(str(SCORES["facts"]))
+
+
+@given(
+    st.dictionaries(st.sampled_from([*FACTS]), VALUES, max_size=2),
+    st.dictionaries(st.sampled_from([*FACTS["protocol"], "flipped"]), PLAIN, max_size=2),
+    st.lists(TEXT, min_size=3, max_size=3),
+)
+@example({"ids": [str(k) for k in range(100_000)], "classes": [str(k) for k in range(5_000)]}, {}, [])
+@example({"classes": "abcdefghijklmnopqrstu"}, {}, [])
+@example({}, {}, ["a", "b", "\x1b[2J"])
+@example({"format": float("nan")}, {}, [])
+def test_scores_with_any_facts_are_scores_or_are_refused(
+    folder: Path, facts: dict[str, Any], protocol: dict[str, Any], ids: list[str]
+) -> None:
+    changed = {
+        **FACTS,
+        "protocol": {**FACTS["protocol"], **protocol},
+        **({"ids": ids} if ids else {}),
+        **facts,
+    }
+    _load(folder, _npz({**SCORES, "facts": np.array(json.dumps(changed))}))

@@ -1,0 +1,320 @@
+"""Some sixty bad inputs, each from the command line: refused in a sentence that names the culprit.
+
+Nothing is written but what is derived from the data, nothing is lost, nothing hangs. Faults that have a place
+of their own (`test_refusals`, the tools' tests) are not repeated here.
+"""
+
+import os
+import shutil
+import signal
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import refused, tiny
+from vocseg import voc
+from vocseg.__main__ import main
+from vocseg.data.contents import bytes_digest
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.sample import write_sample
+
+Capture = pytest.CaptureFixture[str]
+BASE = Path("VOCdevkit/VOC2012")
+LISTS, IMAGE, MASK = (
+    BASE / "ImageSets/Segmentation",
+    BASE / "JPEGImages/2007_000002.jpg",
+    BASE / "SegmentationClass/2007_000002.png",
+)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of six images to train on and three to score on."""
+    root = tmp_path_factory.mktemp("small")
+    write_sample(root, train=6, val=3, progress=False)
+    return root
+
+
+@pytest.fixture
+def root(small: Path, here: Path) -> Path:
+    """A copy of it, to be spoilt."""
+    shutil.copytree(small, here / "set")
+    return here / "set"
+
+
+@pytest.fixture(autouse=True)
+def _no_hang() -> Iterator[None]:
+    """A case that waits for ever fails, instead of stopping the tests."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(90)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def _content(root: Path) -> dict[str, str]:
+    """Every file of a folder with its digest, but what runs derive from a set."""
+    files = (path for path in root.rglob("*") if path.is_file() and ".vocseg" not in path.parts)
+    return {str(path.relative_to(root)): bytes_digest(path.read_bytes()) for path in files}
+
+
+def _refuses(capsys: Capture, here: Path, words: list[str], parts: list[str]) -> None:
+    before = _content(here)
+    said = refused(capsys, words)
+    (sentence,) = [line for line in said.splitlines() if line.startswith("vocseg: ")]
+    assert said.endswith(f"{sentence}\n")
+    for part in parts:
+        assert part in sentence
+    assert _content(here) == before
+    assert not list(here.rglob("version_*"))
+
+
+def _list(name: str, text: str | bytes) -> Callable[[Path], object]:
+    data = text.encode() if isinstance(text, str) else text
+    return lambda root: (root / LISTS / name).write_bytes(data)
+
+
+def _picture(
+    where: Path, mode: str, format: str, size: tuple[int, int] = (500, 375)
+) -> Callable[[Path], object]:
+    def spoil(root: Path) -> None:
+        frames = [Image.new(mode, size, 1), Image.new(mode, size)]
+        how = {"save_all": True, "append_images": frames[1:]} if format == "GIF" else {}
+        frames[0].save(root / where, format, **how)  # type: ignore[arg-type]
+
+    return spoil
+
+
+def _replaced(where: Path, make: Callable[[Path], object]) -> Callable[[Path], object]:
+    def spoil(root: Path) -> None:
+        (root / where).unlink()
+        make(root / where)
+
+    return spoil
+
+
+def _four_bits(path: Path) -> None:
+    """A grey PNG with four bits a pixel, all of them class 1."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", 500, 375, 4, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x11" * 250) * 375)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+def _turned(root: Path) -> None:
+    """The camera's mark says to turn it, and the mask is turned already."""
+    exif = Image.Exif()
+    exif[274] = 6
+    with Image.open(root / IMAGE) as picture:
+        picture.save(root / IMAGE, exif=exif)
+    with Image.open(root / MASK) as mask:
+        mask.transpose(Image.Transpose.ROTATE_270).save(root / MASK)
+
+
+def _painted(value: int) -> Callable[[Path], object]:
+    def spoil(root: Path) -> None:
+        with Image.open(root / MASK) as mask:
+            pixels = np.asarray(mask).copy()
+        pixels[7, 9] = value
+        Image.fromarray(pixels).save(root / MASK)
+
+    return spoil
+
+
+def _grey_copy(root: Path) -> None:
+    colours = np.asarray(Image.open(root / MASK).convert("RGB").convert("L"))
+    Image.fromarray(colours).save(root / MASK)
+
+
+DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "list of bytes": (_list("train.txt", b"\xff\xfe2\x000\x00"), ["train.txt", "line 1 is not UTF-8"]),
+    "list with a comment": (_list("train.txt", "# mine\n2007_000001\n"), ["line 1", "train.txt", "comment"]),
+    "list with two columns": (_list("train.txt", "2007_000001 -1\n"), ["line 1", "'2007_000001 -1'"]),
+    "list that leads upwards": (_list("train.txt", "2007_000001\n../../x\n"), ["line 2", "leads elsewhere"]),
+    "list that leads to the root": (_list("train.txt", "/etc/passwd\n"), ["line 1", "'/etc/passwd'"]),
+    "list of Windows paths": (_list("train.txt", "C:\\x\\1\n"), ["line 1", "leads elsewhere"]),
+    "list with NUL": (_list("train.txt", "2007_0000\x0001\n"), ["line 1", "odd character", "\\x00"]),
+    "list that steers the terminal": (_list("train.txt", "a\x1b[2J\n"), ["line 1", "\\x1b[2J"]),
+    "list with an endless id": (_list("train.txt", "x" * 10_000), ["line 1", "10,000 characters", "xxx..."]),
+    "empty list to train on": (_list("train.txt", "\n \n"), ["train.txt is empty"]),
+    "empty list to score on": (_list("val.txt", ""), ["val.txt is empty"]),
+    "list with an id twice": (_list("train.txt", "a\nb\na\n"), ["names 'a' twice", "lines 1 and 3"]),
+    "image in both lists": (
+        _list("val.txt", "2007_000003\n2007_000005\n2008_000001\n"),
+        ["2007_000003 and 1 more images are in both 'train' and 'val'", "train.txt"],
+    ),
+    "half of the images": (
+        lambda root: [path.unlink() for path in sorted((root / IMAGE).parent.iterdir())[2:]],
+        ["2007_000003.jpg (and 3 more files) is missing"],
+    ),
+    "no folder of images": (
+        lambda root: shutil.rmtree((root / IMAGE).parent),
+        ["2007_000001.jpg", "missing"],
+    ),
+    "no folder of lists": (lambda root: shutil.rmtree(root / LISTS), ["no VOC 2012 below", "--data.root"]),
+    "image of no bytes": (lambda root: (root / IMAGE).write_bytes(b""), [IMAGE.name, "it is no picture"]),
+    "web page": (lambda root: (root / IMAGE).write_text("<html>"), [IMAGE.name, "it is no picture"]),
+    "PostScript": (
+        lambda root: (root / IMAGE).write_text("%!PS-Adobe-3.0 EPSF-3.0\n"),
+        [IMAGE.name, "no picture"],
+    ),
+    "folder for an image": (_replaced(IMAGE, Path.mkdir), [IMAGE.name, "is missing"]),
+    "link to nothing": (_replaced(IMAGE, lambda path: path.symlink_to("gone")), [IMAGE.name, "is missing"]),
+    "pipe for an image": (_replaced(IMAGE, os.mkfifo), [IMAGE.name, "is missing"]),
+    "image with grey and alpha": (_picture(IMAGE, "LA", "PNG"), [IMAGE.name, "mode LA"]),
+    "image of one bit": (_picture(IMAGE, "1", "PNG"), [IMAGE.name, "mode 1"]),
+    "image of 16 bits": (_picture(IMAGE, "I;16", "PNG"), [IMAGE.name, "mode I;16"]),
+    "image of floats": (_picture(IMAGE, "F", "TIFF"), [IMAGE.name, "mode F"]),
+    "animation": (_picture(IMAGE, "L", "GIF"), [IMAGE.name, "is an animation"]),
+    "image turned by its camera": (_turned, [MASK.name, IMAGE.name, "one size"]),
+    "mask with grey and alpha": (_picture(MASK, "LA", "PNG"), [MASK.name, "mode LA"]),
+    "mask with alpha": (_picture(MASK, "RGBA", "PNG"), [MASK.name, "mode RGBA"]),
+    "mask of one bit": (_picture(MASK, "1", "PNG"), [MASK.name, "mode 1"]),
+    "mask of 16 bits": (_picture(MASK, "I;16", "PNG"), [MASK.name, "mode I;16"]),
+    "mask of 4 bits in grey": (lambda root: _four_bits(root / MASK), [MASK.name, "fewer than 8 bits"]),
+    "mask as JPEG": (_picture(MASK, "L", "JPEG"), [MASK.name, "is a JPEG"]),
+    "mask of grey levels": (_grey_copy, [MASK.name, "holds the value"]),
+    "mask with 21": (_painted(21), [MASK.name, "value 21", "x=9, y=7"]),
+    "mask with 254": (_painted(254), [MASK.name, "value 254", "x=9, y=7"]),
+    "mask cut off": (lambda root: os.truncate(root / MASK, 300), [MASK.name, "cannot be read"]),
+    "manifest of bytes": (
+        lambda root: [
+            (root / BASE / ".vocseg").mkdir(),
+            (root / BASE / ".vocseg/manifest.json").write_text("{"),
+        ],
+        ["manifest.json cannot be read", "audit"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DATA)
+def test_a_faulty_set_is_refused_by_name(root: Path, here: Path, capsys: Capture, fault: str) -> None:
+    spoil, parts = DATA[fault]
+    spoil(root)
+    words = ["fit", *tiny(Path("set")), "--data.batch_size", "2", "--data.download", "false"]
+    _refuses(capsys, here, words, parts)
+
+
+@pytest.mark.parametrize("place", [".", "set/VOCdevkit/VOC2012/ImageSets", "nowhere", "x" * 5000])
+def test_a_root_that_is_too_high_or_too_deep_is_refused(
+    root: Path, here: Path, capsys: Capture, place: str
+) -> None:
+    words = ["fit", *tiny(Path(place)), "--data.download", "false"]
+    _refuses(capsys, here, words, ["no VOC 2012 below", place[:60], "--data.root"])
+
+
+FLAGS: dict[str, tuple[list[str], list[str]]] = {
+    "size below 0": (["--data.size", "-1"], ["--data.size", "-1"]),
+    "size nan": (["--data.size", "nan"], ["--data.size", "nan"]),
+    "size huge": (["--data.size", "100000"], ["--data.size", "100,000", "8,192"]),
+    "batch below 0": (["--data.batch_size", "-1"], ["--data.batch_size", "-1"]),
+    "rate infinite": (["--model.lr", "inf"], ["--model.lr inf"]),
+    "rate infinite in a recipe": (["--config", "rate.yaml"], ["--model.lr inf"]),
+    "rate below 0": (["--model.lr", "-1"], ["--model.lr", "-1"]),
+    "rate in words": (["--model.lr", "fast"], ["--model.lr", "fast"]),
+    "one class": (["--model.classes", "1"], ["--model.classes 1"]),
+    "300 classes": (["--model.classes", "300"], ["--model.classes 300"]),
+    "list of 300 classes": (["--data.classes", "many.txt"], ["many.txt", "300 classes"]),
+    "classes in a pipe": (["--data.classes", "pipe"], ["pipe", "no file"]),
+    "workers below 0": (["--data.workers", "-1"], ["--data.workers", "-1"]),
+    "no image to train on": (["--data.train_images", "0"], ["--data.train_images", "0"]),
+    "recipe of bytes": (["--config", "bytes.yaml"], ["--config bytes.yaml"]),
+    "recipe without content": (["--config", "empty.yaml"], ["--config empty.yaml"]),
+    "recipe that is a list": (["--config", "list.yaml"], ["--config list.yaml"]),
+    "recipe that is a number": (["--config", "number.yaml"], ["--config number.yaml"]),
+    "recipe that is a folder": (["--config", "set"], ["--config set", "the recipes are"]),
+    "recipe that is a pipe": (["--config", "pipe"], ["--config pipe", "the recipes are"]),
+    "split upwards": (["--data.train_split", "../Main/train"], ["no split '../Main/train'", "trainval"]),
+    "other ending": (["--data.image_suffix", ".png"], ["2007_000001.png", "missing"]),
+    "cache in a file": (["--data.cache", "many.txt"], ["many.txt", "--data.cache"]),
+    "runs in a file": (["--trainer.default_root_dir", "many.txt"], ["--trainer.default_root_dir many.txt"]),
+}
+
+
+def _odd_files(here: Path) -> None:
+    texts = {"empty.yaml": "", "list.yaml": "- a", "number.yaml": "3", "rate.yaml": "{model: {lr: 1e999}}"}
+    for name, text in {**texts, "many.txt": "\n".join(f"c{k}" for k in range(300)), "x.jpg": "text"}.items():
+        (here / name).write_text(text)
+    (here / "bytes.yaml").write_bytes(bytes(range(256)))
+    os.mkfifo(here / "pipe")
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_that_makes_no_sense_is_refused_by_name(
+    root: Path, here: Path, capsys: Capture, name: str
+) -> None:
+    flags, parts = FLAGS[name]
+    _odd_files(here)
+    _refuses(capsys, here, ["fit", *tiny(Path("set")), "--data.batch_size", "2", *flags], parts)
+
+
+TOOLS: dict[str, tuple[list[str], list[str]]] = {
+    "sample into a file": (["sample", "--root", "many.txt"], ["--root many.txt", "is a file"]),
+    "sample over another": (["sample", "--root", "set"], ["set holds", "--root"]),
+    "audit of nothing": (["audit", "nowhere"], ["no data set in nowhere"]),
+    "audit without a dot": (["audit", "set", "--image_suffix", "jpg"], ["--image_suffix jpg"]),
+    "audit with a report in a file": (["audit", "set", "--report", "many.txt/x"], ["many.txt/x"]),
+    "audit that repairs onto itself": (["audit", "set", "--repair", "set"], ["--repair set"]),
+    "compare text": (["compare", "many.txt", "many.txt"], ["many.txt holds no scores"]),
+    "compare pipes": (["compare", "pipe", "pipe"], ["pipe holds no scores"]),
+    "check of a pipe": (["submit", "set", "--split", "val", "--check", "pipe"], ["--check pipe"]),
+    "masks in a file": (["submit", "set", "--split", "val", "--masks", "x.jpg"], ["--masks x.jpg"]),
+    "export of text": (["export", "--ckpt_path", "many.txt"], ["--ckpt_path many.txt"]),
+    "export of a folder": (["export", "--ckpt_path", "set"], ["--ckpt_path set"]),
+    "download into a file": (["download", "--root", "many.txt"], ["many.txt"]),
+}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_refuses_what_it_cannot_use_by_name(
+    root: Path, here: Path, capsys: Capture, name: str
+) -> None:
+    words, parts = TOOLS[name]
+    _odd_files(here)
+    _refuses(capsys, here, words, parts)
+
+
+@pytest.mark.parametrize("name", ["text", "nothing", "link", "folder", "pipe"])
+def test_predicting_odd_files_is_refused_or_leaves_them_out(
+    trained: Path, small: Path, here: Path, capsys: Capture, name: str
+) -> None:
+    odd, folder = here / "photos" / "a.jpg", here / "photos"
+    folder.mkdir()
+    make: dict[str, Callable[[], object]] = {
+        "text": lambda: odd.write_text("no picture"),
+        "nothing": odd.touch,
+        "link": lambda: odd.symlink_to("gone"),
+        "folder": odd.mkdir,
+        "pipe": lambda: os.mkfifo(odd),
+    }
+    make[name]()
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", "photos"]
+    if name in ("folder", "pipe"):  # not a picture, whatever it is called
+        _refuses(capsys, here, words, ["nothing to predict: photos holds none"])
+        shutil.copy(small / IMAGE, folder / "b.jpg")
+        main(words)
+        assert [path.name for path in here.rglob("masks/*")] == ["b.png"]
+    else:
+        _refuses(capsys, here, words, ["photos/a.jpg"])
+
+
+def test_training_on_trainval_or_on_the_list_that_is_scored_is_nobodys_mistake(root: Path) -> None:
+    for lists in ({"train_split": "trainval"}, {"train_split": "val"}):
+        VOCDataModule(root=root, size=64, batch_size=1, **lists).prepare_data()  # type: ignore[arg-type]
+    assert voc.find(root) == root / BASE
