@@ -1,5 +1,6 @@
 """The command line of everything that trains or scores: LightningCLI with recipes by name."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,9 @@ class SaveTrainingConfig(SaveConfigCallback):
         """Write it when training starts."""
         if stage == "fit" and not self.already_saved:
             folder = trainer.log_dir  # on every process: it is broadcast
-            if trainer.is_global_zero and folder is not None:
-                write_whole(
-                    Path(folder) / self.config_filename, self.parser.dump(self.config, skip_none=False)
-                )
+            path = None if folder is None else Path(folder) / self.config_filename
+            if trainer.is_global_zero and path is not None and not path.exists():  # a run that goes on has it
+                write_whole(path, self.parser.dump(self.config, skip_none=False))
             self.already_saved = True
 
 
@@ -77,7 +77,9 @@ class VocCLI(LightningCLI):
         """
         quieten()
         self.folder: Path | None = None
-        self._resumed = resumed
+        self._verb = next(iter(sys.argv[1:] if args is None else args), "")
+        self._resumed: Resumed | None = resumed
+        self._lock: Any = None
         self._output = JsonOutput()
         try:
             with self._output:
@@ -92,15 +94,16 @@ class VocCLI(LightningCLI):
             if known is fault:
                 raise
             raise known from fault
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
     def _run(self, args: list[str] | None) -> None:
+        defaults = set(_TRAINING) & set(self.subcommands())
         super().__init__(
             SegmentationModule,
             VOCDataModule,
             save_config_callback=SaveTrainingConfig,
-            save_config_kwargs={
-                "overwrite": True
-            },  # the folder is the run's own; one that goes on has its file
             trainer_class=Trainer,
             trainer_defaults={"log_every_n_steps": 10, "enable_model_summary": False},
             seed_everything_default=42,
@@ -108,18 +111,18 @@ class VocCLI(LightningCLI):
             parser_kwargs={
                 "prog": "python -m vocseg",
                 "allow_abbrev": False,
-                **{verb: {"default_config_files": [str(RECIPES / f"{verb}.yaml")]} for verb in _TRAINING},
+                **{verb: {"default_config_files": [str(RECIPES / f"{verb}.yaml")]} for verb in defaults},
             },
             args=args,
             load_from_checkpoint_support=False,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Lightning's verbs and ours, with the arguments that are no flags."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The verb that was typed, with the arguments that are no flags; all verbs' flags take a second."""
         own = {"weights_only", "verbose"}  # files are always read safely; the tables are ours
         verbs = {verb: skip | own for verb, skip in LightningCLI.subcommands().items()}
-        return {**verbs, "finetune": {"model", "datamodule"}}
+        verbs["finetune"] = {"model", "datamodule"}
+        return {self._verb: verbs[self._verb]} if self._verb in verbs else verbs
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser whose --config knows the packaged recipes."""

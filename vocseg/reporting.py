@@ -90,8 +90,8 @@ def keep(trainer: Any, figures: Figures) -> None:
     trainer.figures = figures
     if folder := _kept(trainer):
         module = trainer.lightning_module
-        origin = weights_origin(module.loaded_from, folder, module)
-        write_whole(folder / "scores.json", as_json(figures | {"weights": origin}) + "\n")
+        trainer.figures = figures | {"weights": weights_origin(module.loaded_from, folder, module)}
+        write_whole(folder / "scores.json", as_json(trainer.figures) + "\n")
 
 
 def _figures(

@@ -121,12 +121,13 @@ def wait(pid: int, seconds: float | None = None) -> int | None:
 def outcome(run: Path) -> dict[str, Any]:
     """What a run ended in, without times and places; looked at in a fork."""
     path = run / "outcome.json"
-    code = wait(forked(lambda: path.write_text(json.dumps(_outcome(run))), run / "outcome.log"))
+    code = wait(forked(lambda: path.write_text(json.dumps(look(run))), run / "outcome.log"))
     assert code == 0, (run / "outcome.log").read_text()
     return dict(json.loads(path.read_text()))
 
 
-def _outcome(run: Path) -> dict[str, Any]:
+def look(run: Path) -> dict[str, Any]:
+    """The same, in this process."""
     last = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
     state = last["vocseg_run"]
     best = torch.load(run / "best.ckpt", map_location="cpu", weights_only=True)
@@ -210,7 +211,7 @@ class Chain:
             pids = self._start()
             if stopping and (self.ranks > 1 or signal.SIGKILL not in signals):
                 self._begin(pids[0])  # before, nobody listens, and who starts processes ends them
-            codes = [wait(pids[0], self.chance.uniform(0.1, 1) * seconds if stopping else 300)]
+            codes = [wait(pids[0], self.chance.uniform(0.1, 0.8) * seconds if stopping else 300)]
             if codes[0] is None:
                 assert stopping, "it hangs"
                 self._stop(pids, self.chance.choice(signals))

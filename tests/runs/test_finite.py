@@ -88,7 +88,7 @@ def test_training_stops_before_the_step_and_names_where(
 def _check_kept(here: Path, epoch: int, best: bool = True) -> None:
     """What an earlier epoch left is still there, whole and finite."""
     run = here / "lightning_logs/fit/version_0"
-    assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == epoch - 1
+    assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == epoch  # epochs done
     for name in ("last.ckpt", "best.ckpt", "unet_voc.pth") if best else ("last.ckpt",):
         module = SegmentationModule(encoder="tu-test_resnet.r160_in1k")
         load_weights(module, run / name)

@@ -12,6 +12,8 @@ from vocseg.runs.weights import WEIGHTS_NAME
 
 LOGS = "lightning_logs"
 
+_BEGUN = {".lock", "hparams.yaml", "metrics.csv"}  # what is there before anything is done
+
 
 def claim_folder(root: Path, verb: str) -> Path:
     """Make the next free folder of a verb; two runs that start together get two.
@@ -42,8 +44,9 @@ def _claim(parent: Path) -> Path:
 
 
 def drop_unused_folder(folder: Path) -> None:
-    """Remove the folder of a run that never began, as it has no `config.yaml`, and what is empty above it."""
-    if (folder / "config.yaml").exists():
+    """Remove the folder of a run that never began, as nothing but logs are in it, and what is empty above."""
+    names = {path.name for path in folder.iterdir()}
+    if any(name not in _BEGUN and not name.startswith("events.out") for name in names):
         return
     shutil.rmtree(folder)
     for above in folder.parents[:2]:  # the verb's folder, then the logs'
@@ -60,6 +63,8 @@ def lock_folder(folder: Path) -> FileLock:
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
+    except NotImplementedError:  # a file system that knows no locks
+        return lock
     except Timeout:
         raise UserError(f"{folder}: this run goes on in another process; wait for it, or stop it") from None
     return lock

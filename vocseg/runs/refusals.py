@@ -39,7 +39,9 @@ def check_flags(verb: str, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: For the first fault.
     """
-    trainer = config["trainer"]
+    trainer, seed = config["trainer"], config["seed_everything"]
+    if not isinstance(seed, bool) and not 0 <= int(seed or 0) < 1 << 32:
+        raise UserError(f"--seed_everything {seed}: a seed is a whole number from 0 to 4,294,967,295")
     _check_root(Path(trainer["default_root_dir"] or "."))
     _check_precision(trainer)
     if not trainer["fast_dev_run"]:
@@ -110,3 +112,5 @@ def _check_length(verb: str, trainer: Mapping[str, Any]) -> None:
     for flag in flags:
         if trainer[flag] is not None and float(trainer[flag]) == 0:
             raise UserError(f"--trainer.{flag} {trainer[flag]}: there is nothing to do; leave it out")
+        if trainer[flag] is not None and float(trainer[flag]) < -1:
+            raise UserError(f"--trainer.{flag} {trainer[flag]}: name a number above 0, or -1 for no end")

@@ -1,0 +1,208 @@
+"""A run that was broken off goes on as if it had not been."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, refused, tiny
+from tests.runs.chains import differences, look
+from vocseg.__main__ import main
+from vocseg.runs import Advance
+from vocseg.runs.folder import lock_folder
+
+Capture = pytest.CaptureFixture[str]
+
+EVERY = ["--last.every_minutes", "1e-9"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def _flags(sample: Path, root: Path) -> list[str]:
+    return [*tiny(sample), "--trainer.max_epochs", "2", "--trainer.default_root_dir", str(root)]
+
+
+def _chains(*words: str) -> str:
+    """Run chains in a process of their own: they fork, which must not be done beside threads."""
+    command = [sys.executable, "-m", "tests.runs.chains", *words]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def whole(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody stopped."""
+    root = tmp_path_factory.mktemp("whole")
+    main(["fit", *_flags(sample, root), *EVERY])
+    return root / "lightning_logs/fit/version_0"
+
+
+@pytest.fixture(scope="module")
+def broken_off(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same run, asked to stop in the midst of its second epoch."""
+    root = tmp_path_factory.mktemp("broken")
+    original = Advance.on_train_batch_end
+
+    def asking(self: Advance, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        original(self, trainer, module, outputs, batch, batch_idx)
+        if (trainer.current_epoch, batch_idx) == (1, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Advance, "on_train_batch_end", asking)
+        with pytest.raises(SystemExit) as end:
+            main(["fit", *_flags(sample, root), *EVERY])
+    assert end.value.code == 128 + signal.SIGTERM
+    return root / "lightning_logs/fit/version_0"
+
+
+@pytest.fixture
+def run(broken_off: Path, here: Path) -> Path:
+    """A copy of that folder."""
+    folder = here / "lightning_logs/fit/version_0"
+    shutil.copytree(broken_off, folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_chains_of_killed_runs_end_as_if_nothing_had_been() -> None:
+    said = _chains("--chains", os.environ.get("VOCSEG_CHAINS", "20"), "--stops", "2")
+    assert "0 ended otherwise" in said
+
+
+@pytest.mark.slow
+def test_chains_of_two_processes_end_as_if_nothing_had_been() -> None:
+    said = _chains("--chains", "2", "--stops", "2", "--ranks", "2", "--only", "batches", "averaged")
+    assert "0 ended otherwise" in said
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_both() -> None:
+    words = ["--signals", "SIGTERM", "SIGINT", "SIGUSR1", "--only", "batches", "plateau"]
+    assert "0 ended otherwise" in _chains("--chains", "2", "--stops", "2", "--ranks", "2", *words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_go_on(sample: Path, here: Path, number: signal.Signals) -> None:
+    words = [*tiny(sample), "--trainer.max_epochs", "500"]
+    command = [sys.executable, "-m", "vocseg", "fit", *words]
+    with subprocess.Popen(
+        command, cwd=here, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("epoch 1/"):
+            assert process.poll() is None
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"vocseg: stopped by {number.name}; saved lightning_logs/fit/version_0/last.ckpt (epoch " in said
+    assert "go on with: python -m vocseg resume lightning_logs/fit/version_0" in said
+    assert "Traceback" not in said
+    assert torch.load(here / "lightning_logs/fit/version_0/last.ckpt", weights_only=True)["epoch"] >= 1
+
+
+@pytest.mark.parametrize("way", ["resume", "fit", "newest"])
+def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(run: Path, whole: Path, way: str) -> None:
+    config = ["--config", str(run / "config.yaml")]
+    ways = {"resume": ["resume", str(run)], "fit": ["fit", *config, "--ckpt_path", "last"]}
+    newest = ["fit", *config[:1], str(shutil.copy(run / "config.yaml", run.parents[3] / "mine.yaml"))]
+    newest += ["--ckpt_path", "last", "--trainer.default_root_dir", str(run.parents[2])]
+    main(ways.get(way, newest))
+    assert [path.name for path in run.parent.iterdir()] == ["version_0"]
+    assert differences(look(run), look(whole)) == []
+
+
+def test_a_damaged_checkpoint_is_passed_over(run: Path, whole: Path, capsys: Capture) -> None:
+    path = run / "last.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    main(["resume", str(run)])
+    said = capsys.readouterr().err
+    assert "last.ckpt" in said
+    assert "using best.ckpt" in said
+    assert differences(look(run), look(whole)) == []
+
+
+OTHERWISE = {
+    "batch (batch_size) 4, now it is 2": ["--data.batch_size", "2"],
+    "batch (accumulated) 1, now it is 2": ["--trainer.accumulate_grad_batches", "2"],
+    "seed 42, now it is 7": ["--seed_everything", "7"],
+    "optimizer (lr) 0.0001, now it is 0.5": ["--model.lr", "0.5"],
+    "schedule (ends) False, now it is True": ["--model.schedule", "cosine"],
+    "data (images) 20, now it is 12": ["--data.train_images", "12"],
+    "data (augmentation) none, now it is light": ["--data.augmentation", "light"],
+    "precision 32-true, now it is bf16-mixed": ["--trainer.precision", "bf16-mixed"],
+}
+
+
+@pytest.mark.parametrize("words", OTHERWISE)
+def test_a_run_that_would_go_on_otherwise_is_refused_by_name(run: Path, capsys: Capture, words: str) -> None:
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    said = refused(capsys, ["resume", str(run), *OTHERWISE[words]])
+    assert f"was made with {words}" in " ".join(said.split())
+    assert "--allow" in said
+    assert (run / "last.ckpt").read_bytes() == before["last.ckpt"]
+    assert (run / "metrics.csv").read_bytes() == before["metrics.csv"]
+
+
+def test_other_versions_or_threads_are_refused(
+    run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("vocseg.runs.conditions.__version__", "0.0")
+    assert "versions (vocseg)" in refused(capsys, ["resume", str(run)])
+    monkeypatch.undo()
+    torch.set_num_threads(threads + 1)
+    try:
+        assert "made with threads" in refused(capsys, ["resume", str(run)])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_what_is_allowed_by_name_may_differ(run: Path, capsys: Capture) -> None:
+    main(["resume", str(run), "--allow", "optimizer", "--model.lr", "0.001"])
+    assert "epoch 2/2" in capsys.readouterr().out
+    assert "no such condition" in refused(capsys, ["resume", str(run), "--allow", "weather"])
+
+
+def test_there_is_nothing_to_resume(run: Path, whole: Path, here: Path, capsys: Capture) -> None:
+    assert "has no config.yaml" in refused(capsys, ["resume", str(here / "nowhere")])
+    assert "it is finished, after epoch 2" in refused(capsys, ["resume", str(whole)])
+    for path in run.glob("*.ckpt"):
+        path.unlink()
+    assert f"nothing to resume in {run}" in refused(capsys, ["resume", str(run)])
+    assert "no run with a last.ckpt" in refused(capsys, ["fit", "--ckpt_path", "last"])
+    assert sorted(path.name for path in (here / "lightning_logs/fit").iterdir()) == ["version_0"]
+
+
+def test_two_processes_cannot_go_on_with_one_run(run: Path, capsys: Capture) -> None:
+    lock = lock_folder(run)
+    try:
+        assert "goes on in another process" in refused(capsys, ["resume", str(run)])
+    finally:
+        lock.release()
+
+
+def test_a_second_signal_ends_at_once(here: Path) -> None:
+    code = (
+        "import os, signal, time\nfrom vocseg.runs.stopping import Wishes\n"
+        "Wishes().listen(1)\nprint('on', flush=True)\ntime.sleep(5)\ntime.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        assert process.wait(30) == 128 + signal.SIGTERM
