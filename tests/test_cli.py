@@ -4,6 +4,8 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,7 +224,8 @@ def test_no_verb_but_fit_asks_for_imagenet_weights(verb: str, trained: Path) -> 
 def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
     config = _printed(["fit"])
     assert config["model"] == {
-        **{"arch": "unet", "encoder": "resnet34", "encoder_weights": "imagenet", "classes": 21, "lr": 1e-4}
+        **{"arch": "unet", "encoder": "resnet34", "encoder_weights": "imagenet", "classes": 21, "lr": 1e-4},
+        **{"schedule": "constant", "warmup": 0.0},
     }
     data = config["data"]
     assert (data["root"], data["size"], data["batch_size"]) == ("data", 256, 4)
@@ -243,7 +246,7 @@ def _printed(words: list[str]) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
-@pytest.mark.parametrize("verb", sorted(VERBS))
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"resume"}))
 def test_every_recipe_goes_with_every_verb(recipe: str, verb: str, trained: Path) -> None:
     words = [verb, "--config", recipe]
     assert _printed([*words, "--ckpt_path", str(trained / "unet_voc.pth")] if verb != "fit" else words)
@@ -266,7 +269,8 @@ def test_recipes_compose_and_typed_flags_win(here: Path) -> None:
 
 
 def test_the_help_names_every_command() -> None:
-    assert set(VERBS) == set(VocCLI.subcommands())
+    cli: Any = SimpleNamespace(_verb="")  # none was typed
+    assert set(VERBS) - {"resume"} == set(VocCLI.subcommands(cli))
     assert all(verb not in TOOLS for verb in VERBS)
 
 

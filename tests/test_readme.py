@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import ROOT, TINY
 from vocseg.__main__ import TOOLS, VERBS, main
@@ -44,9 +45,17 @@ def _small(words: list[str]) -> list[str]:
         small += ["--data.train_images", "8", "--data.val_images", "4"]
     return [
         *small,
-        *(SMALL if words[0] in VERBS else []),
+        *(SMALL if words[0] in VERBS and words[0] != "resume" else []),
         *(["--data.size", "64"] if words[0] == "fit" else []),
     ]
+
+
+def _break_off(run: Path) -> None:
+    """Let a run that is finished look as if it was stopped at the end of its last epoch."""
+    path = run / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["vocseg_run"]["finished"] = False
+    torch.save(checkpoint, path)
 
 
 def test_the_readme_has_the_commands_a_newcomer_needs() -> None:
@@ -80,8 +89,12 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if not command.startswith("python -m vocseg "):
             continue
         words = shlex.split(command)[3:]
-        if words[0] == "compare":  # needs a second run
+        if words[0] == "compare":  # needs a second run, scored in the same way
+            shutil.rmtree("lightning_logs/test/version_1", ignore_errors=True)
             shutil.copytree("lightning_logs/test/version_0", "lightning_logs/test/version_1")
+        if words[0] == "resume":
+            _break_off(Path(words[1]))
+            words += ["--trainer.max_epochs", "2"]
         if words[0] in ("download", "sample") or words == ["fit", "--help"]:
             with pytest.raises(SystemExit) as exit:
                 main([words[0], "--help"])

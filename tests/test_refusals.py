@@ -91,7 +91,7 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "abbreviated flag": (["--trainer.max_epoch", "1"], ["--trainer.max_epoch"]),
     "encoder weights missing": (["--model.encoder_weights", "no.pth"], ["no.pth", "no such file"]),
     "checkpoint missing": (["--ckpt_path", "no.ckpt"], ["no.ckpt", "no such file"]),
-    "checkpoint of no run": (["--ckpt_path", "last"], ["--ckpt_path last", "no such file"]),
+    "checkpoint of no run": (["--ckpt_path", "last"], ["--ckpt_path last", "no run with a last.ckpt"]),
     "augmentation unknown": (["--data.augmentation", "lots"], ["data.augmentation"]),
     "sampler of Lightning": (["--trainer.use_distributed_sampler", "true"], ["use_distributed_sampler"]),
 }
@@ -157,7 +157,7 @@ def test_nothing_to_predict_is_said(trained: Path, here: Path, capsys: Capture) 
 
 
 def test_an_unknown_command_names_those_there_are(capsys: Capture) -> None:
-    assert "no command 'train'; the commands are fit, finetune" in refused(capsys, ["train"])
+    assert "no command 'train'; the commands are fit, resume, finetune" in refused(capsys, ["train"])
 
 
 def test_tools_refuse_with_a_sentence(trained: Path, here: Path, capsys: Capture) -> None:

@@ -152,8 +152,9 @@ class VocCLI(LightningCLI):
         self._output.open(verb, self.config[verb]["json"])
         check_scoring_flags(verb, self.config[verb])
         if verb == "fit" and self.config[verb]["ckpt_path"] == "last":
-            self.config[verb]["ckpt_path"] = None
             self._resumed = newest_run(self.config[verb])
+        if verb == "fit" and self._resumed is not None:
+            self.config[verb]["ckpt_path"] = None  # what it began with matters no longer
         start = Start(verb, self.config[verb])
         if start.defaults:
             for each in self._parsers:

@@ -22,7 +22,7 @@ def refuse_duplicate_keys(text: str, what: str) -> None:
 
     try:
         todo = [yaml.compose(text, yaml.SafeLoader)]
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return
     seen: set[int] = set()  # an anchor may be met twice, or hold itself
     while todo:

@@ -305,7 +305,7 @@ def run_chains(
     """Run so many, over the configurations in turn; the number of those that ended otherwise."""
     folder = Path(tempfile.mkdtemp(prefix="chains-"))
     # Whatever starts threads is done in forks, as a fork of a process that has threads may hang.
-    wait(forked(lambda: write_sample(folder / "data", train=26, val=5, progress=False), folder / "log"))
+    wait(forked(lambda: write_sample(folder / "data", train=18, val=5, progress=False), folder / "log"))
     wanted: dict[str, tuple[dict[str, Any], float]] = {}
     stops = bad = 0
     for k in range(chains):

@@ -25,10 +25,13 @@ def test_the_newest_weights_win_over_the_highest_number(tmp_path: Path) -> None:
 def test_a_folder_is_dropped_only_if_its_run_never_began(tmp_path: Path) -> None:
     begun, unused = claim_folder(tmp_path, "fit"), claim_folder(tmp_path, "fit")
     (begun / "config.yaml").touch()
-    (unused / "events").touch()
+    (unused / "events.out.tfevents.1").touch()
     for folder in (begun, unused):
         drop_unused_folder(folder)
     assert begun.exists()
     assert not unused.exists()
+    (claim_folder(tmp_path, "predict") / "masks").mkdir()
+    drop_unused_folder(tmp_path / "lightning_logs/predict/version_0")  # a fault after some were written
+    assert (tmp_path / "lightning_logs/predict/version_0/masks").is_dir()
     drop_unused_folder(claim_folder(tmp_path / "other", "fit"))
     assert not (tmp_path / "other" / "lightning_logs").exists()

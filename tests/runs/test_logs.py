@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch.loggers import CSVLogger
 
 from tests.conftest import tiny
 from vocseg.__main__ import main
 from vocseg.runs.logs import Curves
+from vocseg.runs.table import Table
 
 SHORT = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1"]
 SHORT += ["--trainer.num_sanity_val_steps", "0", "--trainer.log_every_n_steps", "1"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "method"), [(CSVLogger, "save"), (Curves, "log_metrics"), (Curves, "finalize")]
-)
+@pytest.mark.parametrize(("kind", "method"), [(Table, "save"), (Curves, "log_metrics"), (Curves, "finalize")])
 def test_a_logger_without_room_is_said_once_and_training_goes_on(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Any], method: str
 ) -> None:
