@@ -1,9 +1,10 @@
 """Runs for `report` made without a network: any number of images, any names."""
 
-import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 
 from tests.scores.population import PROTOCOL
 from vocseg.data.scene import draw_scene
+from vocseg.reporting import BEFORE, NETWORK, ORIGINAL, _figures, keep, report_finetuning
+from vocseg.scores import Calibration, Score
 from vocseg.scores.evidence import Evidence, Origin, prediction_path
 from vocseg.scores.image_scores import ImageScores
 from vocseg.voc import PALETTE, Layout
@@ -55,6 +58,7 @@ def write_run(
     names: tuple[str, ...],
     seed: int = 0,
     different: int = 6,
+    ways: dict[str, Any] | None = None,
 ) -> Path:
     """A run of `test`: predictions are the masks moved aside, with what follows from them."""
     random, classes = np.random.default_rng(seed), len(names)
@@ -84,38 +88,54 @@ def write_run(
     values = tuple((k,) for k in range(classes))
     origin = Origin("d", str(layout.folder), "JPEGImages", ".jpg", "val", names, colours, values, ())
     Evidence(ids, regions, origin).save(folder)
-    scores = ImageScores(
-        ids, matrices, replace(PROTOCOL, images=len(ids), resolution="original"), names, matrices // 9
-    )
-    scores.save(folder / "image_scores_original.npz")
-    plain = {"classes": list(names), "protocol": asdict(scores.protocol), "matrix": scores.total().tolist()}
-    _write_scores(folder, plain)
+    protocol = replace(PROTOCOL, images=len(ids))
+    original = replace(protocol, resolution="original", **(ways or {}))
+    scores = ImageScores(ids, matrices, original, names, matrices // 9)
+    scores.save(folder / ORIGINAL)
+    network = ImageScores(ids, matrices // 2, replace(original, resolution="network"), names)
+    _write_scores(folder, scores, network)
     return folder
 
 
-def _write_scores(folder: Path, plain: dict[str, object]) -> None:
-    kept = {
-        "test": {**plain, "mean_iou": 0.41},
-        "original": {
-            **plain,
-            "mean_iou": 0.4,
-            "boundary_iou": {"estimate": 0.31, "low": 0.3, "high": 0.33},
-            "calibration": {
-                "ece": 0.0712,
-                "bins": [
-                    {"confidence": 0.3, "accuracy": 0.2, "pixels": 10},
-                    {"confidence": 0.9, "accuracy": 0.8, "pixels": 90},
-                ],
-            },
-        },
-        "ceiling": {**plain, "mean_iou": 0.93},
-        "weights": {
-            "path": None,
-            "relative": None,
-            "run": None,
-            "arch": "unet",
-            "encoder": "<tiny>",
-            "vocseg": "9",
-        },
+CALIBRATION = np.zeros((15, 3), np.int64)
+CALIBRATION[4], CALIBRATION[13] = (
+    (10, 2, 3 * 2**24),
+    (90, 72, 81 * 2**24),
+)  # pixels, right, sum of probabilities
+
+
+def _write_scores(folder: Path, scores: ImageScores, network: ImageScores) -> None:
+    """`scores.json`, by what writes it after `test`."""
+    ceiling = Score.of(
+        replace(scores, matrices=scores.matrices * np.eye(len(scores.classes), dtype=np.int64), band=None)
+    )
+    figures = {
+        "test": _figures(network, None, 0.5),
+        "original": _figures(scores),
+        "ceiling": ceiling.as_dict(),
+        "calibration": Calibration(CALIBRATION, network.protocol).as_dict(),
     }
-    (folder / "scores.json").write_text(json.dumps(kept))
+    keep(_trainer(folder), figures)
+
+
+def write_finetuning(folder: Path, ids: tuple[str, ...], names: tuple[str, ...]) -> Path:
+    """A run of `finetune`: after it, a tenth of the mistakes is right."""
+    folder.mkdir(parents=True)
+    matrices = np.random.default_rng(0).integers(100, 1000, (len(ids), len(names), len(names)))
+    better = matrices - matrices // 10
+    better[:, range(len(names)), range(len(names))] += (matrices // 10).sum(2)
+    protocol = replace(PROTOCOL, images=len(ids))
+    both = [ImageScores(ids, each, protocol, names) for each in (matrices, better)]
+    before, after = ((Score.of(each, 0.5), each) for each in both)
+    report_finetuning(_trainer(folder), before, after)
+    assert (folder / BEFORE).is_file()
+    assert (folder / NETWORK).is_file()
+    return folder
+
+
+def _trainer(folder: Path) -> Any:
+    """As much of a trainer as the writing asks for."""
+    module = SimpleNamespace(loaded_from=None, hparams={"arch": "unet", "encoder": "<tiny>"})
+    return SimpleNamespace(
+        is_global_zero=True, log_dir=str(folder), fast_dev_run=False, lightning_module=module, figures=None
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, refused
-from tests.report.made_runs import IDS, NAMES, safe, write_data, write_run
+from tests.report.made_runs import IDS, NAMES, safe, write_data, write_finetuning, write_run
 from vocseg.__main__ import main
 from vocseg.report import report
 from vocseg.voc import CLASSES, Layout
@@ -96,15 +96,80 @@ def test_nothing_is_fetched_from_anywhere(page: Path) -> None:
     assert "url(" not in page.read_text()
 
 
-def test_figures_that_a_score_has_beside_are_shown(page: Path) -> None:
-    shown = Page(page)
+def test_figures_that_a_score_has_beside_are_shown_as_they_were_written(made: Path, page: Path) -> None:
+    shown, scores = Page(page), json.loads((made / "scores.json").read_text())
+    near, network = (
+        "{estimate:.1f} % [{low:.1f}, {high:.1f}]".format(**{k: 100 * v for k, v in each.items()})
+        for each in (
+            scores["original"]["intervals"]["trimap_mean_iou"],
+            scores["test"]["intervals"]["mean_iou"],
+        )
+    )
     for words in (
-        "calibration error (ECE) 7.1 %",
-        "boundary iou 31.0 % [30.0, 33.0]",
-        "ceiling of mean IoU 93.0 %",
+        f"trimap mean IoU (5 px) {near}",
+        f"mean IoU at the network's size {network}",
+        "ceiling of mean IoU 100.0 %",
+        "loss at the network's size 0.500",
+        "expected calibration error 10.0 %",
+        "windows none: every image is resized whole",
+        "test-time augmentation none",
     ):
         assert words in shown.text
-    assert shown.count("bins") == 1
+
+
+def test_a_reliability_diagram_has_a_bar_and_a_gap_for_every_bin_with_pixels(page: Path) -> None:
+    shown = Page(page)
+    assert [shown.count(name) for name in ("reliability", "share")] == [1, 2]
+    assert "84.0 % sure and 74.0 % right on average: too sure" in shown.text
+    assert (
+        "27 to 33 % sure: 20.0 % right where it is 30.0 % sure on average; 10.0 % of the pixels" in shown.text
+    )
+    heights = [
+        float(attrs["height"] or 0)
+        for tag, attrs in shown.tags
+        if tag == "rect" and (attrs["class"] or "").split()[0] in ("bar", "gap")
+    ]
+    assert heights == pytest.approx([0.2 * 220, 0.1 * 220, 0.8 * 220, 0.1 * 220])
+
+
+def test_a_run_that_fine_tuned_shows_what_that_changed(here: Path) -> None:
+    run = write_finetuning(here / "finetune", SAFE_IDS, NAMES)
+    main(["report", str(run), "--images", "2"])
+    page, scores = Page(here / "report.html"), json.loads((run / "scores.json").read_text())
+    assert "after is clearly better than before: mean IoU +" in page.text
+    assert "Name several seeds" not in page.text
+    for name in ("before", "after"):
+        assert f"{100 * scores[name]['mean_iou']:.1f}" in page.text
+    change = scores["comparison"]["class_iou"][NAMES[1]]
+    assert (
+        f"{100 * change['difference']:+.1f} \u25b2 [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
+        in page.text
+    )
+    assert page.text.count("mIoU of the image: before ") == 2
+    assert "Fine-tuning keeps no predictions" in page.text
+
+
+def test_runs_that_cannot_be_compared_are_shown_beside_each_other_with_the_reason(
+    layout: Layout, made: Path, here: Path, capsys: Capture
+) -> None:
+    flip = write_run(here / "flip", layout, SAFE_IDS, NAMES, ways={"tta": "flip", "windows": "stride 0.5"})
+    few = write_run(here / "few", layout, SAFE_IDS[:7], NAMES)
+    main(["report", *map(str, (made, flip, few, made)), "--images", "1"])
+    page, said = Page(here / "report.html"), capsys.readouterr().out
+    for reason in ("tta differs: None and 'flip'", "images differs: 20 and 7"):
+        assert reason in page.text
+        assert reason in said
+    assert page.count("run") == 4
+    assert page.count("compare") == 1
+    assert "D does not differ from A" in page.text
+    assert "predicted in 256x256 windows, stride 0.5; tta: flip" in page.text
+    main(["report", str(made), str(flip), "--images", "1", "--across", "[tta,windows]"])
+    asked = Page(here / "report.html")
+    assert asked.count("compare") == 1
+    assert (
+        "B scored val, 20 images at their own size (predicted in 256x256 windows, stride 0.5; tta: flip)"
+        in asked.text
+    )
 
 
 def test_a_run_of_fit_is_shown_by_its_curves_and_says_what_is_missing(trained: Path, here: Path) -> None:
@@ -187,8 +252,8 @@ REFUSED = {
     "a file": (["x.txt"], ["x.txt is a file: name the folder"]),
     "no run": (["empty"], ["empty is no run's folder", "lightning_logs/test/version_0"]),
     "damaged scores": (["bad"], ["bad/scores.json is damaged"]),
-    "other data": (["RUN", "other"], ["cannot be compared", "images differs"]),
-    "a run that was not scored": (["RUN", "fit"], ["fit has no scores by image"]),
+    "scores of another form": (["old"], ["old/scores.json is damaged"]),
+    "no such way": (["RUN", "RUN", "--across", "[seed]"], ["--across"]),
     "no data there": (["RUN", "--root", "empty"], ["--root empty: there is no data set below it"]),
     "too many images": (["RUN", "--images", "99"], ["--images 99: take a number from 0 to 24"]),
     "a folder as page": (["RUN", "--output", "empty"], ["--output empty is a folder"]),
@@ -202,15 +267,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_reported_on_is_refused_in_a_sentence(
-    made: Path, layout: Layout, here: Path, capsys: Capture, name: str
+    made: Path, here: Path, capsys: Capture, name: str
 ) -> None:
-    for folder in ("empty", "bad", "fit"):
+    for folder in ("empty", "bad", "old"):
         (here / folder).mkdir()
     (here / "x.txt").write_text("x")
     (here / "bad" / "scores.json").write_text("{")
-    (here / "fit" / "metrics.csv").write_text("epoch,step,miou/val\n0,4,0.5\n")
-    if "other" in REFUSED[name][0]:
-        write_run(here / "other", layout, SAFE_IDS[:7], NAMES)
+    (here / "old" / "scores.json").write_text(json.dumps({"test": {"mean_iou": 0.4}}))
     words, parts = REFUSED[name]
     said = refused(capsys, ["report", *(str(made) if word == "RUN" else word for word in words)])
     assert said.startswith("vocseg: ")

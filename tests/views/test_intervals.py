@@ -94,3 +94,13 @@ def test_nothing_that_differs_is_said_to_be_nothing() -> None:
     assert (
         verdict(_compared(MATRICES[:3], worse(MATRICES[:3], 2, 1))) == "too few images to tell A and B apart"
     )
+
+
+def test_names_that_are_markup_are_shown_as_they_are() -> None:
+    names = ("background", "[/x]", "[red]cat", "[link=x]y", *(f"c{k}" for k in range(17)))
+    one, two = (image_scores(m, classes=names) for m in (MATRICES, worse(MATRICES, 0.6, 1)))
+    found = compare_groups(Group("[/a]", (one,)), Group("[b]", (two,)), resamples=100)
+    for text in (_text(interval_table(one, "test")), _text(difference_tables(found))):
+        for name in names:
+            assert f" {name} " in text
+    assert "A: [/a]\nB: [b]" in _text(difference_tables(found))

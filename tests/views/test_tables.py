@@ -35,6 +35,13 @@ def test_a_score_names_its_protocol_its_classes_and_its_totals() -> None:
     assert "pixel accuracy 95.0 %" in text
 
 
+def test_names_that_are_markup_are_shown_as_they_are() -> None:
+    names = ("background", "[/x]", "[red]cat", "[link=x]y", *(f"c{k}" for k in range(17)))
+    text = _text(score_table(replace(_score(50), classes=names), "test"))
+    for name in names:
+        assert f" {name} " in text
+
+
 def test_the_network_size_is_named_with_its_views_and_the_ceiling() -> None:
     text = " ".join(str(sizes_line(_score(50), _score(100))).split())
     assert text == (

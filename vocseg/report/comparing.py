@@ -1,10 +1,13 @@
-"""Runs against the first of them."""
+"""Runs against the first of them, and fine-tuned weights against those that they came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from vocseg.compare import read_groups
+from vocseg.errors import UserError
 from vocseg.report.gallery import picture, scene_card
 from vocseg.report.pictures import Pictures, Scene, mask_uri
+from vocseg.report.recorded import RecordedRun
 from vocseg.scores.changes import ImageChange
 from vocseg.scores.comparison import Comparison, Difference, compare_groups
 from vocseg.scores.groups import check_comparable
@@ -17,42 +20,69 @@ from vocseg.views.report.parts import Card, Gallery, Picture
 _EXPLANATION = "largest change of the image's own mean IoU"
 
 
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared: what the page calls it, and pictures of what it predicted."""
+
+    letter: str
+    pictures: Pictures | None = None
+
+
 def comparisons_of(
-    names: Sequence[str], letters: Sequence[str], pictures: Sequence[Pictures | None], count: int
-) -> tuple[ComparisonView, ...]:
+    names: Sequence[str], sides: Sequence[Side], count: int, across: Collection[str] = ()
+) -> tuple[tuple[ComparisonView, ...], tuple[str, ...]]:
     """Each of the others compared with the first.
 
     Args:
         names: What the user calls them, seeds joined by commas.
-        letters: What the page calls them.
-        pictures: Of each.
+        sides: What the page calls them, with their pictures.
         count: How many changed images to show.
+        across: Ways of predicting in which they may differ.
 
-    Raises:
-        UserError: If they cannot be compared.
+    Returns:
+        The comparisons, and a sentence for each that there cannot be.
     """
-    groups = read_groups(names)
-    check_comparable(groups)
-    return tuple(
-        _view(compare_groups(groups[0], groups[k]), letters[k], (pictures[0], pictures[k]), count)
-        for k in range(1, len(groups))
-    )
+    found, lacking = [], []
+    for name, side in zip(names[1:], sides[1:], strict=True):
+        try:
+            groups = read_groups([names[0], name])
+            check_comparable(groups, across)
+        except UserError as fault:
+            lacking.append(fault.sentence)
+            continue
+        one = compare_groups(groups[0], groups[1], across=across)
+        found.append(_view(one, (sides[0], side), count, f"compare-{side.letter}", "on the same images"))
+    return tuple(found), tuple(lacking)
 
 
-def _view(
-    found: Comparison, letter: str, pictures: tuple[Pictures | None, Pictures | None], count: int
-) -> ComparisonView:
+def finetuning_of(run: RecordedRun, key: str, count: int) -> ComparisonView | None:
+    """What fine-tuning changed, as the run itself has written it; None: it did not fine-tune.
+
+    Args:
+        run: What was read.
+        key: Begins the section's anchor.
+        count: How many changed images to show.
+    """
+    if run.comparison is None:
+        return None
+    sides = Side("before"), Side("after")
+    return _view(run.comparison, sides, count, f"{key}-changes", "fine-tuning, on the same images")
+
+
+def _view(found: Comparison, sides: tuple[Side, Side], count: int, key: str, where: str) -> ComparisonView:
+    first, letter = (side.letter for side in sides)
     classes = _rows(found.class_iou, {name: name for name in found.class_iou})
     ends = [abs(end) for row in classes for end in (row.low, row.high, row.change) if end is not None]
-    changed = [each for each in found.images if each.change][:count]
-    cards = tuple(_card(each, letter, pictures) for each in changed)
+    cards = tuple(_card(each, sides) for each in [each for each in found.images if each.change][:count])
     gallery = Gallery(f"changes-{letter}", "Images that changed most", _EXPLANATION, cards)
     return ComparisonView(
-        f"compare-{letter}",
-        letter,
-        found.names,
-        verdict(found, letter),
-        caption(found),
+        key,
+        (first, letter),
+        where,
+        () if found.names == (first, letter) else found.names,
+        tuple(dict.fromkeys(map(str, found.protocols))),
+        verdict(found, letter, first),
+        caption(found, seeds=first == "A"),
         _rows(found.measures, MEASURE_NAMES),
         classes,
         max(ends, default=0.0) or 0.01,
@@ -76,17 +106,18 @@ def _rows(figures: Mapping[str, Difference], names: Mapping[str, str]) -> tuple[
     )
 
 
-def _card(change: ImageChange, letter: str, pictures: tuple[Pictures | None, Pictures | None]) -> Card:
+def _card(change: ImageChange, sides: tuple[Side, Side]) -> Card:
     def further(scene: Scene) -> list[Picture]:
-        """What A and the other predict."""
+        """What both predict."""
         found = []
-        for name, each in zip(("A", letter), pictures, strict=True):
-            mine = each.scene(change.id) if each is not None else None
-            if each is not None and mine is not None:
-                uri = mask_uri(mine.prediction, each.classes)
-                found.append(picture(f"{name} predicts", uri, f"prediction of {name}", scene))
+        for side in sides:
+            mine = side.pictures.scene(change.id) if side.pictures is not None else None
+            if side.pictures is not None and mine is not None:
+                uri = mask_uri(mine.prediction, side.pictures.classes)
+                found.append(picture(f"{side.letter} predicts", uri, f"prediction of {side.letter}", scene))
         return found
 
-    shown = scene_card(change.id, pictures[1], further)
-    facts = (f"mIoU of the image: A {100 * change.before:.1f} %, {letter} {100 * change.after:.1f} %",)
+    shown = scene_card(change.id, sides[1].pictures or sides[0].pictures, further)
+    first, letter = (side.letter for side in sides)
+    facts = (f"mIoU of the image: {first} {100 * change.before:.1f} %, {letter} {100 * change.after:.1f} %",)
     return Card(change.id, f"{points(change.change)} points", facts, *shown)

@@ -10,15 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.errors import UserError
+from vocseg.report import kept
 from vocseg.report.curves import Curves, read_curves
+from vocseg.scores.comparison import Comparison
 from vocseg.scores.evidence import Evidence, load_evidence
 from vocseg.scores.image_scores import ImageScores, load_image_scores
+from vocseg.scores.protocol import Protocol
+from vocseg.views.report.reliability import Calibration
 
 Plain = Mapping[str, Any]
 
 SCORES, CURVES = "scores.json", "metrics.csv"
 IMAGE_SCORES = ("image_scores_original.npz", "image_scores_network.npz")
-_PRIMARY = ("original", "test", "validate", "after")  # the first that is there is what the page is about
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,31 @@ class RecordedRun:
     @property
     def primary(self) -> str | None:
         """Under which name `scores.json` has the score that the page is about."""
-        return next((name for name in _PRIMARY if name in self.scores), None)
+        return next((name for name in kept.PRIMARY if self.scores.get(name)), None)
 
     @property
     def score(self) -> Plain:
         """That score."""
         return dict(self.scores[self.primary]) if self.primary else {}
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """How it was taken."""
+        if self.score:
+            return kept.protocol_from(self.score["protocol"])
+        return None if self.images is None else self.images.protocol
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Whether probabilities mean what they say."""
+        plain = self.scores.get("calibration")
+        return kept.calibration_from(plain) if plain else None
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Of a run that fine-tuned: before and after."""
+        plain = self.scores.get("comparison")
+        return kept.comparison_from(plain) if plain else None
 
     @property
     def matrix(self) -> npt.NDArray[np.int64] | None:
@@ -65,8 +87,7 @@ class RecordedRun:
         """Names of its classes."""
         if self.images is not None:
             return self.images.classes
-        named = self.score.get("classes", ())
-        return tuple(named) or (self.curves.classes if self.curves else ())
+        return tuple(self.score.get("classes", ())) or (self.curves.classes if self.curves else ())
 
 
 def read_run(name: str, folder: Path) -> RecordedRun:
@@ -112,16 +133,17 @@ def _scores(path: Path) -> Plain:
         return {}
     try:
         plain = json.loads(path.read_text())
-        if not isinstance(plain, dict) or not all(isinstance(each, dict) for each in plain.values()):
+        if not isinstance(plain, dict) or not all(isinstance(each, dict | None) for each in plain.values()):
             raise ValueError
+        kept.check(plain)
         return plain
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as fault:
         raise UserError(f"{path} is damaged: score the weights again with `test`") from fault
 
 
 def _trained(folder: Path, scores: Plain) -> Path | None:
     """The folder of the run that trained: this one, or the one whose weights were scored, if it is there."""
-    weights = scores.get("weights", {})
+    weights = scores.get("weights") or {}
     places = [folder]
     if weights.get("path"):  # its runs may have moved, and both may have moved together
         places += [Path(weights["path"]).parent, (folder / weights["relative"]).parent]

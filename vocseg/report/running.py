@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from vocseg.report.facts import KINDS, bins_of, facts_of, further_figures, name_of
+from vocseg.report.comparing import finetuning_of
+from vocseg.report.facts import facts_of, further_figures, kind_of, name_of
 from vocseg.report.gallery import galleries_of, suspects_of
 from vocseg.report.pictures import Pictures
 from vocseg.report.recorded import RecordedRun
 from vocseg.report.showing import bars_of, budget_of, charts_of, figures_of, intervals_of
 from vocseg.scores.disagreement import CONFIDENT
 from vocseg.views.report import Figure, RunView, matrix_view
+from vocseg.views.report.reliability import reliability
 
 _SUSPECTS = (
     "Connected regions in which the network gives another class than the label a probability of at least "
@@ -27,16 +29,16 @@ def run_view(run: RecordedRun, letter: str, pictures: Pictures | None, count: in
         pictures: Of its images; None: there are none.
         count: How many images of each kind to show.
     """
-    known = intervals_of(run)
+    key, known = f"run-{letter or 'A'}", intervals_of(run)
     matrix = run.matrix
     main, *figures = figures_of(known) if known else _trained_figures(run)
     galleries = galleries_of(run, pictures, count)
     suspects = suspects_of(run, pictures, count)
     return RunView(
-        key=f"run-{letter or 'A'}",
+        key=key,
         letter=letter,
         name=name_of(run.folder) + (", one of several seeds" if Path(run.name) != run.folder else ""),
-        kind=KINDS.get(run.primary or "", "in training, at the network's size"),
+        kind=kind_of(run),
         main=main,
         figures=(*figures, *further_figures(run)),
         facts=facts_of(run),
@@ -50,7 +52,8 @@ def run_view(run: RecordedRun, letter: str, pictures: Pictures | None, count: in
         suspects_note=_SUSPECTS,
         charts=charts_of(run),
         charts_note=_charts_note(run),
-        bins=bins_of(run),
+        reliability=reliability(run.calibration) if run.calibration else None,
+        changes=finetuning_of(run, key, count),
     )
 
 
@@ -83,6 +86,12 @@ def _notes(run: RecordedRun, pictures: Pictures | None) -> Iterator[str]:
         return
     if run.images is None:
         yield "No scores by image were kept, hence no intervals and no images: score with the verb test."
+    elif run.evidence is None and run.primary == "after":
+        yield (
+            "Fine-tuning keeps no predictions, so images have no pictures and labels are not judged: score "
+            f"its weights (python -m vocseg test --ckpt_path {run.folder / 'unet_voc.pth'}), and report on "
+            "the folder that this makes."
+        )
     elif run.evidence is None:
         yield (
             "No predictions were kept (an older run, or --full_size.evidence false), so images have no "

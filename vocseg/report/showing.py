@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from vocseg.classes import numbered_classes
+from vocseg.report.kept import budget_from, intervals_from
 from vocseg.report.recorded import RecordedRun
 from vocseg.scores.bands import WIDTH
-from vocseg.scores.intervals import Interval, ScoreIntervals, score_intervals
-from vocseg.scores.measures import MEASURES, error_budget, measure, parts
+from vocseg.scores.intervals import ScoreIntervals, score_intervals
+from vocseg.scores.measures import TRIMAP, error_budget
 from vocseg.views.intervals import MEASURE_NAMES
 from vocseg.views.report.charts import Chart, chart
 from vocseg.views.report.parts import BudgetPart, ClassBar, Figure
@@ -16,6 +17,7 @@ NOTES = {
     "pixel_accuracy": "labelled pixels that are right",
     "mean_class_accuracy": "true pixels found, averaged over classes",
     "frequency_weighted_iou": "IoU, frequent classes counting more",
+    TRIMAP: "of the pixels near a boundary alone",
 }
 _BUDGET = {
     "boundary": (
@@ -34,20 +36,10 @@ _CHARTS = (
 
 
 def intervals_of(run: RecordedRun) -> ScoreIntervals | None:
-    """The run's figures with 95 % intervals; without them if only the whole matrix is known."""
-    if run.images is not None:
-        return score_intervals(run.images)
-    matrix = run.matrix
-    if matrix is None:
-        return None
-    values = [None if value != value else float(value) for value in measure(parts(matrix))]
-    found = [Interval(value) for value in values]
-    return ScoreIntervals(
-        dict(zip(MEASURES, found, strict=False)),
-        dict(zip(run.classes, found[len(MEASURES) :], strict=True)),
-        {},
-        0,
-    )
+    """The run's figures with 95 % intervals."""
+    if run.score:
+        return intervals_from(run.score["intervals"])
+    return None if run.images is None else score_intervals(run.images)
 
 
 def figures_of(known: ScoreIntervals) -> tuple[Figure, ...]:
@@ -90,12 +82,14 @@ def css(colour: Sequence[int]) -> str:
 
 def budget_of(run: RecordedRun) -> tuple[BudgetPart, ...]:
     """What keeps mean IoU from 1."""
-    matrix = run.matrix
-    if matrix is None or not matrix.any():
+    if run.score:
+        shares = budget_from(run.score["error_budget"])
+    elif run.images is not None and run.images.matrices.any():
+        whole = error_budget(run.images.total(), run.images.classes, run.images.total_band())
+        shares = budget_from(whole.as_dict())
+    else:
         return ()
-    band = run.images.total_band() if run.images is not None else None
-    shares = error_budget(matrix, run.classes, band).as_dict()
-    return tuple(BudgetPart(kind, *_BUDGET[kind], lost) for kind, lost in shares.items() if lost is not None)
+    return tuple(BudgetPart(kind, *_BUDGET[kind], lost) for kind, lost in shares.items())
 
 
 def charts_of(run: RecordedRun) -> tuple[Chart, ...]:

@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from vocseg.compare import check_names
+from vocseg.compare import Across, check_names
 from vocseg.errors import UserError
-from vocseg.report.comparing import comparisons_of
+from vocseg.report.comparing import Side, comparisons_of
 from vocseg.report.pictures import Pictures
 from vocseg.report.recorded import RecordedRun, read_run
 from vocseg.report.running import run_view
@@ -26,22 +26,28 @@ class Report(NamedTuple):
 
 
 def report(
-    runs: list[str], output: Path = Path("report.html"), root: Path | None = None, images: int = 8
+    runs: list[str],
+    output: Path = Path("report.html"),
+    root: Path | None = None,
+    images: int = 8,
+    across: list[Across] | None = None,
 ) -> Report:
     """Write one page about runs: scores, curves, classes, confusion, errors, images, suspicious labels.
 
     The page is a single file that needs no network. Each RUN is the folder of a run of `test` or
     `validate`, or of `fit` or `finetune` (curves alone). Several are compared with the first; seeds of one
-    recipe are joined by commas as for `compare`, and then the first of them is shown image by image.
+    recipe are joined by commas as for `compare`, and then the first of them is shown image by image. Runs
+    that cannot be compared are shown beside each other, and the page says why.
 
     Args:
         runs: What to report on; may be given without `--runs`, before all flags.
         output: The page.
         root: Where the data lies, if it moved since it was scored (as --data.root).
         images: How many of each kind to show: worst, middle, best, suspects, most changed; 0: none.
+        across: Ways of predicting in which compared runs may differ: tta, windows, size.
 
     Raises:
-        UserError: If a run is no run's folder or damaged, or runs cannot be compared.
+        UserError: If a run is no run's folder or damaged.
     """
     start = time.perf_counter()
     _check(runs, output, images)
@@ -51,13 +57,18 @@ def report(
     read = [read_run(name, _folder(name)) for name in runs]
     pictures = [_pictures(run, root) for run in read]
     letters = [chr(ord("A") + k) if k < 26 else f"A{k - 25}" for k in range(len(read))]
-    compared = comparisons_of(runs, letters, pictures, count) if len(read) > 1 else ()
+    sides = [Side(*each) for each in zip(letters, pictures, strict=True)]
+    compared, lacking = comparisons_of(runs, sides, count, across or ())
+    for sentence in lacking:
+        print(f"not compared: {sentence}")
     views = tuple(
-        run_view(run, letter if compared else "", each, count)
+        run_view(run, letter if len(read) > 1 else "", each, count)
         for run, letter, each in zip(read, letters, pictures, strict=True)
     )
-    title = views[0].name if len(views) == 1 else f"{len(views)} runs compared"
-    text = render_page(PageView(title, views, compared, time.strftime("%Y-%m-%d %H:%M"), ERROR_LEGEND))
+    several = f"{len(views)} runs{' compared' if compared else ''}"
+    title = views[0].name if len(views) == 1 else several
+    made = time.strftime("%Y-%m-%d %H:%M")
+    text = render_page(PageView(title, views, compared, lacking, made, ERROR_LEGEND))
     _write(output, text)
     size = len(text) / 1e6
     print(f"wrote {output} ({size:.1f} MB, {time.perf_counter() - start:.1f} s): open it in a browser")

@@ -32,7 +32,7 @@ def difference_tables(
         heading,
         Text(verdict(comparison, letter, first), style="bold"),
         _figures(comparison, letter, first),
-        Text(caption(comparison), style="dim"),
+        Text(caption(comparison, seeds=not title), style="dim"),
         *([_images(comparison, letter, shown, first)] if changed else []),
     )
 
@@ -75,7 +75,7 @@ def _add_row(table: Table, name: str, figure: Difference, style: str) -> None:
     up = (difference.estimate or 0) > 0
     mark, colour = (" ▲" if up else " ▼", "green" if up else "red") if figure.clear else ("  ", "")
     table.add_row(
-        name,
+        Text(name),
         percent(figure.before),
         percent(figure.after),
         Text(_points(difference.estimate) + mark, style=colour),
@@ -100,19 +100,25 @@ def _chance(probability: float | None) -> str:
     return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
 
 
-def caption(comparison: Comparison) -> str:
-    """What the intervals hold, and how the marks are meant."""
+def caption(comparison: Comparison, seeds: bool = True) -> str:
+    """What the intervals hold, and how the marks are meant.
+
+    Args:
+        comparison: What is shown.
+        seeds: Whether several seeds could have been named.
+    """
     tested = sum(each.difference.low is not None for each in comparison.class_iou.values())
-    seeds = (
-        "The intervals hold for other images of the kind, not for other seeds: there is one run of each. "
-        "Name several seeds, joined by commas, to have their spread in it."
+    spread = (
+        "The intervals hold for other images of the kind, not for other seeds: there is one run of each."
+        + (" Name several seeds, joined by commas, to have their spread in it." if seeds else "")
         if comparison.seed_spread is None
         else "The intervals hold for other images of the kind and for other seeds; mean IoU spreads by "
         f"{percent(comparison.seed_spread)} points from seed to seed."
     )
+    classes = f"{tested} class" + "es" * (tested != 1)
     return (
-        f"▲ ▼: the interval leaves out 0. Of {tested} classes with an interval, about {0.05 * tested:.1f} "
-        f"are so marked where nothing differs. {seeds}"
+        f"▲ ▼: the interval leaves out 0. Of {classes} with an interval, about {0.05 * tested:.1f} "
+        f"are so marked where nothing differs. {spread}"
     )
 
 

@@ -65,11 +65,11 @@ def _classes(known: ScoreIntervals) -> Table:
         table.add_column("class")
         table.add_column("IoU %", justify="right", no_wrap=True)
     cells = [
-        (name, interval_text(interval) + _few(interval, known.images[name]))
+        (Text(name), interval_text(interval) + _few(interval, known.images[name]))
         for name, interval in known.class_iou.items()
     ]
     half = (len(cells) + 1) // 2
-    for left, right in zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
+    for left, right in zip_longest(cells[:half], cells[half:], fillvalue=(Text(), "")):
         table.add_row(*left, *right)
     return table
 

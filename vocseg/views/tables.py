@@ -22,9 +22,9 @@ def score_table(score: Score, title: str) -> Group:
     for _ in range(2):
         table.add_column("class")
         table.add_column("IoU %", justify="right")
-    cells = [(name, _percent(iou)) for name, iou in zip(score.classes, score.class_iou, strict=True)]
+    cells = [(Text(name), _percent(iou)) for name, iou in zip(score.classes, score.class_iou, strict=True)]
     half = (len(cells) + 1) // 2
-    cells += [("", "")] * (2 * half - len(cells))
+    cells += [(Text(), "")] * (2 * half - len(cells))
     for left, right in zip(cells[:half], cells[half:], strict=True):
         table.add_row(*left, *right)
     return Group(Text(f"\n{title}: {score.protocol}"), table, Text(_totals(score)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 380, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 34
 _MARKED = 40  # points; more run together
 
 
@@ -88,7 +88,7 @@ def chart(title: str, series: Mapping[str, Points], percent: bool, best: float |
 
 def _line(name: str, points: Points, places: Points) -> Line:
     path = "M" + " L".join(f"{x} {y}" for x, y in places)
-    dots = tuple(places) if len(places) <= _MARKED and name in ("train", "val") else ()
+    dots = tuple(places) if len(places) <= _MARKED and (name in ("train", "val") or len(places) == 1) else ()
     return Line(name, "train" if name == "train" else "val", path, dots, tuple(points))
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from vocseg.views.report.charts import Chart
 from vocseg.views.report.matrix import MatrixView
-from vocseg.views.report.parts import Bin, BudgetPart, ClassBar, Figure, Gallery
+from vocseg.views.report.parts import BudgetPart, ClassBar, Figure, Gallery
+from vocseg.views.report.reliability import Reliability
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class RunView:
         facts: How it was scored, by what, as pairs of name and value.
         notes: What is missing, and how to have it.
         budget: Parts that add up to 1 - mean IoU.
-        bins: Of the calibration.
+        reliability: Whether it is as sure as it may be.
+        changes: What fine-tuning changed.
     """
 
     key: str
@@ -41,14 +43,17 @@ class RunView:
     suspects_note: str = ""
     charts: tuple[Chart, ...] = ()
     charts_note: str = ""
-    bins: tuple[Bin, ...] = ()
+    reliability: Reliability | None = None
+    changes: "ComparisonView | None" = None
 
     @property
     def sections(self) -> tuple[tuple[str, str], ...]:
         """Ends of the anchors and titles of the sections that there are."""
         there = {
+            ("changes", "Fine-tuning"): self.changes,
             ("classes", "Classes"): self.bars,
             ("budget", "Errors"): self.budget,
+            ("calibration", "Certainty"): self.reliability,
             ("confusion", "Confusion"): self.matrix,
             ("images", "Images"): self.galleries,
             ("suspects", "Labels"): self.suspects,
@@ -73,11 +78,22 @@ class DifferenceRow:
 
 @dataclass(frozen=True)
 class ComparisonView:
-    """A run against A; `reach` is the largest end of a class's interval, for a common axis."""
+    """One against another.
+
+    Attributes:
+        key: The section's anchor.
+        letters: What they are called.
+        where: On what, in words.
+        names: What the user calls them; empty: the same.
+        protocols: How they were scored; one, if in the same way.
+        reach: The largest end of a class's interval, for a common axis.
+    """
 
     key: str
-    letter: str
-    names: tuple[str, str]
+    letters: tuple[str, str]
+    where: str
+    names: tuple[str, ...]
+    protocols: tuple[str, ...]
     verdict: str
     caption: str
     measures: tuple[DifferenceRow, ...]
@@ -88,10 +104,11 @@ class ComparisonView:
 
 @dataclass(frozen=True)
 class PageView:
-    """The page."""
+    """The page; `lacking` says why runs are not compared."""
 
     title: str
     runs: tuple[RunView, ...]
     comparisons: tuple[ComparisonView, ...] = ()
+    lacking: tuple[str, ...] = ()
     made: str = ""
     errors: tuple[tuple[str, str, str], ...] = ()  # colour, name, meaning

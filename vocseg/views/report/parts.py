@@ -38,17 +38,6 @@ class BudgetPart:
 
 
 @dataclass(frozen=True)
-class Bin:
-    """Pixels of which the network was about equally sure."""
-
-    low: float
-    high: float
-    confidence: float
-    accuracy: float
-    share: float
-
-
-@dataclass(frozen=True)
 class Picture:
     """One picture of a card: a data URI, its title, what it shows in words."""
 
