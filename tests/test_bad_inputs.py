@@ -272,7 +272,7 @@ TOOLS: dict[str, tuple[list[str], list[str]]] = {
     "audit with a report in a file": (["audit", "set", "--report", "many.txt/x"], ["many.txt/x"]),
     "audit that repairs onto itself": (["audit", "set", "--repair", "set"], ["--repair set"]),
     "compare text": (["compare", "many.txt", "many.txt"], ["many.txt holds no scores"]),
-    "compare pipes": (["compare", "pipe", "pipe"], ["pipe holds no scores"]),
+    "compare pipes": (["compare", "pipe", "pipe"], ["pipe is no plain file"]),
     "check of a pipe": (["submit", "set", "--split", "val", "--check", "pipe"], ["--check pipe"]),
     "masks in a file": (["submit", "set", "--split", "val", "--masks", "x.jpg"], ["--masks x.jpg"]),
     "export of text": (["export", "--ckpt_path", "many.txt"], ["--ckpt_path many.txt"]),

@@ -81,6 +81,7 @@ def _predicted(root: Path, weights: Path) -> Masks:
         with torch.no_grad():
             logits = module.eval()(torch.stack(small).to(memory_format=torch.channels_last))
         for id, one, image in zip(ids[at : at + 4], logits, images, strict=True):
+            one = one.contiguous()  # torch rounds otherwise where channels come last, a pixel in a million
             full = functional.interpolate(one[None], image.size[::-1], mode="bilinear", align_corners=False)
             masks[id] = full[0].argmax(0).numpy()
     return masks

@@ -30,8 +30,10 @@ def test_a_folder_is_dropped_only_if_its_run_never_began(tmp_path: Path) -> None
         drop_unused_folder(folder)
     assert begun.exists()
     assert not unused.exists()
-    (claim_folder(tmp_path, "predict") / "masks").mkdir()
-    drop_unused_folder(tmp_path / "lightning_logs/predict/version_0")  # a fault after some were written
-    assert (tmp_path / "lightning_logs/predict/version_0/masks").is_dir()
+    masks = claim_folder(tmp_path, "predict") / "masks"
+    masks.mkdir()
+    (masks / "a.png").touch()
+    drop_unused_folder(masks.parent)  # a fault after some were written
+    assert (masks / "a.png").exists()
     drop_unused_folder(claim_folder(tmp_path / "other", "fit"))
     assert not (tmp_path / "other" / "lightning_logs").exists()

@@ -45,7 +45,7 @@ def _claim(parent: Path) -> Path:
 
 def drop_unused_folder(folder: Path) -> None:
     """Remove the folder of a run that never began, as nothing but logs are in it, and what is empty above."""
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
     if any(name not in _BEGUN and not name.startswith("events.out") for name in names):
         return
     shutil.rmtree(folder)
