@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.errors import UserError
-from vocseg.runs.checkpoints import STATE_KEY
+from vocseg.runs.checkpoints import STATE_KEY, share
 from vocseg.runs.conditions import Condition
 from vocseg.runs.curves import rewind
 from vocseg.runs.folder import LOGS
@@ -107,6 +107,8 @@ def find_resumed(folder: Path) -> Resumed:
         for fault in faults:
             print(f"vocseg: {fault}", file=sys.stderr)
     state: dict[str, Any] = read_checkpoint(path).get(STATE_KEY, {})
+    if state.get("is_best") and path.name == "last.ckpt":  # killed before it got its second name
+        share(path, folder / "best.ckpt")
     if state.get("finished"):
         raise UserError(
             f"nothing to resume in {folder}: it is finished, after epoch {state['epoch']}; to train on, use "

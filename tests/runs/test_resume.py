@@ -184,6 +184,31 @@ def test_there_is_nothing_to_resume(run: Path, whole: Path, here: Path, capsys: 
     assert sorted(path.name for path in (here / "lightning_logs/fit").iterdir()) == ["version_0"]
 
 
+def test_a_run_stopped_in_its_last_validation_goes_on(
+    sample: Path, whole: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asking(self: Any, trainer: Any, *_: Any) -> None:
+        if trainer.current_epoch == 1 and not trainer.sanity_checking:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Advance, "on_validation_start", asking)
+        with pytest.raises(SystemExit):
+            main(["fit", *_flags(sample, here)])
+    run = here / "lightning_logs/fit/version_0"
+    main(["resume", str(run)])
+    assert differences(look(run), look(whole)) == []
+
+
+def test_a_best_checkpoint_that_a_kill_left_behind_is_made_up_for(run: Path, capsys: Capture) -> None:
+    path = run / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["vocseg_run"] |= {"is_best": True, "finished": True, "epoch": 2}
+    torch.save(content, path)
+    assert "it is finished" in refused(capsys, ["resume", str(run)])
+    assert (run / "best.ckpt").read_bytes() == path.read_bytes()
+
+
 def test_two_processes_cannot_go_on_with_one_run(run: Path, capsys: Capture) -> None:
     lock = lock_folder(run)
     try:

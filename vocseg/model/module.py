@@ -105,10 +105,9 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the epoch's sums so far, of every process: a figure over half an epoch is no figure."""
-        sums = self.train_metrics.sums()
-        gathered: Any = self.all_gather(sums)  # [processes, ...] each, if there are several
+        world = self.trainer.world_size
         checkpoint["epoch_sums"] = {
-            name: gathered[name].reshape(-1, *value.shape).cpu() for name, value in sums.items()
+            name: _gathered(value, world).cpu() for name, value in self.train_metrics.sums().items()
         }
         checkpoint["plateau"] = self.schedule.plateau_state()
 
@@ -185,3 +184,12 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
             ious = zip(self.class_list.names, figures["class_iou"], strict=True)
             present = {name: iou.float() for name, iou in ious if not iou.isnan()}
             self.log_dict({f"per_class_iou/{name}": iou for name, iou in present.items()})
+
+
+def _gathered(value: Tensor, world: int) -> Tensor:
+    """A figure of every process, `[processes, ...]`."""
+    if world == 1:
+        return value[None]
+    parts = [torch.empty_like(value) for _ in range(world)]
+    torch.distributed.all_gather(parts, value.contiguous())
+    return torch.stack(parts)

@@ -26,6 +26,10 @@ class Alarm(Callback):
         """Note that there was a step."""
         self._trained = True
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that goes on may have nothing left but a validation."""
+        self._trained = True
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let no training that did nothing pass for a success.
 

@@ -131,6 +131,7 @@ class LastCheckpoint(Callback):
             "conditions": self._conditions,
             "finished": self._finished,
             "epoch": trainer.current_epoch,
+            "is_best": bool((best := _best(trainer)) and best.new),
             "curves": mark(trainer.loggers, folder) if folder and trainer.is_global_zero else {},
         }
 
@@ -159,7 +160,7 @@ class LastCheckpoint(Callback):
         if place == "epoch" and best is not None and best.new:
             best.new = False
             if trainer.is_global_zero:
-                _share(self.path, self.path.with_name("best.ckpt"))
+                share(self.path, self.path.with_name("best.ckpt"))
 
     def _how_to_go_on(self, trainer: Trainer) -> str:
         if self.path is None:
@@ -191,7 +192,7 @@ def _own_weights(trainer: Trainer, place: Place) -> Iterator[None]:
         each.on_validation_epoch_start(trainer, trainer.lightning_module)
 
 
-def _share(path: Path, other: Path) -> None:
+def share(path: Path, other: Path) -> None:
     """Give a file a second name, or where that cannot be, make a copy."""
     part = other.with_name(f".{other.name}.part")
     part.unlink(missing_ok=True)

@@ -54,11 +54,10 @@ class Companions(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Tell the main process what happened here; or be told by it what happened elsewhere."""
-        if not _together(trainer):
+        if self._watch is None:
             return
         if is_lost_process(exception):
-            if self._watch is not None:
-                self._watch.join(_PATIENCE)  # it finds out which process it was, and ends this one
+            self._watch.join(_PATIENCE)  # it finds out which process it was, and ends this one
             return
         sentence = translate(exception, trainer)
         if trainer.local_rank > 0 and sentence is not None:
