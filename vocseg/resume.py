@@ -10,11 +10,12 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.errors import UserError
-from vocseg.runs.checkpoints import STATE_KEY, share
+from vocseg.runs.checkpoints import STATE_KEY
 from vocseg.runs.conditions import Condition
 from vocseg.runs.curves import rewind
 from vocseg.runs.folder import LOGS
 from vocseg.runs.going_on import newest_whole_checkpoint, read_checkpoint
+from vocseg.runs.saving import share
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI

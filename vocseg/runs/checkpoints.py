@@ -1,21 +1,18 @@
 """What a run leaves to go on from: `last.ckpt`, its newest state, and `best.ckpt`, that of its best epoch."""
 
-import contextlib
-import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
 
 from vocseg.runs.best import BestWeights, description_of
 from vocseg.runs.conditions import Condition, check_conditions, conditions
 from vocseg.runs.curves import mark
 from vocseg.runs.loops import Place, settle
+from vocseg.runs.saving import own_weights, share, validated
 from vocseg.runs.stopping import Wishes, stopped
 from vocseg.runs.weights import DESCRIPTION_KEY
 
@@ -88,7 +85,7 @@ class LastCheckpoint(Callback):
         if (
             batch_idx
             and not batch_idx % trainer.accumulate_grad_batches
-            and not _validated(trainer, batch_idx)
+            and not validated(trainer, batch_idx)
         ):
             waited = time.monotonic() - self._saved_at
             self._boundary(trainer, "batch", 0 < self.every_minutes * 60 < waited)
@@ -153,7 +150,7 @@ class LastCheckpoint(Callback):
     def _save(self, trainer: Trainer, place: Place) -> None:
         if self.path is None:
             return
-        with _own_weights(trainer, place):
+        with own_weights(trainer, place):
             trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_at = time.monotonic()
         best = _best(trainer)
@@ -171,33 +168,3 @@ class LastCheckpoint(Callback):
 
 def _best(trainer: Trainer) -> BestWeights | None:
     return next((each for each in trainer.callbacks if isinstance(each, BestWeights)), None)  # type: ignore[attr-defined]
-
-
-def _validated(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a validation in the midst of the epoch came just before a batch: Lightning would repeat it."""
-    every = trainer.val_check_batch
-    done = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-    return isinstance(every, int) and done % every == 0
-
-
-@contextlib.contextmanager
-def _own_weights(trainer: Trainer, place: Place) -> Iterator[None]:
-    """In a validation, averaged weights stand in the place of those that are trained."""
-    averaging = [each for each in trainer.callbacks if isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
-    averaging = averaging if place == "validation" else []
-    for each in averaging:
-        each.on_validation_epoch_end(trainer, trainer.lightning_module)
-    yield
-    for each in averaging:
-        each.on_validation_epoch_start(trainer, trainer.lightning_module)
-
-
-def share(path: Path, other: Path) -> None:
-    """Give a file a second name, or where that cannot be, make a copy."""
-    part = other.with_name(f".{other.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(path, part)
-    except OSError:
-        shutil.copyfile(path, part)
-    os.replace(part, other)
