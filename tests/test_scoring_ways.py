@@ -236,7 +236,7 @@ def test_json_stands_alone_on_standard_output(
     said = capfd.readouterr()
     found = json.loads(said.out)
     assert found == _scores(here)
-    assert {"test", "original", "ceiling", "calibration"} == set(found)
+    assert {"test", "original", "ceiling", "calibration", "weights"} == set(found)
     assert "mean IoU" in said.err
 
 
