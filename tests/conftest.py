@@ -80,17 +80,16 @@ def trained(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "lightning_logs" / "fit" / "version_0"
 
 
+def scoring(trained: Path, sample: Path) -> list[str]:
+    """Flags to score those weights, image by image."""
+    weights = ["--ckpt_path", str(trained / "unet_voc.pth")]
+    return [*weights, "--data.root", str(sample), "--data.batch_size", "1"]
+
+
 @pytest.fixture(scope="session")
 def tested(sample: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of `test` that scored those weights."""
     folder = tmp_path_factory.mktemp("tested")
-    words = [
-        "--ckpt_path",
-        str(trained / "unet_voc.pth"),
-        "--data.root",
-        str(sample),
-        "--data.batch_size",
-        "1",
-    ]
+    words = scoring(trained, sample)
     main(["test", *words, "--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(folder)])
     return folder / "lightning_logs" / "test" / "version_0"

@@ -42,5 +42,7 @@ def test_what_is_given_once_passes(text: str) -> None:
 def test_packaged_recipes_say_nothing_twice() -> None:
     from vocseg.recipes import RECIPES
 
-    for path in RECIPES.glob("*.yaml"):
+    recipes = list(RECIPES.glob("*.yaml"))
+    assert recipes
+    for path in recipes:
         refuse_duplicate_keys(path.read_text(), path.name)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from tests.conftest import scoring
 from vocseg import voc
 from vocseg.__main__ import main
 from vocseg.data.datamodule import VOCDataModule
@@ -39,14 +40,7 @@ def _by_hand(root: Path, weights: Path, ids: list[str]) -> np.ndarray:
 
 
 def test_a_test_scores_at_both_sizes_as_by_hand(sample: Path, trained: Path, here: Path) -> None:
-    words = [
-        "--ckpt_path",
-        str(trained / "unet_voc.pth"),
-        "--data.root",
-        str(sample),
-        "--data.batch_size",
-        "1",
-    ]
+    words = scoring(trained, sample)
     main(["test", *words])
     folder = here / "lightning_logs/test/version_0"
     original = load_image_scores(folder / "image_scores_original.npz")

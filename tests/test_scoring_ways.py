@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from tests.conftest import refused
+from tests.conftest import refused, scoring
 from vocseg import voc
 from vocseg.__main__ import main
 from vocseg.compare import compare
@@ -63,14 +63,7 @@ def _averaged(network: Network, image: torch.Tensor) -> torch.Tensor:
 
 
 def _run(verb: str, trained: Path, sample: Path, *flags: str) -> None:
-    words = [
-        "--ckpt_path",
-        str(trained / "unet_voc.pth"),
-        "--data.root",
-        str(sample),
-        "--data.batch_size",
-        "1",
-    ]
+    words = scoring(trained, sample)
     main([verb, *words, "--trainer.accelerator", "cpu", *flags])
 
 

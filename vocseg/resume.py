@@ -104,11 +104,11 @@ def find_resumed(folder: Path) -> Resumed:
         UserError: If there is none, or the run is finished.
     """
     path, faults = newest_whole_checkpoint(folder)
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        for fault in faults:
-            print(f"vocseg: {fault}", file=sys.stderr)
+    main = getattr(rank_zero_only, "rank", 0) == 0
+    for fault in faults if main else ():
+        print(f"vocseg: {fault}", file=sys.stderr)
     state: dict[str, Any] = read_checkpoint(path).get(STATE_KEY, {})
-    if state.get("is_best") and path.name == "last.ckpt":  # killed before it got its second name
+    if main and state.get("is_best") and path.name == "last.ckpt":  # killed before it got its second name
         share(path, folder / "best.ckpt")
     if state.get("finished"):
         raise UserError(
