@@ -1,20 +1,28 @@
 """The LightningModule: network, loss, metrics, optimiser."""
 
-import math
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import torch
-from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from vocseg.classes import ClassList, numbered_classes
 from vocseg.errors import UserError
+from vocseg.model.freezing import Freezing
 from vocseg.model.losses import cross_entropy
 from vocseg.model.metrics import EpochMetrics
 from vocseg.model.network import build_network
+from vocseg.model.optimizers import OptimizerName, OptimizerSettings, build_optimizer
 from vocseg.model.schedules import Schedule, ScheduleName
 from vocseg.model.variants import Variants
 from vocseg.scores import confusion_matrices
@@ -47,14 +55,20 @@ class StepOutput(TypedDict):
 
 
 class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod
-    """Semantic segmentation with cross-entropy and Adam.
+    """Semantic segmentation with an encoder, a decoder and cross-entropy.
 
     Args:
         arch: smp's name of the decoder: unet, unetplusplus, fpn, deeplabv3plus, ...
         encoder: smp's name of the encoder: resnet34, mobilenet_v2, tu-convnext_tiny, ...
         encoder_weights: imagenet (fetched), a local .pth or .safetensors file, or null for random weights.
         classes: Number of classes.
-        lr: Adam's learning rate.
+        lr: Learning rate.
+        optimizer: `adam`, `adamw` (weight decay apart from the gradient) or `sgd`.
+        weight_decay: Of weights; never of biases and of what norms learn.
+        momentum: Of `sgd`.
+        encoder_lr_factor: The encoder's learning rate in parts of `lr`; 0.1 spares what it has learnt before.
+        freeze_encoder: Epochs from the first in which the encoder, with its BatchNorm statistics, stays as it
+            is.
         schedule: What becomes of it: `constant`; `poly` (to the power 0.9), `cosine` and `onecycle` fall to
             nearly nothing by the last step; `plateau` is a tenth from when validation's mIoU stays.
         warmup: Share of all steps in which the learning rate rises from nearly nothing; `onecycle`: 0.3.
@@ -67,14 +81,21 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         encoder_weights: str | None = None,
         classes: PositiveInt = 21,
         lr: PositiveFloat = 1e-4,
+        optimizer: OptimizerName = "adam",
+        weight_decay: NonNegativeFloat = 0.0,
+        momentum: ClosedUnitInterval = 0.9,
+        encoder_lr_factor: NonNegativeFloat = 1.0,
+        freeze_encoder: NonNegativeInt = 0,
         schedule: ScheduleName = "constant",
         warmup: ClosedUnitInterval = 0.0,
     ) -> None:
         super().__init__()
-        if not math.isfinite(lr):  # YAML has .inf, and 1e999 is read as that
-            raise UserError(f"--model.lr {lr}: a learning rate is a finite number above 0")
         # jsonargparse's numbers are of types of its own, which a safely read file must not hold.
-        self.lr, self.classes, self.schedule = float(lr), int(classes), Schedule(schedule, float(warmup))
+        rates = float(lr), float(weight_decay), float(momentum), float(encoder_lr_factor)
+        self.optimizer_settings = OptimizerSettings(optimizer, *rates)
+        self.optimizer_settings.check()
+        self.freezing, self.schedule = Freezing(int(freeze_encoder)), Schedule(schedule, float(warmup))
+        self.classes = int(classes)
         # Only what shapes the network: Lightning lets these overrule what the user types.
         self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
         self.network = build_network(arch, encoder, encoder_weights, self.classes)
@@ -90,16 +111,21 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         return logits
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam over all parameters, and a schedule by the step."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
+        """The optimiser, and a schedule by the step."""
+        optimizer = build_optimizer(self.optimizer_settings, self, self._encoder)
         scheduler = self.schedule.scheduler(optimizer, self._steps() if self.schedule.ends else 0)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def optimizer_settings(self) -> dict[str, Any]:
-        """What a run that goes on must have in common with itself."""
-        return {"name": "Adam", "lr": self.lr}
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """A frozen encoder has no gradient."""
+        self.freezing.drop(self._encoder, self.current_epoch)
 
-    def schedule_settings(self) -> dict[str, Any]:
+    def optimizer_conditions(self) -> dict[str, Any]:
+        """What a run that goes on must have in common with itself."""
+        frozen = {"freeze_encoder": self.freezing.epochs} if self.freezing.epochs else {}
+        return self.optimizer_settings.described() | frozen
+
+    def schedule_conditions(self) -> dict[str, Any]:
         """The same of the schedule."""
         return {"name": self.schedule.name, "warmup": self.schedule.warmup, "ends": self.schedule.ends}
 
@@ -123,6 +149,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def training_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Loss of a batch; see `StepOutput`."""
+        self.freezing.apply(self._encoder, self.current_epoch, self.trainer.world_size == 1)
         output = self._step(batch, self.train_metrics)
         self.log("loss/train_step", output["loss"], prog_bar=True, batch_size=len(batch["index"]))
         return output
@@ -152,6 +179,11 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
     def on_test_epoch_end(self) -> None:
         """Log the figures."""
         self._close("val", self.val_metrics)
+
+    @property
+    def _encoder(self) -> nn.Module:
+        encoder: nn.Module = self.network.encoder
+        return encoder
 
     def _steps(self) -> int:
         """Steps of the whole run."""

@@ -58,6 +58,13 @@ class Network(nn.Module):
             )
 
     @property
+    def encoder(self) -> nn.Module:
+        """The pretrained part."""
+        model: Any = self.model
+        encoder: nn.Module = model.encoder
+        return encoder
+
+    @property
     def step(self) -> int:
         """Of what the edges of images must be multiples, in pixels."""
         model: Any = self.model

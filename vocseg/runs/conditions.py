@@ -46,8 +46,8 @@ def conditions(trainer: Any, module: Any) -> Conditions:
         "devices": {"number": trainer.world_size, "kind": trainer.strategy.root_device.type},
         "seed": {"seed": data.seed},
         "network": dict(module.hparams),
-        "optimizer": {**module.optimizer_settings(), "clipping": trainer.gradient_clip_val},
-        "schedule": {**module.schedule_settings(), **_length(trainer, module)},
+        "optimizer": {**module.optimizer_conditions(), "clipping": trainer.gradient_clip_val},
+        "schedule": {**module.schedule_conditions(), **_length(trainer, module)},
         "precision": {"precision": str(trainer.precision)},
         "threads": {"threads": torch.get_num_threads()},
         "versions": {name: version(name) for name in _PACKAGES}
@@ -86,6 +86,6 @@ def _sentence(name: str, key: str, old: Any, new: Any) -> str:
 
 def _length(trainer: Any, module: Any) -> dict[str, Any]:
     """A schedule that depends on the length of the whole run cannot go on in a run of another length."""
-    if not module.schedule_settings()["ends"]:
+    if not module.schedule_conditions()["ends"]:
         return {}
     return {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}

@@ -1,0 +1,113 @@
+"""Optimisers and frozen encoders: which parameter is treated how."""
+
+import pytest
+import torch
+from torch import nn
+
+from vocseg.errors import UserError
+from vocseg.model import SegmentationModule
+from vocseg.model.freezing import Freezing
+from vocseg.model.optimizers import OptimizerSettings, build_optimizer, parameter_groups
+
+TINY = "tu-test_resnet.r160_in1k"
+
+
+@pytest.fixture(scope="module")
+def network() -> SegmentationModule:
+    return SegmentationModule(encoder=TINY)
+
+
+def _of(module: SegmentationModule, settings: OptimizerSettings) -> dict[str, dict[str, object]]:
+    """Learning rate and decay of every parameter by its name."""
+    optimizer = build_optimizer(settings, module, module.network.encoder)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    return {
+        names[id(parameter)]: {"lr": group["lr"], "decay": group["weight_decay"]}
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+
+
+def test_the_seeds_adam_has_one_group_of_all_parameters(network: SegmentationModule) -> None:
+    optimizer = build_optimizer(OptimizerSettings(), network, network.network.encoder)
+    plain = torch.optim.Adam(network.parameters(), lr=1e-4)
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.1, 0.0])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_norms_and_biases_do_not_decay_and_the_encoder_has_its_own_rate(
+    network: SegmentationModule, name: str, factor: float
+) -> None:
+    found = _of(network, OptimizerSettings(name, 1e-2, 0.05, 0.8, factor))  # type: ignore[arg-type]
+    shapes = {key: parameter.shape for key, parameter in network.named_parameters()}
+    assert set(found) == set(shapes)
+    for key, treated in found.items():
+        assert treated["decay"] == (0.05 if len(shapes[key]) > 1 else 0.0), key
+        within = key.startswith("network.model.encoder.")
+        assert treated["lr"] == pytest.approx(1e-2 * (factor if within else 1)), key
+
+
+def test_groups_have_names_to_draw_their_rates_under(network: SegmentationModule) -> None:
+    settings = OptimizerSettings(weight_decay=0.1, encoder_lr_factor=0.1)
+    groups = parameter_groups(settings, network, network.network.encoder)
+    assert {group["name"] for group in groups} == {
+        "encoder", "encoder, no decay", "decoder", "decoder, no decay"
+    }  # fmt: skip
+
+
+def test_sgd_has_momentum_and_adam_none(network: SegmentationModule) -> None:
+    made = [
+        build_optimizer(OptimizerSettings(name, momentum=0.7), network, network.network.encoder)
+        for name in ("sgd", "adamw")
+    ]
+    assert made[0].defaults["momentum"] == 0.7
+    assert "momentum" not in made[1].defaults
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"lr": float("inf")}, "--model.lr inf"),
+        ({"weight_decay": float("nan")}, "--model.weight_decay nan"),
+        ({"momentum": 1.0}, "--model.momentum 1.0"),
+        ({"encoder_lr_factor": float("inf")}, "--model.encoder_lr_factor inf"),
+    ],
+)
+def test_numbers_nobody_can_train_with_are_named(flags: dict[str, float], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        SegmentationModule(encoder=TINY, **flags)  # type: ignore[arg-type]
+
+
+def _step(encoder: nn.Module, decoder: nn.Module, freezing: Freezing, epoch: int, alone: bool) -> None:
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.1)
+    freezing.apply(encoder, epoch, alone)
+    loss: torch.Tensor = decoder(encoder(torch.randn(4, 3, 8, 8))).square().mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    freezing.drop(encoder, epoch)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_frozen_encoder_keeps_weights_and_statistics_until_it_thaws(alone: bool) -> None:
+    torch.manual_seed(0)
+    encoder, decoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.Conv2d(4, 2, 1)
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    head, freezing = decoder.weight.clone(), Freezing(2)
+    for epoch in (0, 1):
+        _step(encoder, decoder, freezing, epoch, alone)
+        encoder.train()  # as Lightning may after a validation
+    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+    assert not torch.equal(decoder.weight, head)
+    _step(encoder, decoder, freezing, 2, alone)
+    assert not any(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+
+
+def test_without_freezing_nothing_is_touched() -> None:
+    encoder = nn.BatchNorm2d(3).eval()
+    encoder.weight.requires_grad_(False)
+    Freezing().apply(encoder, 0, True)
+    assert not encoder.training
+    assert not encoder.weight.requires_grad
