@@ -21,6 +21,7 @@ from vocseg.runs import (
     Advance,
     Alarm,
     Announcement,
+    Averaging,
     BestWeights,
     Companions,
     Finite,
@@ -46,6 +47,7 @@ from vocseg.views.progress import ProgressBar
 from vocseg.whole_files import write_whole
 
 _TRAINING = ("fit", "finetune")
+_BASES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}  # recipes that are in force from the start
 
 
 class VerbParser(SentenceParser, LightningArgumentParser):
@@ -66,7 +68,7 @@ class SaveTrainingConfig(SaveConfigCallback):
 
 
 class VocCLI(LightningCLI):
-    """fit, finetune, validate, test and predict."""
+    """fit, finetune, tune, validate, test and predict."""
 
     def __init__(self, args: list[str] | None = None, resumed: Resumed | None = None) -> None:
         """Parse and run.
@@ -99,11 +101,11 @@ class VocCLI(LightningCLI):
                 self._lock.release()
 
     def _run(self, args: list[str] | None) -> None:
-        defaults = set(_TRAINING) & set(self.subcommands())
+        bases = {verb: base for verb, base in _BASES.items() if verb in self.subcommands()}
         super().__init__(
             SegmentationModule,
             VOCDataModule,
-            save_config_callback=SaveTrainingConfig,
+            save_config_callback=SaveTrainingConfig if self._verb in _TRAINING else None,
             trainer_class=Trainer,
             trainer_defaults={"log_every_n_steps": 10, "enable_model_summary": False},
             seed_everything_default=42,
@@ -111,7 +113,10 @@ class VocCLI(LightningCLI):
             parser_kwargs={
                 "prog": "python -m vocseg",
                 "allow_abbrev": False,
-                **{verb: {"default_config_files": [str(RECIPES / f"{verb}.yaml")]} for verb in defaults},
+                **{
+                    verb: {"default_config_files": [str(RECIPES / f"{base}.yaml")]}
+                    for verb, base in bases.items()
+                },
             },
             args=args,
             load_from_checkpoint_support=False,
@@ -121,7 +126,7 @@ class VocCLI(LightningCLI):
         """The verb that was typed, with the arguments that are no flags; all verbs' flags take a second."""
         own = {"weights_only", "verbose"}  # files are always read safely; the tables are ours
         verbs = {verb: skip | own for verb, skip in LightningCLI.subcommands().items()}
-        verbs["finetune"] = {"model", "datamodule"}
+        verbs |= {"finetune": {"model", "datamodule"}, "tune": {"model", "datamodule"}}
         return {self._verb: verbs[self._verb]} if self._verb in verbs else verbs
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -138,6 +143,7 @@ class VocCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_lightning_class_args(BestWeights, "best")
         parser.add_lightning_class_args(LastCheckpoint, "last")
+        parser.add_lightning_class_args(Averaging, "average")
         parser.add_lightning_class_args(Panels, "panels")
         parser.add_lightning_class_args(FullSize, "full_size")
         parser.add_lightning_class_args(TTA, "tta")
@@ -173,12 +179,14 @@ class VocCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Give the run a folder of its own, with logs in it, and the callbacks that have no flags."""
         config = self.config_init[self.subcommand]["trainer"]
-        self._drop_forbidden(config)
+        self._drop_unused(self.config_init[self.subcommand])
         check_callbacks(config["callbacks"] or [], self.datamodule.classes.names)
         own = [Companions(), Advance(), Announcement(), Finite(), Alarm(), Speed(), NetworkScores()]
         own += [LeftOutReport(), ConfusionPicture()]
         kwargs["callbacks"] = [*(config["callbacks"] or []), *own]
-        if not config["fast_dev_run"]:
+        if self.subcommand == "tune":
+            kwargs["logger"] = False
+        elif not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:
                 self.folder = self._own_folder(root)
@@ -202,9 +210,11 @@ class VocCLI(LightningCLI):
             resumed.rewind()
         return folder
 
-    def _drop_forbidden(self, config: Namespace) -> None:
-        """Leave out the standing callbacks that flags switch off: Lightning refuses the two together."""
-        off = {"best", "last"} if config["enable_checkpointing"] is False else set()
-        off |= {"progress"} if config["enable_progress_bar"] is False else set()
+    def _drop_unused(self, config: Namespace) -> None:
+        """Leave out the standing callbacks that flags switch off: Lightning refuses some of them then."""
+        kept = config["trainer"]["enable_checkpointing"] is not False and self.subcommand != "tune"
+        off = set() if kept else {"best", "last"}
+        off |= {"progress"} if config["trainer"]["enable_progress_bar"] is False else set()
+        off |= {"average"} if "average" in config and config["average"].kind == "none" else set()
         for parser in self._parsers:
             parser.callback_keys = [key for key in parser.callback_keys if key not in off]

@@ -25,7 +25,7 @@ def starting_weights(verb: str, config: Namespace) -> Path | None:
     if verb == "finetune" and newest is not None:
         print(f"fine-tuning the newest weights: {newest}")
         return newest
-    if verb != "fit":
+    if verb not in ("fit", "tune"):
         hint = f"the newest are {newest}" if newest else "fit makes them: unet_voc.pth in the run's folder"
         raise UserError(f"{verb} needs --ckpt_path FILE, the weights to use; {hint}")
     return None

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from vocseg.data.datamodule import VOCDataModule
@@ -12,7 +13,10 @@ from vocseg.model import SegmentationModule
 from vocseg.reporting import report_finetuning, report_scores, report_training, say
 from vocseg.runs import (
     BestWeights,
+    Wanted,
     described_classes,
+    find_batch_size,
+    find_learning_rate,
     holds_training,
     load_weights,
     newest_image_scores,
@@ -95,6 +99,36 @@ class Trainer(lightning.Trainer):
             report_finetuning(self, (before[0], before[1]), (after[0], after[1]))
         if best and best.weights:
             say(self, f"after: the best epoch, saved as {best.weights}")
+
+    def tune(
+        self,
+        model: SegmentationModule,
+        datamodule: VOCDataModule,
+        find: Wanted = "lr",
+        steps: PositiveInt = 100,
+        largest: PositiveInt | None = None,
+        ckpt_path: str | Path | None = None,
+    ) -> None:
+        """Look for a learning rate or a batch size, and say what to type; nothing is trained or kept.
+
+        Args:
+            model: What would be trained.
+            datamodule: On what.
+            find: `lr`: where the loss falls fastest, one rate for encoder and decoder; `batch_size`: the
+                largest that fits into memory.
+            steps: Of the search for a learning rate.
+            largest: Batch to stop at.
+            ckpt_path: The weights to start from; null: as `fit`.
+        """
+        _check_agreement(model, datamodule)
+        self._load(model, ckpt_path)
+        if find == "lr":
+            table, found = find_learning_rate(self, model, datamodule, int(steps))
+            say(self, table)
+        else:
+            datamodule.prepare_data()
+            found = find_batch_size(self, model, datamodule, len(datamodule.splits()["train"]), largest)
+        say(self, found)
 
     def validate(
         self,

@@ -33,7 +33,6 @@ from vocseg.data.sample import write_sample
 
 TINY = "tu-test_efficientnet.r160_in1k"  # with linknet 0.1 M parameters
 EVERY_BATCH = ["--last.every_minutes", "1e-9"]
-EMA = "lightning.pytorch.callbacks.EMAWeightAveraging"
 STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 
 CONFIGURATIONS: dict[str, list[str]] = {
@@ -58,11 +57,13 @@ CONFIGURATIONS: dict[str, list[str]] = {
     ],
     "plateau": ["--model.schedule", "plateau", "--trainer.val_check_interval", "0.5", *EVERY_BATCH],
     "averaged": [
-        f"--trainer.callbacks+={EMA}",
-        "--trainer.callbacks.decay=0.9",
-        "--data.augmentation",
-        "light",
+        *("--average.kind", "ema", "--average.decay", "0.9", "--data.augmentation", "light"),
+        *("--model.optimizer", "adamw", "--model.weight_decay", "0.1", "--model.encoder_lr_factor", "0.1"),
         *EVERY_BATCH,
+    ],
+    "late": [
+        *("--average.kind", "swa", "--average.start", "0.4", "--model.freeze_encoder", "1"),
+        *("--model.optimizer", "sgd", "--model.lr", "1e-2", *EVERY_BATCH),
     ],
     "stopping": [
         f"--trainer.callbacks+={STOPPING}",

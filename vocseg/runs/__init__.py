@@ -3,6 +3,7 @@
 from vocseg.runs.agreement import check_classes, check_shape, described_classes, network_shape
 from vocseg.runs.alarm import Alarm
 from vocseg.runs.announcement import Announcement
+from vocseg.runs.averaging import Averaging
 from vocseg.runs.best import BestWeights
 from vocseg.runs.checkpoint_files import WholeCheckpoints, with_whole_checkpoints
 from vocseg.runs.checkpoints import LastCheckpoint
@@ -21,6 +22,7 @@ from vocseg.runs.refusals import check_callbacks, check_flags, check_monitor
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
 from vocseg.runs.tta import TTA
+from vocseg.runs.tuning import Wanted, find_batch_size, find_learning_rate
 from vocseg.runs.weights import load_weights, read_weights
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Advance",
     "Alarm",
     "Announcement",
+    "Averaging",
     "BestWeights",
     "Companions",
     "Finite",
@@ -37,6 +40,7 @@ __all__ = [
     "LeftOutReport",
     "NetworkScores",
     "Speed",
+    "Wanted",
     "WholeCheckpoints",
     "check_callbacks",
     "check_classes",
@@ -46,6 +50,8 @@ __all__ = [
     "claim_folder",
     "described_classes",
     "drop_unused_folder",
+    "find_batch_size",
+    "find_learning_rate",
     "holds_training",
     "load_weights",
     "lock_folder",

@@ -9,6 +9,7 @@ import torch
 
 from vocseg import __version__
 from vocseg.errors import UserError
+from vocseg.runs.averaging import Averaging
 
 Condition = Literal[
     "data", "batch", "devices", "seed", "network", "optimizer", "schedule", "precision", "threads", "versions"
@@ -46,7 +47,13 @@ def conditions(trainer: Any, module: Any) -> Conditions:
         "devices": {"number": trainer.world_size, "kind": trainer.strategy.root_device.type},
         "seed": {"seed": data.seed},
         "network": dict(module.hparams),
-        "optimizer": {**module.optimizer_conditions(), "clipping": trainer.gradient_clip_val},
+        "optimizer": {
+            **module.optimizer_conditions(),
+            "clipping": trainer.gradient_clip_val,
+            "average": next(
+                (each.described() for each in trainer.callbacks if isinstance(each, Averaging)), None
+            ),
+        },
         "schedule": {**module.schedule_conditions(), **_length(trainer, module)},
         "precision": {"precision": str(trainer.precision)},
         "threads": {"threads": torch.get_num_threads()},
@@ -82,6 +89,10 @@ def _sentence(name: str, key: str, old: Any, new: Any) -> str:
         f"the run was made with {what} {old}, now it is {new}, so that it could not go on "
         f"exactly: {back}, or accept that with --allow {name} (of fit and finetune: --last.allow '[{name}]')"
     )
+
+
+def _average(trainer: Any) -> str | None:
+    return next((each.described() for each in trainer.callbacks if isinstance(each, Averaging)), None)
 
 
 def _length(trainer: Any, module: Any) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""Averaged weights: what is averaged when, and that the average is what is scored and kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import refused, tiny
+from vocseg.__main__ import main
+from vocseg.runs import Averaging
+
+Capture = pytest.CaptureFixture[str]
+
+
+def _weights(seen: list[torch.Tensor], flags: list[str], sample: Path) -> Path:
+    """Run two epochs, and note one weight after every step."""
+    original = Averaging.on_train_batch_end
+
+    def noting(self: Averaging, trainer: Any, module: Any, *rest: Any) -> None:
+        seen.append(_first(module.state_dict()).clone())
+        original(self, trainer, module, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Averaging, "on_train_batch_end", noting)
+        main(["fit", *tiny(sample), "--trainer.max_epochs", "2", "--model.lr", "1e-2", *flags])
+    return Path("lightning_logs/fit/version_0")
+
+
+def _first(state: dict[str, torch.Tensor]) -> torch.Tensor:
+    return next(value for key, value in state.items() if key.endswith("weight"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, weights_only=True))
+
+
+def test_ema_keeps_the_moving_average_over_steps(sample: Path, here: Path) -> None:
+    seen: list[torch.Tensor] = []
+    run = _weights(seen, ["--average.kind", "ema", "--average.decay", "0.5"], sample)
+    average = seen[0]
+    for number, value in enumerate(seen[1:], 1):
+        rate = 1 - min(0.5, (1 + number) / (10 + number))
+        average = average + (value - average) * rate
+    last = _read(run / "last.ckpt")
+    torch.testing.assert_close(_first(last["state_dict"]), average, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(_first(last["current_model_state"]), seen[-1], rtol=0, atol=0)
+
+
+def test_swa_is_the_mean_of_the_last_epochs_ends_and_nothing_before(sample: Path, here: Path) -> None:
+    seen: list[torch.Tensor] = []
+    run = _weights(seen, ["--average.kind", "swa", "--average.start", "0.5"], sample)
+    torch.testing.assert_close(_first(_read(run / "last.ckpt")["state_dict"]), seen[-1], rtol=0, atol=0)
+    seen = []
+    (here / "all").mkdir()
+    flags = ["--average.kind", "swa", "--average.start", "0", "--trainer.default_root_dir", "all"]
+    _weights(seen, flags, sample)
+    ends = torch.stack([seen[len(seen) // 2 - 1], seen[-1]])
+    kept = _read(here / "all/lightning_logs/fit/version_0/last.ckpt")["state_dict"]
+    torch.testing.assert_close(_first(kept), ends.mean(0), rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_scored_is_what_is_kept(sample: Path, here: Path, capsys: Capture) -> None:
+    """The best epoch's score comes out again when its file is scored."""
+    run = _weights([], ["--average.kind", "ema", "--average.decay", "0.9"], sample)
+    capsys.readouterr()
+    cli = main(["validate", *tiny(sample), "--ckpt_path", str(run / "unet_voc.pth")])
+    best = _read(run / "best.ckpt")["callbacks"]["BestWeights"]["value"]
+    assert float(cli.trainer.callback_metrics["miou/val"]) == pytest.approx(best, abs=1e-6)
+
+
+def test_swa_wants_to_know_the_end(sample: Path, here: Path, capsys: Capture) -> None:
+    words = ["fit", *tiny(sample), "--average.kind", "swa", "--trainer.max_epochs", "-1"]
+    assert "--average.kind swa" in refused(capsys, [*words, "--trainer.max_steps", "3"])

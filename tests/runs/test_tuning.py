@@ -1,0 +1,56 @@
+"""Looking for a learning rate and a batch size."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import refused, tiny
+from vocseg.__main__ import main
+from vocseg.model import SegmentationModule
+from vocseg.runs.tuning import smoothed, steepest
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_the_rate_is_that_at_which_the_loss_falls_fastest() -> None:
+    """A loss that falls like a logistic curve around 1e-3 and explodes at the end."""
+    rates = np.logspace(-7, 0, 200)
+    losses = 3 - 2 / (1 + np.exp(-4 * (np.log10(rates) + 3))) + np.exp(40 * (np.log10(rates) + 0.2))
+    found = steepest(smoothed(rates.tolist(), losses.tolist()))
+    assert found is not None
+    assert math.log10(found) == pytest.approx(-3, abs=0.1)
+
+
+def test_a_loss_that_only_rises_gives_no_rate() -> None:
+    assert steepest([(1e-3, 1.0), (1e-2, 2.0), (1e-1, 3.0)]) is None
+
+
+def test_a_rate_is_found_and_nothing_is_left_behind(sample: Path, here: Path, capsys: Capture) -> None:
+    cli = main(["tune", *tiny(sample), "--steps", "40"])
+    said = capsys.readouterr().out
+    assert "--model.lr" in said
+    assert not list(here.iterdir())
+    assert isinstance(cli.model, SegmentationModule)
+
+
+def test_the_largest_batch_that_fits_is_found(
+    sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = SegmentationModule.training_step
+
+    def small(self: SegmentationModule, batch: Any, batch_idx: int) -> Any:
+        if len(batch["index"]) > 4:
+            raise RuntimeError("CUDA out of memory. Tried to allocate")
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(SegmentationModule, "training_step", small)
+    main(["tune", *tiny(sample), "--find", "batch_size", "--largest", "16"])
+    assert "--data.batch_size 4" in capsys.readouterr().out
+    assert not list(here.iterdir())
+
+
+def test_a_cpu_wants_a_limit(sample: Path, here: Path, capsys: Capture) -> None:
+    assert "--largest" in refused(capsys, ["tune", *tiny(sample), "--find", "batch_size"])
