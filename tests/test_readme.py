@@ -33,20 +33,22 @@ REPLACED = {
     "--data.image_suffix": ".jpg",
     "--data.train_images": "8",
     "--data.val_images": "4",
+    "--largest": "4",
 }
 
 
 def _small(words: list[str]) -> list[str]:
     """The same command on the sample set, with a tiny network and two steps an epoch."""
     small = [REPLACED.get(words[k - 1], word) for k, word in enumerate(words)]
-    if words[0] == "fit":
-        small += ["--model.encoder", TINY, "--model.encoder_weights", "null"]
+    if words[0] in ("fit", "tune"):
+        small += ["--model.encoder", TINY, "--model.encoder_weights", "null", "--data.size", "64"]
+    if words[0] == "tune":
+        return [*small, "--steps", "30", "--trainer.accelerator", "cpu"]
     if words[0] == "finetune":
         small += ["--data.train_images", "8", "--data.val_images", "4"]
     return [
         *small,
         *(SMALL if words[0] in VERBS and words[0] != "resume" else []),
-        *(["--data.size", "64"] if words[0] == "fit" else []),
     ]
 
 
