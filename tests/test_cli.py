@@ -225,7 +225,8 @@ def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
     config = _printed(["fit"])
     assert config["model"] == {
         **{"arch": "unet", "encoder": "resnet34", "encoder_weights": "imagenet", "classes": 21, "lr": 1e-4},
-        **{"schedule": "constant", "warmup": 0.0},
+        **{"schedule": "constant", "warmup": 0.0, "optimizer": "adam", "weight_decay": 0.0, "momentum": 0.9},
+        **{"encoder_lr_factor": 1.0, "freeze_encoder": 0},
     }
     data = config["data"]
     assert (data["root"], data["size"], data["batch_size"]) == ("data", 256, 4)
