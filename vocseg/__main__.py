@@ -25,6 +25,11 @@ TOOLS = {
     "sample": ("vocseg.data.sample", "write_sample", "write a synthetic set in VOC's layout"),
     "download": ("vocseg.data.download", "download", "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)"),
     "audit": ("vocseg.data.audit", "audit", "examine a data set, name each fault, repair masks"),
+    "augmentations": (
+        "vocseg.augmentations",
+        "augmentations",
+        "draw a contact sheet of what augmentation does to images and masks",
+    ),
     "submit": ("vocseg.deploy.submission", "submit", "write or check an archive for VOC's evaluation server"),
     "compare": (
         "vocseg.compare",
@@ -39,14 +44,14 @@ LEADING = {"runs": " RUN [RUN ...]", "root": " [ROOT]"}  # flags whose values ma
 
 
 def _help() -> str:
-    lines = [f"  {name:<10} {what}" for name, what in VERBS.items()]
-    tools = [f"  {name:<10} {what}" for name, (_, _, what) in TOOLS.items()]
+    lines = [f"  {name:<14} {what}" for name, what in VERBS.items()]
+    tools = [f"  {name:<14} {what}" for name, (_, _, what) in TOOLS.items()]
     return "\n".join([
         "usage: python -m vocseg COMMAND [--help] [OPTIONS]",
         "\nSemantic segmentation on Pascal VOC 2012.",
         "\ntraining and scoring (they take --config RECIPE and Lightning's --trainer flags):", *lines,
         "\ntools:", *tools,
-        "\n  --version  print the version",
+        "\n  --version      print the version",
         "\nStart with:  python -m vocseg fit",
     ])  # fmt: skip
 

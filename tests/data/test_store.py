@@ -62,7 +62,7 @@ def test_a_store_gives_what_the_files_give(sample: Path, tmp_path: Path, form: F
             assert (found.mask == wanted.mask).all()
 
 
-@pytest.mark.parametrize("augmentation", ["none", "light", "crops", "standard"])
+@pytest.mark.parametrize("augmentation", ["none", "light", "crops", "standard", "strong"])
 @pytest.mark.parametrize("part", [None, 9])
 def test_batches_are_the_same_with_and_without_a_store_and_on_workers(
     sample: Path, tmp_path: Path, augmentation: str, part: int | None

@@ -140,6 +140,7 @@ OTHERWISE = {
     "schedule (ends) False, now it is True": ["--model.schedule", "cosine"],
     "data (images) 20, now it is 12": ["--data.train_images", "12"],
     "data (augmentation) none, now it is light": ["--data.augmentation", "light"],
+    "data (augmentation) none, now it is strong": ["--data.augmentation", "strong"],
     "precision 32-true, now it is bf16-mixed": ["--trainer.precision", "bf16-mixed"],
 }
 

@@ -70,7 +70,7 @@ def crop_into(pair: Pair, extents: tuple[Extent, Extent], image: Bytes, mask: By
     """
     rows, columns = extents
     if rows.room < image.shape[0] or columns.room < image.shape[1]:
-        image[:], mask[:] = _padding(len(image)), IGNORE_INDEX
+        image[:], mask[:] = neutral(len(image)), IGNORE_INDEX
     target = (
         slice(rows.place, rows.place + rows.room),
         slice(columns.place, columns.place + columns.room),
@@ -82,7 +82,7 @@ def crop_into(pair: Pair, extents: tuple[Extent, Extent], image: Bytes, mask: By
 
 
 @cache
-def _padding(size: int) -> Bytes:
+def neutral(size: int) -> Bytes:
     """A square of ImageNet's mean, which is zero once it is normalised."""
     return np.full((size, size, 3), [round(255 * channel) for channel in IMAGENET_MEAN], np.uint8)
 

@@ -72,10 +72,7 @@ class VOCSegmentation(Dataset[Sample]):
         if isinstance(self._source, Store) and self._augmenter.augmentation == "none":
             self._source.gather([self.split.rows[index] for index in indices], images, masks)
         else:
-            pairs = self._pairs(indices)
-            whole = [self._blank if pair is None else pair for pair in pairs]
-            self._augmenter.fill(whole, indices, draws[0].epoch, images, masks)
-            indices = [lost(k) if pair is None else k for k, pair in zip(indices, pairs, strict=True)]
+            indices = self._fill(indices, draws[0].epoch, images, masks)
         for k, draw in enumerate(draws):
             if draw.filler:
                 masks[k], indices[k] = IGNORE_INDEX, -1
@@ -84,6 +81,10 @@ class VOCSegmentation(Dataset[Sample]):
             "mask": torch.from_numpy(masks),
             "index": torch.from_numpy(np.array(indices)),
         }
+
+    def partner(self, draw: Draw) -> int | None:
+        """Position of the pair of which augmentation puts a piece into this one; None: of none."""
+        return self._augmenter.partners([draw.index], draw.epoch)[0]
 
     def full_mask(self, index: int) -> Bytes:
         """The mask of a position at its own size: class indices uint8 `[H,W]`, 255 void.
@@ -102,6 +103,18 @@ class VOCSegmentation(Dataset[Sample]):
             UserError: If the file is missing or wrong.
         """
         return read_image(self.split.paths(index)[0])
+
+    def _fill(self, indices: list[int], epoch: int, images: Bytes, masks: Bytes) -> list[int]:
+        """Read and augment; gives the indices, among them those of pairs that cannot be read."""
+        chosen = self._augmenter.partners(indices, epoch)
+        read = self._pairs([*indices, *(k for k in chosen if k is not None)])  # all at once: side by side
+        pairs, rest = read[: len(indices)], iter(read[len(indices) :])
+        partners = [None if k is None else next(rest) for k in chosen]
+        # What cannot be read counts nowhere, so that nothing that counts may be mixed into it.
+        partners = [None if pair is None else other for pair, other in zip(pairs, partners, strict=True)]
+        whole = [self._blank if pair is None else pair for pair in pairs]
+        self._augmenter.fill(whole, indices, epoch, images, masks, partners)
+        return [lost(k) if pair is None else k for k, pair in zip(indices, pairs, strict=True)]
 
     @property
     def _blank(self) -> Pair:

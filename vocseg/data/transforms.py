@@ -1,31 +1,23 @@
-"""What chance does to a pair in training: the only file that knows albumentations.
+"""What chance does to pairs in training."""
 
-Every choice is a function of seed, epoch and position, so that it is the same on any number of processes.
-"""
-
-import os
-import random
-import warnings
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vocseg.data.chance import Augmentation as Augmentation
+from vocseg.data.chance import Chance
 from vocseg.data.crops import crop_extents, crop_into
 from vocseg.data.decoding import Bytes
+from vocseg.data.noise import add_noise
+from vocseg.data.photometric import photometric
 from vocseg.data.reading import Pair
+from vocseg.data.rectangles import cut_out, holes, piece, put_in
 from vocseg.data.resizing import Form
 
-os.environ.setdefault(
-    "NO_ALBUMENTATIONS_UPDATE", "1"
-)  # else importing it asks the network for a newer version
-
-Augmentation = Literal["none", "light", "crops", "standard"]
-
-_DRAWS = 4  # random numbers an image and epoch: flip, then `crop_extents`
+_MIXED, _NOISY, _CUT = 0.5, 0.3, 0.5  # shares of the images of `strong`
 _MARGIN = 1.5  # crops come from pictures whose short side is this much larger, so that enlarging shows detail
 
 
@@ -50,16 +42,41 @@ class Augmenter:
         Args:
             augmentation: `none`; `light`: a horizontal flip half of the time; `crops`: besides, a random
                 crop at a scale of 0.5 to 2, padded with void; `standard`: besides, brightness, contrast,
-                colour, blur.
+                colour, blur; `strong`: the same draws with more blur, and besides, a piece of another pair,
+                noise, and holes of void.
             size: Edge of the result in pixels.
-            seed: Any whole number.
+            seed: Any whole number from 0.
             images: Length of the split.
         """
         self.augmentation, self.size, self.seed, self.images = augmentation, size, seed, images
-        self._epoch, self._draws = -1, np.empty((0, _DRAWS))
+        self._chance = Chance(seed, images)
+
+    def partners(self, indices: Sequence[int], epoch: int) -> list[int | None]:
+        """Which other pair of the whole split each one is mixed with; None: with none.
+
+        Args:
+            indices: Positions in the split.
+            epoch: Chooses, with seed and position.
+        """
+        if self.augmentation != "strong" or self.images < 2:
+            return [None] * len(indices)
+        extras = self._chance.extras(epoch)
+        return [self._partner(index, extras[index]) for index in indices]
+
+    def _partner(self, index: int, draws: Any) -> int | None:
+        if draws["mix"] >= _MIXED:
+            return None
+        other = int(draws["partner"] * (self.images - 1))
+        return other + (other >= index)  # any but itself
 
     def fill(
-        self, pairs: Sequence[Pair], indices: Sequence[int], epoch: int, images: Bytes, masks: Bytes
+        self,
+        pairs: Sequence[Pair],
+        indices: Sequence[int],
+        epoch: int,
+        images: Bytes,
+        masks: Bytes,
+        partners: Sequence[Pair | None] | None = None,
     ) -> None:
         """Write a batch.
 
@@ -69,25 +86,23 @@ class Augmenter:
             epoch: Chooses the draws, with seed and position.
             images: uint8 `[N,size,size,3]`, written to.
             masks: uint8 `[N,size,size]`, written to.
+            partners: The pairs that `partners` names, in the same size; where there is none, nothing is
+                mixed in, and all other decisions stay as they are.
         """
         if self.augmentation == "none":
             for k, pair in enumerate(pairs):
                 images[k], masks[k] = pair
             return
-        draws = self._of(epoch)
-        for k, (pair, index) in enumerate(zip(pairs, indices, strict=True)):
-            self._one(pair, draws[index], images[k], masks[k])
+        views = self._chance.views(epoch)
+        others = partners or [None] * len(pairs)
+        for k, (pair, index, other) in enumerate(zip(pairs, indices, others, strict=True)):
+            self._view(pair, views[index], images[k], masks[k])
             if self.augmentation == "standard":
-                images[k] = _photometric(images[k], (self.seed, epoch, index))
+                images[k] = photometric(images[k], (self.seed, epoch, index))
+            elif self.augmentation == "strong":
+                self._strong(other, index, epoch, images[k], masks[k])
 
-    def _of(self, epoch: int) -> npt.NDArray[np.float64]:
-        """An epoch's random numbers, `[images,4]`: all at once, as a generator for every image is slow."""
-        if epoch != self._epoch:
-            self._draws = np.random.default_rng((self.seed, epoch)).random((self.images, _DRAWS))
-            self._epoch = epoch
-        return self._draws
-
-    def _one(self, pair: Pair, draws: npt.NDArray[np.float64], image: Bytes, mask: Bytes) -> None:
+    def _view(self, pair: Pair, draws: npt.NDArray[np.float64], image: Bytes, mask: Bytes) -> None:
         """One pair, flipped or not; cv2 flips pixels of three bytes ten times faster than numpy."""
         flip = draws[0] < 0.5
         if self.augmentation != "light":
@@ -99,24 +114,21 @@ class Augmenter:
         elif pair.image is not image:
             image[:], mask[:] = pair
 
+    def _strong(self, other: Pair | None, index: int, epoch: int, image: Bytes, mask: Bytes) -> None:
+        """What `strong` does to a pair that is cropped and flipped, in the order in which a camera would.
 
-def _photometric(image: Bytes, key: tuple[int, ...]) -> Bytes:
-    """Another light, other colours, a little blur."""
-    compose = _photometric_compose()
-    # set_random_state, not set_random_seed: the latter gives every transform the same stream of draws.
-    compose.set_random_state(np.random.default_rng(key), random.Random(str(key)))
-    return np.asarray(compose(image=image)["image"], np.uint8)
-
-
-@cache
-def _photometric_compose() -> Any:
-    """Built under warnings as errors, since albumentations only warns of a misspelt argument."""
-    import albumentations as A
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return A.Compose([
-            A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=0.25, p=0.5),
-            A.HueSaturationValue(hue_shift_limit=12, sat_shift_limit=30, val_shift_limit=0, p=0.5),
-            A.GaussianBlur(blur_limit=(3, 5), p=0.2),
-        ])  # fmt: skip
+        One light falls on both parts, noise comes after the blur, and holes stay as neutral as padding was.
+        """
+        draws = self._chance.extras(epoch)[index]
+        if other is not None:
+            seen = Pair(np.empty_like(image), np.empty_like(mask))
+            view = draws["view"].copy()
+            view[1] = (1 + view[1]) / 2  # a scale from 1: void would hide what it covers for nothing
+            self._view(other, view, *seen)
+            put_in(piece(self.size, draws["piece"]), seen, image, mask)
+        image[:] = photometric(image, (self.seed, epoch, index), more_blur=True)
+        if draws["noise"] < _NOISY:
+            add_noise(image, draws["grain"])
+        if draws["cut"] < _CUT:
+            for part in holes(self.size, draws):
+                cut_out(part, image, mask)

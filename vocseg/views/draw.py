@@ -35,8 +35,8 @@ def overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES, strengt
 
 def labelled_overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes:
     """`overlay` with a legend of the classes below it."""
-    legend = _legend(sorted({*np.unique(mask)} - {0, IGNORE_INDEX}), image.shape[1], classes)
-    return np.vstack([overlay(image, mask, classes), legend])
+    below = legend(sorted({*np.unique(mask)} - {0, IGNORE_INDEX}), image.shape[1], classes)
+    return np.vstack([overlay(image, mask, classes), below])
 
 
 def _outline(mask: Bytes) -> npt.NDArray[np.bool_]:
@@ -85,11 +85,11 @@ def panel(
     scaled = [
         cv2.resize(picture, (cell, cell), interpolation=cv2.INTER_NEAREST_EXACT) for picture in pictures
     ]
-    legend = _legend(sorted({*np.unique(truth), *np.unique(prediction)} - {0}), 4 * cell, classes)
+    below = legend(sorted({*np.unique(truth), *np.unique(prediction)} - {0}), 4 * cell, classes)
     row = np.hstack(scaled)
     for k in range(1, len(scaled)):
         row[:, k * cell - 1 : k * cell + 1] = _PAPER
-    return np.vstack([row, legend])
+    return np.vstack([row, below])
 
 
 def sheet(panels: Sequence[Bytes]) -> Bytes:
@@ -98,7 +98,7 @@ def sheet(panels: Sequence[Bytes]) -> Bytes:
     head = Image.new("RGB", (width, 24), _PAPER)
     pen = ImageDraw.Draw(head)
     for k, title in enumerate(("input", "ground truth", "prediction")):
-        pen.text((k * width // 4 + 6, 4), title, fill=_INK, font=_font())
+        pen.text((k * width // 4 + 6, 4), title, fill=_INK, font=font())
     x = 3 * width // 4 + 3
     for name, shade in ERRORS.items():
         x = _chip(pen, x, 4, name, shade)
@@ -108,15 +108,15 @@ def sheet(panels: Sequence[Bytes]) -> Bytes:
 def _chip(pen: ImageDraw.ImageDraw, x: int, y: int, name: str, shade: tuple[int, int, int]) -> int:
     """A colour with its name; gives the place for the next."""
     pen.rectangle((x, y, x + 16, y + 14), fill=shade, outline=_INK)
-    pen.text((x + 22, y - 1), name, fill=_INK, font=_font())
+    pen.text((x + 22, y - 1), name, fill=_INK, font=font())
     return x + _chip_width(pen, name)
 
 
 def _chip_width(pen: ImageDraw.ImageDraw, name: str) -> int:
-    return 24 + int(pen.textlength(name, font=_font())) + 6
+    return 24 + int(pen.textlength(name, font=font())) + 6
 
 
-def _legend(labels: Sequence[int], width: int, classes: ClassList) -> Bytes:
+def legend(labels: Sequence[int], width: int, classes: ClassList) -> Bytes:
     """The classes' colours with their names, wrapped into lines of the given width."""
     strip = Image.new("RGB", (width, 24 * (1 + len(labels))), _PAPER)
     pen = ImageDraw.Draw(strip)
@@ -130,5 +130,6 @@ def _legend(labels: Sequence[int], width: int, classes: ClassList) -> Bytes:
 
 
 @cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """What text in pictures is written in."""
     return ImageFont.load_default(size=14)

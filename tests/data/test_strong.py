@@ -1,0 +1,209 @@
+"""`strong`: pieces of other pairs, noise and holes; what they leave alone, and what follows from what."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vocseg.data.chance import Augmentation, Chance
+from vocseg.data.crops import neutral
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.noise import add_noise
+from vocseg.data.order import Draw
+from vocseg.data.reading import Pair
+from vocseg.data.rectangles import holes, piece
+from vocseg.data.transforms import Augmenter
+from vocseg.errors import UserError
+
+VOID, SIZE, IMAGES = 255, 64, 40
+
+
+def _flat(label: int, colour: int, shape: tuple[int, int] = (80, 120)) -> Pair:
+    return Pair(np.full((*shape, 3), colour, np.uint8), np.full(shape, label, np.uint8))
+
+
+def _batch(
+    augmentation: Augmentation, pair: Pair, partner: Pair | None = None, epoch: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and masks of every position, all of one pair and one partner."""
+    augmenter = Augmenter(augmentation, SIZE, 42, IMAGES)
+    images = np.empty((IMAGES, SIZE, SIZE, 3), np.uint8)
+    masks = np.empty((IMAGES, SIZE, SIZE), np.uint8)
+    partners = [None if k is None else partner for k in augmenter.partners(range(IMAGES), epoch)]
+    augmenter.fill([pair] * IMAGES, range(IMAGES), epoch, images, masks, partners)
+    return images, masks
+
+
+def test_a_partner_is_any_other_image_and_as_likely_as_the_next() -> None:
+    augmenter = Augmenter("strong", SIZE, 42, IMAGES)
+    chosen = np.array([augmenter.partners(range(IMAGES), epoch) for epoch in range(200)], float)
+    assert 0.47 < (~np.isnan(chosen)).mean() < 0.53
+    assert not (chosen == np.arange(IMAGES)).any()
+    counts = np.bincount(chosen[~np.isnan(chosen)].astype(int), minlength=IMAGES)
+    assert len(counts) == IMAGES
+    assert abs(counts / counts.mean() - 1).max() < 0.35  # 100 draws of each, give or take 10
+    for position in range(IMAGES):
+        assert len(np.unique(chosen[:, position][~np.isnan(chosen[:, position])])) > IMAGES // 2
+
+
+def test_partners_follow_from_seed_epoch_and_position_alone() -> None:
+    whole = Augmenter("strong", SIZE, 42, IMAGES).partners(range(IMAGES), 3)
+    other = Augmenter("strong", SIZE, 42, IMAGES)
+    other.partners(range(IMAGES), 9)
+    assert [other.partners([k], 3)[0] for k in reversed(range(IMAGES))] == whole[::-1]
+    assert whole != other.partners(range(IMAGES), 4)
+    assert whole != Augmenter("strong", SIZE, 43, IMAGES).partners(range(IMAGES), 3)
+
+
+@pytest.mark.parametrize("name", ["none", "light", "crops", "standard"])
+def test_no_other_set_mixes_and_neither_does_a_list_of_one(name: Augmentation) -> None:
+    assert Augmenter(name, SIZE, 42, IMAGES).partners(range(IMAGES), 0) == [None] * IMAGES
+    assert Augmenter("strong", SIZE, 42, 1).partners([0] * 9, 0) == [None] * 9
+
+
+def test_a_piece_is_a_rectangle_of_the_partner_with_its_own_labels_in_place() -> None:
+    y, x = np.mgrid[:80, :120]
+    ramp = Pair(
+        np.stack([100 + x // 2, 100 + y // 2, 0 * x], -1).astype(np.uint8), (100 + x).astype(np.uint8)
+    )
+    for epoch in range(3):
+        images, masks = _batch("strong", _flat(3, 0), ramp, epoch)
+        plain, unmixed = _batch("strong", _flat(3, 0), None, epoch)
+        for k in np.flatnonzero((masks >= 100).any((1, 2)) & (masks < VOID).any((1, 2))):
+            inside = (masks[k] >= 100) & (masks[k] != VOID)
+            if not inside.any():
+                continue
+            rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+            box = masks[k][rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            assert ((box >= 100) | (box == VOID)).all()  # VOID: a hole, as the partner has no void
+            assert not np.isin(masks[k][~inside], np.arange(100, 221)).any()
+            assert (masks[k][~inside] == np.where(masks[k] == VOID, VOID, unmixed[k])[~inside]).all()
+            assert images[k][inside].max() > plain[k][inside].max()
+
+
+def test_where_a_partner_is_missing_all_else_is_as_it_was() -> None:
+    images, masks = _batch("strong", _flat(3, 90), _flat(7, 200))
+    plain, unmixed = _batch("strong", _flat(3, 90), None)
+    alone = ~(masks == 7).any((1, 2))
+    assert 0.3 < alone.mean() < 0.7
+    assert (masks[alone] == unmixed[alone]).all()
+    assert (images[alone] == plain[alone]).all()
+    assert (unmixed[masks == VOID] == VOID).all()  # the holes are the same
+    assert set(np.unique(unmixed)) == {3, VOID}
+
+
+def test_strong_sees_images_at_the_places_and_in_the_light_of_standard() -> None:
+    images, masks = _batch("strong", _flat(3, 90, (96, 96)))
+    standard, where = _batch("standard", _flat(3, 90, (96, 96)))
+    assert (masks[where == VOID] == VOID).all()
+    same = [(images[k] == standard[k])[masks[k] == 3].all() for k in range(IMAGES) if (where[k] == 3).all()]
+    assert 0.4 < np.mean(same) < 0.95  # the others have noise
+
+
+def test_holes_are_neutral_grey_and_void_whatever_the_light_and_the_noise() -> None:
+    images, masks = _batch("strong", _flat(3, 90))
+    padded = _batch("crops", _flat(3, 90))[1] == VOID
+    cut = (masks == VOID) & ~padded
+    assert 0.3 < cut.any((1, 2)).mean() < 0.7
+    assert (images[cut] == neutral(SIZE)[0, 0]).all()
+    assert (masks[padded] == VOID).all()
+
+
+def test_rectangles_lie_within_the_image_and_use_their_whole_range() -> None:
+    extras = np.concatenate([Chance(1, 500).extras(epoch) for epoch in range(4)])
+    for size in (32, 256):
+        pieces = [piece(size, each["piece"]) for each in extras]
+        areas = np.array([len(range(*p.rows.indices(size))) * len(range(*p.columns.indices(size)))
+                          for p in pieces]) / size**2  # fmt: skip
+        assert 0.07 < areas.min() < 0.13
+        assert 0.45 < areas.max() < 0.53
+        cut = [part for each in extras for part in holes(size, each)]
+        assert {len(holes(size, each)) for each in extras} == {1, 2, 3}
+        for parts in (pieces, cut):
+            ends = np.array([(s.start, s.stop) for part in parts for s in part])
+            assert ends.min() == 0
+            assert ends.max() == size
+            assert (ends[:, 1] > ends[:, 0]).all()
+
+
+def test_noise_is_normal_unbiased_and_different_everywhere() -> None:
+    found = []
+    for draws in ((0.0, 0.1, 0.9), (0.5, 0.1, 0.9), (1.0, 0.8, 0.2)):
+        image = np.full((128, 128, 3), 128, np.uint8)
+        add_noise(image, np.array(draws))
+        found.append(image.astype(float) - 128)
+    assert [round(float(each.std())) for each in found] == [4, 12, 20]
+    assert all(abs(each.mean()) < 0.4 for each in found)
+    strong = found[2]
+    for one, two in ((strong[1:], strong[:-1]), (strong[..., 0], strong[..., 1]), (strong, found[1])):
+        assert abs(np.corrcoef(one.ravel(), two.ravel())[0, 1]) < 0.03
+    assert np.corrcoef(found[0].ravel(), found[1].ravel())[0, 1] > 0.95  # one place in the pattern
+    white = np.full((64, 64, 3), 255, np.uint8)
+    add_noise(white, np.ones(3) * 0.5)
+    assert white.min() > 128  # no value runs over
+
+
+def _ready(root: Path, **options: object) -> VOCDataModule:
+    data = VOCDataModule(root=root, size=32, augmentation="strong", **options)  # type: ignore[arg-type]
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def test_the_same_images_come_on_any_number_of_processes_and_after_resumption(
+    sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def images(rank: int, world: int, batch: int, done: int = 0) -> dict[int, tuple[bytes, bytes]]:
+        data = _ready(sample, batch_size=batch, store=False, check=False, workers=0)
+        monkeypatch.setattr(data, "_rank", lambda: rank)
+        monkeypatch.setattr(data, "_world", lambda: world)
+        data.go_to(2, done)
+        return {
+            int(index): (image.numpy().tobytes(), mask.numpy().tobytes())
+            for got in data.train_dataloader()
+            for index, image, mask in zip(got["index"], got["image"], got["mask"], strict=True)
+        }
+
+    alone = images(0, 1, 4)
+    assert len(alone) == 20
+    assert images(0, 2, 2) | images(1, 2, 2) == alone
+    rest = images(0, 1, 4, done=3)
+    assert len(rest) == 8
+    assert rest.items() <= alone.items()
+
+
+def test_a_part_of_a_list_is_mixed_with_images_of_that_part_alone(sample: Path) -> None:
+    part = _ready(sample, train_images=8).parts["train"]
+    chosen = {part.partner(Draw(k, epoch)) for k in range(8) for epoch in range(20)} - {None}
+    assert chosen == set(range(8))
+
+
+def test_an_unreadable_partner_is_no_partner_and_an_unreadable_image_gets_none(
+    sample: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(sample, tmp_path / "set", ignore=shutil.ignore_patterns(".vocseg"))
+    data = _ready(tmp_path / "set", store=False, on_error="skip", workers=0)
+    part = data.parts["train"]
+    draws = [Draw(k, epoch) for epoch in range(8) for k in range(20)]
+    mixed = next(draw for draw in draws if part.partner(draw) is not None)
+    partner = part.partner(mixed)
+    assert partner is not None
+    before = part.__getitems__([mixed])
+    part.split.paths(partner)[0].unlink()
+    after = part.__getitems__([mixed])
+    assert after["index"].tolist() == [mixed.index]
+    pair = part._pairs([mixed.index])[0]
+    images, masks = np.empty((1, 32, 32, 3), np.uint8), np.empty((1, 32, 32), np.uint8)
+    Augmenter("strong", 32, 42, 20).fill([pair], [mixed.index], mixed.epoch, images, masks)  # type: ignore[list-item]
+    assert torch.equal(after["mask"], torch.from_numpy(masks))
+    assert torch.equal(after["image"], torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert not torch.equal(after["image"], before["image"])
+    lost = next(draw for draw in draws if draw.index == partner and part.partner(draw) is not None)
+    batch = part.__getitems__([lost])
+    assert batch["index"].tolist() == [-2 - partner]
+    assert (batch["mask"] == VOID).all()
+    part = _ready(tmp_path / "set", store=False, check=False, workers=0).parts["train"]
+    with pytest.raises(UserError, match=r"the image .*\.jpg is missing"):
+        part.__getitems__([mixed])

@@ -1,0 +1,96 @@
+"""The contact sheet of augmentations shows what training sees, and says what it cannot show."""
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import refused
+from vocseg.__main__ import main
+from vocseg.augmentations import WHAT, augmentations
+from vocseg.data.chance import Augmentation
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.views.contact import tinted
+
+Capture = pytest.CaptureFixture[str]
+
+LINE, GAP = 22, 6  # of the sheet, in pixels
+
+
+def _picture(sheet: np.ndarray, row: int, column: int, cell: int) -> np.ndarray:
+    """A picture of the first block; column 0 is the original."""
+    y, x = LINE + GAP + row * (cell + LINE), GAP + column * (cell + GAP)
+    return sheet[y : y + cell, x : x + cell]
+
+
+def test_a_sheet_shows_the_very_pixels_that_training_gets(sample: Path, tmp_path: Path) -> None:
+    augmentations(sample, tmp_path / "a.png", ["strong"], images=20, draws=2, size=128)
+    sheet = np.asarray(Image.open(tmp_path / "a.png"))
+    for epoch in (0, 1):
+        data = VOCDataModule(
+            root=sample, size=128, batch_size=4, augmentation="strong", cache=tmp_path, store=True
+        )
+        data.prepare_data()
+        data.setup("fit")
+        data.go_to(epoch, 0)
+        for batch in data.train_dataloader():
+            for k, index in enumerate(batch["index"].tolist()):
+                image = np.ascontiguousarray(batch["image"][k].permute(1, 2, 0).numpy())
+                wanted = tinted(image, batch["mask"][k].numpy())
+                assert (_picture(sheet, index, epoch + 1, 128) == wanted).all()
+
+
+def test_the_command_draws_every_set_or_those_that_are_named(
+    sample: Path, here: Path, capsys: Capture
+) -> None:
+    main(["augmentations", str(sample), "--images", "2", "--draws", "2", "--size", "64"])
+    assert "none, light, crops, standard, strong on 2 of 'train'" in capsys.readouterr().out
+    whole = Image.open(here / "augmentations.png")
+    assert whole.width == 3 * (128 + GAP) + GAP  # small pictures are enlarged twice
+    assert whole.height > 5 * 2 * (128 + LINE)
+    words = ["--set", "crops", "--set=light", "--id", "2007_000003", "--split", "trainval", "--size", "64"]
+    main(["augmentations", "--root", str(sample), *words, "--output", "two.png"])
+    assert "crops, light on 1 of 'trainval'" in capsys.readouterr().out
+    assert Image.open(here / "two.png").height < 3 * (128 + LINE + LINE + GAP)
+    assert sorted(path.name for path in here.iterdir()) == ["augmentations.png", "two.png"]
+
+
+def test_the_originals_keep_their_shape(sample: Path, tmp_path: Path) -> None:
+    augmentations(sample, tmp_path / "a.png", ["none"], images=20, size=128)
+    sheet = np.asarray(Image.open(tmp_path / "a.png"))
+    paper = [(_picture(sheet, row, 0, 128) == 255).all(2) for row in range(20)]
+    assert sum(bool(each[0].all() or each[:, 0].all()) for each in paper) > 15  # room above or beside
+
+
+REFUSED = {
+    "no data": (["nowhere"], "there is no data set in nowhere"),
+    "unknown image": (
+        ["ROOT", "--id", "2007_00003"],
+        "--id 2007_00003 is not in the list 'train', which has 2007_0000",
+    ),
+    "unknown set": (["ROOT", "--set", "much"], "--set"),
+    "unknown list": (["ROOT", "--split", "test"], "there is no split 'test'"),
+    "no images": (["ROOT", "--images", "0"], "--images"),
+    "a negative seed": (["ROOT", "--seed", "-1"], "--seed"),
+    "a folder": (["ROOT", "--output", "."], "name a file that ends in .png"),
+    "no PNG": (["ROOT", "--output", "a.jpg"], "--output a.jpg: the sheet is a PNG"),
+    "far too much": (["ROOT", "--images", "20", "--draws", "900"], "megapixels, but 100 are the most"),
+    "no classes": (["ROOT", "--classes", "no.txt"], "the class list no.txt does not exist"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_shown_is_said_in_a_sentence(
+    sample: Path, here: Path, capsys: Capture, case: str
+) -> None:
+    words, sentence = REFUSED[case]
+    said = refused(capsys, ["augmentations", *(str(sample) if word == "ROOT" else word for word in words)])
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+def test_every_set_is_explained() -> None:
+    assert tuple(WHAT) == get_args(Augmentation)

@@ -1,0 +1,54 @@
+"""The contact sheet."""
+
+import numpy as np
+
+from vocseg.views.contact import Block, Shot, contact_sheet, tinted
+
+LINE, GAP = 22, 6
+
+
+def _shot(height: int, width: int, label: int = 0, caption: str = "") -> Shot:
+    return Shot(
+        np.full((height, width, 3), 100, np.uint8), np.full((height, width), label, np.uint8), caption
+    )
+
+
+def test_void_is_cream_objects_have_their_colour_and_background_is_left_alone() -> None:
+    image, mask = np.full((8, 8, 3), 100, np.uint8), np.zeros((8, 8), np.uint8)
+    mask[:, 3:5], mask[:, 5:] = 255, 1
+    picture = tinted(image, mask)
+    assert (picture[:, :2] == 100).all()
+    assert (picture[:, 2] == 255).all()  # the outline
+    assert (picture[:, 3:5] == [149, 149, 136]).all()  # 0.6 of 100 and 0.4 of (224, 224, 192)
+    assert (picture[:, 5:] == [111, 60, 60]).all()  # 0.4 of (128, 0, 0)
+    assert (image == 100).all()
+
+
+def test_pictures_are_fitted_in_their_proportions_and_captions_cut_to_their_room() -> None:
+    rows = [[_shot(40, 80), _shot(80, 40, 7)], [_shot(64, 64), _shot(64, 64, caption="very " * 40)]]
+    sheet = contact_sheet([Block("a title", rows)], 64)
+    assert sheet.shape[1] == 2 * (64 + GAP) + GAP
+    first = sheet[LINE + GAP : LINE + GAP + 64]
+    wide, high = first[:, GAP : GAP + 64], first[:, 2 * GAP + 64 : 2 * GAP + 128]
+    assert (wide[:16] == 255).all()
+    assert (wide[16:48] == 100).all()
+    assert (high[:, :16] == 255).all()
+    assert (high[:, 16:48, 0] < 255).all()
+    assert (sheet[:, -GAP:][LINE:] == 255).all()  # nothing runs out of it
+
+
+def test_a_sheet_has_a_legend_of_the_classes_that_occur() -> None:
+    one, two = (
+        contact_sheet([Block("", [[_shot(64, 200, label)]])], 200)[LINE + GAP + 200 + LINE :]
+        for label in (0, 15)
+    )
+    person = (two == [192, 128, 128]).all(2)
+    assert person.sum() > 100
+    assert not (one == [192, 128, 128]).all(2).any()
+
+
+def test_shorter_blocks_leave_paper_beside_them() -> None:
+    sheet = contact_sheet([Block("a", [[_shot(64, 64)] * 3]), Block("b", [[_shot(64, 64)]])], 64)
+    below = sheet[2 * (LINE + GAP) + 64 + LINE :][:64]
+    assert (below[:, GAP : GAP + 64] == 100).all()
+    assert (below[:, GAP + 64 :] == 255).all()
