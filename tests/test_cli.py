@@ -223,6 +223,11 @@ def test_no_verb_but_fit_asks_for_imagenet_weights(verb: str, trained: Path) -> 
 
 def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
     config = _printed(["fit"])
+    loss = config["model"].pop("loss")
+    assert isinstance(loss, dict)
+    assert {name: loss[name] for name in ("cross_entropy", "dice", "lovasz", "focal", "ohem")} == {
+        **{"cross_entropy": 1.0, "dice": 0.0, "lovasz": 0.0, "focal": 0.0, "ohem": 0.0}
+    }
     assert config["model"] == {
         **{"arch": "unet", "encoder": "resnet34", "encoder_weights": "imagenet", "classes": 21, "lr": 1e-4},
         **{"schedule": "constant", "warmup": 0.0, "optimizer": "adam", "weight_decay": 0.0, "momentum": 0.9},

@@ -1,41 +1,287 @@
-"""The loss."""
+"""The terms of the loss against plain references, and what holds for each on any batch."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
+from segmentation_models_pytorch.losses import LovaszLoss
+from torch import Tensor
 from torch.nn import functional
 
-from vocseg.model.losses import cross_entropy
+from vocseg.model.losses import PLAIN, LossSettings, Objective, regions
+
+CLASSES = 7
+WEIGHTS = [0.2, 1.0, 3.0, 0.5, 2.0, 1.5, 0.7]
+NONE = {"cross_entropy": 0.0}
+
+CASES: dict[str, LossSettings] = {
+    "cross_entropy": PLAIN,
+    "weighted": LossSettings(class_weights=WEIGHTS),
+    "smoothed": LossSettings(label_smoothing=0.1),
+    "weighted and smoothed": LossSettings(class_weights=WEIGHTS, label_smoothing=0.1),
+    "dice": LossSettings(**NONE, dice=1.0),
+    "lovasz": LossSettings(**NONE, lovasz=1.0),
+    "focal": LossSettings(**NONE, focal=1.0),
+    "focal of a small power": LossSettings(**NONE, focal=1.0, focal_gamma=0.5),
+    "focal, weighted": LossSettings(**NONE, focal=1.0, class_weights=WEIGHTS),
+    "ohem": LossSettings(**NONE, ohem=1.0),
+    "ohem, weighted and smoothed": LossSettings(
+        **NONE, ohem=1.0, ohem_share=0.1, class_weights=WEIGHTS, label_smoothing=0.1
+    ),
+    "all": LossSettings(1.0, 0.5, 0.25, 2.0, 0.1, class_weights=WEIGHTS, label_smoothing=0.05),
+}
+every_loss = pytest.mark.parametrize("name", CASES)
 
 
-def _case() -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 21, 16, 16, generator=generator) * 4
-    mask = torch.randint(0, 21, (2, 16, 16), generator=generator, dtype=torch.uint8)
-    mask[:, :4] = 255
+def _case(seed: int = 0, images: int = 2) -> tuple[Tensor, Tensor]:
+    """Logits `[N,7,12,12]`, and masks with void, in which classes 5 and 6 do not occur."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(images, CLASSES, 12, 12, generator=generator) * 2
+    mask = torch.randint(0, 5, (images, 12, 12), generator=generator, dtype=torch.uint8)
+    mask[:, :3, 2:] = 255
     return logits, mask
 
 
-def test_it_is_torchs_mean_over_labelled_pixels() -> None:
+def _with_gradient(function: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = logits.clone(memory_format=torch.preserve_format).requires_grad_()
+    value = function(leaf)
+    value.backward()
+    assert leaf.grad is not None
+    return value.detach(), leaf.grad
+
+
+def _loss(name: str, logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    objective = Objective(CASES[name], CLASSES)
+    return _with_gradient(lambda leaf: objective(leaf, mask).objective, logits)
+
+
+def _reference(settings: LossSettings, logits: Tensor, mask: Tensor) -> Tensor:
+    """In float64, over the labelled pixels alone, one after another as the definitions have it."""
+    rows = logits.movedim(1, -1)[mask != 255].double()  # [P,C]
+    labels = mask[mask != 255].long()
+    log_p = rows - rows.exp().sum(1, keepdim=True).log()
+    p, own = log_p.exp(), log_p[torch.arange(len(labels)), labels]
+    wanted = settings.class_weights if isinstance(settings.class_weights, list) else [1.0] * CLASSES
+    weights = torch.tensor(wanted, dtype=torch.float64)
+    smoothing = settings.label_smoothing
+    each = -(1 - smoothing) * weights[labels] * own - smoothing / CLASSES * (log_p * weights).sum(1)
+    mean_weight = weights[labels].sum()
+    hardest = each.argsort(descending=True)[: max(1, round(settings.ohem_share * len(labels)))]
+    focal = -((1 - own.exp()) ** settings.focal_gamma) * own * weights[labels]
+    return (
+        settings.cross_entropy * each.sum() / mean_weight
+        + settings.focal * focal.sum() / mean_weight
+        + settings.ohem * each[hardest].sum() / weights[labels[hardest]].sum()
+        + settings.dice * _mean_over_classes(_dice, p, labels)
+        + settings.lovasz * _mean_over_classes(_lovasz, p, labels)
+    )
+
+
+def _mean_over_classes(term: Callable[[Tensor, Tensor], Tensor], p: Tensor, labels: Tensor) -> Tensor:
+    return torch.stack([term(p[:, k], labels == k) for k in labels.unique().tolist()]).mean()
+
+
+def _dice(p: Tensor, truth: Tensor) -> Tensor:
+    return 1 - 2 * p[truth].sum() / (p.sum() + truth.sum())
+
+
+def _lovasz(p: Tensor, truth: Tensor) -> Tensor:
+    """The Lovasz extension by its definition: errors in falling order, times what each adds to 1 - IoU."""
+    errors = (truth.double() - p).abs()
+    total, wrong, before = errors.new_zeros(()), torch.zeros_like(truth), 0.0
+    for place in errors.argsort(descending=True).tolist():
+        wrong[place] = True
+        predicted = truth ^ wrong
+        after = 1 - float((predicted & truth).sum() / (predicted | truth).sum())
+        total, before = total + errors[place] * (after - before), after
+    return total
+
+
+@every_loss
+def test_value_and_gradient_equal_a_plain_reference(name: str) -> None:
     logits, mask = _case()
-    total, pixels = cross_entropy(logits, mask)
-    reference = functional.cross_entropy(logits, mask.long(), ignore_index=255)
-    assert pixels == 2 * 12 * 16
-    torch.testing.assert_close(total / pixels, reference)
+    value, gradient = _loss(name, logits, mask)
+    wanted, wanted_gradient = _with_gradient(lambda leaf: _reference(CASES[name], leaf, mask), logits)
+    torch.testing.assert_close(value.double(), wanted, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(gradient, wanted_gradient, rtol=1e-4, atol=1e-8)
 
 
-def test_a_batch_without_a_labelled_pixel_gives_zero_and_zero_gradients() -> None:
+def test_the_seed_recipes_loss_is_bit_for_bit_the_plain_one() -> None:
+    for seed in range(20):
+        logits, mask = _case(seed, images=1 + seed % 4)
+        mask = torch.full_like(mask, 255) if seed == 0 else mask
+        count = (mask != 255).sum()
+
+        def plain(leaf: Tensor, mask: Tensor = mask, count: Tensor = count) -> Tensor:
+            total = functional.cross_entropy(leaf, mask.long(), ignore_index=255, reduction="sum")
+            return total / count.clamp(min=1)
+
+        wanted, wanted_gradient = _with_gradient(plain, logits)
+        value, gradient = _loss("cross_entropy", logits, mask)
+        assert torch.equal(value, wanted)
+        assert torch.equal(gradient, wanted_gradient)
+        whole = Objective(PLAIN, CLASSES)(logits, mask)
+        assert torch.equal(whole.total, functional.cross_entropy(
+            logits, mask.long(), ignore_index=255, reduction="sum"
+        ))  # fmt: skip
+        assert torch.equal(whole.weight, count)
+
+
+def test_class_weights_and_smoothing_are_torchs() -> None:
     logits, mask = _case()
-    logits.requires_grad_()
-    total, pixels = cross_entropy(logits, torch.full_like(mask, 255))
-    (total / pixels.clamp(min=1)).backward()
-    assert (float(total), int(pixels)) == (0.0, 0)
-    assert logits.grad is not None
-    assert (logits.grad == 0).all()
+    for settings in (CASES["weighted"], CASES["weighted and smoothed"]):
+        wanted = functional.cross_entropy(
+            logits,
+            mask.long(),
+            torch.tensor(WEIGHTS),
+            ignore_index=255,
+            label_smoothing=settings.label_smoothing,
+        )
+        torch.testing.assert_close(Objective(settings, CLASSES)(logits, mask).objective, wanted)
 
 
-def test_half_precision_logits_are_summed_in_full_precision() -> None:
+def test_lovasz_is_smps_where_nothing_is_void() -> None:
     logits, mask = _case()
+    mask = mask.clamp(max=4)
+    torch.testing.assert_close(_loss("lovasz", logits, mask)[0], LovaszLoss("multiclass")(logits, mask))
+
+
+def test_lovasz_over_all_classes_at_once_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU computes it."""
+    logits, mask = _case()
+    wanted, wanted_gradient = _loss("lovasz", logits, mask)
+    monkeypatch.setattr(regions, "_worth_sorting", lambda shown, p: (torch.arange(len(shown)), p))
+    value, gradient = _loss("lovasz", logits, mask)
+    torch.testing.assert_close(value, wanted)
+    torch.testing.assert_close(gradient, wanted_gradient)
+    assert _loss("lovasz", logits, torch.full_like(mask, 255))[0] == 0
+
+
+@every_loss
+def test_a_batch_that_is_all_void_gives_zero_and_zero_gradients(name: str) -> None:
+    logits, mask = _case()
+    value, gradient = _loss(name, logits, torch.full_like(mask, 255))
+    assert value == 0
+    assert (gradient == 0).all()
+    whole = Objective(CASES[name], CLASSES)(logits, torch.full_like(mask, 255))
+    assert (float(whole.total), float(whole.weight)) == (0.0, 0.0)
+
+
+@every_loss
+def test_an_image_that_is_all_void_changes_nothing(name: str) -> None:
+    logits, mask = _case(images=3)
+    mask[1] = 255
+    kept = torch.tensor([0, 2])
+    value, gradient = _loss(name, logits, mask)
+    wanted, wanted_gradient = _loss(name, logits[kept], mask[kept])
+    torch.testing.assert_close(value, wanted)
+    torch.testing.assert_close(gradient[kept], wanted_gradient)
+    assert (gradient[1] == 0).all()
+
+
+@every_loss
+def test_what_is_predicted_in_void_changes_nothing(name: str) -> None:
+    logits, mask = _case()
+    other = torch.where((mask == 255)[:, None], -3 * logits + 1, logits)
+    value, gradient = _loss(name, other, mask)
+    wanted, wanted_gradient = _loss(name, logits, mask)
+    torch.testing.assert_close(value, wanted)
+    torch.testing.assert_close(gradient, wanted_gradient)
+    assert (gradient.movedim(1, -1)[mask == 255] == 0).all()
+
+
+@every_loss
+@pytest.mark.parametrize("right", [True, False])
+def test_utter_certainty_right_or_wrong_is_finite(name: str, right: bool) -> None:
+    _, mask = _case()
+    labels = torch.where(mask == 255, 0, mask.long())
+    shown = labels if right else (labels + 1) % CLASSES
+    logits = 1e4 * functional.one_hot(shown, CLASSES).movedim(-1, 1).float()
+    value, gradient = _loss(name, logits, mask)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+    if right and not CASES[name].label_smoothing:
+        assert value == pytest.approx(0, abs=1e-6)
+
+
+@every_loss
+def test_nan_is_not_hidden(name: str) -> None:
+    logits, mask = _case()
+    logits[0, 1, 5, 5] = torch.nan
+    assert not Objective(CASES[name], CLASSES)(logits, mask).objective.isfinite()
+
+
+@every_loss
+def test_memory_order_and_the_masks_type_change_nothing(name: str) -> None:
+    logits, mask = _case()
+    value, gradient = _loss(name, logits, mask)
+    turned = logits.contiguous(memory_format=torch.channels_last)
+    for other in (_loss(name, turned, mask), _loss(name, logits, mask.long())):
+        torch.testing.assert_close(other[0], value)
+        torch.testing.assert_close(other[1], gradient)
+
+
+@every_loss
+def test_half_precision_logits_are_reckoned_in_full_precision(name: str) -> None:
+    logits, mask = _case()
+    half = logits.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        total, pixels = cross_entropy(logits.bfloat16(), mask)
-    reference = functional.cross_entropy(logits.bfloat16().float(), mask.long(), ignore_index=255)
-    assert total.dtype == torch.float32
-    torch.testing.assert_close(total / pixels, reference, rtol=1e-6, atol=0)
+        whole = Objective(CASES[name], CLASSES)(half, mask)
+    assert whole.objective.dtype == whole.total.dtype == torch.float32
+    torch.testing.assert_close(whole.objective, _loss(name, half.float(), mask)[0], rtol=1e-6, atol=0)
+
+
+@every_loss
+def test_no_gpu_is_made_to_wait(name: str) -> None:
+    """Tensors without data refuse whatever has to look at them."""
+    mask = torch.zeros(2, 12, 12, dtype=torch.uint8, device="meta")
+    logits = torch.zeros(2, CLASSES, 12, 12, device="meta", requires_grad=True)
+    Objective(CASES[name], CLASSES)(logits, mask).objective.backward()
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        LovaszLoss("multiclass", ignore_index=255)(logits, mask)
+
+
+@pytest.mark.parametrize("name", ["weighted and smoothed", "focal, weighted", "cross_entropy", "focal"])
+def test_the_sums_of_batches_give_the_mean_over_all_their_pixels(name: str) -> None:
+    batches = [_case(seed, images) for seed, images in ((0, 4), (1, 1), (2, 2))]
+    batches[1][1][:] = 255
+    batches[2][1][:, 6:] = 255
+    wholes = [Objective(CASES[name], CLASSES)(logits, mask) for logits, mask in batches]
+    together = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+    wanted = Objective(CASES[name], CLASSES)(together[0], together[1]).objective
+    total, weight = sum(each.total for each in wholes), sum(each.weight for each in wholes)
+    torch.testing.assert_close(total / weight, wanted)
+
+
+def test_a_term_over_batches_weighs_each_by_its_labelled_pixels() -> None:
+    logits, mask = _case()
+    whole = Objective(CASES["all"], CLASSES)(logits, mask)
+    assert whole.weight == (mask != 255).sum()
+    torch.testing.assert_close(whole.total / whole.weight, whole.objective)
+
+
+def test_class_weights_first_used_in_a_validation_serve_training() -> None:
+    logits, mask = _case()
+    objective = Objective(CASES["weighted"], CLASSES)
+    with torch.inference_mode():
+        objective(logits, mask)
+    _with_gradient(lambda leaf: objective(leaf, mask).objective, logits)
+
+
+def test_balanced_weights_are_inverse_roots_of_shares_and_capped() -> None:
+    objective = Objective(LossSettings(class_weights="balanced"), 5)
+    objective.balance([900_000, 90_000, 9_999, 1, 0])
+    assert objective.class_weights is not None
+    weights = torch.tensor(objective.class_weights)
+    shares = torch.tensor([0.9, 0.09, 0.009999, 0.000001, 0])
+    assert float((weights * shares).sum()) == pytest.approx(1, rel=1e-3)
+    assert float(weights[1] / weights[0]) == pytest.approx(10**0.5, rel=1e-3)
+    median = float(weights[1] + weights[2]) / 2
+    assert float(weights[3]) == pytest.approx(10 * median, rel=1e-3)
+    assert float(weights[4]) == pytest.approx(median, rel=1e-3)
+
+
+def test_masks_of_void_alone_balance_nothing() -> None:
+    objective = Objective(LossSettings(class_weights="balanced"), 3)
+    objective.balance([0, 0, 0])
+    assert objective.class_weights == [1.0, 1.0, 1.0]

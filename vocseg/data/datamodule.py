@@ -92,6 +92,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         self.parts = Parts(Storage(store, cache, check, self.skip), self.size, augmentation, seed)
         self.position: Position | None = None  # None: the trainer's epoch, from its first batch
         self._fault: str | None = None
+        self._class_pixels: list[int] | None = None
 
     def state_dict(self) -> dict[str, int]:
         """Where training is, for a checkpoint."""
@@ -150,6 +151,16 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
     def full_image(self, index: int) -> Bytes:
         """A validation image at its own size: RGB uint8 `[H,W,3]`."""
         return self.parts["val"].full_image(index)
+
+    def class_pixels(self) -> list[int]:
+        """How many pixels of each class the masks to train on hold, whatever the verb; counted once.
+
+        Raises:
+            UserError: If there is no such list, or a file is wrong.
+        """
+        if self._class_pixels is None:
+            self._class_pixels = self.parts.class_pixels(self.selection.splits(["train"])["train"])
+        return self._class_pixels
 
     def left_out(self) -> dict[str, dict[str, str]]:
         """Images that this process went on without, with reasons, by list (or folder of pictures)."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vocseg.data.counting import class_pixels
 from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.resizing import Form
 from vocseg.data.splits import Split, SplitFacts
@@ -60,6 +61,15 @@ class Parts:
                 "fingerprint": self.storage.fingerprint(split),
                 "size": self.size,
             }
+
+    def class_pixels(self, split: Split) -> list[int]:
+        """How many pixels of each class the masks of a split to train on hold, at the size they are kept in.
+
+        Raises:
+            UserError: If a file is wrong, unless such images are skipped.
+        """
+        form = self._form("train")
+        return class_pixels(split, self.storage.open(split, form), form, self.storage.skip)
 
     def _form(self, name: str) -> Form:
         return stored_form(self.size, self._augmentation(name))

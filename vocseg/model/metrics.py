@@ -37,7 +37,7 @@ class EpochMetrics(Metric):
         Args:
             matrices: int64 `[N,C,C]`, one per image.
             loss_sum: Loss summed over the labelled pixels.
-            pixels: Their number.
+            pixels: Their number (int64), or with class weights the sum of these (float32).
             images: How many were scored, fillers left out.
         """
         # Not in place: after `validate`, which runs in inference mode, the sums are frozen tensors.

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from vocseg.classes import ClassList, numbered_classes
 from vocseg.errors import UserError
 from vocseg.model.freezing import Freezing
-from vocseg.model.losses import cross_entropy
+from vocseg.model.losses import PLAIN, LossSettings, Objective
 from vocseg.model.metrics import EpochMetrics
 from vocseg.model.network import build_network
 from vocseg.model.optimizers import OptimizerName, OptimizerSettings, build_optimizer
@@ -55,7 +55,7 @@ class StepOutput(TypedDict):
 
 
 class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod
-    """Semantic segmentation with an encoder, a decoder and cross-entropy.
+    """Semantic segmentation with an encoder, a decoder and a sum of losses.
 
     Args:
         arch: smp's name of the decoder: unet, unetplusplus, fpn, deeplabv3plus, ...
@@ -72,6 +72,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         schedule: What becomes of it: `constant`; `poly` (to the power 0.9), `cosine` and `onecycle` fall to
             nearly nothing by the last step; `plateau` is a tenth from when validation's mIoU stays.
         warmup: Share of all steps in which the learning rate rises from nearly nothing; `onecycle`: 0.3.
+        loss: What to minimise: terms with their weights.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         freeze_encoder: NonNegativeInt = 0,
         schedule: ScheduleName = "constant",
         warmup: ClosedUnitInterval = 0.0,
+        loss: LossSettings = PLAIN,
     ) -> None:
         super().__init__()
         # jsonargparse's numbers are of types of its own, which a safely read file must not hold.
@@ -96,6 +98,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.optimizer_settings.check()
         self.freezing, self.schedule = Freezing(int(freeze_encoder)), Schedule(schedule, float(warmup))
         self.classes = int(classes)
+        self.objective = Objective(loss, self.classes)
         # Only what shapes the network: Lightning lets these overrule what the user types.
         self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
         self.network = build_network(arch, encoder, encoder_weights, self.classes)
@@ -109,6 +112,17 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         """Logits float32 `[N,C,H,W]` of uint8 images `[N,3,H,W]`."""
         logits: Tensor = self.network(image)
         return logits
+
+    def setup(self, stage: str) -> None:
+        """Weigh the classes by how often the training images show them, where that is asked for.
+
+        Raises:
+            UserError: If nobody can count them.
+        """
+        if self.objective.balanced and stage != "predict":
+            data: Any = getattr(self.trainer, "datamodule", None)
+            pixels = data.class_pixels() if hasattr(data, "class_pixels") else None
+            self.objective.balance(self.trainer.strategy.broadcast(pixels))  # the same on every process
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser, and a schedule by the step."""
@@ -124,6 +138,10 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         """What a run that goes on must have in common with itself."""
         frozen = {"freeze_encoder": self.freezing.epochs} if self.freezing.epochs else {}
         return self.optimizer_settings.described() | frozen
+
+    def loss_conditions(self) -> dict[str, Any]:
+        """The same of the loss; balanced class weights follow from the data, which are compared as well."""
+        return self.objective.settings.as_plain()
 
     def schedule_conditions(self) -> dict[str, Any]:
         """The same of the schedule."""
@@ -194,12 +212,12 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def _step(self, batch: BatchTensors, metrics: EpochMetrics, variants: Variants = _PLAIN) -> StepOutput:
         logits = variants.logits(self, batch["image"])  # [N,C,H,W]
-        loss_sum, pixels = cross_entropy(logits, batch["mask"])
+        loss = self.objective(logits, batch["mask"])
         prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
         confusion = confusion_matrices(prediction, batch["mask"], self.classes)
-        metrics.update(confusion, loss_sum, pixels, (batch["index"] >= 0).sum())
+        metrics.update(confusion, loss.total, loss.weight, (batch["index"] >= 0).sum())
         return {
-            "loss": loss_sum / pixels.clamp(min=1),
+            "loss": loss.objective,
             "logits": logits.detach(),
             "prediction": prediction,
             "confusion": confusion,

@@ -2,6 +2,9 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vocseg.model import SegmentationModule
+from vocseg.model.losses import PLAIN
+
 
 class Announcement(Callback):
     """Says before training what is trained, on what, and where to look."""
@@ -19,6 +22,9 @@ class Announcement(Callback):
         if (data := getattr(trainer, "datamodule", None)) is not None:
             train, val = data.facts("train"), data.facts("val")
             print(f"data     {data.root}: {_part(train)}; {_part(val)}; at {data.size}x{data.size}")
+        objective = pl_module.objective if isinstance(pl_module, SegmentationModule) else None
+        if objective is not None and objective.settings != PLAIN:
+            print(f"loss     {objective.describe()}")
         kept = f"{folder}  (curves: tensorboard --logdir {folder})" if folder else "a trial; nothing is kept"
         print(f"run      {kept}", flush=True)
 

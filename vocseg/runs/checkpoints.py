@@ -28,7 +28,8 @@ class LastCheckpoint(Callback):
         every_n_epochs: Epochs between two checkpoints.
         every_minutes: Minutes between two within an epoch; 0: none within an epoch.
         allow: Conditions of a checkpoint that may differ when a run goes on from it, which is no longer exact
-            then: data, batch, devices, seed, network, optimizer, schedule, precision, threads, versions.
+            then: data, batch, devices, seed, network, loss, optimizer, schedule, precision, threads,
+            versions.
     """
 
     def __init__(

@@ -12,7 +12,17 @@ from vocseg.errors import UserError
 from vocseg.runs.averaging import Averaging
 
 Condition = Literal[
-    "data", "batch", "devices", "seed", "network", "optimizer", "schedule", "precision", "threads", "versions"
+    "data",
+    "batch",
+    "devices",
+    "seed",
+    "network",
+    "loss",
+    "optimizer",
+    "schedule",
+    "precision",
+    "threads",
+    "versions",
 ]
 Conditions = dict[str, dict[str, Any]]
 
@@ -22,6 +32,7 @@ _FLAGS = {  # where a user changes a value back
     "batch": "--data.batch_size",
     "seed": "--seed_everything",
     "network": "--model",
+    "loss": "--model.loss",
     "optimizer": "--model",
     "precision": "--trainer.precision",
 }
@@ -47,12 +58,11 @@ def conditions(trainer: Any, module: Any) -> Conditions:
         "devices": {"number": trainer.world_size, "kind": trainer.strategy.root_device.type},
         "seed": {"seed": data.seed},
         "network": dict(module.hparams),
+        "loss": module.loss_conditions(),
         "optimizer": {
             **module.optimizer_conditions(),
             "clipping": trainer.gradient_clip_val,
-            "average": next(
-                (each.described() for each in trainer.callbacks if isinstance(each, Averaging)), None
-            ),
+            "average": _average(trainer),
         },
         "schedule": {**module.schedule_conditions(), **_length(trainer, module)},
         "precision": {"precision": str(trainer.precision)},

@@ -1,0 +1,58 @@
+"""The pixels of each class over the images to train on."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.errors import UserError
+from vocseg.voc import find, mask_path, split_ids
+
+
+def _counts(root: Path, cache: Path, **options: object) -> list[int]:
+    data = VOCDataModule(root=root, cache=cache, size=64, **options)  # type: ignore[arg-type]
+    data.prepare_data()
+    return data.class_pixels()
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crops"])
+def test_counts_are_those_of_the_masks_that_are_trained_on(
+    sample: Path, tmp_path: Path, augmentation: str
+) -> None:
+    options = {"augmentation": augmentation, "train_images": 8}
+    data = VOCDataModule(root=sample, cache=tmp_path / "a", size=64, store=True, **options)  # type: ignore[arg-type]
+    data.prepare_data()
+    stored = data.class_pixels()
+    assert _counts(sample, tmp_path / "b", store=False, **options) == stored
+    assert len(stored) == 21
+    if augmentation == "none":
+        data.setup("fit")
+        masks = np.stack([data.parts["train"][k]["mask"].numpy() for k in range(8)])
+        assert stored == [int((masks == k).sum()) for k in range(21)]
+
+
+def test_merged_classes_are_counted_together(sample: Path, tmp_path: Path) -> None:
+    whole = _counts(sample, tmp_path / "a")
+    (tmp_path / "classes.yaml").write_text(
+        "classes:\n- background\n- name: thing\n  merge: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\nothers: void\n"
+    )
+    for store in (True, False):
+        merged = _counts(sample, tmp_path / "b", classes=tmp_path / "classes.yaml", store=store)
+        assert merged == [whole[0], sum(whole[1:11])]
+
+
+def test_a_mask_that_is_gone_is_named_or_left_out(sample: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(sample, tmp_path / "copy"))
+    folder = find(root)
+    assert folder is not None
+    before = _counts(root, tmp_path / "a", store=False)
+    mask_path(folder, split_ids(folder, "train")[3], "train").unlink()
+    stopping, skipping = (
+        VOCDataModule(root=root, cache=tmp_path / "a", size=64, store=False, on_error=way)  # type: ignore[arg-type]
+        for way in ("stop", "skip")
+    )
+    assert 0 < sum(skipping.class_pixels()) < sum(before)
+    with pytest.raises(UserError, match="is missing"):
+        stopping.class_pixels()

@@ -1,0 +1,138 @@
+"""The loss from the command line: its flags, what they refuse, and runs with them."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import refused, tiny
+from vocseg.__main__ import main
+from vocseg.model.losses import LossSettings
+from vocseg.runs import Advance
+
+Capture = pytest.CaptureFixture[str]
+
+REFUSED: dict[str, tuple[list[str], list[str]]] = {
+    "negative": (["--model.loss.dice", "-1"], ["--model.loss.dice -1", "finite number from 0"]),
+    "infinite": (["--model.loss.lovasz", ".inf"], ["--model.loss.lovasz inf", "finite number from 0"]),
+    "too large": (["--model.loss.focal", "1e999"], ["--model.loss.focal inf", "finite number from 0"]),
+    "no number": (["--model.loss.ohem", "much"], ["--model.loss.ohem", "much"]),
+    "nothing": (["--model.loss.cross_entropy", "0"], ["every term has weight 0", "nothing is learnt"]),
+    "unknown term": (["--model.loss.dise", "1"], ["--model.loss.dise", "do you mean --model.loss.dice"]),
+    "share 0": (["--model.loss.ohem_share", "0"], ["--model.loss.ohem_share 0", "above 0 and at most 1"]),
+    "share 25": (["--model.loss.ohem_share", "25"], ["--model.loss.ohem_share 25", "at most 1"]),
+    "smoothing 1": (["--model.loss.label_smoothing", "1"], ["label_smoothing 1", "below 1"]),
+    "smoothing -0.1": (["--model.loss.label_smoothing", "-0.1"], ["label_smoothing -0.1", "from 0"]),
+    "gamma -1": (["--model.loss.focal_gamma", "-1"], ["--model.loss.focal_gamma -1", "from 0"]),
+    "rule unknown": (["--model.loss.class_weights", "even"], ["class_weights even", "give balanced, a list"]),
+    "too few weights": (["--model.loss.class_weights", "[1,2]"], ["2 numbers for 21 classes", "each"]),
+    "a weight of 0": (["--model.loss.class_weights", "[1,0]"], ["class_weights [1.0, 0.0]", "0.000001"]),
+    "a weight of nan": (["--model.loss.class_weights", "[1,.nan]"], ["class_weights [1.0, nan]"]),
+    "a weight of text": (["--model.loss.class_weights", "[1,x]"], ["class_weights [1,x]"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_loss_that_cannot_be_is_refused_before_anything_is_built(
+    sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("vocseg.model.module.build_network", lambda *_: pytest.fail("a network was built"))
+    flags, words = REFUSED[name]
+    said = refused(capsys, ["fit", *tiny(sample), *flags])
+    said = said.removeprefix("Seed set to 42\n")
+    assert said.startswith("vocseg: ")
+    assert said.count("\n") == 1
+    for word in words:
+        assert word in said
+    assert not list(here.iterdir())
+
+
+def test_a_file_with_an_unknown_term_or_nan_is_refused(here: Path, capsys: Capture) -> None:
+    (here / "a.yaml").write_text("model:\n  loss: {cross_entropy: 1, lovas: 0.5}\n")
+    assert "model.loss.lovas'" in refused(capsys, ["fit", "--config", "a.yaml"])
+    (here / "b.yaml").write_text("model:\n  loss: {dice: .nan}\n")
+    assert "--model.loss.dice nan: give a finite number" in refused(capsys, ["fit", "--config", "b.yaml"])
+
+
+def test_flags_and_files_say_the_same(here: Path, capsys: Capture) -> None:
+    (here / "a.yaml").write_text("model:\n  loss: {cross_entropy: 2, lovasz: 0.5}\n")
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", "a.yaml", "--model.loss.dice", "0.5", "--print_config"])
+    assert not end.value.code
+    (here / "b.yaml").write_text(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", "b.yaml", "--print_config"])
+    said = capsys.readouterr().out
+    assert said == (here / "b.yaml").read_text()
+    for line in ("cross_entropy: 2.0", "lovasz: 0.5", "dice: 0.5", "ohem: 0.0", "class_weights: null"):
+        assert f"\n    {line}\n" in said
+
+
+def test_what_a_checkpoint_keeps_is_plain_and_tells_two_losses_apart() -> None:
+    plain = LossSettings(class_weights=[1, 2.5]).as_plain()
+    assert plain["class_weights"] == "1 2.5"
+    assert {type(value) for value in plain.values()} == {float, str}
+    assert LossSettings().as_plain() != LossSettings(focal_gamma=1).as_plain()
+
+
+LOSS = {"dice": 0.5, "lovasz": 0.25, "focal": 1, "ohem": 0.5, "class_weights": "balanced"}
+FLAGS = ["--model.loss", json.dumps(LOSS)]
+
+
+@pytest.fixture(scope="module")
+def broken_off(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with every term, asked to stop after its third step of five."""
+    root = tmp_path_factory.mktemp("losses")
+    original = Advance.on_train_batch_end
+
+    def asking(self: Advance, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        original(self, trainer, module, outputs, batch, batch_idx)
+        if batch_idx == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Advance, "on_train_batch_end", asking)
+        with pytest.raises(SystemExit):
+            main(["fit", *tiny(sample), *FLAGS, "--trainer.default_root_dir", str(root)])
+    return root / "lightning_logs/fit/version_0"
+
+
+@pytest.fixture(scope="module")
+def finished(broken_off: Path) -> Path:
+    """The folder of that run, gone on with."""
+    run = Path(shutil.copytree(broken_off, broken_off.parent / "version_1"))
+    main(["resume", str(run)])
+    return run
+
+
+def test_a_run_does_not_go_on_with_another_loss(broken_off: Path, here: Path, capsys: Capture) -> None:
+    run = Path(shutil.copytree(broken_off, here / "fit" / "version_0"))
+    said = refused(capsys, ["resume", str(run), "--model.loss.dice", "0"])
+    assert "the run was made with loss (dice) 0.5, now it is 0.0" in said
+    assert "set --model.loss back, or accept that with --allow loss" in said
+    said = refused(capsys, ["resume", str(run), "--model.loss.class_weights", "null"])
+    assert "loss (class_weights) balanced, now it is None" in said
+
+
+def test_the_loss_is_no_part_of_a_checkpoints_network(finished: Path) -> None:
+    state = torch.load(finished / "best.ckpt", weights_only=True)
+    assert set(state["hyper_parameters"]) >= {"arch", "encoder", "classes"}
+    assert not [key for key in [*state["hyper_parameters"], *state["state_dict"]] if "loss" in key]
+
+
+def test_scoring_with_a_runs_loss_gives_the_runs_figure(
+    finished: Path, sample: Path, here: Path, capsys: Capture
+) -> None:
+    """Balanced weights are those of the training images, although these are not scored."""
+    with (finished / "metrics.csv").open() as file:
+        of_run = [float(row["loss/val"]) for row in csv.DictReader(file) if row["loss/val"]][-1]
+    words = ["--ckpt_path", str(finished / "best.ckpt"), "--data.root", str(sample), "--data.batch_size", "4"]
+    main(["test", *words, *FLAGS, "--trainer.accelerator", "cpu", "--full_size.test", "false"])
+    scores = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())
+    assert scores["test"]["loss"] == pytest.approx(of_run, rel=1e-4)
