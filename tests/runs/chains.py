@@ -38,7 +38,7 @@ STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 CONFIGURATIONS: dict[str, list[str]] = {
     "epochs": ["--last.every_minutes", "0"],
     "batches": EVERY_BATCH,
-    "augmented": ["--data.augmentation", "standard", "--model.schedule", "onecycle", *EVERY_BATCH],
+    "augmented": ["--data.augmentation", "strong", "--model.schedule", "onecycle", *EVERY_BATCH],
     "dropout": [
         "--model.arch",
         "deeplabv3plus",
@@ -51,8 +51,14 @@ CONFIGURATIONS: dict[str, list[str]] = {
     "accumulated": [
         "--trainer.accumulate_grad_batches",
         "2",
-        "--trainer.gradient_clip_val",
-        "1",
+        *(
+            "--trainer.gradient_clip_val",
+            "1",
+            "--model.loss.dice",
+            "1",
+            "--model.loss.class_weights",
+            "balanced",
+        ),
         *EVERY_BATCH,
     ],
     "plateau": ["--model.schedule", "plateau", "--trainer.val_check_interval", "0.5", *EVERY_BATCH],
