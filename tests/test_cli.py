@@ -191,7 +191,7 @@ def test_finetune_compares_before_with_after_on_the_same_images(
         read_weights(folder / "unet_voc.pth").description["score"]["mean_iou"] == scores["after"]["mean_iou"]
     )
     assert cli.trainer.max_epochs == 2
-    assert cli.model.optimizer_settings.lr == 1e-3
+    assert cli.model.optimization.optimizer.lr == 1e-3
     assert (folder / "config.yaml").is_file()
 
 
@@ -227,6 +227,9 @@ def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
     assert isinstance(loss, dict)
     assert {name: loss[name] for name in ("cross_entropy", "dice", "lovasz", "focal", "ohem")} == {
         **{"cross_entropy": 1.0, "dice": 0.0, "lovasz": 0.0, "focal": 0.0, "ohem": 0.0}
+    }
+    assert config["model"].pop("execution") == {
+        **{"channels_last": True, "compile": None, "fused": False, "fold": None, "matmul_gradients": None}
     }
     assert config["model"] == {
         **{"arch": "unet", "encoder": "resnet34", "encoder_weights": "imagenet", "classes": 21, "lr": 1e-4},

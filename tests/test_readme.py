@@ -141,3 +141,22 @@ def test_the_bench_of_scoring_counts_as_torch_does_and_writes_its_figures(tmp_pa
     figures = json.loads((tmp_path / "bench.json").read_text())
     assert figures["one core: torch and torchmetrics"]["times_torch"] == 1
     assert len(figures) == 4
+
+
+@pytest.mark.slow
+def test_the_bench_of_training_tells_phases_peak_and_overhead_and_meets_a_baseline(tmp_path: Path) -> None:
+    """The baseline is any program of that shape: here one that is done at once."""
+    baseline, record = tmp_path / "baseline.py", tmp_path / "bench.json"
+    baseline.write_text("import json\nprint(json.dumps({'epoch_s': 1.0, 'threads': 1}))\n")
+    words = ["train", "--encoder", TINY, "--size", "64", "--steps", "1", "--rounds", "1", "--limit", "4"]
+    words += ["--baseline", str(baseline), "--json", str(record)]
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "bench", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "share of it that forward and backward reach" in done.stdout
+    figures = json.loads(record.read_text())
+    assert sum(figures["step"]["shares"].values()) == pytest.approx(1, abs=0.01)
+    assert 0 < figures["step"]["fraction_of_conv_peak"] < 2
+    assert figures["step"]["conv_peak_gflops"].keys() == {"fp32", "bf16"}
+    assert figures["epochs"]["times_baseline"] == pytest.approx(1 / figures["epochs"]["epoch_s"])

@@ -19,7 +19,7 @@ def network() -> SegmentationModule:
 
 def _of(module: SegmentationModule, settings: OptimizerSettings) -> dict[str, dict[str, object]]:
     """Learning rate and decay of every parameter by its name."""
-    optimizer = build_optimizer(settings, module, module.network.encoder)
+    optimizer = build_optimizer(settings, module, module.network.encoder, {})
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     return {
         names[id(parameter)]: {"lr": group["lr"], "decay": group["weight_decay"]}
@@ -29,7 +29,7 @@ def _of(module: SegmentationModule, settings: OptimizerSettings) -> dict[str, di
 
 
 def test_the_seeds_adam_has_one_group_of_all_parameters(network: SegmentationModule) -> None:
-    optimizer = build_optimizer(OptimizerSettings(), network, network.network.encoder)
+    optimizer = build_optimizer(OptimizerSettings(), network, network.network.encoder, {})
     plain = torch.optim.Adam(network.parameters(), lr=1e-4)
     assert type(optimizer) is torch.optim.Adam
     assert optimizer.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
@@ -59,7 +59,7 @@ def test_groups_have_names_to_draw_their_rates_under(network: SegmentationModule
 
 def test_sgd_has_momentum_and_adam_none(network: SegmentationModule) -> None:
     made = [
-        build_optimizer(OptimizerSettings(name, momentum=0.7), network, network.network.encoder)
+        build_optimizer(OptimizerSettings(name, momentum=0.7), network, network.network.encoder, {})
         for name in ("sgd", "adamw")
     ]
     assert made[0].defaults["momentum"] == 0.7

@@ -58,11 +58,25 @@ class EpochMetrics(Metric):
             "images": self.images.cpu(),
         }
 
-    def sums(self) -> dict[str, Tensor]:
-        """What was summed so far, on this process."""
-        return {name: getattr(self, name) for name in self._defaults}
+    def gathered(self, world: int) -> dict[str, Tensor]:
+        """What was summed so far on each process, `[processes, ...]` on the CPU; to be called on all."""
+        return {name: _gathered(getattr(self, name), world).cpu() for name in self._defaults}
 
-    def restore(self, sums: dict[str, Tensor]) -> None:
-        """Go on from there."""
+    def restore(self, sums: dict[str, Tensor], rank: int) -> None:
+        """Go on from there.
+
+        Args:
+            sums: What `gathered` gave.
+            rank: This process.
+        """
         for name, value in sums.items():
-            setattr(self, name, value.to(self.device))
+            setattr(self, name, value[rank].to(self.device))
+
+
+def _gathered(value: Tensor, world: int) -> Tensor:
+    """A figure of every process, `[processes, ...]`."""
+    if world == 1:
+        return value[None]
+    parts = [torch.empty_like(value) for _ in range(world)]
+    torch.distributed.all_gather(parts, value.contiguous())
+    return torch.stack(parts)

@@ -1,5 +1,6 @@
 """The LightningModule: network, loss, metrics, optimiser."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -13,16 +14,17 @@ from jsonargparse.typing import (
 )
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from vocseg.classes import ClassList, numbered_classes
-from vocseg.errors import UserError
+from vocseg.model.execution import Execution
 from vocseg.model.freezing import Freezing
 from vocseg.model.losses import PLAIN, LossSettings, Objective
 from vocseg.model.metrics import EpochMetrics
 from vocseg.model.network import build_network
-from vocseg.model.optimizers import OptimizerName, OptimizerSettings, build_optimizer
+from vocseg.model.optimization import Optimization
+from vocseg.model.optimizers import OptimizerName, OptimizerSettings
 from vocseg.model.schedules import Schedule, ScheduleName
 from vocseg.model.variants import Variants
 from vocseg.scores import confusion_matrices
@@ -31,6 +33,7 @@ from vocseg.tensor_files import SafeLoading
 Stage = Literal["train", "val"]
 
 _PLAIN = Variants()  # the image alone
+_AS_USUAL = Execution()
 
 
 class BatchTensors(TypedDict):
@@ -73,6 +76,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
             nearly nothing by the last step; `plateau` is a tenth from when validation's mIoU stays.
         warmup: Share of all steps in which the learning rate rises from nearly nothing; `onecycle`: 0.3.
         loss: What to minimise: terms with their weights.
+        execution: How the network is computed: the same figures, but for rounding, in another time.
     """
 
     def __init__(
@@ -90,18 +94,20 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         schedule: ScheduleName = "constant",
         warmup: ClosedUnitInterval = 0.0,
         loss: LossSettings = PLAIN,
+        execution: Execution = _AS_USUAL,
     ) -> None:
         super().__init__()
         # jsonargparse's numbers are of types of its own, which a safely read file must not hold.
         rates = float(lr), float(weight_decay), float(momentum), float(encoder_lr_factor)
-        self.optimizer_settings = OptimizerSettings(optimizer, *rates)
-        self.optimizer_settings.check()
-        self.freezing, self.schedule = Freezing(int(freeze_encoder)), Schedule(schedule, float(warmup))
+        settings = OptimizerSettings(optimizer, *rates)
+        self.optimization = Optimization(
+            settings, Freezing(int(freeze_encoder)), Schedule(schedule, float(warmup))
+        )
         self.classes = int(classes)
         self.objective = Objective(loss, self.classes)
         # Only what shapes the network: Lightning lets these overrule what the user types.
         self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
-        self.network = build_network(arch, encoder, encoder_weights, self.classes)
+        self.network = build_network(arch, encoder, encoder_weights, self.classes, execution)
         self.train_metrics, self.val_metrics = EpochMetrics(self.classes), EpochMetrics(self.classes)
         self.class_list: ClassList = numbered_classes(self.classes)  # the trainer puts the data's here
         self.variants = _PLAIN  # as which images are scored: a callback puts others here
@@ -126,34 +132,25 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser, and a schedule by the step."""
-        optimizer = build_optimizer(self.optimizer_settings, self, self._encoder)
-        scheduler = self.schedule.scheduler(optimizer, self._steps() if self.schedule.ends else 0)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return self.optimization.configure(self.network, self.trainer)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """A frozen encoder has no gradient."""
-        self.freezing.drop(self._encoder, self.current_epoch)
+        self.optimization.freezing.drop(self.network.encoder, self.current_epoch)
 
-    def optimizer_conditions(self) -> dict[str, Any]:
-        """What a run that goes on must have in common with itself."""
-        frozen = {"freeze_encoder": self.freezing.epochs} if self.freezing.epochs else {}
-        return self.optimizer_settings.described() | frozen
-
-    def loss_conditions(self) -> dict[str, Any]:
-        """The same of the loss; balanced class weights follow from the data, which are compared as well."""
-        return self.objective.settings.as_plain()
-
-    def schedule_conditions(self) -> dict[str, Any]:
-        """The same of the schedule."""
-        return {"name": self.schedule.name, "warmup": self.schedule.warmup, "ends": self.schedule.ends}
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """What a run that goes on must have in common with itself, by name."""
+        execution = asdict(self.network.execution)
+        return {
+            "loss": self.objective.settings.as_plain(),
+            "precision": execution,
+        } | self.optimization.conditions()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the epoch's sums so far, of every process: a figure over half an epoch is no figure."""
         world = self.trainer.world_size
-        checkpoint["epoch_sums"] = {
-            name: _gathered(value, world).cpu() for name, value in self.train_metrics.sums().items()
-        }
-        checkpoint["plateau"] = self.schedule.plateau_state()
+        checkpoint["epoch_sums"] = self.train_metrics.gathered(world)
+        checkpoint["plateau"] = self.optimization.schedule.plateau_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from them."""
@@ -161,15 +158,17 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         if self._trainer is None:  # rebuilt from the file alone
             return
         if all(len(value) == self.trainer.world_size for value in sums.values()):
-            rank = self.trainer.global_rank
-            self.train_metrics.restore({name: value[rank] for name, value in sums.items()})
-        self.schedule.load_plateau(checkpoint.get("plateau"))
+            self.train_metrics.restore(sums, self.trainer.global_rank)
+        self.optimization.schedule.load_plateau(checkpoint.get("plateau"))
 
     def training_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Loss of a batch; see `StepOutput`."""
-        self.freezing.apply(self._encoder, self.current_epoch, self.trainer.world_size == 1)
+        self.optimization.freezing.apply(
+            self.network.encoder, self.current_epoch, self.trainer.world_size == 1
+        )
         output = self._step(batch, self.train_metrics)
-        self.log("loss/train_step", output["loss"], prog_bar=True, batch_size=len(batch["index"]))
+        # Not prog_bar=True: Lightning would fetch it from the GPU after every step, whatever the bar shows.
+        self.log("loss/train_step", output["loss"], batch_size=len(batch["index"]))
         return output
 
     def validation_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
@@ -192,23 +191,11 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         """Log the validation figures of the epoch, and let the schedule look at them."""
         self._close("val", self.val_metrics)
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            self.schedule.judge(float(self.results["val"]["miou"]))
+            self.optimization.schedule.judge(float(self.results["val"]["miou"]))
 
     def on_test_epoch_end(self) -> None:
         """Log the figures."""
         self._close("val", self.val_metrics)
-
-    @property
-    def _encoder(self) -> nn.Module:
-        encoder: nn.Module = self.network.encoder
-        return encoder
-
-    def _steps(self) -> int:
-        """Steps of the whole run."""
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise UserError(f"--model.schedule {self.schedule.name} needs an end: set --trainer.max_epochs")
-        return int(steps)
 
     def _step(self, batch: BatchTensors, metrics: EpochMetrics, variants: Variants = _PLAIN) -> StepOutput:
         logits = variants.logits(self, batch["image"])  # [N,C,H,W]
@@ -234,12 +221,3 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
             ious = zip(self.class_list.names, figures["class_iou"], strict=True)
             present = {name: iou.float() for name, iou in ious if not iou.isnan()}
             self.log_dict({f"per_class_iou/{name}": iou for name, iou in present.items()})
-
-
-def _gathered(value: Tensor, world: int) -> Tensor:
-    """A figure of every process, `[processes, ...]`."""
-    if world == 1:
-        return value[None]
-    parts = [torch.empty_like(value) for _ in range(world)]
-    torch.distributed.all_gather(parts, value.contiguous())
-    return torch.stack(parts)

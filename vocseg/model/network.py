@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from vocseg.errors import UserError
 from vocseg.model.encoder_weights import load_encoder_file
+from vocseg.model.execution import Execution
 from vocseg.voc import IMAGENET_MEAN, IMAGENET_STD
 
 _FILES = (".pth", ".pt", ".bin", ".safetensors")  # endings of local weights
+_AS_USUAL = Execution()
 
 
 class Network(nn.Module):
@@ -23,14 +25,16 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, execution: Execution = _AS_USUAL) -> None:
         """Wrap a model.
 
         Args:
             model: Takes float `[N,3,H,W]` with ImageNet's mean and deviation, gives logits `[N,C,H,W]`.
+            execution: How it is computed.
         """
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)
+        execution.prepare(model)
+        self.model, self.execution = model, execution
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -43,7 +47,12 @@ class Network(nn.Module):
         Returns:
             float32 logits `[N,C,H,W]`, whatever the precision inside.
         """
-        logits: Tensor = self.model((image - self.mean) / self.std)
+        pixels = (image - self.mean) / self.std
+        if not self.execution.channels_last:
+            pixels = pixels.contiguous()
+        # Sizes change when images are scored, and each would be compiled anew: training's stay.
+        scores = self.execution.compile is not None and not self.training
+        logits: Tensor = self.model.forward(pixels) if scores else self.model(pixels)
         return logits.float()  # under CPU autocast a loss on bf16 logits is wrong by 2 %
 
     def check_size(self, size: int) -> None:
@@ -71,7 +80,13 @@ class Network(nn.Module):
         return int(model.encoder.output_stride) if model.requires_divisible_input_shape else 1
 
 
-def build_network(arch: str, encoder: str, encoder_weights: str | None, classes: int) -> Network:
+def build_network(
+    arch: str,
+    encoder: str,
+    encoder_weights: str | None,
+    classes: int,
+    execution: Execution = _AS_USUAL,
+) -> Network:
     """Make a network from plain names.
 
     Args:
@@ -79,6 +94,7 @@ def build_network(arch: str, encoder: str, encoder_weights: str | None, classes:
         encoder: One of smp's encoders, for example `resnet34`, or `tu-` and a timm name.
         encoder_weights: `imagenet` (fetched by smp), a local `.pth` or `.safetensors` file, or None.
         classes: Number of classes C.
+        execution: How it is computed.
 
     Raises:
         UserError: If a name is unknown, a file does not fit, or the weights cannot be fetched.
@@ -89,7 +105,7 @@ def build_network(arch: str, encoder: str, encoder_weights: str | None, classes:
     model = _create(arch, encoder, None if local else encoder_weights, classes)
     if local and path is not None:
         load_encoder_file(model.encoder, path)
-    return Network(model)
+    return Network(model, execution)
 
 
 def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:

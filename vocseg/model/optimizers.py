@@ -1,7 +1,7 @@
 """Optimisers, and which parameters they treat how."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -60,18 +60,21 @@ class OptimizerSettings:
         return rest | there
 
 
-def build_optimizer(settings: OptimizerSettings, network: nn.Module, encoder: nn.Module) -> Optimizer:
+def build_optimizer(
+    settings: OptimizerSettings, network: nn.Module, encoder: nn.Module, flavour: Mapping[str, Any]
+) -> Optimizer:
     """An optimiser over all parameters of a network.
 
     Args:
         settings: See there.
         network: Whose parameters.
         encoder: The part of it that may have another learning rate.
+        flavour: How its step is computed, in torch's words.
     """
     options: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     options |= {"momentum": settings.momentum} if settings.name == "sgd" else {}
     make: Any = _CLASSES[settings.name]
-    return make(parameter_groups(settings, network, encoder), **options)  # type: ignore[no-any-return]
+    return make(parameter_groups(settings, network, encoder), **options, **flavour)  # type: ignore[no-any-return]
 
 
 def parameter_groups(

@@ -3,6 +3,7 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vocseg.model import SegmentationModule
+from vocseg.model.execution import precision_note
 from vocseg.model.losses import PLAIN
 
 
@@ -19,6 +20,8 @@ class Announcement(Callback):
             f"{pl_module.hparams['arch']} with {pl_module.hparams['encoder']}, {millions:.1f} M parameters"
         )
         print(f"network  {network}, on {pl_module.device}, precision {trainer.precision}")
+        if note := precision_note(trainer.precision, pl_module.device):
+            print(f"slow     {note}")
         if (data := getattr(trainer, "datamodule", None)) is not None:
             train, val = data.facts("train"), data.facts("val")
             print(f"data     {data.root}: {_part(train)}; {_part(val)}; at {data.size}x{data.size}")

@@ -45,7 +45,7 @@ def conditions(trainer: Any, module: Any) -> Conditions:
         trainer: Lightning's, with a data module of ours that was set up.
         module: A `SegmentationModule`.
     """
-    data = trainer.datamodule
+    data, own = trainer.datamodule, module.conditions()
     facts = {stage: dict(data.facts(stage)) for stage in ("train", "val")}
     return {
         "data": {
@@ -58,14 +58,14 @@ def conditions(trainer: Any, module: Any) -> Conditions:
         "devices": {"number": trainer.world_size, "kind": trainer.strategy.root_device.type},
         "seed": {"seed": data.seed},
         "network": dict(module.hparams),
-        "loss": module.loss_conditions(),
+        "loss": own["loss"],
         "optimizer": {
-            **module.optimizer_conditions(),
+            **own["optimizer"],
             "clipping": trainer.gradient_clip_val,
             "average": _average(trainer),
         },
-        "schedule": {**module.schedule_conditions(), **_length(trainer, module)},
-        "precision": {"precision": str(trainer.precision)},
+        "schedule": {**own["schedule"], **_length(trainer, module)},
+        "precision": {"precision": str(trainer.precision), **own["precision"]},
         "threads": {"threads": torch.get_num_threads()},
         "versions": {name: version(name) for name in _PACKAGES}
         | {"vocseg": __version__, "python": platform.python_version()},
@@ -107,6 +107,6 @@ def _average(trainer: Any) -> str | None:
 
 def _length(trainer: Any, module: Any) -> dict[str, Any]:
     """A schedule that depends on the length of the whole run cannot go on in a run of another length."""
-    if not module.schedule_conditions()["ends"]:
+    if not module.conditions()["schedule"]["ends"]:
         return {}
     return {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}

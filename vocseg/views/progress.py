@@ -6,22 +6,34 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+_LOSS = "loss/train_step"
+
 
 class ProgressBar(RichProgressBar):
     """Lightning's rich bar, with the figures a person waits for.
 
     Args:
-        refresh_rate: Batches between two updates.
+        refresh_rate: Batches between two updates; a GPU is made to wait for the figures of each.
     """
 
     def __init__(self, refresh_rate: PositiveInt = 1) -> None:
         super().__init__(refresh_rate=refresh_rate)
+        self._figures: dict[str, Any] = {}
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """The bar's figures, without the number of the version, which says nothing here."""
-        figures: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        figures.pop("v_num", None)
-        return figures
+        """The newest step's loss, and what is logged for the bar; no version's number, which tells nothing.
+
+        Lightning asks for them after every batch, and fetching them makes a GPU wait: those of the last
+        update are given until the next one.
+        """
+        epoch = trainer.fit_loop.epoch_loop
+        between = trainer.training and not epoch.batch_progress.is_last_batch
+        if not (between and self._figures and (epoch.batch_idx + 1) % self.refresh_rate):
+            figures: dict[str, Any] = super().get_metrics(trainer, pl_module)
+            loss = trainer.callback_metrics.get(_LOSS)
+            shown = {_LOSS: float(loss)} if loss is not None else {}
+            self._figures = {name: value for name, value in figures.items() if name != "v_num"} | shown
+        return dict(self._figures)
 
     def _get_train_description(self, current_epoch: int) -> str:
         """Count epochs from 1, as the lines in between do; padded against flickering."""

@@ -1,0 +1,103 @@
+"""Convolutions by matrix products, and folded ones, against torch's own in double precision."""
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tests.conftest import TINY
+from vocseg.model import convolution as matmul
+from vocseg.model.convolution import MatmulConv2d, convolution, with_matmul_gradients
+from vocseg.model.folding import FoldedBlock, fold_decoder, upsampled_conv
+
+
+def _random(*shape: int) -> Tensor:
+    values = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+    return values.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (7, 2, 3), (2, 1, 1), (3, 1, 0)]
+)
+@pytest.mark.parametrize("block", [1, 3000, 1 << 21])  # a row, some rows, some images at once
+def test_values_and_gradients_are_torchs(
+    kernel: int, stride: int, padding: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matmul, "_BLOCK", block)
+    x, weight = _random(3, 5, 11, 9), _random(4, 5, kernel, kernel)
+    bias = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    found = convolution(x, weight, bias, stride, padding)
+    wanted = functional.conv2d(x, weight, bias, stride, padding)
+    assert torch.equal(found, wanted)
+    gradient = torch.randn_like(wanted)
+    ours = torch.autograd.grad(found, (x, weight, bias), gradient)
+    theirs = torch.autograd.grad(wanted, (x, weight, bias), gradient)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_layers_of_other_kinds_are_left_to_torch() -> None:
+    kinds = [
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Conv2d(4, 4, 1),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Conv2d(4, 4, 3, dilation=2),
+        nn.Conv2d(4, 4, 3, padding="same"),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(4, 4, (3, 5), stride=(1, 2)),
+    ]
+    with_matmul_gradients(nn.ModuleList(kinds))
+    assert [type(layer) is MatmulConv2d for layer in kinds] == [True] + [False] * 6
+
+
+def test_a_frozen_layer_gives_its_input_a_gradient_and_itself_none() -> None:
+    layer = nn.Conv2d(2, 3, 3)
+    with_matmul_gradients(layer)
+    layer.requires_grad_(False)
+    x = torch.randn(1, 2, 8, 8, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
+    assert layer.weight.grad is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (3, 7)])
+def test_a_folded_convolution_is_upsampling_and_a_convolution(size: tuple[int, int]) -> None:
+    x, weight = _random(2, 5, *size), _random(4, 5, 3, 3)
+    found = upsampled_conv(x, weight)
+    wanted = functional.conv2d(functional.interpolate(x, scale_factor=2), weight, padding=1)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+    gradient = torch.randn_like(wanted)
+    ours = torch.autograd.grad(found, (x, weight), gradient)
+    theirs = torch.autograd.grad(wanted, (x, weight), gradient)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("encoder", [TINY, "mobilenet_v2"])
+def test_a_folded_decoder_gives_smps_values_and_gradients(encoder: str) -> None:
+    torch.manual_seed(0)
+    model = smp.create_model("unet", encoder, None, classes=5).double()
+    image, results = torch.randn(2, 3, 64, 64, dtype=torch.float64), []
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    for folded in (False, True):
+        if folded:
+            fold_decoder(model, everywhere=True)
+            model.load_state_dict(state)
+        model.zero_grad()
+        logits = model(image)
+        logits.square().mean().backward()
+        results.append([logits, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    assert len(results[0]) == len(results[1])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+def test_blocks_of_another_shape_are_left_alone() -> None:
+    for options in ({"decoder_attention_type": "scse"}, {"decoder_interpolation": "bilinear"}):
+        model = smp.create_model("unet", TINY, None, classes=5, **options)
+        fold_decoder(model, everywhere=True)
+        assert not any(isinstance(layer, FoldedBlock) for layer in model.modules())
+    model = smp.create_model("unetplusplus", TINY, None, classes=5)
+    fold_decoder(model, everywhere=True)
+    assert not any(isinstance(layer, FoldedBlock) for layer in model.modules())

@@ -1,0 +1,149 @@
+"""Every way of computing the network gives the same figures."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import ROOT, TINY
+from vocseg.model import build_network
+from vocseg.model.convolution import MatmulConv2d
+from vocseg.model.execution import Execution, precision_note
+from vocseg.model.folding import FoldedBlock
+from vocseg.model.losses import cross_entropy
+from vocseg.model.network import Network
+
+PLAIN = Execution(channels_last=False, fold=False, matmul_gradients=False)  # as smp and torch come
+WAYS = {
+    "as usual": Execution(),
+    "channels last": replace(PLAIN, channels_last=True),
+    "fused": replace(PLAIN, fused=True),
+    "folded": replace(PLAIN, fold=True),
+    "matmul gradients": replace(PLAIN, channels_last=True, matmul_gradients=True),
+    "all": Execution(fused=True, fold=True, matmul_gradients=True),
+}
+STEPS = 20
+
+
+def _network(execution: Execution) -> Network:
+    torch.manual_seed(0)
+    return build_network("unet", TINY, None, 21, execution)
+
+
+def _losses(execution: Execution, bf16: bool = False, steps: int = STEPS) -> list[float]:
+    network = _network(execution).train()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-4, **execution.optimizer_options())
+    chance, losses = torch.Generator().manual_seed(1), []
+    for _ in range(steps):
+        image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=chance).permute(0, 3, 1, 2)
+        mask = torch.randint(0, 21, (2, 64, 64), dtype=torch.uint8, generator=chance)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            total, pixels = cross_entropy(network(image), mask)
+        loss: Tensor = total / pixels
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.fixture(scope="module")
+def plain_losses() -> list[float]:
+    return _losses(PLAIN)
+
+
+@pytest.mark.parametrize("execution", WAYS.values(), ids=WAYS.keys())
+def test_every_way_gives_the_same_losses_over_20_steps(
+    execution: Execution, plain_losses: list[float]
+) -> None:
+    losses = _losses(execution)
+    assert losses[:3] == pytest.approx(plain_losses[:3], rel=2e-5)
+    assert losses == pytest.approx(plain_losses, rel=2e-4)
+
+
+def test_bf16_gives_the_same_losses_but_for_its_rounding(plain_losses: list[float]) -> None:
+    assert _losses(Execution(), bf16=True, steps=4) == pytest.approx(plain_losses[:4], rel=2e-2)
+
+
+def test_what_is_different_about_the_ways_is_there() -> None:
+    usual, folded = _network(PLAIN), _network(WAYS["all"])
+    assert not any(isinstance(layer, (FoldedBlock, MatmulConv2d)) for layer in usual.modules())
+    assert sum(isinstance(layer, FoldedBlock) for layer in folded.modules()) == 5
+    assert sum(isinstance(layer, MatmulConv2d) for layer in folded.modules()) > 10
+    assert all(p.is_contiguous() for p in usual.parameters())
+    kernels = [p for p in folded.parameters() if p.ndim == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+
+
+@pytest.mark.parametrize("execution", WAYS.values(), ids=WAYS.keys())
+def test_parameters_keep_names_shapes_and_order(execution: Execution) -> None:
+    wanted = _network(PLAIN).state_dict()
+    found = _network(replace(execution, compile="default")).state_dict()
+    assert list(found) == list(wanted)
+    assert all(torch.equal(value, wanted[key]) for key, value in found.items())
+
+
+def test_a_fused_optimisers_state_goes_on_to_the_bit() -> None:
+    execution = WAYS["all"]
+    states = []
+    for broken in (False, True):
+        network = _network(execution).train()
+        make = torch.optim.Adam
+        optimizer = make(network.parameters(), 1e-3, **execution.optimizer_options())
+        for step in range(4):
+            if step == 2 and broken:
+                kept = optimizer.state_dict()
+                optimizer = make(network.parameters(), 1e-3, **execution.optimizer_options())
+                optimizer.load_state_dict(kept)
+            image = torch.full((2, 3, 64, 64), 50 * step, dtype=torch.uint8)
+            optimizer.zero_grad()
+            network(image).square().mean().backward()
+            optimizer.step()
+        states.append(network.state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+COMPILED = """
+from dataclasses import replace
+import pytest, torch
+from tests.model import test_execution as ways
+
+# All of torch.compile but the writing of machine code, which takes minutes and is torch's own matter.
+whole = torch.nn.Module.compile
+torch.nn.Module.compile = lambda self, mode, dynamic: whole(self, backend="aot_eager", dynamic=dynamic)
+execution = replace(ways.Execution(), compile="default")
+assert ways._losses(execution, steps=3) == pytest.approx(ways._losses(ways.PLAIN, steps=3), rel=1e-4)
+graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+assert graphs == 1, f"{graphs} graphs"
+network = ways._network(execution).eval()
+for size in (64, 96):
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape == (1, 21, size, size)
+assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "something was compiled for scoring"
+print("compiled")
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike_and_scores_any_size() -> None:
+    words = [sys.executable, "-c", COMPILED]  # a process of its own: torch counts graphs by process
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "compiled" in done.stdout
+
+
+def test_imitated_bf16_is_told_and_real_one_is_not(tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+    (tmp_path / "old").write_text("flags : fpu sse2 avx2 fma\n")
+    (tmp_path / "new").write_text("flags : fpu avx512f avx512_bf16 amx_tile\n")
+    note = precision_note("bf16-mixed", cpu, tmp_path / "old")
+    assert note is not None
+    assert note.startswith("--trainer.precision bf16-mixed: this processor has no bf16 instructions")
+    assert precision_note("bf16-mixed", cpu, tmp_path / "new") is None
+    assert precision_note("32-true", cpu, tmp_path / "old") is None
+    assert precision_note("bf16-mixed", torch.device("cuda"), tmp_path / "old") is None
+    assert precision_note("bf16-mixed", cpu, tmp_path / "none") is None

@@ -1,0 +1,101 @@
+"""Training asks for no figure's value: on a GPU each such question waits for all work under way."""
+
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.conftest import TINY, tiny
+from vocseg.__main__ import main
+from vocseg.cli import VocCLI
+from vocseg.model import SegmentationModule
+
+# What looks at figures that are on a CPU, and so there at once: those of a network there, and positions in a
+# loader. An optimiser's own counters of steps are there too.
+ON_A_CPU = {"confusion_matrices", "note"}
+ASKING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal"}
+
+
+class Questions(TorchDispatchMode):
+    """Counts who asks for values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in ASKING:
+            frames = traceback.extract_stack()[:-1]
+            names = {frame.name for frame in frames}
+            of_optimizer = any("torch/optim/" in frame.filename for frame in frames)
+            if not (ON_A_CPU & names or of_optimizer):
+                self.asked[" < ".join(frame.name for frame in frames[:-12:-1])] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class Watch(Callback):
+    """Counts from before one batch to before the next."""
+
+    def __init__(self) -> None:
+        self.steps: list[Counter[str]] = []
+        self._mode: Questions | None = None
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.close()
+        self._mode = Questions()
+        self._mode.__enter__()
+
+    def close(self) -> None:
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)
+            self.steps.append(self._mode.asked)
+            self._mode = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.close()
+
+
+def test_a_training_step_works_without_values() -> None:
+    """Meta tensors have none, so that whoever asks for one fails."""
+    with torch.device("meta"):
+        module = SegmentationModule(encoder=TINY)
+        optimizer = torch.optim.Adam(module.parameters())
+    module.train_metrics.to("meta")
+    batch: Any = {
+        "image": torch.empty(2, 3, 64, 64, dtype=torch.uint8, device="meta"),
+        "mask": torch.empty(2, 64, 64, dtype=torch.uint8, device="meta"),
+        "index": torch.empty(2, dtype=torch.int64, device="meta"),
+    }
+    for _ in range(2):
+        loss = module._step(batch, module.train_metrics)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        loss.item()
+
+
+def test_a_run_asks_for_values_only_when_it_logs_or_draws(
+    sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch()
+    build = VocCLI.instantiate_trainer
+
+    def watched(self: VocCLI, **kwargs: Any) -> Any:
+        trainer = build(self, **kwargs)
+        trainer.callbacks.append(watch)  # type: ignore[attr-defined]
+        return trainer
+
+    monkeypatch.setattr(VocCLI, "instantiate_trainer", watched)
+    words = [*tiny(sample), "--trainer.log_every_n_steps", "4", "--progress.refresh_rate", "4"]
+    words[words.index("--trainer.enable_progress_bar") + 1] = "true"
+    main(["fit", *words, "--data.batch_size", "2"])
+    assert len(watch.steps) == 10
+    quiet = [k for k in range(1, 10) if (k + 1) % 4 and k != 9]  # the first shows figures, the last closes
+    assert {k: dict(watch.steps[k]) for k in quiet if watch.steps[k]} == {}
+    assert watch.steps[3]  # it logs and draws, so that the count can be other than zero

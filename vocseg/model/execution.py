@@ -1,0 +1,77 @@
+"""How a network is computed: the same figures, but for rounding, in another time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from vocseg.model.convolution import with_matmul_gradients
+from vocseg.model.folding import fold_decoder
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # as the kernel names what x86 and Arm processors can
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the network is computed; precision is Lightning's `--trainer.precision`.
+
+    Attributes:
+        channels_last: A pixel's channels side by side in memory, as convolutions on most processors like it.
+        compile: Let torch.compile make what trains: `default`, `reduce-overhead` (CUDA graphs, for small
+            batches on a GPU) or `max-autotune`; takes minutes at first, and on a CPU it does not pay.
+        fused: The optimiser's step in one kernel.
+        fold: U-Net's decoder with upsampling and convolution in one; null: on a CPU.
+        matmul_gradients: Gradients of convolutions' weights by matrix products, on a CPU in float32; null:
+            where its widest vectors are AVX2's.
+    """
+
+    channels_last: bool = True
+    compile: CompileMode | None = None
+    fused: bool = False
+    fold: bool | None = None
+    matmul_gradients: bool | None = None
+
+    def prepare(self, model: nn.Module) -> None:
+        """Let a model be computed so; its parameters and their names stay.
+
+        Args:
+            model: Changed in place.
+        """
+        model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+        wanted = self.matmul_gradients
+        if wanted is None:
+            wanted = torch.backends.cpu.get_cpu_capability() == "AVX2"
+        if wanted and self.channels_last:
+            with_matmul_gradients(model)
+        if self.fold is not False:
+            fold_decoder(model, everywhere=self.fold is True)
+        if self.compile is not None:
+            model.compile(mode=self.compile, dynamic=False)
+
+    def optimizer_options(self) -> dict[str, Any]:
+        """What torch's Adam, AdamW and SGD take besides."""
+        return {"fused": True} if self.fused else {}
+
+
+def precision_note(
+    precision: str, device: torch.device, processor: Path = Path("/proc/cpuinfo")
+) -> str | None:
+    """A word on a precision that the processor only imitates; None: there is nothing to say.
+
+    Args:
+        precision: As in --trainer.precision.
+        device: Where the network is.
+        processor: Linux's description of it; where there is none, nothing is known.
+    """
+    if device.type != "cpu" or not precision.startswith("bf16") or not processor.is_file():
+        return None
+    if _BF16 & set(processor.read_text().split()):
+        return None
+    return (
+        f"--trainer.precision {precision}: this processor has no bf16 instructions and imitates them, "
+        "many times slower than 32-true; the figures will be right"
+    )
