@@ -3,13 +3,16 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other workers
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import lightning.pytorch  # noqa: F401  # where its notices go is settled now, not within a test
 import pytest
 from hypothesis import HealthCheck, settings
 
 from vocseg.__main__ import main
 from vocseg.data.sample import write_sample
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A green main stays green: the same cases every time, unless somebody asks for a number of others.
 CASES = int(os.environ.get("VOCSEG_FUZZ_CASES", 0))

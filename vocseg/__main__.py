@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vocseg import __version__
-from vocseg.errors import VOICE, Stopped, UserError
+from vocseg.errors import VOICE, Interrupted, Stopped, UserError
+from vocseg.interruption import INTERRUPTION, leave
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
@@ -40,6 +41,7 @@ TOOLS = {
     "export": ("vocseg.deploy.export", "export", "write weights for people without vocseg"),
 }
 
+_AFTER_STOP = {"download": "run this again to go on"}
 LEADING = {"runs": " RUN [RUN ...]", "root": " [ROOT]"}  # flags whose values may stand first without them
 
 
@@ -68,7 +70,8 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     words = sys.argv[1:] if argv is None else argv
     VOICE.rest()
     try:
-        return _dispatch(words, argv)
+        with INTERRUPTION:
+            return _dispatch(words, argv)
     except UserError as fault:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
             VOICE.say(fault.sentence)
@@ -77,7 +80,11 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
         if os.environ.get("LOCAL_RANK", "0") == "0":
             VOICE.say(stop.sentence)
         raise SystemExit(stop.exit_code) from stop
-    except KeyboardInterrupt:  # before there is a run that could be gone on with
+    except Interrupted as stop:
+        hint = _AFTER_STOP.get(words[0], "nothing is half-written: run it again")
+        VOICE.say(f"stopped by {stop.name}; {hint}")
+        raise SystemExit(stop.exit_code) from None
+    except KeyboardInterrupt:  # in a thread or a process that hears no signals
         VOICE.say("interrupted")
         raise SystemExit(130) from None
 
@@ -122,4 +129,9 @@ def _run_tool(command: str, words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        if INTERRUPTION.heard and isinstance(end.code, int):
+            leave(end.code)
+        raise

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from vocseg.arguments import SentenceParser
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.deploy.masks import MaskWriter
+from vocseg.errors import Interrupted
 from vocseg.model import SegmentationModule
 from vocseg.output import JsonOutput, add_json_flag
 from vocseg.recipes import RECIPES, RecipeFile
@@ -38,6 +39,7 @@ from vocseg.runs import (
     lock_folder,
     quieten,
     run_loggers,
+    stopped_elsewhere,
     translate,
 )
 from vocseg.starting import Start, check_scoring_flags
@@ -96,6 +98,11 @@ class VocCLI(LightningCLI):
             if known is fault:
                 raise
             raise known from fault
+        except Interrupted as stop:
+            trainer = getattr(self, "trainer", None)
+            raise stopped_elsewhere(
+                stop, self._verb, self.folder, trainer, self._resumed is not None
+            ) from stop
         finally:
             if self._lock is not None:
                 self._lock.release()

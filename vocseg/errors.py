@@ -1,6 +1,7 @@
 """The exceptions that end a run with a sentence, and how text from outside is shown in it."""
 
 import re
+import signal
 import sys
 import threading
 
@@ -34,6 +35,22 @@ class Stopped(Exception):
         """Remember both."""
         super().__init__(sentence)
         self.sentence, self.exit_code = sentence, exit_code
+
+
+class Interrupted(BaseException):
+    """A signal asks the process to end, and nothing listens that could save its state first.
+
+    No `Exception`, as nothing but what tidies up may catch it.
+
+    Attributes:
+        name: The signal's.
+        exit_code: 128 and its number, as shells have it.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Remember the signal."""
+        super().__init__(number)
+        self.name, self.exit_code = signal.Signals(number).name, 128 + number
 
 
 class Voice:

@@ -1,18 +1,23 @@
 """What `test` leaves for `report`: predictions as pictures, and whose weights were scored."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import tiny
-from tests.test_processes import TWO, _vocseg
+from tests.conftest import refused, tiny
+from tests.test_processes import TWO, _vocseg, check_equal_scores
 from vocseg import voc
 from vocseg.__main__ import main
 from vocseg.scores.evidence import load_evidence, prediction_path
 from vocseg.scores.image_scores import load_image_scores
+from vocseg.whole_folders import WholeFolder
+
+Capture = pytest.CaptureFixture[str]
 
 
 def _words(sample: Path, trained: Path) -> list[str]:
@@ -75,7 +80,9 @@ def test_two_processes_leave_what_one_does(sample: Path, trained: Path, tested: 
         here, "test", *_words(sample, trained), "--data.batch_size", "1", "--trainer.accelerator", "cpu", *TWO
     )
     assert done.returncode == 0, done.stderr
+    assert "duplicate" not in done.stderr
     folder = here / "lightning_logs/test/version_0"
+    check_equal_scores(tested, folder)
     one, two = load_evidence(tested), load_evidence(folder)
     assert one is not None
     assert two is not None
@@ -84,3 +91,24 @@ def test_two_processes_leave_what_one_does(sample: Path, trained: Path, tested: 
     pictures = {path.name: path.read_bytes() for path in (folder / "predictions").iterdir()}
     assert len(pictures) == 7
     assert pictures == {path.name: path.read_bytes() for path in (tested / "predictions").iterdir()}
+
+
+def test_a_picture_that_cannot_be_written_ends_the_run_and_leaves_none(
+    sample: Path,
+    trained: Path,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = WholeFolder.write
+
+    def full(folder: WholeFolder, name: str, content: bytes) -> None:
+        if len(list((here / "lightning_logs/test/version_0/.predictions.part").iterdir())) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(folder, name, content)
+
+    monkeypatch.setattr(WholeFolder, "write", full)
+    said = refused(capsys, ["test", *_words(sample, trained)])
+    assert "predictions/" in said
+    assert "(No space left on device): make room, or score without pictures" in said
+    assert list(here.iterdir()) == []

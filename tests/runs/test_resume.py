@@ -73,7 +73,7 @@ def run(broken_off: Path, here: Path) -> Path:
 
 @pytest.mark.slow
 def test_chains_of_killed_runs_end_as_if_nothing_had_been() -> None:
-    said = _chains("--chains", os.environ.get("VOCSEG_CHAINS", "20"), "--stops", "2")
+    said = _chains("--chains", os.environ.get("VOCSEG_CHAINS", "8"), "--stops", "3")  # each configuration
     assert "0 ended otherwise" in said
 
 

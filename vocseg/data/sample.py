@@ -54,9 +54,12 @@ def write_sample(
         raise UserError(f"--root {root} is a file: name a folder")
     part = root / "VOCdevkit" / ".VOC2012.part"
     shutil.rmtree(part, ignore_errors=True)
-    _write_all(part, {"train": train, "val": val}, seed, progress)
-    (part / _MARKER).write_text(json.dumps(settings) + "\n")
-    part.rename(voc)
+    try:
+        _write_all(part, {"train": train, "val": val}, seed, progress)
+        (part / _MARKER).write_text(json.dumps(settings) + "\n")
+        part.rename(voc)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     print(f"wrote {train} train and {val} val images with masks to {voc}")
     return voc
 

@@ -21,6 +21,7 @@ from vocseg.runs.position import Advance
 from vocseg.runs.refusals import check_callbacks, check_flags, check_monitor
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
+from vocseg.runs.stopping import stopped_elsewhere
 from vocseg.runs.tta import TTA
 from vocseg.runs.tuning import Wanted, find_batch_size, find_learning_rate
 from vocseg.runs.weights import load_weights, read_weights
@@ -65,6 +66,7 @@ __all__ = [
     "read_checkpoint",
     "read_weights",
     "run_loggers",
+    "stopped_elsewhere",
     "translate",
     "weights_origin",
     "with_whole_checkpoints",

@@ -8,6 +8,7 @@ from typing import Any
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vocseg.errors import Interrupted
 from vocseg.runs.best import BestWeights, description_of
 from vocseg.runs.conditions import Condition, check_conditions, conditions
 from vocseg.runs.curves import mark
@@ -142,7 +143,7 @@ class LastCheckpoint(Callback):
     def _boundary(self, trainer: Trainer, place: Place, due: bool) -> None:
         number, due = self._wishes.agreed(due)
         if number and trainer.sanity_checking:
-            raise stopped(number, "nothing was trained yet, so that there is nothing to go on from")
+            raise Interrupted(number)  # nothing was trained yet
         if due or number:
             self._save(trainer, place)
         if number:

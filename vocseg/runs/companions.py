@@ -13,10 +13,11 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vocseg.errors import VOICE
+from vocseg.errors import VOICE, Interrupted
+from vocseg.interruption import INTERRUPTION, MAIN_PROCESS
 from vocseg.runs.faults import is_lost_process, translate
+from vocseg.whole_files import write_whole
 
-_MAIN = "VOCSEG_MAIN_PROCESS"
 _LOOK = 0.2  # seconds between two looks at the others
 _STOPPED = 128  # exit codes above are those of signals that were heard
 _PATIENCE = 3.0  # seconds for a process to end by itself once another has ended
@@ -33,7 +34,7 @@ class Companions(Callback):
         self._watch: threading.Thread | None = None
         self._over = threading.Event()
         if "LOCAL_RANK" not in os.environ:  # those that are started from here inherit it
-            os.environ[_MAIN] = str(os.getpid())
+            os.environ[MAIN_PROCESS] = str(os.getpid())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin to watch."""
@@ -54,6 +55,13 @@ class Companions(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Tell the main process what happened here; or be told by it what happened elsewhere."""
+        if isinstance(
+            exception, Interrupted
+        ):  # the others may be waiting for this one where nothing is heard
+            self._over.set()
+            for child in _children(trainer):
+                child.kill()
+            return
         if self._watch is None:
             return
         if is_lost_process(exception):
@@ -61,10 +69,19 @@ class Companions(Callback):
             return
         sentence = translate(exception, trainer)
         if trainer.local_rank > 0 and sentence is not None:
-            _note(os.getppid(), trainer.local_rank).write_text(sentence.sentence)
+            write_whole(
+                _note(os.getppid(), trainer.local_rank), sentence.sentence
+            )  # it is read at any moment
         elif trainer.local_rank == 0 and isinstance(exception, Exception):
             self._over.set()
             _await(_children(trainer))
+
+    def _listen(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hear signals again, which Lightning has taken: its way of telling other processes may hang."""
+        if trainer.state.fn != "fit":
+            INTERRUPTION.listen()
+
+    on_validation_start = on_test_start = on_predict_start = _listen
 
     def _watch_parent(self, trainer: Trainer, over: threading.Event) -> None:
         parent = os.getppid()
@@ -78,7 +95,7 @@ class Companions(Callback):
     def _watch_children(self, trainer: Trainer, over: threading.Event) -> None:
         children = _children(trainer)
         while (found := _fault(children)) is None:
-            if over.wait(_LOOK):
+            if over.wait(_LOOK) or INTERRUPTION.heard:
                 return
         sentence, code = found
         VOICE.say(sentence)
@@ -113,7 +130,7 @@ def _children(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
 
 def _together(trainer: Trainer) -> bool:
     """Whether this process started others, or was started so; torchrun and SLURM see to theirs themselves."""
-    return bool(_children(trainer)) or os.environ.get(_MAIN) == str(os.getppid())
+    return bool(_children(trainer)) or os.environ.get(MAIN_PROCESS) == str(os.getppid())
 
 
 def _note(main: int, rank: int) -> Path:

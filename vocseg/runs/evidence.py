@@ -1,6 +1,8 @@
 """Leaves what `report` shows of each scored image: its predicted classes, and where the network was sure."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor
 from vocseg.errors import UserError
 from vocseg.scores.disagreement import COLUMNS, REGIONS, disagreement
 from vocseg.scores.evidence import FOLDER, Evidence, Origin, prediction_path
+from vocseg.whole_folders import WholeFolder
 
 _SCORING = ("validate", "test")
 
@@ -27,13 +30,18 @@ class EvidenceWriter:
         """Whether to keep evidence at all."""
         self._wanted = wanted
         self._folder: Path | None = None
+        self._pictures: WholeFolder | None = None
         self._split: Any = None
         self._palette: list[int] = []
         self._regions = self._seen = torch.zeros(0)  # `[N,R,8]`, `[N]`
 
     def begin(self, trainer: Trainer, module: LightningModule, counting: bool) -> None:
-        """Start, if images will be scored at their own size and the run has a folder; on every process."""
-        self._folder = None
+        """Start, if images will be scored at their own size and the run has a folder; on every process.
+
+        Raises:
+            UserError: If there can be no folder for the pictures.
+        """
+        self._folder = self._pictures = None
         folder = trainer.log_dir  # broadcast, so it is asked for whatever follows
         verb = trainer.state.fn
         scoring = verb is not None and verb.value in _SCORING and not trainer.fast_dev_run  # type: ignore[attr-defined]
@@ -44,7 +52,8 @@ class EvidenceWriter:
         self._palette = [channel for colour in module.class_list.palette for channel in colour]  # type: ignore[union-attr]
         self._regions = torch.zeros(len(self._split), REGIONS, COLUMNS)
         self._seen = torch.zeros(len(self._split))
-        (self._folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        with _said(self._folder / FOLDER):
+            self._pictures = WholeFolder(self._folder / FOLDER)
 
     def add(self, index: int, logits: Tensor, found: Tensor, truth: "np.ndarray[Any, Any]") -> None:
         """Keep what there is to see of an image.
@@ -58,32 +67,52 @@ class EvidenceWriter:
         Raises:
             UserError: If the picture cannot be written.
         """
-        if self._folder is None:
+        if self._folder is None or self._pictures is None:
             return
         best, label = _surest(logits)
         self._regions[index] = torch.from_numpy(disagreement(best, label, truth))
         self._seen[index] = 1
         path = prediction_path(self._folder, self._split.ids[index])
-        try:
-            path.write_bytes(_palette_png(found.numpy(), self._palette))
-        except OSError as fault:
-            raise UserError(
-                f"{path} cannot be written ({fault.strerror}): make room, or score without pictures "
-                "(--full_size.evidence false)"
-            ) from fault
+        with _said(path):
+            self._pictures.write(path.name, _palette_png(found.numpy(), self._palette))
 
     def finish(self, trainer: Trainer) -> None:
-        """Put the processes' figures together, and write them on the main one."""
-        if self._folder is None:
+        """Give the pictures their place, put the processes' figures together, and write them on the main one.
+
+        Raises:
+            UserError: If something cannot be written.
+        """
+        if self._folder is None or self._pictures is None:
             return
+        with _said(self._folder / FOLDER):
+            self._pictures.settle()
         device, reduce = trainer.strategy.root_device, trainer.strategy.reduce
         regions, seen = (
             reduce(each.to(device), reduce_op="sum").cpu() for each in (self._regions, self._seen)
         )
+        with _said(self._folder / FOLDER):
+            self._pictures.reveal()  # all have settled, as figures were added up
         if trainer.is_global_zero:
             rows = np.flatnonzero(seen.numpy())
             ids = tuple(self._split.ids[k] for k in rows)
             Evidence(ids, regions.numpy()[rows], _origin(trainer, self._split)).save(self._folder)
+
+    def drop(self) -> None:
+        """Leave no pictures of a pass that did not come to its end."""
+        if self._pictures is not None:
+            self._pictures.drop()
+
+
+@contextlib.contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Turn what the system says into a sentence."""
+    try:
+        yield
+    except OSError as fault:
+        raise UserError(
+            f"{path} cannot be written ({fault.strerror}): make room, or score without pictures "
+            "(--full_size.evidence false)"
+        ) from fault
 
 
 def _surest(logits: Tensor) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:

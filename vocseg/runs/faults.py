@@ -42,7 +42,8 @@ def translate(fault: BaseException, trainer: Any = None) -> UserError | None:
     if isinstance(fault, RuntimeError) and "DataLoader worker" in text:
         if earlier := _earlier(fault):
             return earlier
-        killed = "was killed (the machine may have run out of memory)" if "Killed" in text else "has ended"
+        or_so = "" if "Killed" in text else "has ended or "  # torch does not always see how
+        killed = f"{or_so}was killed (the machine may have run out of memory)"
         return UserError(f"a loader process {killed}: {_WORKERS}; torch says: {text[:120].rstrip('. ')}")
     return None
 

@@ -43,10 +43,15 @@ def _claim(parent: Path) -> Path:
     raise AssertionError("count() does not end")
 
 
-def drop_unused_folder(folder: Path) -> None:
-    """Remove the folder of a run that never began, as nothing but logs are in it, and what is empty above."""
+def drop_unused_folder(folder: Path, besides: str = "") -> None:
+    """Remove the folder of a run that never began, as nothing but logs are in it, and what is empty above.
+
+    Args:
+        folder: Of the run.
+        besides: A file that may be there too.
+    """
     names = {path.name for path in folder.rglob("*") if path.is_file()}
-    if any(name not in _BEGUN and not name.startswith("events.out") for name in names):
+    if any(name not in {*_BEGUN, besides} and not name.startswith("events.out") for name in names):
         return
     shutil.rmtree(folder)
     for above in folder.parents[:2]:  # the verb's folder, then the logs'

@@ -145,6 +145,10 @@ class FullSize(Callback):
             self._bins = None if self._bins is None else summed(trainer, self._bins)
             self.evidence.finish(trainer)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no half of the pictures."""
+        self.evidence.drop()
+
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
 

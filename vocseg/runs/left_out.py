@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vocseg.whole_files import write_whole
+
 _LISTED = 10  # lines on the terminal; the file has all
 
 Reasons = dict[str, dict[str, str]]  # by list, by id
@@ -30,7 +32,7 @@ class LeftOutReport(Callback):
         more = [f"  and {count - _LISTED} more"] if count > _LISTED else []
         print("\n".join(lines[:_LISTED] + more), flush=True)
         if folder is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            (Path(folder) / "left_out.json").write_text(json.dumps(reasons, indent=1) + "\n")
+            write_whole(Path(folder) / "left_out.json", json.dumps(reasons, indent=1) + "\n")
 
     on_test_end = on_predict_end = on_fit_end
 

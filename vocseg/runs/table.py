@@ -1,10 +1,13 @@
 """`metrics.csv`, whose rows stay when a run goes on."""
 
 import csv
+import io
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from vocseg.whole_files import write_whole
 
 
 class Rows(ExperimentWriter):
@@ -47,7 +50,6 @@ def keep_rows(path: Path, rows: int) -> None:
         return
     with path.open(newline="") as file:
         kept = list(csv.reader(file))[: rows + 1]
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="") as file:
-        csv.writer(file).writerows(kept)
-    part.replace(path)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(kept)
+    write_whole(path, text.getvalue())

@@ -1,8 +1,6 @@
 """What a run that scores leaves beside its figures, for people who want to see what they stand for."""
 
-import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.errors import UserError
+from vocseg.whole_files import whole_file
 
 FILE = "evidence.npz"
 FOLDER = "predictions"
@@ -63,17 +62,8 @@ class Evidence:
     def save(self, folder: Path) -> None:
         """Write `evidence.npz`, whole or not at all."""
         facts = json.dumps({"format": FORMAT, "ids": self.ids, "origin": asdict(self.origin)})
-        path = folder / FILE
-        part = path.with_name(f".{FILE}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), regions=self.regions)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
+        with whole_file(folder / FILE) as file:
+            np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), regions=self.regions)
 
 
 def prediction_path(folder: Path, id: str) -> Path:

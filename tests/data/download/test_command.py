@@ -1,5 +1,7 @@
 """`python -m vocseg download`: its flags, and what it refuses."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,23 @@ def test_wrong_flags_are_refused_in_a_sentence(here: Path, capsys: Capture, case
     said = refused(capsys, ["download", *words])
     assert sentence in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("dataset", ["voc", "sbd"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_an_archive_that_is_no_file_is_refused_before_anything_is_written(
+    here: Path, capsys: Capture, kind: str, dataset: str
+) -> None:
+    make: dict[str, Callable[[Path], object]] = {
+        "pipe": os.mkfifo,
+        "device": lambda path: path.symlink_to("/dev/zero"),
+        "folder": Path.mkdir,
+    }
+    make[kind](here / "x.tar")
+    said = refused(capsys, ["download", "--dataset", dataset, "--archive", "x.tar"])
+    what = "is a folder" if kind == "folder" else "is a pipe or a device"
+    assert f"vocseg: --archive x.tar {what}: it must be the file" in said
+    assert [path.name for path in here.iterdir()] == ["x.tar"]
 
 
 def test_an_address_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

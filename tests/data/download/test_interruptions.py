@@ -122,14 +122,17 @@ def test_two_at_once_do_the_work_once(server: FaultyServer, start: Start, tmp_pa
     assert len(server.log) == 1
 
 
-def test_ctrl_c_says_what_is_kept(server: FaultyServer, start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_says_what_is_kept(
+    server: FaultyServer, start: Start, tmp_path: Path, number: signal.Signals
+) -> None:
     server.delay = 0.1
     process = start()
     _wait(lambda: _part(tmp_path) > 100_000)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.communicate()[0]
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "kept 0 of" in said
-    assert said.endswith("stopped: run this again to go on\n")
+    assert said.endswith(f"vocseg: stopped by {number.name}; run this again to go on\n")
     assert "Traceback" not in said
     assert _part(tmp_path) > 100_000

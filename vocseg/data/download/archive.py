@@ -8,7 +8,7 @@ from pathlib import Path
 from vocseg.data.download.part import Part
 from vocseg.data.download.patience import Patience, Refused
 from vocseg.data.download.sources import host
-from vocseg.errors import UserError
+from vocseg.errors import Interrupted, UserError
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,16 @@ class Archive:
     size: int
 
     def local(self, root: Path, given: Path | None) -> Path | None:
-        """The file that the user has: the one named, else one under its usual name in the folder."""
+        """The file that the user has: the one named, else one under its usual name in the folder.
+
+        Raises:
+            UserError: If the one named is no file.
+        """
         if given is None:
             return root / self.name if (root / self.name).is_file() else None
         if not given.is_file():
-            what = "is a folder" if given.is_dir() else "does not exist"
+            what = "is a folder" if given.is_dir() else "is a pipe or a device"
+            what = what if given.exists() else "does not exist"
             raise UserError(f"--archive {given} {what}: it must be the file {self.name}")
         return given
 
@@ -79,7 +84,7 @@ class Archive:
                 faults.append(f"{host(source)}: {fault}")
                 if len(faults) < len(sources):
                     print(f"{faults[-1]}; asking the next source")
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Interrupted):
                 print(f"kept {_progress(part.size, self.size)}: the next run goes on from there")
                 raise
         raise UserError(

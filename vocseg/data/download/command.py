@@ -46,8 +46,4 @@ def download(
         else (download_sbd, voc.SBD_ARCHIVE, voc.SBD_SOURCES)
     )
     sources = addresses(mirror or [], name, known, only_mirrors)
-    try:
-        return get(root, sources, archive)
-    except KeyboardInterrupt:
-        print("stopped: run this again to go on")
-        raise SystemExit(130) from None  # as shells count it; a traceback would tell nothing
+    return get(root, sources, archive)

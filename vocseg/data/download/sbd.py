@@ -14,6 +14,7 @@ from vocseg.data.download.place import alone_in, check_room
 from vocseg.data.download.sbd_archive import convert
 from vocseg.data.download.voc2012 import download_voc
 from vocseg.errors import UserError
+from vocseg.whole_files import write_whole
 
 
 def download_sbd(
@@ -40,7 +41,10 @@ def download_sbd(
         UserError: If the archive is not to be had or malformed, it cannot be stored, an image is missing or
             not of its mask's size, or a validation image would be trained on.
     """
-    folder = voc.find(root) or download_voc(root, patience=patience)
+    there = voc.find(root)
+    if there is None or not _is_there(there):
+        _official().local(root, archive)  # what is no file is refused before anything is written
+    folder = there or download_voc(root, patience=patience)
     if not _is_there(folder):
         with alone_in(root):
             if not _mended(folder):
@@ -73,10 +77,14 @@ def _mended(folder: Path) -> bool:
     return listed.exists()
 
 
+def _official() -> Archive:
+    return Archive("SBD", "sbd", voc.SBD_ARCHIVE, voc.SBD_MD5, voc.SBD_BYTES)
+
+
 def _install(
     root: Path, folder: Path, sources: Sequence[str], given: Path | None, patience: Patience
 ) -> Path:
-    archive = Archive("SBD", "sbd", voc.SBD_ARCHIVE, voc.SBD_MD5, voc.SBD_BYTES)
+    archive = _official()
     check_room(root, archive.title, archive.to_fetch(root, given), voc.SBD_UNPACKED_BYTES)
     path = archive.obtain(root, sources, given, patience)
     part = folder / ".SegmentationClassAug.part"
@@ -85,7 +93,7 @@ def _install(
     try:
         ids = _write_masks(path, folder, part)
         _prove(folder, part, ids)
-        _pending(folder).write_text("\n".join(ids) + "\n")
+        write_whole(_pending(folder), "\n".join(ids) + "\n")
         part.rename(_masks(folder))
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -34,6 +34,7 @@ def download_voc(
     """
     there = voc.find(root)  # asked before the lock: a folder that cannot be written to may hold it
     if there is None:
+        _official().local(root, archive)  # what is no file is refused before anything is written
         with alone_in(root):
             there = voc.find(root)  # asked again: perhaps another process was at it meanwhile
             if there is None:
@@ -45,8 +46,12 @@ def download_voc(
     return there
 
 
+def _official() -> Archive:
+    return Archive("VOC 2012", "voc", voc.ARCHIVE, voc.ARCHIVE_MD5, voc.ARCHIVE_BYTES)
+
+
 def _install(root: Path, sources: Sequence[str], given: Path | None, patience: Patience) -> Path:
-    archive = Archive("VOC 2012", "voc", voc.ARCHIVE, voc.ARCHIVE_MD5, voc.ARCHIVE_BYTES)
+    archive = _official()
     target = root / "VOCdevkit" / "VOC2012"
     if target.exists():
         raise UserError(f"{target} is there, but without ImageSets/Segmentation: move it away")

@@ -1,0 +1,230 @@
+"""Signals before training begins, or where nothing is trained: it ends soon; nothing is half done."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT, tiny
+from vocseg.__main__ import main
+from vocseg.data.sample import write_sample
+from vocseg.errors import Interrupted
+from vocseg.interruption import INTERRUPTION
+from vocseg.runs.evidence import EvidenceWriter
+from vocseg.voc import split_list
+
+Capture = pytest.CaptureFixture[str]
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set that takes a while to read: one large picture under many names."""
+    root = tmp_path_factory.mktemp("large")
+    voc = write_sample(root, train=4, val=2, progress=False)
+    for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
+        first = voc / folder / f"large.{suffix}"
+        pixels = np.zeros((1500, 2000, 3)[: 3 if suffix == "jpg" else 2], np.uint8)
+        Image.fromarray(pixels).save(first)
+        for k in range(200):
+            (voc / folder / f"large_{k}.{suffix}").symlink_to(first.name)
+    split_list(voc, "train").write_text("".join(f"large_{k}\n" for k in range(200)))
+    return root
+
+
+def _stop(here: Path, words: list[str], line: str, number: int, *options: str) -> tuple[int, str]:
+    """Start a command, send it a signal when it has printed a line; its exit code and what it said then."""
+    command = [sys.executable, *options, "-m", "vocseg", *words]
+    with subprocess.Popen(
+        command,
+        cwd=here,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # also in the background
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        while line not in (said := process.stdout.readline()):
+            assert said, process.wait()
+        process.send_signal(number)
+        rest = process.communicate(timeout=60)[0]
+    with pytest.raises(ProcessLookupError):  # nothing of it is left
+        _until_gone(process.pid)
+    kept = [each for each in rest.splitlines() if not each.startswith("import time:")]
+    return process.returncode, "\n".join(kept)
+
+
+def _until_gone(group: int) -> None:
+    for _ in range(300):
+        os.killpg(group, 0)
+        time.sleep(0.1)
+
+
+def _remains(root: Path) -> list[Path]:
+    """Half of a store."""
+    return [path for path in root.rglob("*") if path.name.endswith(".part")]
+
+
+BEFORE = "before training began; there is nothing to resume"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "line", "flags"),
+    [
+        (signal.SIGINT, "torch.torch_version", []),
+        (signal.SIGTERM, "packing 'train'", []),
+        (15, "packing 'train'", TWO),
+    ],
+    ids=["SIGINT while importing", "SIGTERM while packing", "SIGTERM to one of two processes"],
+)
+def test_a_signal_before_training_ends_it_soon_with_nothing_left(
+    large: Path, here: Path, number: int, line: str, flags: list[str]
+) -> None:
+    words = ["fit", *tiny(large), *flags]
+    code, said = _stop(here, words, line, number, *(["-X", "importtime"] if "version" in line else []))
+    assert code == 128 + number
+    name = signal.Signals(number).name
+    what = "nothing is half-written: run it again" if "version" in line else BEFORE
+    (sentence,) = [each for each in said.splitlines() if each.startswith("vocseg: ")]
+    assert sentence.startswith(f"vocseg: stopped by {name}")
+    assert what in sentence
+    assert "Traceback" not in said
+    assert list(here.iterdir()) == []
+    assert _remains(large) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_tool_that_gets_a_signal_says_so(large: Path, here: Path, number: int) -> None:
+    words, line = ["audit", str(large), "--cache", str(here / "cache")], "| vocseg.data.audit"
+    code, said = _stop(here, words, line, number, "-X", "importtime")
+    assert code == 128 + number
+    name = signal.Signals(number).name
+    assert said.strip() == f"vocseg: stopped by {name}; nothing is half-written: run it again"
+    assert [path for path in here.rglob("*") if path.is_file()] == []
+
+
+def _at(call: int, number: int, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, which sends this process a signal at one of its calls."""
+    calls = iter(range(1, 1000))
+
+    def wrapped(*args: Any) -> Any:
+        result = method(*args)
+        if next(calls) == call:
+            os.kill(os.getpid(), number)
+        return result
+
+    return wrapped
+
+
+def _stopped(words: list[str], number: int, capsys: Capture) -> str:
+    """What a command says that sends itself a signal."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 128 + number
+    assert {each: signal.getsignal(each) for each in before} == before
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["test", "validate"])
+def test_a_signal_while_scoring_leaves_no_scores_and_no_folder(
+    sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, verb: str
+) -> None:
+    monkeypatch.setattr(EvidenceWriter, "add", _at(3, signal.SIGTERM, EvidenceWriter.add))
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
+    said = _stopped([verb, *words, "--full_size.validate", "true"], signal.SIGTERM, capsys)
+    assert "vocseg: stopped by SIGTERM; nothing was kept: start it again" in said
+    assert list(here.iterdir()) == []
+
+
+def test_a_signal_while_predicting_leaves_whole_pictures(
+    sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    from vocseg.deploy import masks
+
+    monkeypatch.setattr(masks, "write_prediction", _at(2, signal.SIGINT, masks.write_prediction))
+    photos = sample / "VOCdevkit/VOC2012/JPEGImages"
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", str(photos)]
+    said = _stopped(words, signal.SIGINT, capsys)
+    assert "vocseg: stopped by SIGINT; what lightning_logs/predict/version_0 holds is whole" in said
+    for name in ("masks", "overlays"):
+        found = list((here / "lightning_logs/predict/version_0" / name).iterdir())
+        assert len(found) == 2
+        for path in found:
+            Image.open(path).load()
+
+
+def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
+    sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    from vocseg.data.datamodule import VOCDataModule
+    from vocseg.runs import Advance
+
+    with monkeypatch.context() as patch:
+        ended = _at(2, signal.SIGTERM, Advance.on_train_batch_end)
+        patch.setattr(Advance, "on_train_batch_end", lambda *args: ended(*args))
+        _stopped(["fit", *tiny(sample)], signal.SIGTERM, capsys)
+    run = here / "lightning_logs/fit/version_0"
+    before = (run / "last.ckpt").read_bytes()
+    prepared = _at(1, signal.SIGUSR1, VOCDataModule.prepare_data)
+    monkeypatch.setattr(VOCDataModule, "prepare_data", lambda self: prepared(self))
+    said = _stopped(["resume", str(run)], signal.SIGUSR1, capsys)
+    assert f"stopped by SIGUSR1; the run is as it was: python -m vocseg resume {run} goes on with it" in said
+    assert (run / "last.ckpt").read_bytes() == before
+
+
+def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) -> None:
+    code = (
+        "import time, vocseg.interruption as it\nit._PATIENCE = 0.2\n"
+        "with it.INTERRUPTION:\n    try:\n        print('on', flush=True)\n        time.sleep(60)\n"
+        "    except BaseException:\n        time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=-1, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.startswith("vocseg: stopped by SIGTERM, in the midst of something")
+
+
+def test_a_process_that_is_forked_hears_signals_as_if_nobody_listened() -> None:
+    with INTERRUPTION:
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+            os._exit(1)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
+        assert not INTERRUPTION.heard
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_who_ignores_a_signal_goes_on_doing_so_and_no_thread_is_left() -> None:
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with INTERRUPTION:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    for thread in threading.enumerate():
+        if thread.name == "interruption":
+            thread.join(10)
+            assert not thread.is_alive()
