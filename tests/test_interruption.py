@@ -129,6 +129,20 @@ def _at(call: int, number: int, method: Callable[..., Any]) -> Callable[..., Any
     return wrapped
 
 
+def test_an_interruption_that_gets_lost_is_made_up_for(capsys: Capture) -> None:
+    """As in a destructor, from which nothing can be raised."""
+    with INTERRUPTION:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except Interrupted:
+            pass
+        with pytest.raises(Interrupted):
+            INTERRUPTION.check()
+    with INTERRUPTION:
+        INTERRUPTION.check()  # it is over
+
+
 def _stopped(words: list[str], number: int, capsys: Capture) -> str:
     """What a command says that sends itself a signal."""
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
@@ -162,7 +176,7 @@ def test_a_signal_while_predicting_leaves_whole_pictures(
     assert "vocseg: stopped by SIGINT; what lightning_logs/predict/version_0 holds is whole" in said
     for name in ("masks", "overlays"):
         found = list((here / "lightning_logs/predict/version_0" / name).iterdir())
-        assert len(found) == 2
+        assert 2 <= len(found) <= 7  # the signal may come while nothing can be interrupted
         for path in found:
             Image.open(path).load()
 

@@ -77,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
     "starting": {"errors", "classes", "class_files", "foreign_files", "runs"},
     "cli": {
         "errors",
+        "interruption",
         "resume",
         "whole_files",
         "classes",

@@ -71,7 +71,9 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     VOICE.rest()
     try:
         with INTERRUPTION:
-            return _dispatch(words, argv)
+            result = _dispatch(words, argv)
+            INTERRUPTION.check()
+            return result
     except UserError as fault:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
             VOICE.say(fault.sentence)

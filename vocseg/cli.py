@@ -13,6 +13,7 @@ from vocseg.arguments import SentenceParser
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.deploy.masks import MaskWriter
 from vocseg.errors import Interrupted
+from vocseg.interruption import INTERRUPTION
 from vocseg.model import SegmentationModule
 from vocseg.output import JsonOutput, add_json_flag
 from vocseg.recipes import RECIPES, RecipeFile
@@ -88,6 +89,7 @@ class VocCLI(LightningCLI):
         try:
             with self._output:
                 self._run(args)
+            INTERRUPTION.check()
             self._output.write(self.trainer)
         except Exception as fault:
             known = translate(fault, getattr(self, "trainer", None))

@@ -35,6 +35,7 @@ class Interruption:
         """Nobody listens yet."""
         self.heard = False
         self._raised = False
+        self._number = 0  # of the signal that was heard
         self._before: dict[int, Any] = {}
         self._handler: Any = None  # what signals do meanwhile
         self._fd = -1  # who was told of signals before
@@ -46,6 +47,7 @@ class Interruption:
     def __enter__(self) -> "Interruption":
         """Begin to listen, in the main thread of a process that speaks for itself."""
         self.heard = self._raised = False
+        self._number = 0
         if threading.current_thread() is not threading.main_thread():
             return self
         found = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -83,8 +85,17 @@ class Interruption:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._raised:
             os._exit(128 + number)
-        self.heard = self._raised = True
+        self.heard, self._raised, self._number = True, True, number
         raise Interrupted(number)
+
+    def check(self) -> None:
+        """Interrupt now, if what was raised on a signal got lost, as it does in a destructor.
+
+        Raises:
+            Interrupted: If so.
+        """
+        if self._raised:
+            raise Interrupted(self._number)
 
     def _wait(self, ear: socket.socket) -> None:
         """Hear signals even while the main thread does not; until the other end is closed."""
