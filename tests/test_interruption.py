@@ -145,6 +145,7 @@ def test_an_interruption_that_gets_lost_is_made_up_for(capsys: Capture) -> None:
 
 def _stopped(words: list[str], number: int, capsys: Capture) -> str:
     """What a command says that sends itself a signal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background have it ignored
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     with pytest.raises(SystemExit) as end:
         main(words)
