@@ -36,7 +36,7 @@ def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("start", "workers"), [("fork", 1), ("fork", 2), ("fork", 4), ("spawn", 1), ("spawn", 4)]
+    ("start", "workers"), [("fork", 1), ("fork", 2), ("fork", 4), ("spawn", 1), ("spawn", 2), ("spawn", 4)]
 )
 def test_any_number_of_workers_started_either_way_gives_the_same_bytes(
     root: Path, start: str, workers: int
