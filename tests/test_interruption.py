@@ -177,7 +177,7 @@ def test_a_signal_while_predicting_leaves_whole_pictures(
     assert "vocseg: stopped by SIGINT; what lightning_logs/predict/version_0 holds is whole" in said
     for name in ("masks", "overlays"):
         found = list((here / "lightning_logs/predict/version_0" / name).iterdir())
-        assert 2 <= len(found) <= 7  # the signal may come while nothing can be interrupted
+        assert len(found) == 2
         for path in found:
             Image.open(path).load()
 

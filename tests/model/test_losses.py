@@ -265,7 +265,10 @@ def test_class_weights_first_used_in_a_validation_serve_training() -> None:
     objective = Objective(CASES["weighted"], CLASSES)
     with torch.inference_mode():
         objective(logits, mask)
-    _with_gradient(lambda leaf: objective(leaf, mask).objective, logits)
+    found = _with_gradient(lambda leaf: objective(leaf, mask).objective, logits)
+    fresh = Objective(CASES["weighted"], CLASSES)
+    wanted = _with_gradient(lambda leaf: fresh(leaf, mask).objective, logits)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 def test_balanced_weights_are_inverse_roots_of_shares_and_capped() -> None:
