@@ -72,7 +72,8 @@ class NetworkScores(Callback):
         data = scored_data(trainer, pl_module)
         assert isinstance(pl_module, SegmentationModule)
         self._counts = ImageCounts(("network",), data.facts("val")["images"], pl_module.classes)
-        for index, matrices in self._parts:
+        if self._parts:
+            index, matrices = (torch.cat(each) for each in zip(*self._parts, strict=True))
             self._counts.put(index, network=matrices)
         self._parts = []
         self._counts.gather(trainer)

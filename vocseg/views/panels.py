@@ -27,16 +27,18 @@ class Panels(Callback):
 
     def __init__(self, images: NonNegativeInt = 6) -> None:
         self.images = images
-        self._chosen: set[int] = set()
+        self._chosen: set[int] = set()  # places in the main process's order
         self._drawn: dict[int, Bytes] = {}
+        self._batch_size = 0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose among the images that the main process will see."""
         self._drawn = {}
         loader = trainer.val_dataloaders
         reach = min(len(loader.sampler), int(trainer.num_val_batches[0]) * loader.batch_size) if loader else 0
+        self._batch_size = loader.batch_size if loader else 0
         count = min(self.images, reach)
-        self._chosen = {k * reach // count * trainer.world_size for k in range(count)}
+        self._chosen = {k * reach // count for k in range(count)}
 
     def on_validation_batch_end(
         self,
@@ -50,8 +52,11 @@ class Panels(Callback):
         """Draw the chosen images of the batch."""
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        for k, index in enumerate(batch["index"].tolist()):
-            if index in self._chosen:
+        first = batch_idx * self._batch_size
+        for k in range(len(batch["index"])):
+            if first + k not in self._chosen:  # known without asking, which makes a GPU wait
+                continue
+            if (index := int(batch["index"][k])) >= 0:  # it could be read
                 image = batch["image"][k].permute(1, 2, 0)  # [3,H,W] -> [H,W,3]
                 self._drawn[index] = panel(
                     _array(image),
