@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,6 +36,20 @@ def test_batches_are_bytes_in_channels_last_order(sample: Path) -> None:
 def test_validation_sees_every_image_once_in_order(sample: Path) -> None:
     seen = torch.cat([batch["index"] for batch in _ready(sample).val_dataloader()])
     assert seen.tolist() == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("device", "batch_size", "wanted", "sizes"),
+    [("cpu", 4, None, [4, 3]), ("cpu", 4, 6, [6, 1]), ("cuda", 4, None, [7]), ("cuda", 4, 5, [5, 2])],
+)
+def test_scored_batches_have_a_size_of_their_own(
+    sample: Path, device: str, batch_size: int, wanted: int | None, sizes: list[int]
+) -> None:
+    data = _ready(sample, batch_size=batch_size, eval_batch_size=wanted)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    data.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)  # type: ignore[assignment]
+    assert data.val_dataloader().batch_size == (wanted or (32 if device == "cuda" else batch_size))
+    assert [len(batch["index"]) for batch in data.test_dataloader()] == sizes
 
 
 @pytest.mark.parametrize("workers", [1, 2])

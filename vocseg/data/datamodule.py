@@ -23,6 +23,8 @@ from vocseg.data.transforms import Augmentation
 from vocseg.errors import UserError
 from vocseg.tensor_files import SafeLoading
 
+_ON_A_GPU = 32  # images that are scored at once there: fewer leave it idle between them
+
 
 class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
     """Pascal VOC 2012, resized to a square, in batches of bytes.
@@ -31,6 +33,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         root: Folder that holds `VOCdevkit/VOC2012`; VOC is fetched into it when it is missing.
         size: Edge in pixels to which images and masks are resized.
         batch_size: Images in a batch, per device.
+        eval_batch_size: The same where images are scored; null: as `batch_size`, on a GPU 32 at least.
         train_split: List to train on: train, trainval, trainaug or any other in ImageSets/Segmentation.
         val_split: List to score on.
         train_images: Use a random part of the training list, this many images; null: all.
@@ -60,6 +63,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         root: Path = Path("data"),
         size: PositiveInt = 256,
         batch_size: PositiveInt = 4,
+        eval_batch_size: PositiveInt | None = None,
         train_split: str = "train",
         val_split: str = "val",
         train_images: PositiveInt | None = None,
@@ -81,6 +85,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
     ) -> None:
         super().__init__()
         self.root, self.size, self.batch_size = Path(root), int(size), int(batch_size)
+        self.eval_batch_size = eval_batch_size
         self.seed, self.images, self.workers, self.download = seed, images, workers, download
         self.worker_timeout, self.skip = int(worker_timeout), on_error == "skip"
         self.classes = VOC_CLASSES if classes is None else read_classes(Path(classes))
@@ -172,12 +177,14 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         """Shuffled by seed and epoch, whole batches only."""
         part, rank, world = self.parts["train"], self._rank(), self._world()
         order = TrainingOrder(len(part), self.batch_size, self.seed, self._position, rank, world)
-        return self._loader(part, order)
+        return self._loader(part, order, self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every image once, in the list's order."""
         part = self.parts["val"]
-        return self._loader(part, EvaluationOrder(len(part), self._rank(), self._world()))
+        return self._loader(
+            part, EvaluationOrder(len(part), self._rank(), self._world()), self._scored_at_once()
+        )
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The validation list: VOC's test labels are not public."""
@@ -185,9 +192,8 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The user's own pictures."""
-        return self._loader(
-            self.photographs, EvaluationOrder(len(self.photographs), self._rank(), self._world())
-        )
+        order = EvaluationOrder(len(self.photographs), self._rank(), self._world())
+        return self._loader(self.photographs, order, self._scored_at_once())
 
     def _prepare(self) -> None:
         if self._verb() == "predict":
@@ -228,6 +234,13 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
     def _world(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _loader(self, part: Dataset[Sample], order: Sampler[Draw]) -> DataLoader[Batch]:
+    def _scored_at_once(self) -> int:
+        """Images in a batch that is scored; what is counted does not depend on it."""
+        if self.eval_batch_size is not None:
+            return int(self.eval_batch_size)
+        gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return max(self.batch_size, _ON_A_GPU) if gpu else self.batch_size
+
+    def _loader(self, part: Dataset[Sample], order: Sampler[Draw], batch_size: int) -> DataLoader[Batch]:
         decoding = not (isinstance(part, VOCSegmentation) and part.stored)
-        return make_loader(part, order, self.batch_size, self.workers, decoding, self.worker_timeout)
+        return make_loader(part, order, batch_size, self.workers, decoding, self.worker_timeout)
