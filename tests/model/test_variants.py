@@ -1,5 +1,7 @@
 """Test-time augmentation, pixel by pixel against a recomputation that shares no code with it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,7 @@ def test_without_variants_logits_are_the_networks_to_the_bit(
 
 @torch.inference_mode()
 def test_training_never_sees_variants(module: SegmentationModule, images: torch.Tensor) -> None:
+    module = copy.deepcopy(module).train()
     module.variants = Variants(True, (0.5, 1.0), module.network.step)
     batch = {
         "image": images,

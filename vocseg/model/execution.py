@@ -24,6 +24,7 @@ class Execution:
         compile: Let torch.compile make what trains: `default`, `reduce-overhead` (CUDA graphs, for small
             batches on a GPU) or `max-autotune`; takes minutes at first, and on a CPU it does not pay.
         fused: The optimiser's step in one kernel.
+        capture: On one GPU, record a step once and replay it: the same kernels without a launch for each.
         fold: U-Net's decoder with upsampling and convolution in one; null: on a CPU.
         matmul_gradients: Gradients of convolutions' weights by matrix products, on a CPU in float32; null:
             where its widest vectors are AVX2's.
@@ -32,6 +33,7 @@ class Execution:
     channels_last: bool = True
     compile: CompileMode | None = None
     fused: bool = False
+    capture: bool = True
     fold: bool | None = None
     matmul_gradients: bool | None = None
 
@@ -51,6 +53,11 @@ class Execution:
             fold_decoder(model, everywhere=self.fold is True)
         if self.compile is not None:
             model.compile(mode=self.compile, dynamic=False)
+
+    @property
+    def records(self) -> bool:
+        """Whether steps are to be recorded; torch.compile has recordings of its own in one of its modes."""
+        return self.capture and self.compile != "reduce-overhead"
 
     def optimizer_options(self) -> dict[str, Any]:
         """What torch's Adam, AdamW and SGD take besides."""

@@ -15,6 +15,10 @@ class Freezing:
 
     epochs: int = 0
 
+    def frozen(self, epoch: int) -> bool:
+        """Whether the encoder stays as it is in an epoch, from 0."""
+        return epoch < self.epochs
+
     def apply(self, encoder: nn.Module, epoch: int, alone: bool) -> None:
         """Freeze or thaw, before every step: validation and resumption may come between.
 
@@ -26,7 +30,7 @@ class Freezing:
         """
         if not self.epochs:
             return
-        frozen = epoch < self.epochs
+        frozen = self.frozen(epoch)
         if encoder.training == frozen:
             encoder.train(not frozen)
         for parameter in encoder.parameters():
@@ -34,6 +38,6 @@ class Freezing:
 
     def drop(self, encoder: nn.Module, epoch: int) -> None:
         """Let the optimiser see no gradient of a frozen encoder, so that it keeps its hands off."""
-        if epoch < self.epochs:
+        if self.frozen(epoch):
             for parameter in encoder.parameters():
                 parameter.grad = None

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vocseg.classes import ClassList, numbered_classes
+from vocseg.model.capture import Computed, Recorder, can_record
 from vocseg.model.execution import Execution
 from vocseg.model.freezing import Freezing
 from vocseg.model.losses import PLAIN, LossSettings, Objective
@@ -113,6 +114,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.variants = _PLAIN  # as which images are scored: a callback puts others here
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
         self.loaded_from: Path | None = None  # the file that the trainer filled the network from
+        self._recorder = Recorder()
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits float32 `[N,C,H,W]` of uint8 images `[N,3,H,W]`."""
@@ -125,10 +127,15 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         Raises:
             UserError: If nobody can count them.
         """
+        self._recorder.forget()
         if self.objective.balanced and stage != "predict":
             data: Any = getattr(self.trainer, "datamodule", None)
             pixels = data.class_pixels() if hasattr(data, "class_pixels") else None
             self.objective.balance(self.trainer.strategy.broadcast(pixels))  # the same on every process
+
+    def teardown(self, stage: str) -> None:
+        """Weights are about to leave the GPU."""
+        self._recorder.forget()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser, and a schedule by the step."""
@@ -167,17 +174,27 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
             self.network.encoder, self.current_epoch, self.trainer.world_size == 1
         )
         output = self._step(batch, self.train_metrics)
-        # Not prog_bar=True: Lightning would fetch it from the GPU after every step, whatever the bar shows.
-        self.log("loss/train_step", output["loss"], batch_size=len(batch["index"]))
+        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if not (self.trainer.global_step + 1) % every:  # else nobody writes it down
+            self.log("loss/train_step", output["loss"], batch_size=len(batch["index"]))
         return output
 
     def validation_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Scores a batch; see `StepOutput`."""
-        return self._step(batch, self.val_metrics, self.variants)
+        return self._step(batch, self.val_metrics)
 
     def test_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Scores a batch; see `StepOutput`."""
-        return self._step(batch, self.val_metrics, self.variants)
+        return self._step(batch, self.val_metrics)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Gradients of the loss; a step that was replayed has made them already."""
+        if not self._recorder.hand_over():
+            loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def gradient_norm(self) -> Tensor:
+        """Of all gradients together, a scalar, float32; no finite number if one of them is not."""
+        return self._recorder.gradient_norm(self.network)
 
     def predict_step(self, batch: BatchTensors, batch_idx: int) -> Tensor:
         """Logits float32 `[N,C,H,W]`: whoever writes them brings them to the picture's own size first."""
@@ -197,18 +214,32 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         """Log the figures."""
         self._close("val", self.val_metrics)
 
-    def _step(self, batch: BatchTensors, metrics: EpochMetrics, variants: Variants = _PLAIN) -> StepOutput:
-        logits = variants.logits(self, batch["image"])  # [N,C,H,W]
-        loss = self.objective(logits, batch["mask"])
-        prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
-        confusion = confusion_matrices(prediction, batch["mask"], self.classes)
-        metrics.update(confusion, loss.total, loss.weight, (batch["index"] >= 0).sum())
+    def _step(self, batch: BatchTensors, metrics: EpochMetrics) -> StepOutput:
+        computed = self._computed(batch["image"], batch["mask"])
+        metrics.update(computed.confusion, computed.total, computed.weight, (batch["index"] >= 0).sum())
         return {
-            "loss": loss.objective,
-            "logits": logits.detach(),
-            "prediction": prediction,
-            "confusion": confusion,
+            "loss": computed.loss,
+            "logits": computed.logits,
+            "prediction": computed.prediction,
+            "confusion": computed.confusion,
         }
+
+    def _computed(self, image: Tensor, mask: Tensor) -> Computed:
+        execution = self.network.execution
+        if not execution.records or not can_record(self._trainer):
+            return self._compute(image, mask)
+        if self.training:
+            return self._recorder.train(self._compute, image, mask, self.network)
+        return self._recorder.score(self._compute, image, mask, self.variants)
+
+    def _compute(self, image: Tensor, mask: Tensor) -> Computed:
+        """What the device does with a batch: images uint8 `[N,3,H,W]`, masks uint8 `[N,H,W]`."""
+        variants = _PLAIN if self.training else self.variants
+        logits = variants.logits(self, image)  # [N,C,H,W]
+        loss = self.objective(logits, mask)
+        prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
+        confusion = confusion_matrices(prediction, mask, self.classes)
+        return Computed(loss.objective, loss.total, loss.weight, logits.detach(), prediction, confusion)
 
     def _close(self, stage: Stage, metrics: EpochMetrics) -> None:
         """Compute, keep, log, reset. The figures are the same on every process, so none needs syncing."""

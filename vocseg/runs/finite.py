@@ -45,6 +45,7 @@ class Finite(Callback):
     ) -> None:
         """Look at this step on a CPU, at the one before on a GPU."""
         assert self._loss is not None
+        assert isinstance(pl_module, SegmentationModule)
         look = take_look(trainer, pl_module, optimizer, self._loss, self._batches)
         self._batches, self._loss = [], None
         if look.ready is None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
 from vocseg.errors import UserError
+from vocseg.model import SegmentationModule
 from vocseg.runs.checkpoints import LastCheckpoint
 
 REMEDY = "lower --model.lr, or clip gradients with --trainer.gradient_clip_val 1.0"
@@ -37,7 +38,7 @@ class Look:
 
 
 def take_look(
-    trainer: Trainer, module: LightningModule, optimizer: Optimizer, loss: Tensor, batches: list[Tensor]
+    trainer: Trainer, module: SegmentationModule, optimizer: Optimizer, loss: Tensor, batches: list[Tensor]
 ) -> Look:
     """Look at a step that is about to be taken.
 
@@ -53,7 +54,7 @@ def take_look(
         f"step {trainer.global_step + 1} (epoch {trainer.current_epoch + 1}, learning rate "
         f"{', '.join(f'{rate:g}' for rate in rates) or 'unknown'}"
     )
-    figures = [loss] + ([] if _scaled(trainer) else [_gradient_norm(module)])
+    figures = [loss] + ([] if _scaled(trainer) else [module.gradient_norm()])
     figures += [figures[0] * 0 + rate for rate in rates if not math.isfinite(rate)]
     return Look(*_fetched(torch.stack(figures)), batches, where)
 
@@ -91,12 +92,6 @@ def _images(trainer: Trainer, batches: list[Tensor], together: bool) -> Iterator
     yield from known[:_NAMED]
     if len(known) > _NAMED:
         yield f"{len(known) - _NAMED} more"
-
-
-def _gradient_norm(module: LightningModule) -> Tensor:
-    """One number that is finite only if all gradients are."""
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients).float()
 
 
 def _fetched(figures: Tensor) -> tuple[Tensor, Any]:

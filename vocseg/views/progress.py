@@ -5,8 +5,9 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from torch import Tensor
 
-_LOSS = "loss/train_step"
+_LOSS = "loss"
 
 
 class ProgressBar(RichProgressBar):
@@ -19,6 +20,14 @@ class ProgressBar(RichProgressBar):
     def __init__(self, refresh_rate: PositiveInt = 1) -> None:
         super().__init__(refresh_rate=refresh_rate)
         self._figures: dict[str, Any] = {}
+        self._loss: Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the loss where it is: only what is shown is fetched."""
+        self._loss = outputs.get("loss") if outputs else None
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The newest step's loss, and what is logged for the bar; no version's number, which tells nothing.
@@ -30,8 +39,7 @@ class ProgressBar(RichProgressBar):
         between = trainer.training and not epoch.batch_progress.is_last_batch
         if not (between and self._figures and (epoch.batch_idx + 1) % self.refresh_rate):
             figures: dict[str, Any] = super().get_metrics(trainer, pl_module)
-            loss = trainer.callback_metrics.get(_LOSS)
-            shown = {_LOSS: float(loss)} if loss is not None else {}
+            shown = {} if self._loss is None else {_LOSS: float(self._loss)}
             self._figures = {name: value for name, value in figures.items() if name != "v_num"} | shown
         return dict(self._figures)
 

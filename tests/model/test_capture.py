@@ -1,0 +1,254 @@
+"""A step that is replayed does what a step that is computed does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import TINY, refused, tiny
+from vocseg.__main__ import main
+from vocseg.model import SegmentationModule, capture
+from vocseg.model import module as modules
+from vocseg.model.capture import Capture, Computed, Recorder, StepGraph, can_record
+from vocseg.model.execution import Execution
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to record on")
+
+
+class Imitation:
+    """Stands in for a recording where there is no GPU: computes anew, into places that stay the same."""
+
+    made: list["Imitation"]
+    replays = 0
+
+    def __init__(self, compute: Any, image: Tensor, mask: Tensor, learning: Any) -> None:
+        self.compute, self.learning, self.gradients = compute, list(learning), ()
+        self.shape, self.outputs = image.shape, None
+        Imitation.made.append(self)
+
+    def __call__(self, image: Tensor, mask: Tensor) -> Computed:
+        assert image.shape == self.shape
+        Imitation.replays += 1
+        found = self.compute(image, mask)
+        if self.learning:
+            self.gradients = torch.autograd.grad(found.loss, self.learning)
+            self.norm = torch.nn.utils.get_total_norm(self.gradients)
+        found = Computed(*(value.detach() for value in found))
+        if self.outputs is None:
+            self.outputs = found
+        for place, value in zip(self.outputs, found, strict=True):
+            place.copy_(value)
+        return self.outputs
+
+    def hand_over(self) -> None:
+        for parameter, gradient in zip(self.learning, self.gradients, strict=True):
+            parameter.grad = gradient
+
+
+@pytest.fixture
+def imitated(monkeypatch: pytest.MonkeyPatch) -> type[Imitation]:
+    Imitation.made, Imitation.replays = [], 0
+    monkeypatch.setattr(capture, "StepGraph", Imitation)
+    monkeypatch.setattr(modules, "can_record", lambda trainer: True)
+    return Imitation
+
+
+def _compute(image: Tensor, mask: Tensor) -> Computed:
+    return Computed(*(image.float().sum() + k for k in range(6)))
+
+
+def test_the_fourth_of_a_kind_in_a_row_is_recorded(imitated: type[Imitation]) -> None:
+    steps = Capture()
+    full, rest = torch.ones(4, 3, 8, 8), torch.ones(1, 3, 8, 8)
+    replayed = []
+    for image, kind in [(full, 0)] * 4 + [(rest, 0)] * 3 + [(full, 0)] * 2 + [(full, 1)] * 5 + [(full, 0)]:
+        found, graph = steps(_compute, image, image[:, 0], kind, ())
+        assert float(found.loss) == image.sum()
+        replayed.append(graph is not None)
+    assert replayed == [False] * 3 + [True] + [False] * 3 + [True] * 2 + [False] * 3 + [True] * 2 + [False]
+    assert len(imitated.made) == 2  # one that is dropped is not kept beside the next
+
+
+def test_epochs_that_end_with_a_smaller_batch_record_whole_ones_alone(imitated: type[Imitation]) -> None:
+    steps = Capture()
+    for _ in range(6):
+        for size in (4, 4, 4, 4, 2):
+            steps(_compute, torch.ones(size, 3, 8, 8), torch.ones(size, 8, 8), None, ())
+    assert [each.shape[0] for each in imitated.made] == [4]
+
+
+def test_what_may_learn_is_part_of_the_kind(imitated: type[Imitation]) -> None:
+    network, recorder = torch.nn.Linear(4, 2), Recorder()
+
+    def compute(image: Tensor, mask: Tensor) -> Computed:
+        return Computed(network(image).sum(), *[torch.zeros(())] * 5)
+
+    for frozen in (False, True):
+        network.weight.requires_grad_(not frozen)
+        for _ in range(5):
+            network.zero_grad()
+            found = recorder.train(compute, torch.ones(1, 4), torch.ones(1), network)
+            if not recorder.hand_over():
+                found.loss.backward()
+            assert (network.weight.grad is None) == frozen
+            assert network.bias.grad is not None
+    assert [len(each.learning) for each in imitated.made] == [2, 1]
+
+
+def _weights(run: Path) -> dict[str, Tensor]:
+    return torch.load(run / "unet_voc.pth", weights_only=True)["state_dict"]
+
+
+def test_a_run_of_replayed_steps_is_the_same_to_the_bit(
+    sample: Path, here: Path, imitated: type[Imitation]
+) -> None:
+    words = [
+        *tiny(sample),
+        "--trainer.max_epochs",
+        "3",
+        "--model.freeze_encoder",
+        "1",
+        "--data.batch_size",
+        "2",
+    ]
+    words += ["--average.kind", "ema", "--average.decay", "0.5"]
+    runs = []
+    for wanted in ("false", "true"):
+        folder = f"capture_{wanted}"
+        cli = main(["fit", *words, "--model.execution.capture", wanted, "--trainer.default_root_dir", folder])
+        runs.append(cli.folder)
+    assert len(imitated.made) == 3  # training with a frozen encoder, scoring, training all
+    assert imitated.replays > 20
+    plain, replayed = map(_weights, runs)
+    assert all(torch.equal(value, replayed[key]) for key, value in plain.items())
+    figures = [(run / "metrics.csv").read_text().splitlines() for run in runs]
+    kept = [
+        [name for name in lines[0].split(",") if "speed" not in name and "optimizer" not in name]
+        for lines in figures
+    ]
+    assert kept[0] == kept[1]
+    assert _columns(figures[0], kept[0]) == _columns(figures[1], kept[1])
+
+
+def _columns(lines: list[str], names: list[str]) -> list[list[str]]:
+    places = [lines[0].split(",").index(name) for name in names]
+    return [[line.split(",")[k] for k in places] for line in lines[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({}, True),
+        ({"device": "cpu"}, False),
+        ({"world_size": 2}, False),
+        ({"accumulate_grad_batches": 2}, False),
+        ({"scaler": object()}, False),
+    ],
+)
+def test_only_plain_steps_on_one_gpu_are_recorded(change: dict[str, Any], wanted: bool) -> None:
+    device = torch.device(change.get("device", "cuda"))
+    trainer = SimpleNamespace(
+        strategy=SimpleNamespace(root_device=device),
+        precision_plugin=SimpleNamespace(scaler=change.get("scaler")),
+        world_size=change.get("world_size", 1),
+        accumulate_grad_batches=change.get("accumulate_grad_batches", 1),
+    )
+    assert can_record(trainer) is wanted
+    assert can_record(None) is False
+
+
+def test_compile_with_recordings_of_its_own_is_not_recorded_again() -> None:
+    assert Execution().records
+    assert Execution(compile="default").records
+    assert not Execution(compile="reduce-overhead").records
+    assert not Execution(capture=False).records
+
+
+def test_a_step_that_cannot_be_recorded_is_a_sentence(
+    sample: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(capture, "StepGraph", fails)
+    monkeypatch.setattr(modules, "can_record", lambda trainer: True)
+    said = refused(capsys, ["fit", *tiny(sample), "--data.batch_size", "2"])
+    assert "cannot be recorded on the GPU (CUDA error: operation not permitted" in said
+    assert "--model.execution.capture false" in said
+
+
+def _module(execution: Execution) -> SegmentationModule:
+    torch.manual_seed(0)
+    return SegmentationModule(encoder=TINY, execution=execution).cuda().train()
+
+
+def _batches(count: int) -> Iterator[dict[str, Tensor]]:
+    chance = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        image = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=chance)
+        mask = torch.randint(0, 21, (4, 64, 64), dtype=torch.uint8, generator=chance)
+        yield {
+            "image": image.permute(0, 3, 1, 2).cuda(),
+            "mask": mask.cuda(),
+            "index": torch.arange(4).cuda(),
+        }
+
+
+def _trained(module: SegmentationModule, count: int, bf16: bool) -> list[float]:
+    optimizer, losses = torch.optim.Adam(module.parameters(), 1e-4), []
+    for batch in _batches(count):
+        with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
+            output = module._step(batch, module.train_metrics)  # type: ignore[arg-type]
+        optimizer.zero_grad()
+        module.backward(output["loss"])
+        optimizer.step()
+        losses.append(output["loss"].item())
+    return losses
+
+
+@needs_gpu
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_on_a_gpu_replayed_steps_learn_as_computed_ones(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules, "can_record", lambda trainer: True)
+    sides = [_module(Execution(capture=wanted)) for wanted in (False, True)]
+    plain, replayed = (_trained(side, 20, bf16) for side in sides)
+    assert replayed == pytest.approx(plain, rel=2e-2 if bf16 else 1e-3)
+    assert len({round(loss, 6) for loss in replayed}) == 20  # each of its own batch
+    figures = [side.train_metrics.compute() for side in sides]
+    assert int(figures[0]["matrix"].sum()) == int(figures[1]["matrix"].sum())
+    for one, other in zip(sides[0].buffers(), sides[1].buffers(), strict=True):
+        assert torch.allclose(one.float(), other.float(), rtol=5e-2, atol=5e-2)
+
+
+@needs_gpu
+def test_on_a_gpu_replayed_scores_are_those_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules, "can_record", lambda trainer: True)
+    sides = [_module(Execution(capture=wanted)).eval() for wanted in (False, True)]
+    with torch.inference_mode():
+        for batch in _batches(6):
+            plain, replayed = (side._step(batch, side.val_metrics) for side in sides)  # type: ignore[arg-type]
+            assert torch.allclose(plain["logits"], replayed["logits"], atol=1e-3)
+            assert int((plain["prediction"] != replayed["prediction"]).sum()) < 5
+    assert isinstance(sides[1]._recorder._scoring._graph, StepGraph)
+
+
+@needs_gpu
+def test_on_a_gpu_a_step_that_asks_for_a_value_is_a_sentence(
+    sample: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = SegmentationModule._compute
+
+    def asks(self: SegmentationModule, image: Tensor, mask: Tensor) -> Computed:
+        found = whole(self, image, mask)
+        float(found.total)
+        return found
+
+    monkeypatch.setattr(SegmentationModule, "_compute", asks)
+    words = tiny(sample)
+    words[words.index("--trainer.accelerator") + 1] = "gpu"
+    said = refused(capsys, ["fit", *words, "--data.batch_size", "2"])
+    assert "--model.execution.capture false" in said
