@@ -6,7 +6,7 @@ import torch
 
 from tests.scores.test_confusion import oracle
 from vocseg.model import SegmentationModule
-from vocseg.model.module import BatchTensors
+from vocseg.model.step import BatchTensors
 
 TINY = "tu-test_resnet.r160_in1k"
 

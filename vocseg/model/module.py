@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import (
@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vocseg.classes import ClassList, numbered_classes
-from vocseg.model.capture import Computed, Recorder, can_record
 from vocseg.model.execution import Execution
 from vocseg.model.freezing import Freezing
 from vocseg.model.losses import PLAIN, LossSettings, Objective
@@ -26,7 +25,9 @@ from vocseg.model.metrics import EpochMetrics
 from vocseg.model.network import build_network
 from vocseg.model.optimization import Optimization
 from vocseg.model.optimizers import OptimizerName, OptimizerSettings
+from vocseg.model.recorder import Recorder, can_record
 from vocseg.model.schedules import Schedule, ScheduleName
+from vocseg.model.step import BatchTensors, Computed, StepOutput
 from vocseg.model.variants import Variants
 from vocseg.scores import confusion_matrices
 from vocseg.tensor_files import SafeLoading
@@ -35,27 +36,6 @@ Stage = Literal["train", "val"]
 
 _PLAIN = Variants()  # the image alone
 _AS_USUAL = Execution()
-
-
-class BatchTensors(TypedDict):
-    """The batch as `vocseg.data` ships it."""
-
-    image: Tensor
-    mask: Tensor
-    index: Tensor
-
-
-class StepOutput(TypedDict):
-    """What callbacks get.
-
-    The loss, logits float32 `[N,C,H,W]`, predicted classes uint8 `[N,H,W]` and confusion matrices int64
-    `[N,C,C]`.
-    """
-
-    loss: Tensor
-    logits: Tensor
-    prediction: Tensor
-    confusion: Tensor
 
 
 class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod

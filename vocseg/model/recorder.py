@@ -1,80 +1,16 @@
-"""A step on a GPU as one recording of its kernels, launched at once: small batches wait for launches else."""
+"""Which steps of a module are recorded on a GPU and replayed, and which are computed."""
 
 import itertools
-from collections.abc import Callable, Iterable
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vocseg.errors import UserError
+from vocseg.model.step import Compute, Computed
+from vocseg.model.step_graph import StepGraph, computed_aside, gradient_norm, recorded
 
 _WARM = 3  # steps of one kind before it is recorded, in which libraries choose kernels and make room
-
-
-class Computed(NamedTuple):
-    """All that a device computes of a batch.
-
-    Attributes:
-        loss: What to minimise, a scalar, float32.
-        total: See `LossValue`.
-        weight: See `LossValue`.
-        logits: float32 `[N,C,H,W]`.
-        prediction: Classes, uint8 `[N,H,W]`.
-        confusion: int64 `[N,C,C]`.
-    """
-
-    loss: Tensor
-    total: Tensor
-    weight: Tensor
-    logits: Tensor
-    prediction: Tensor
-    confusion: Tensor
-
-
-Compute = Callable[[Tensor, Tensor], Computed]  # of images uint8 [N,3,H,W] and masks uint8 [N,H,W]
-
-
-class StepGraph:
-    """What one step does on a GPU: inputs, outputs and gradients keep their places in its memory."""
-
-    def __init__(
-        self, compute: Compute, image: Tensor, mask: Tensor, learning: Iterable[nn.Parameter]
-    ) -> None:
-        """Record the step; nothing is computed yet.
-
-        Args:
-            compute: See there; it must ask for no value.
-            image: Of the size that all will have.
-            mask: Likewise.
-            learning: What gets gradients of the loss; nothing in scoring.
-        """
-        parameters = list(learning)
-        for parameter in parameters:
-            parameter.grad = None  # so that the recording writes gradients, and does not add to them
-        self._image, self._mask = image.clone(), mask.clone()
-        self._graph, self.norm = torch.cuda.CUDAGraph(), image.new_zeros((), dtype=torch.float32)
-        with torch.cuda.graph(self._graph, stream=_aside(image.device)):
-            outputs = compute(self._image, self._mask)
-            if parameters:
-                with torch.autocast(image.device.type, enabled=False):  # it holds for the forward pass alone
-                    outputs.loss.backward()  # type: ignore[no-untyped-call]
-                self.norm = _norm(parameters)
-        self._outputs = Computed(*(value.detach() for value in outputs))
-        self._gradients = [(each, each.grad) for each in parameters]
-
-    def __call__(self, image: Tensor, mask: Tensor) -> Computed:
-        """Compute a batch; what is given out is written over by the next."""
-        self._image.copy_(image, non_blocking=True)
-        self._mask.copy_(mask, non_blocking=True)
-        self._graph.replay()
-        return self._outputs
-
-    def hand_over(self) -> None:
-        """Put the gradients where optimisers look for them."""
-        for parameter, gradient in self._gradients:
-            parameter.grad = gradient
 
 
 class Capture:
@@ -107,9 +43,9 @@ class Capture:
             self._times = self._times + 1 if kind == self._newest else 1
             self._newest = kind
             if self._times <= _WARM:
-                return _computed_aside(compute, image, mask), None
+                return computed_aside(compute, image, mask), None
             self._graph = self._of = None  # its memory first
-            self._graph, self._of = _recorded(compute, image, mask, learning), kind
+            self._graph, self._of = recorded(compute, image, mask, learning), kind
         assert self._graph is not None
         self._newest = kind
         return self._graph(image, mask), self._graph
@@ -158,7 +94,7 @@ class Recorder:
         """
         if self._gradients is not None:
             return self._gradients.norm
-        return _norm(self._learning(network))
+        return gradient_norm(self._learning(network))
 
     def _learning(self, network: nn.Module) -> list[nn.Parameter]:
         if not self._parameters:
@@ -172,27 +108,6 @@ class Recorder:
         return self._gradients is not None
 
 
-def _norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).float()
-
-
-@cache
-def _aside(device: torch.device) -> torch.cuda.Stream:
-    """The stream of recordings. Steps before go there too: a gradient's place remembers where it was made."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call, no-any-return, unused-ignore]
-
-
-def _computed_aside(compute: Compute, image: Tensor, mask: Tensor) -> Computed:
-    if image.device.type != "cuda":
-        return compute(image, mask)
-    here, aside = torch.cuda.current_stream(image.device), _aside(image.device)
-    aside.wait_stream(here)
-    with torch.cuda.stream(aside):
-        computed = compute(image, mask)
-    here.wait_stream(aside)
-    return computed
-
-
 def can_record(trainer: Any) -> bool:
     """Whether a trainer's steps can be recorded: on one GPU, with an optimiser step for every batch.
 
@@ -203,16 +118,3 @@ def can_record(trainer: Any) -> bool:
         return False
     plain = getattr(trainer.precision_plugin, "scaler", None) is None and not torch.is_anomaly_enabled()
     return plain and int(trainer.accumulate_grad_batches) == 1
-
-
-def _recorded(compute: Compute, image: Tensor, mask: Tensor, learning: Iterable[nn.Parameter]) -> StepGraph:
-    try:
-        return StepGraph(compute, image, mask, learning)
-    except RuntimeError as fault:
-        if isinstance(fault, torch.OutOfMemoryError):
-            raise
-        reason = str(fault).strip().splitlines()[0][:160]
-        raise UserError(
-            f"this network's step cannot be recorded on the GPU ({reason}): "
-            "set --model.execution.capture false"
-        ) from fault

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from tests.conftest import TINY, refused, tiny
 from vocseg.__main__ import main
-from vocseg.model import SegmentationModule, capture
+from vocseg.model import SegmentationModule, step_graph
 from vocseg.model import module as modules
-from vocseg.model.capture import Capture, Computed, Recorder, StepGraph, can_record
 from vocseg.model.execution import Execution
+from vocseg.model.recorder import Capture, Recorder, can_record
+from vocseg.model.step import Computed
+from vocseg.model.step_graph import StepGraph
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to record on")
 
@@ -52,7 +54,7 @@ class Imitation:
 @pytest.fixture
 def imitated(monkeypatch: pytest.MonkeyPatch) -> type[Imitation]:
     Imitation.made, Imitation.replays = [], 0
-    monkeypatch.setattr(capture, "StepGraph", Imitation)
+    monkeypatch.setattr(step_graph, "StepGraph", Imitation)  # which `recorded` makes
     monkeypatch.setattr(modules, "can_record", lambda trainer: True)
     return Imitation
 
@@ -174,7 +176,7 @@ def test_a_step_that_cannot_be_recorded_is_a_sentence(
     def fails(*_: Any) -> None:
         raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
 
-    monkeypatch.setattr(capture, "StepGraph", fails)
+    monkeypatch.setattr(step_graph, "StepGraph", fails)
     monkeypatch.setattr(modules, "can_record", lambda trainer: True)
     said = refused(capsys, ["fit", *tiny(sample), "--data.batch_size", "2"])
     assert "cannot be recorded on the GPU (CUDA error: operation not permitted" in said
