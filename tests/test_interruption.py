@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.conftest import ROOT, tiny
@@ -19,6 +20,7 @@ from vocseg.__main__ import main
 from vocseg.data.sample import write_sample
 from vocseg.errors import Interrupted
 from vocseg.interruption import INTERRUPTION
+from vocseg.model import SegmentationModule
 from vocseg.runs.evidence import EvidenceWriter
 from vocseg.voc import split_list
 
@@ -199,6 +201,28 @@ def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
     said = _stopped(["resume", str(run)], signal.SIGUSR1, capsys)
     assert f"stopped by SIGUSR1; the run is as it was: python -m vocseg resume {run} goes on with it" in said
     assert (run / "last.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize(("step", "saved"), [(1, False), (2, True)])
+def test_a_signal_while_the_first_step_is_compiled_is_not_only_noted(
+    sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, step: int, saved: bool
+) -> None:
+    """Compiling takes minutes, in processes of its own that the same signal ends."""
+    went_on = []
+
+    def asked(self: SegmentationModule, batch: Any, batch_idx: int) -> Any:
+        if batch_idx + 1 == step:
+            signal.raise_signal(signal.SIGTERM)
+            went_on.append(batch_idx)
+        return whole(self, batch, batch_idx)
+
+    whole = SegmentationModule.training_step
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
+    monkeypatch.setattr(SegmentationModule, "training_step", asked)
+    said = _stopped(["fit", *tiny(sample), "--model.execution.compile", "default"], signal.SIGTERM, capsys)
+    assert bool(went_on) is saved
+    assert ("saved " if saved else BEFORE) in said
+    assert (here / "lightning_logs/fit/version_0/last.ckpt").exists() is saved
 
 
 def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) -> None:

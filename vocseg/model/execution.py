@@ -55,6 +55,11 @@ class Execution:
             model.compile(mode=self.compile, dynamic=False)
 
     @property
+    def compiles(self) -> bool:
+        """Whether the first step takes minutes."""
+        return self.compile is not None
+
+    @property
     def records(self) -> bool:
         """Whether steps are to be recorded; torch.compile has recordings of its own in one of its modes."""
         return self.capture and self.compile != "reduce-overhead"

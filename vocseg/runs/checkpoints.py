@@ -9,6 +9,8 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vocseg.errors import Interrupted
+from vocseg.interruption import INTERRUPTION
+from vocseg.model import SegmentationModule
 from vocseg.runs.best import BestWeights, description_of
 from vocseg.runs.conditions import Condition, check_conditions, conditions
 from vocseg.runs.curves import mark
@@ -44,7 +46,7 @@ class LastCheckpoint(Callback):
         self._wishes = Wishes()
         self._saved_at = time.monotonic()
         self._conditions: dict[str, Any] = {}
-        self._finished = False
+        self._finished = self._compiling = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Come first."""
@@ -70,9 +72,20 @@ class LastCheckpoint(Callback):
         self._wishes.listen(trainer.world_size)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hear signals."""
+        """Hear signals; while the first step is compiled, for minutes, there is nothing new to save."""
         self._wishes.listen(trainer.world_size)
         self._saved_at = time.monotonic()
+        self._compiling = isinstance(pl_module, SegmentationModule) and pl_module.network.execution.compiles
+        if self._compiling:
+            INTERRUPTION.listen()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The first step is compiled and done: from now on a signal saves."""
+        if self._compiling:
+            self._compiling = False
+            self._wishes.listen(trainer.world_size)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what the last epoch led to."""
