@@ -78,7 +78,6 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {
         "errors",
         "interruption",
-        "resume",
         "whole_files",
         "classes",
         "starting",

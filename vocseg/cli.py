@@ -17,7 +17,6 @@ from vocseg.interruption import INTERRUPTION
 from vocseg.model import SegmentationModule
 from vocseg.output import JsonOutput, add_json_flag
 from vocseg.recipes import RECIPES, RecipeFile
-from vocseg.resume import Resumed, newest_run
 from vocseg.runs import (
     TTA,
     Advance,
@@ -31,6 +30,7 @@ from vocseg.runs import (
     LastCheckpoint,
     LeftOutReport,
     NetworkScores,
+    Resumed,
     Speed,
     check_callbacks,
     check_flags,
@@ -38,6 +38,7 @@ from vocseg.runs import (
     claim_folder,
     drop_unused_folder,
     lock_folder,
+    newest_run,
     quieten,
     run_loggers,
     stopped_elsewhere,

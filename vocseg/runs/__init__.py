@@ -19,6 +19,7 @@ from vocseg.runs.network_scores import NetworkScores, network_scores, newest_ima
 from vocseg.runs.origin import weights_origin
 from vocseg.runs.position import Advance
 from vocseg.runs.refusals import check_callbacks, check_flags, check_monitor
+from vocseg.runs.resumption import Resumed, find_resumed, newest_run
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
 from vocseg.runs.stopping import stopped_elsewhere
@@ -40,6 +41,7 @@ __all__ = [
     "LastCheckpoint",
     "LeftOutReport",
     "NetworkScores",
+    "Resumed",
     "Speed",
     "Wanted",
     "WholeCheckpoints",
@@ -53,12 +55,14 @@ __all__ = [
     "drop_unused_folder",
     "find_batch_size",
     "find_learning_rate",
+    "find_resumed",
     "holds_training",
     "load_weights",
     "lock_folder",
     "network_scores",
     "network_shape",
     "newest_image_scores",
+    "newest_run",
     "newest_score",
     "newest_weights",
     "newest_whole_checkpoint",
