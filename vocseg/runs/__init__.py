@@ -11,7 +11,8 @@ from vocseg.runs.companions import Companions
 from vocseg.runs.faults import translate
 from vocseg.runs.finite import Finite
 from vocseg.runs.folder import claim_folder, drop_unused_folder, lock_folder, newest_weights
-from vocseg.runs.full_size import FullSize, FullSizeScores
+from vocseg.runs.full_size import FullSize
+from vocseg.runs.full_size_counts import FullSizeScores
 from vocseg.runs.going_on import holds_training, newest_whole_checkpoint, read_checkpoint
 from vocseg.runs.left_out import LeftOutReport
 from vocseg.runs.logs import quieten, run_loggers
