@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, tiny
+from tests.forks import run
 from vocseg.runs import read_weights
 
 
-def _vocseg(here: Path, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+def _vocseg(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """As a user starts it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "vocseg", *words]
-    return subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["sample", "--help"], ["download", "--help"]])
@@ -57,12 +59,12 @@ def test_two_processes_train_and_score_as_one_does(sample: Path, here: Path) -> 
 
     On two, `test_two_processes_leave_what_one_does` scores them.
     """
-    done = _vocseg(here, "fit", *tiny(sample), "--data.batch_size", "2", *TWO)
+    done = run(["fit", *tiny(sample), "--data.batch_size", "2", *TWO], here)
     assert done.returncode == 0, done.stderr
     weights = here / "lightning_logs/fit/version_0/unet_voc.pth"
     words = ["--ckpt_path", str(weights), "--data.root", str(sample), "--trainer.accelerator", "cpu"]
     for flags in (["--trainer.devices", "1"], THREE):
-        done = _vocseg(here, "test", *words, "--data.batch_size", "1", *flags)
+        done = run(["test", *words, "--data.batch_size", "1", *flags], here)
         assert done.returncode == 0, done.stderr
         assert "duplicate" not in done.stderr
     _score_on_two_nodes(here, words)
@@ -124,7 +126,7 @@ def _score_on_two_nodes(here: Path, words: list[str]) -> None:
 @pytest.mark.slow
 def test_a_fault_on_two_processes_ends_both_with_one_sentence(sample: Path, here: Path) -> None:
     start = time.monotonic()
-    done = _vocseg(here, "fit", *tiny(sample), *TWO, "--data.train_images", "99", timeout=120)
+    done = run(["fit", *tiny(sample), *TWO, "--data.train_images", "99"], here, timeout=120)
     assert done.returncode == 2
     assert done.stderr.count("vocseg: 'train' has 20 images") == 1
     assert "Traceback" not in done.stderr
