@@ -1,9 +1,8 @@
 """Commands in processes of their own that need not import torch first: they are forked from one that has.
 
 `python -m vocseg` spends five seconds on imports, and tests start it dozens of times. What is forked must
-have no threads, so that this is a process which imports everything and does nothing else: `python -m
-tests.forks` waits for requests at a socket, and ends with who started it. Whether the real thing starts, other
-tests show.
+have no threads, so that this is a process which imports everything and does nothing else: it waits for
+requests at a socket, and ends with who started it. Other tests show that the real thing starts.
 """
 
 import array
@@ -117,6 +116,35 @@ def run(
     with Forked(words, here, code, **environment) as process:
         ended = process.wait(timeout)
         return subprocess.CompletedProcess(words, ended, process.out, process.err)
+
+
+def run_together(words: list[str], here: Path, processes: int) -> "list[subprocess.CompletedProcess[str]]":
+    """Run it on several processes, as torchrun starts them."""
+    code = (
+        "import os, runpy\nfrom lightning.pytorch.utilities import rank_zero_only\n"
+        "rank_zero_only.rank = int(os.environ['RANK'])\n"  # which was set on import
+        "runpy.run_module('vocseg', run_name='__main__', alter_sys=True)\n"
+    )
+    words = [*words, "--trainer.devices", str(processes), "--trainer.strategy", "ddp"]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "test"}
+    shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "GROUP_RANK": "0"}
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(Forked(words, here, code, **shared, RANK=str(k), LOCAL_RANK=str(k)))
+            for k in range(processes)
+        ]
+        codes = [each.wait(200) for each in started]
+        return [
+            subprocess.CompletedProcess(words, code, each.out, each.err)
+            for code, each in zip(codes, started, strict=True)
+        ]
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def may_mount() -> bool:

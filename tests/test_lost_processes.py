@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import tiny
-from tests.forks import Forked, after_mounting, may_mount, run
+from tests.forks import Forked, after_mounting, may_mount, run, run_together
 from vocseg import voc
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def test_a_loader_process_that_is_killed_or_stopped_ends_the_run(sample: Path, h
     with _running(here, "fit", *tiny(sample), *LONG, *NO_STORE, *flags) as run:
         workers = _children(run.pid)
         os.kill(workers[0], getattr(signal, how))
-        assert run.wait(60) == 2
+        assert run.wait(60) == 2, run.out + run.err
         (said,) = _sentences(run)
         assert ("was killed" if how == "SIGKILL" else f"(process {workers[0]} is stopped)") in said
         assert "--data.workers 0" in said
@@ -103,7 +103,7 @@ def test_a_fault_that_only_one_of_two_processes_meets_is_said_once_by_name(sampl
     with _running(here, "fit", *tiny(here / "copy"), *LONG, *TWO, *NO_STORE) as run:
         (other,) = _children(run.pid, "vocseg")
         next((here / "copy").rglob("2007_000007.jpg")).write_bytes(b"spoilt")
-        assert run.wait(60) == 2
+        assert run.wait(60) == 2, run.out + run.err
         _wait_for(lambda: _gone(other))
         (said,) = _sentences(run)
         assert "2007_000007.jpg cannot be read" in said
@@ -118,8 +118,9 @@ def test_two_processes_leave_images_out_together_and_say_which(
     spoilt = voc.split_ids(folder, "val")[1]  # the other process's first
     voc.image_path(folder, spoilt).write_bytes(b"spoilt")
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", "copy", "--data.on_error", "skip"]
-    done = run(["test", *words, "--trainer.accelerator", "cpu", *TWO], here)
-    assert done.returncode == 0, done.stderr
+    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "2"]
+    done, other = run_together(["test", *words], here, 2)
+    assert done.returncode == other.returncode == 0, done.stderr + other.stderr
     assert f"1 image was left out and counted nowhere:\n  {spoilt} (val)" in done.stdout
     scores = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())
     counts = {score["protocol"]["images"] for name, score in scores.items() if name != "weights"}

@@ -2,16 +2,16 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, tiny
-from tests.forks import run
+from tests.forks import Forked, free_port, run, run_together
 from vocseg.runs import read_weights
 
 
@@ -50,7 +50,7 @@ def test_a_sentence_goes_to_stderr_with_exit_code_2(here: Path) -> None:
     assert done.stderr.startswith("vocseg: there is no command 'fitt'")
 
 
-TWO, THREE = (["--trainer.devices", devices, "--trainer.strategy", "ddp"] for devices in "23")
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
 
 @pytest.mark.slow
@@ -63,10 +63,10 @@ def test_two_processes_train_and_score_as_one_does(sample: Path, here: Path) -> 
     assert done.returncode == 0, done.stderr
     weights = here / "lightning_logs/fit/version_0/unet_voc.pth"
     words = ["--ckpt_path", str(weights), "--data.root", str(sample), "--trainer.accelerator", "cpu"]
-    for flags in (["--trainer.devices", "1"], THREE):
-        done = run(["test", *words, "--data.batch_size", "1", *flags], here)
-        assert done.returncode == 0, done.stderr
-        assert "duplicate" not in done.stderr
+    for processes in (1, 3):
+        for done in run_together(["test", *words, "--data.batch_size", "1"], here, processes):
+            assert done.returncode == 0, done.stderr
+            assert "duplicate" not in done.stderr
     _score_on_two_nodes(here, words)
     one, *several = (here / f"lightning_logs/test/version_{k}" for k in range(3))
     for other in several:
@@ -89,37 +89,20 @@ def check_equal_scores(one: Path, other: Path) -> None:
 
 def _score_on_two_nodes(here: Path, words: list[str]) -> None:
     """Two nodes on this machine, started as a user would start them: the same command on each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    place = ["--master_addr", "127.0.0.1", "--master_port", port, "--nnodes", "2", "--nproc_per_node", "1"]
+    place = ["--master_addr", "127.0.0.1", "--master_port", str(free_port()), "--nnodes", "2"]
     flags = ["--data.batch_size", "1", "--trainer.num_nodes", "2", "--trainer.strategy", "ddp"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *place]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    nodes = [
-        subprocess.Popen(
-            [
-                *torchrun,
-                "--node_rank",
-                rank,
-                "-m",
-                "vocseg",
-                "test",
-                *words,
-                *flags,
-                "--trainer.devices",
-                "1",
-            ],
-            cwd=here,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    said = [node.communicate(timeout=240)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], said
+    command = ["-m", "vocseg", "test", *words, *flags, "--trainer.devices", "1"]
+    torchrun = "import runpy; runpy.run_module('torch.distributed.run', run_name='__main__', alter_sys=True)"
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(
+                Forked([*place, "--nproc_per_node", "1", "--node_rank", rank, *command], here, torchrun)
+            )
+            for rank in "01"
+        ]
+        codes = [node.wait(240) for node in nodes]
+        said = [node.out + node.err for node in nodes]
+    assert codes == [0, 0], said
     assert "duplicate" not in said[0]
 
 

@@ -88,3 +88,20 @@ def test_what_torch_says_is_put_into_a_sentence(name: str) -> None:
 )
 def test_anything_else_keeps_its_traceback(bug: Exception) -> None:
     assert translate(bug) is None
+
+
+@pytest.mark.parametrize("fault", [ConnectionResetError(104), EOFError(), FileNotFoundError(2, "socket")])
+def test_a_loader_process_that_ends_while_its_batch_is_fetched_is_said(fault: Exception) -> None:
+    """By the name of the function in which torch fetches; elsewhere, the same fault is another matter."""
+
+    def rebuild_storage_fd() -> None:
+        raise fault
+
+    assert translate(fault) is None
+    with pytest.raises(type(fault)):
+        rebuild_storage_fd()
+    known = translate(fault)
+    assert known is not None
+    assert "a loader process has ended or was killed" in known.sentence
+    assert "--data.workers 0" in known.sentence
+    assert rebuild_storage_fd.__name__ in dir(torch.multiprocessing.reductions)
