@@ -245,6 +245,7 @@ def _become(words: list[str], here: str, code: str | None, environment: dict[str
     os.chdir(here)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # which is looked up once
     sys.argv = ["-c", *words]
     if code is None:
         runpy.run_module("vocseg", run_name="__main__", alter_sys=True)
