@@ -1,18 +1,14 @@
 """Commands in processes of their own that need not import torch first: they are forked from one that has.
 
-`python -m vocseg` spends five seconds on imports, and tests start it dozens of times. What is forked must
-have no threads, so that this is a process which imports everything and does nothing else: it waits for
-requests at a socket, and ends with who started it. Other tests show that the real thing starts.
+`python -m vocseg` spends five seconds on imports, and tests start it dozens of times: `fork_server.py` does
+that once. Other tests show that the real thing starts.
 """
 
-import array
 import atexit
 import contextlib
 import functools
-import gc
 import json
 import os
-import runpy
 import select
 import shutil
 import signal
@@ -22,7 +18,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+
+from tests.fork_server import received
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -50,13 +47,10 @@ class Forked:
         self._server.connect(_address())
         with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
             request = [words, str(here), code, {**os.environ, **ENVIRONMENT, **environment}]
-            handles = array.array("i", [out.fileno(), err.fileno()])
             content = json.dumps(request).encode()
-            self._server.sendmsg(
-                [len(content).to_bytes(4)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handles)]
-            )
+            socket.send_fds(self._server, [len(content).to_bytes(4)], [out.fileno(), err.fileno()])
             self._server.sendall(content)
-        self.pid = int.from_bytes(_received(self._server, 4))
+        self.pid = int.from_bytes(received(self._server, 4))
 
     def __enter__(self) -> "Forked":
         return self
@@ -93,7 +87,7 @@ class Forked:
         """
         if self._code is None:
             self._server.settimeout(seconds)
-            self._code = int.from_bytes(_received(self._server, 4), signed=True)
+            self._code = int.from_bytes(received(self._server, 4), signed=True)
         return self._code
 
     def wait_for(self, line: str, seconds: float = 200) -> None:
@@ -171,7 +165,7 @@ def _address() -> str:
     folder = tempfile.mkdtemp(prefix="forks-")
     path = f"{folder}/socket"
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.forks", path],
+        [sys.executable, "-m", "tests.fork_server", path],
         cwd=ROOT,
         env={**os.environ, **ENVIRONMENT},
         stdin=subprocess.PIPE,
@@ -188,74 +182,3 @@ def _address() -> str:
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
     return path
-
-
-def _received(connection: socket.socket, number: int) -> bytes:
-    content = b""
-    while len(content) < number:
-        part = connection.recv(number - len(content))
-        assert part, "the process that forks has ended"
-        content += part
-    return content
-
-
-def _serve(path: str) -> list[Any]:
-    """Fork for each request; returns in what was forked, with the request."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(path)
-        server.listen(16)
-        assert len(os.listdir("/proc/self/task")) == 1, "a process that has threads must not be forked"
-        os.write(1, b"ready\n")
-        while True:
-            if 0 in select.select([0, server], [], [])[0]:  # who started this has ended
-                os._exit(0)
-            connection = server.accept()[0]
-            if os.fork() == 0:
-                server.close()
-                return _watched(connection)
-            connection.close()
-
-
-def _watched(connection: socket.socket) -> list[Any]:
-    """Fork once more: one becomes what is asked for, the other tells how that ended."""
-    size, handles, *_ = socket.recv_fds(connection, 4, 2)
-    request: list[Any] = json.loads(_received(connection, int.from_bytes(size)))
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    pid = os.fork()
-    if pid:
-        for handle in handles:
-            os.close(handle)
-        connection.sendall(pid.to_bytes(4))
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        with contextlib.suppress(OSError):
-            connection.sendall(code.to_bytes(4, signed=True))
-        os._exit(0)
-    connection.close()
-    os.setsid()
-    for number, handle in zip((1, 2), handles, strict=True):
-        os.dup2(handle, number)
-        os.close(handle)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    return request
-
-
-def _become(words: list[str], here: str, code: str | None, environment: dict[str, str]) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background
-    os.chdir(here)
-    os.environ.clear()
-    os.environ.update(environment)
-    tempfile.tempdir = None  # which is looked up once
-    sys.argv = ["-c", *words]
-    if code is None:
-        runpy.run_module("vocseg", run_name="__main__", alter_sys=True)
-    else:
-        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
-
-
-if __name__ == "__main__":
-    import vocseg.cli
-    import vocseg.resume  # noqa: F401
-
-    gc.freeze()  # or every one that is forked looks through all of torch when it ends, for seconds
-    _become(*_serve(sys.argv[1]))
