@@ -9,7 +9,8 @@ from PIL import Image
 
 from tests.conftest import refused
 from vocseg.__main__ import main
-from vocseg.augmentations import WHAT, augmentations
+from vocseg.augmentation_sheet import WHAT
+from vocseg.augmentations import augmentations
 from vocseg.data.chance import Augmentation
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.views.contact import tinted

@@ -5,15 +5,14 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, tiny
+from tests.conftest import tiny
+from tests.forks import Forked, after_mounting, may_mount, run, run_together
 from vocseg import voc
 
 pytestmark = pytest.mark.slow
@@ -24,28 +23,18 @@ NO_STORE = ["--data.store", "false"]
 
 
 @contextlib.contextmanager
-def _running(here: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
-    """A run in the midst of training, in a process group of its own; nothing of it is left behind."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "vocseg", *words]
-    with (here / "said").open("w") as said:
-        run = subprocess.Popen(
-            command, cwd=here, env=environment, stdout=said, stderr=said, text=True, start_new_session=True
-        )
-    try:
-        _until(lambda: bool(list(here.glob("lightning_logs/*/version_0/last.ckpt"))), run, here)
+def _running(here: Path, *words: str) -> Iterator[Forked]:
+    """A run in the midst of training."""
+    with Forked(list(words), here) as run:
+        _until(lambda: bool(list(here.glob("lightning_logs/*/version_0/last.ckpt"))), run)
         yield run
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
 
 
-def _until(true: Callable[[], bool], run: "subprocess.Popen[str]", here: Path) -> None:
+def _until(true: Callable[[], bool], run: Forked) -> None:
     deadline = time.monotonic() + 200
     while not true():
-        assert run.poll() is None, (here / "said").read_text()
-        assert time.monotonic() < deadline, (here / "said").read_text()
+        assert run.poll() is None, run.out + run.err
+        assert time.monotonic() < deadline, run.out + run.err
         time.sleep(0.1)
 
 
@@ -56,10 +45,9 @@ def _children(pid: int, words: str = "") -> list[int]:
     return [k for k in sorted(found) if words in Path(f"/proc/{k}/cmdline").read_bytes().decode()]
 
 
-def _sentences(here: Path) -> list[str]:
-    said = (here / "said").read_text()
-    assert "Traceback" not in said, said
-    return [line for line in said.splitlines() if line.startswith("vocseg: ")]
+def _sentences(run: Forked) -> list[str]:
+    assert "Traceback" not in run.out + run.err, run.err
+    return [line for line in [*run.out.splitlines(), *run.err.splitlines()] if line.startswith("vocseg: ")]
 
 
 def _gone(pid: int) -> bool:
@@ -76,8 +64,8 @@ def test_a_loader_process_that_is_killed_or_stopped_ends_the_run(sample: Path, h
     with _running(here, "fit", *tiny(sample), *LONG, *NO_STORE, *flags) as run:
         workers = _children(run.pid)
         os.kill(workers[0], getattr(signal, how))
-        assert run.wait(60) == 2
-        (said,) = _sentences(here)
+        assert run.wait(60) == 2, run.out + run.err
+        (said,) = _sentences(run)
         assert ("was killed" if how == "SIGKILL" else f"(process {workers[0]} is stopped)") in said
         assert "--data.workers 0" in said
         _wait_for(lambda: all(map(_gone, workers)))
@@ -100,7 +88,7 @@ def test_when_one_of_two_processes_is_killed_the_other_ends_and_says_so(
         os.kill(run.pid if which == "main" else other, signal.SIGKILL)
         code = run.wait(30)
         _wait_for(lambda: _gone(other))
-        (said,) = _sentences(here)
+        (said,) = _sentences(run)
         if which == "main":
             assert f"the main process ({run.pid}) has ended without a word" in said
         else:
@@ -115,9 +103,9 @@ def test_a_fault_that_only_one_of_two_processes_meets_is_said_once_by_name(sampl
     with _running(here, "fit", *tiny(here / "copy"), *LONG, *TWO, *NO_STORE) as run:
         (other,) = _children(run.pid, "vocseg")
         next((here / "copy").rglob("2007_000007.jpg")).write_bytes(b"spoilt")
-        assert run.wait(60) == 2
+        assert run.wait(60) == 2, run.out + run.err
         _wait_for(lambda: _gone(other))
-        (said,) = _sentences(here)
+        (said,) = _sentences(run)
         assert "2007_000007.jpg cannot be read" in said
 
 
@@ -130,30 +118,19 @@ def test_two_processes_leave_images_out_together_and_say_which(
     spoilt = voc.split_ids(folder, "val")[1]  # the other process's first
     voc.image_path(folder, spoilt).write_bytes(b"spoilt")
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", "copy", "--data.on_error", "skip"]
-    command = [sys.executable, "-m", "vocseg", "test", *words, "--trainer.accelerator", "cpu", *TWO]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "2"]
+    done, other = run_together(["test", *words], here, 2)
+    assert done.returncode == other.returncode == 0, done.stderr + other.stderr
     assert f"1 image was left out and counted nowhere:\n  {spoilt} (val)" in done.stdout
     scores = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())
     counts = {score["protocol"]["images"] for name, score in scores.items() if name != "weights"}
     assert counts == {6}
 
 
-def _can_mount() -> bool:
-    try:
-        return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not _can_mount(), reason="needs a mount namespace of its own, which only root may have")
+@pytest.mark.skipif(not may_mount(), reason="needs a mount namespace of its own, which only root may have")
 def test_too_little_shared_memory_is_said_with_what_to_do(sample: Path, here: Path) -> None:
     words = [*tiny(sample), *NO_STORE, "--data.workers", "2", "--data.size", "256"]
-    script = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
-    command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-m", "vocseg", "fit", *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=200)
+    done = run(["fit", *words], here, after_mounting("mount -t tmpfs -o size=1m tmpfs /dev/shm"))
     assert done.returncode == 2, done.stderr
     assert "vocseg: /dev/shm has room for 1.0 MB, but 2 loader processes need 4.2 MB" in done.stderr
     assert "--data.workers 0" in done.stderr

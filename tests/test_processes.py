@@ -2,22 +2,24 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, tiny
+from tests.forks import Forked, free_port, run, run_together
 from vocseg.runs import read_weights
 
 
-def _vocseg(here: Path, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+def _vocseg(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """As a user starts it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "vocseg", *words]
-    return subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["sample", "--help"], ["download", "--help"]])
@@ -48,7 +50,7 @@ def test_a_sentence_goes_to_stderr_with_exit_code_2(here: Path) -> None:
     assert done.stderr.startswith("vocseg: there is no command 'fitt'")
 
 
-TWO, THREE = (["--trainer.devices", devices, "--trainer.strategy", "ddp"] for devices in "23")
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
 
 @pytest.mark.slow
@@ -57,14 +59,14 @@ def test_two_processes_train_and_score_as_one_does(sample: Path, here: Path) -> 
 
     On two, `test_two_processes_leave_what_one_does` scores them.
     """
-    done = _vocseg(here, "fit", *tiny(sample), "--data.batch_size", "2", *TWO)
+    done = run(["fit", *tiny(sample), "--data.batch_size", "2", *TWO], here)
     assert done.returncode == 0, done.stderr
     weights = here / "lightning_logs/fit/version_0/unet_voc.pth"
     words = ["--ckpt_path", str(weights), "--data.root", str(sample), "--trainer.accelerator", "cpu"]
-    for flags in (["--trainer.devices", "1"], THREE):
-        done = _vocseg(here, "test", *words, "--data.batch_size", "1", *flags)
-        assert done.returncode == 0, done.stderr
-        assert "duplicate" not in done.stderr
+    for processes in (1, 3):
+        for done in run_together(["test", *words, "--data.batch_size", "1"], here, processes):
+            assert done.returncode == 0, done.stderr
+            assert "duplicate" not in done.stderr
     _score_on_two_nodes(here, words)
     one, *several = (here / f"lightning_logs/test/version_{k}" for k in range(3))
     for other in several:
@@ -87,44 +89,27 @@ def check_equal_scores(one: Path, other: Path) -> None:
 
 def _score_on_two_nodes(here: Path, words: list[str]) -> None:
     """Two nodes on this machine, started as a user would start them: the same command on each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    place = ["--master_addr", "127.0.0.1", "--master_port", port, "--nnodes", "2", "--nproc_per_node", "1"]
+    place = ["--master_addr", "127.0.0.1", "--master_port", str(free_port()), "--nnodes", "2"]
     flags = ["--data.batch_size", "1", "--trainer.num_nodes", "2", "--trainer.strategy", "ddp"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *place]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    nodes = [
-        subprocess.Popen(
-            [
-                *torchrun,
-                "--node_rank",
-                rank,
-                "-m",
-                "vocseg",
-                "test",
-                *words,
-                *flags,
-                "--trainer.devices",
-                "1",
-            ],
-            cwd=here,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    said = [node.communicate(timeout=240)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], said
+    command = ["-m", "vocseg", "test", *words, *flags, "--trainer.devices", "1"]
+    torchrun = "import runpy; runpy.run_module('torch.distributed.run', run_name='__main__', alter_sys=True)"
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(
+                Forked([*place, "--nproc_per_node", "1", "--node_rank", rank, *command], here, torchrun)
+            )
+            for rank in "01"
+        ]
+        codes = [node.wait(240) for node in nodes]
+        said = [node.out + node.err for node in nodes]
+    assert codes == [0, 0], said
     assert "duplicate" not in said[0]
 
 
 @pytest.mark.slow
 def test_a_fault_on_two_processes_ends_both_with_one_sentence(sample: Path, here: Path) -> None:
     start = time.monotonic()
-    done = _vocseg(here, "fit", *tiny(sample), *TWO, "--data.train_images", "99", timeout=120)
+    done = run(["fit", *tiny(sample), *TWO, "--data.train_images", "99"], here, timeout=120)
     assert done.returncode == 2
     assert done.stderr.count("vocseg: 'train' has 20 images") == 1
     assert "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, TINY
+from tests.forks import run
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.data.sample import write_sample
 from vocseg.voc import CLASSES
@@ -20,6 +21,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 COMMANDS = [line for line in LINES if line and not line.startswith("#")]
+BENCH = "import runpy; runpy.run_path('scripts/bench', run_name='__main__')"
 
 SMALL = ["--trainer.limit_train_batches", "2", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 # What a test machine lacks, or what would take hours there, and what stands for it.
@@ -120,9 +122,7 @@ def test_every_test_that_the_readme_names_exists() -> None:
 @pytest.mark.slow
 def test_the_bench_prints_a_table_and_writes_its_figures(sample: Path, tmp_path: Path) -> None:
     words = ["data", "--root", str(sample), "--rounds", "1", "--json", str(tmp_path / "bench.json")]
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "bench", *words], capture_output=True, text=True
-    )
+    done = run(words, ROOT, BENCH)
     assert done.returncode == 0, done.stderr
     assert "times the notebook" in done.stdout
     figures = json.loads((tmp_path / "bench.json").read_text())
@@ -133,9 +133,7 @@ def test_the_bench_prints_a_table_and_writes_its_figures(sample: Path, tmp_path:
 @pytest.mark.slow
 def test_the_bench_of_scoring_counts_as_torch_does_and_writes_its_figures(tmp_path: Path) -> None:
     words = ["score", "--rounds", "1", "--images", "3", "--json", str(tmp_path / "bench.json")]
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "bench", *words], capture_output=True, text=True
-    )
+    done = run(words, ROOT, BENCH)
     assert done.returncode == 0, done.stderr
     assert "times torch" in done.stdout
     figures = json.loads((tmp_path / "bench.json").read_text())

@@ -9,18 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.forks import run
 
 
 def _reproduce(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the script of a copy of the project."""
-    script = folder / "scripts/reproduce"
-    return subprocess.run(
-        [sys.executable, str(script), "sample", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    code = "import runpy; runpy.run_path('scripts/reproduce', run_name='__main__')"
+    return run(["sample", *words], folder, code, timeout=900)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
+from tests.forks import run
 from tests.scores.population import image_scores, population
 from vocseg.errors import UserError
 from vocseg.scores.image_scores import load_image_scores
@@ -239,7 +240,7 @@ def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     write_tensors({"state_dict": {"w": torch.zeros(3)}}, path)
     before = path.stat().st_size
-    with _process(FILLER, path) as filler:
+    with _process(FILLER, path) as filler:  # it prints into a pipe, as no file may grow
         lines = filler.communicate()[0].splitlines()
     assert filler.returncode == 0
     assert len(lines) == 28
@@ -295,19 +296,15 @@ def test_a_kill_while_saving_leaves_a_file_that_can_be_read(
     shared.mkdir()
     folder, temporary = (tmp_path, shared) if disk == "run on disk" else (shared, tmp_path)
     try:
-        with _process(KILLER, folder, str(KILLS // 2), TMPDIR=str(temporary)) as killer:
-            assert killer.communicate()[0].split() == [str(KILLS // 2)]
+        done = run([str(folder), str(KILLS // 2)], ROOT, KILLER, timeout=600, TMPDIR=str(temporary))
+        assert done.stdout.split() == [str(KILLS // 2)], done.stderr
     finally:
         for path in shared.iterdir():
             path.unlink()
         shared.rmdir()
 
 
-def _process(script: str, path: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
+def _process(script: str, path: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", script, str(path), *words],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **environment},
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )

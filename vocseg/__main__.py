@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -137,3 +138,6 @@ if __name__ == "__main__":
         if INTERRUPTION.heard and isinstance(end.code, int):
             leave(end.code)
         raise
+    finally:
+        if sys.platform != "win32":  # torch would take loader processes that end with this one for a fault
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)

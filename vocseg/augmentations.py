@@ -2,36 +2,22 @@
 
 import difflib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
-import numpy as np
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from PIL import Image
 
+from vocseg.augmentation_sheet import augmentation_sheet
 from vocseg.class_files import read_classes
 from vocseg.classes import VOC_CLASSES
 from vocseg.data.chance import Augmentation
 from vocseg.data.splits import Split, read_split
 from vocseg.errors import UserError, shown
-from vocseg.views.contact import Block, Shot, contact_sheet
+from vocseg.views.draw import Bytes
 from vocseg.voc import Layout, find
 from vocseg.whole_files import write_whole
-
-if TYPE_CHECKING:
-    from vocseg.data.dataset import VOCSegmentation
-
-_SMALLEST, _LARGEST = 128, 512  # pixels of a picture on the sheet, so that captions fit and it stays a sheet
-_MOST = 100e6  # pixels of a sheet
-
-WHAT = {
-    "none": "the image as scoring sees it, the same in every epoch",
-    "light": "flips",
-    "crops": "flips, and crops at scales of 0.5 to 2",
-    "standard": "as crops, with other brightness, contrast and colour, and some blur",
-    "strong": "the draws of standard with more blur, pieces of other images, noise, and holes of void",
-}
 
 
 def augmentations(
@@ -68,24 +54,15 @@ def augmentations(
         image_folder: As --data.image_folder.
         image_suffix: As --data.image_suffix.
 
-    Returns:
-        The sheet.
-
     Raises:
-        UserError: If there is no such data set, list or image, or the sheet would be too large or cannot be
-            written.
+        UserError: If there is no such data set, list or image, or the sheet is too large or not writable.
     """
     chosen = list(dict.fromkeys(set or get_args(Augmentation)))
     _check_output(output)
     part = _split(root, split, classes, Layout(Path(), image_folder, image_suffix))
     positions = _positions(part, id, images)
-    cell = _cell(size)
-    _check_size(len(positions) * (draws + 1) * len(chosen) * cell**2)
-    blocks = [_block(part, name, positions, draws, size, seed) for name in chosen]
-    stream = io.BytesIO()
-    sheet = contact_sheet(blocks, cell, part.classes)
-    Image.fromarray(sheet).save(stream, "PNG")
-    write_whole(output, stream.getvalue())
+    sheet = augmentation_sheet(part, chosen, positions, draws, size, seed)
+    _write(output, sheet)
     height, width = sheet.shape[:2]
     print(f"wrote {output} ({width}x{height}): {', '.join(chosen)} on {len(positions)} of '{part.name}'")
     return output
@@ -94,14 +71,6 @@ def augmentations(
 def _check_output(output: Path) -> None:
     if output.is_dir() or output.suffix.lower() != ".png":
         raise UserError(f"--output {output}: the sheet is a PNG, so name a file that ends in .png")
-
-
-def _check_size(pixels: int) -> None:
-    if pixels > _MOST:
-        raise UserError(
-            f"the sheet would have {pixels / 1e6:,.0f} megapixels, but {_MOST / 1e6:.0f} are the most: ask "
-            "for fewer --images or --draws, or name one --set"
-        )
 
 
 def _split(root: Path, name: str, classes: Path | None, naming: Layout) -> Split:
@@ -128,37 +97,7 @@ def _positions(split: Split, ids: Sequence[str] | None, images: int) -> list[int
     return [split.ids.index(id) for id in ids]
 
 
-def _cell(size: int) -> int:
-    """Edge of a picture on the sheet: as large as the network gets it, small ones a whole number of times."""
-    return min(size, _LARGEST) if size >= _SMALLEST else size * -(-_SMALLEST // size)
-
-
-def _block(
-    split: Split, name: Augmentation, positions: Sequence[int], draws: int, size: int, seed: int
-) -> Block:
-    # Only here, so that help and refusals need not wait for torch: its filter makes the pixels of training.
-    from vocseg.data.parts import Parts
-    from vocseg.data.storage import Storage
-
-    parts = Parts(Storage(store=False, cache=None, check=False), size, name, seed)
-    parts.open({"train": split})
-    part = parts["train"]
-    columns = [
-        [Shot(part.full_image(k), part.full_mask(k), split.ids[k]) for k in positions],
-        *(list(_drawn(part, positions, epoch)) for epoch in range(1 if name == "none" else draws)),
-    ]
-    title = f"{name}: {WHAT[name]}   ({split.name}, {size}x{size}, seed {seed})"
-    return Block(title, list(zip(*columns, strict=True)))
-
-
-def _drawn(part: "VOCSegmentation", positions: Sequence[int], epoch: int) -> Iterator[Shot]:
-    """A batch of an epoch, as training gets it."""
-    from vocseg.data.order import Draw
-
-    draws = [Draw(k, epoch) for k in positions]
-    batch = part.__getitems__(draws)
-    images = batch["image"].permute(0, 2, 3, 1).numpy()  # [N,3,H,W] -> [N,H,W,3]
-    for draw, image, mask in zip(draws, images, batch["mask"].numpy(), strict=True):
-        other = part.partner(draw)
-        mixed = "" if other is None else f" with {part.split.ids[other]}"
-        yield Shot(np.ascontiguousarray(image), mask, f"epoch {epoch}{mixed}")
+def _write(output: Path, sheet: Bytes) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(sheet).save(stream, "PNG")
+    write_whole(output, stream.getvalue())

@@ -4,50 +4,35 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.arguments import SentenceParser
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.deploy.masks import MaskWriter
 from vocseg.errors import Interrupted
 from vocseg.interruption import INTERRUPTION
 from vocseg.model import SegmentationModule
 from vocseg.output import JsonOutput, add_json_flag
 from vocseg.recipes import RECIPES, RecipeFile
-from vocseg.resume import Resumed, newest_run
 from vocseg.runs import (
-    TTA,
-    Advance,
-    Alarm,
-    Announcement,
-    Averaging,
-    BestWeights,
-    Companions,
-    Finite,
-    FullSize,
     LastCheckpoint,
-    LeftOutReport,
-    NetworkScores,
-    Speed,
+    Resumed,
     check_callbacks,
     check_flags,
     check_monitor,
     claim_folder,
     drop_unused_folder,
     lock_folder,
+    newest_run,
     quieten,
     run_loggers,
     stopped_elsewhere,
     translate,
 )
+from vocseg.standing import SaveTrainingConfig, add_standing, drop_unused, without_flags
 from vocseg.starting import Start, check_scoring_flags
 from vocseg.trainer import Trainer
-from vocseg.views import ConfusionPicture, Panels
-from vocseg.views.progress import ProgressBar
-from vocseg.whole_files import write_whole
 
 _TRAINING = ("fit", "finetune")
 _BASES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}  # recipes that are in force from the start
@@ -55,19 +40,6 @@ _BASES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}  # recipes that a
 
 class VerbParser(SentenceParser, LightningArgumentParser):
     """Lightning's parser, refusing in a sentence."""
-
-
-class SaveTrainingConfig(SaveConfigCallback):
-    """`config.yaml` for runs that train; a run that scores has nothing to repeat."""
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Write it when training starts."""
-        if stage == "fit" and not self.already_saved:
-            folder = trainer.log_dir  # on every process: it is broadcast
-            path = None if folder is None else Path(folder) / self.config_filename
-            if trainer.is_global_zero and path is not None and not path.exists():  # a run that goes on has it
-                write_whole(path, self.parser.dump(self.config, skip_none=False))
-            self.already_saved = True
 
 
 class VocCLI(LightningCLI):
@@ -150,14 +122,7 @@ class VocCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The standing callbacks: not in a recipe's list, since a user's list would replace it."""
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.add_lightning_class_args(BestWeights, "best")
-        parser.add_lightning_class_args(LastCheckpoint, "last")
-        parser.add_lightning_class_args(Averaging, "average")
-        parser.add_lightning_class_args(Panels, "panels")
-        parser.add_lightning_class_args(FullSize, "full_size")
-        parser.add_lightning_class_args(TTA, "tta")
-        parser.add_lightning_class_args(MaskWriter, "predictions")
-        parser.add_lightning_class_args(ProgressBar, "progress")
+        add_standing(parser)
         self._parsers = [*getattr(self, "_parsers", []), parser]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -188,11 +153,9 @@ class VocCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Give the run a folder of its own, with logs in it, and the callbacks that have no flags."""
         config = self.config_init[self.subcommand]["trainer"]
-        self._drop_unused(self.config_init[self.subcommand])
+        drop_unused(self._parsers, self.config_init[self.subcommand], str(self.subcommand))
         check_callbacks(config["callbacks"] or [], self.datamodule.classes.names)
-        own = [Companions(), Advance(), Announcement(), Finite(), Alarm(), Speed(), NetworkScores()]
-        own += [LeftOutReport(), ConfusionPicture()]
-        kwargs["callbacks"] = [*(config["callbacks"] or []), *own]
+        kwargs["callbacks"] = [*(config["callbacks"] or []), *without_flags()]
         if self.subcommand == "tune":
             kwargs["logger"] = False
         elif not config["fast_dev_run"]:
@@ -218,12 +181,3 @@ class VocCLI(LightningCLI):
         if resumed is not None:
             resumed.rewind()
         return folder
-
-    def _drop_unused(self, config: Namespace) -> None:
-        """Leave out the standing callbacks that flags switch off: Lightning refuses some of them then."""
-        kept = config["trainer"]["enable_checkpointing"] is not False and self.subcommand != "tune"
-        off = set() if kept else {"best", "last"}
-        off |= {"progress"} if config["trainer"]["enable_progress_bar"] is False else set()
-        off |= {"average"} if "average" in config and config["average"].kind == "none" else set()
-        for parser in self._parsers:
-            parser.callback_keys = [key for key in parser.callback_keys if key not in off]

@@ -1,15 +1,28 @@
-"""From which weights a verb starts, and what they and the class list say about the network."""
+"""From which weights a verb starts, what they say about the network, and whether all goes together."""
 
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, LightningModule
 
 from vocseg.class_files import read_classes
 from vocseg.classes import VOC_CLASSES, ClassList
+from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.foreign_files import local_file
-from vocseg.runs import check_classes, check_shape, network_shape, newest_weights, read_weights
+from vocseg.model import SegmentationModule
+from vocseg.runs import (
+    check_classes,
+    check_shape,
+    described_classes,
+    load_weights,
+    network_shape,
+    newest_weights,
+    read_weights,
+)
+
+OWN_WORDS = ("best", "last", "hpc")  # what Lightning finds itself
 
 
 def starting_weights(verb: str, config: Namespace) -> Path | None:
@@ -89,3 +102,26 @@ class Start:
             check_classes(self.path, self.description, self.classes)
         config["ckpt_path"] = str(self.path)
         config["model"]["encoder_weights"] = None  # the file has the encoder's weights too
+
+
+def begin_with(model: LightningModule | None, ckpt_path: str | Path | None) -> str | Path | None:
+    """Fill the model from a file; what Lightning must resolve itself ("best", "last") is handed on."""
+    if not isinstance(model, SegmentationModule) or ckpt_path in (None, *OWN_WORDS):
+        return ckpt_path
+    assert ckpt_path is not None
+    model.class_list = described_classes(load_weights(model, ckpt_path))
+    model.loaded_from = Path(ckpt_path)
+    return None
+
+
+def check_agreement(model: LightningModule | None, data: LightningDataModule | None) -> None:
+    """Whether the network can take these images and tells as many classes apart as their masks hold.
+
+    Raises:
+        UserError: If not.
+    """
+    if isinstance(model, SegmentationModule) and isinstance(data, VOCDataModule):
+        model.network.check_size(data.size)
+        if model.classes != len(data.classes):
+            raise UserError(f"--model.classes {model.classes}: the masks hold {len(data.classes)} classes")
+        model.class_list = data.classes

@@ -14,17 +14,14 @@ from vocseg.reporting import report_finetuning, report_scores, report_training, 
 from vocseg.runs import (
     BestWeights,
     Wanted,
-    described_classes,
     find_batch_size,
     find_learning_rate,
     holds_training,
-    load_weights,
     newest_image_scores,
     newest_score,
     with_whole_checkpoints,
 )
-
-OWN_WORDS = ("best", "last", "hpc")  # what Lightning finds itself
+from vocseg.starting import OWN_WORDS, begin_with, check_agreement
 
 
 class Trainer(lightning.Trainer):
@@ -69,8 +66,8 @@ class Trainer(lightning.Trainer):
         named = isinstance(model, SegmentationModule) and ckpt_path not in (None, *OWN_WORDS)
         if named and ckpt_path is not None and not holds_training(ckpt_path):
             say(self, f"starting from the weights in {ckpt_path}, with a new optimiser")
-            ckpt_path = self._load(model, ckpt_path)
-        _check_agreement(model, datamodule)
+            ckpt_path = begin_with(model, ckpt_path)
+        check_agreement(model, datamodule)
         path = self.resumed or ckpt_path
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, weights_only)
         if (best := self._best()) and best.score:
@@ -87,9 +84,9 @@ class Trainer(lightning.Trainer):
             datamodule: What to train and score on.
             ckpt_path: The weights to start from; null: the newest run's `unet_voc.pth`.
         """
-        _check_agreement(model, datamodule)
+        check_agreement(model, datamodule)
         datamodule.prepare_data()  # a fault in the training images shows before anything is scored
-        super().validate(model, datamodule=datamodule, ckpt_path=self._load(model, ckpt_path), verbose=False)
+        super().validate(model, datamodule=datamodule, ckpt_path=begin_with(model, ckpt_path), verbose=False)
         before = newest_score(self, model), newest_image_scores(self, model)
         super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
         best = self._best()
@@ -120,8 +117,8 @@ class Trainer(lightning.Trainer):
             largest: Batch to stop at.
             ckpt_path: The weights to start from; null: as `fit`.
         """
-        _check_agreement(model, datamodule)
-        self._load(model, ckpt_path)
+        check_agreement(model, datamodule)
+        begin_with(model, ckpt_path)
         if find == "lr":
             table, found = find_learning_rate(self, model, datamodule, int(steps))
             say(self, table)
@@ -140,8 +137,8 @@ class Trainer(lightning.Trainer):
         weights_only: bool | None = None,
     ) -> Any:
         """Score weights on the validation images."""
-        _check_agreement(model, datamodule)
-        path = self._load(model, ckpt_path)
+        check_agreement(model, datamodule)
+        path = begin_with(model, ckpt_path)
         result = super().validate(model, dataloaders, path, verbose, datamodule, weights_only)
         if isinstance(model, SegmentationModule):
             report_scores(self, "validate", model)
@@ -157,8 +154,8 @@ class Trainer(lightning.Trainer):
         weights_only: bool | None = None,
     ) -> Any:
         """Score weights on the test images: for VOC the validation list, as its test labels are secret."""
-        _check_agreement(model, datamodule)
-        path = self._load(model, ckpt_path)
+        check_agreement(model, datamodule)
+        path = begin_with(model, ckpt_path)
         result = super().test(model, dataloaders, path, verbose, datamodule, weights_only)
         if isinstance(model, SegmentationModule):
             report_scores(self, "test", model)
@@ -176,30 +173,8 @@ class Trainer(lightning.Trainer):
         """Write a mask and an overlay for every picture of a folder."""
         if isinstance(model, SegmentationModule) and isinstance(datamodule, VOCDataModule):
             model.network.check_size(datamodule.size)
-        path = self._load(model, ckpt_path)
+        path = begin_with(model, ckpt_path)
         return super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
-
-    def _load(self, model: LightningModule | None, ckpt_path: str | Path | None) -> str | Path | None:
-        """Fill the model from a file; what Lightning must resolve itself ("best", "last") is handed on."""
-        if not isinstance(model, SegmentationModule) or ckpt_path in (None, *OWN_WORDS):
-            return ckpt_path
-        assert ckpt_path is not None
-        model.class_list = described_classes(load_weights(model, ckpt_path))
-        model.loaded_from = Path(ckpt_path)
-        return None
 
     def _best(self) -> BestWeights | None:
         return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)
-
-
-def _check_agreement(model: LightningModule | None, data: LightningDataModule | None) -> None:
-    """Whether the network can take these images and tells as many classes apart as their masks hold.
-
-    Raises:
-        UserError: If not.
-    """
-    if isinstance(model, SegmentationModule) and isinstance(data, VOCDataModule):
-        model.network.check_size(data.size)
-        if model.classes != len(data.classes):
-            raise UserError(f"--model.classes {model.classes}: the masks hold {len(data.classes)} classes")
-        model.class_list = data.classes

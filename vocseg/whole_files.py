@@ -3,22 +3,15 @@
 import contextlib
 import errno
 import os
-import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
 from vocseg.errors import UserError
+from vocseg.file_parts import clear_once, part_of
 
-_PART = re.compile(r"\..*\.\d+\.\d+\.part")
-_NAME_BYTES = 200  # of a name are kept in its part's, since file systems allow 255
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-_numbers = count()
-_cleared: set[tuple[int, Path]] = set()  # process and folder
 
 
 class UnwritableError(UserError, OSError):
@@ -68,8 +61,8 @@ def whole_file(
         if path.exists() and not path.is_file():
             raise OSError(errno.EINVAL, "there is a folder, pipe or device of that name")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_once(path.parent)
-        with _part_of(path) as file:
+        clear_once(path.parent)
+        with part_of(path) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -94,60 +87,6 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
-
-
-def clear_parts(folder: Path) -> None:
-    """Remove what writers of whole files have left in a folder that are no more; live ones hold a lock."""
-    for name in os.listdir(folder):
-        if not _PART.fullmatch(name):
-            continue
-        with contextlib.suppress(OSError), (folder / name).open("rb") as file:
-            if _lock(file):
-                os.unlink(folder / name)
-
-
-def _clear_once(folder: Path) -> None:
-    """Look once in a process: folders of predictions hold thousands of files."""
-    if (os.getpid(), folder) not in _cleared:
-        _cleared.add((os.getpid(), folder))
-        clear_parts(folder)
-
-
-@contextlib.contextmanager
-def _part_of(path: Path) -> Iterator[IO[bytes]]:
-    """A new file beside another, locked while it is written, and gone at the end if it still has its name."""
-    name = path.name.encode()[:_NAME_BYTES].decode(errors="ignore")
-    part = path.with_name(f".{name}.{os.getpid()}.{next(_numbers)}.part")
-    file = part.open("w+b")
-    _lock(file)
-    while not part.exists():  # another process took it for an old one before it was locked
-        file.close()
-        file = part.open("w+b")
-        _lock(file)
-    try:
-        with file:
-            yield file
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
-
-
-if sys.platform == "win32":
-
-    def _lock(file: IO[bytes]) -> bool:
-        """There, nothing is known of other processes: their files stay."""
-        return False
-
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes]) -> bool:
-        """Whether nobody else writes the file; some file systems cannot tell."""
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
 
 
 def _sync_folder(folder: Path) -> None:

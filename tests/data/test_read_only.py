@@ -1,29 +1,24 @@
 """Data that may only be read: a run works, and says where its store is or why there is none."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, tiny
+from tests.conftest import tiny
+from tests.forks import after_mounting, may_mount, run
 
 
 def _run(here: Path, script: str, *words: str) -> "subprocess.CompletedProcess[str]":
     """A run in a mount namespace of its own, after a script."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(here / "home")}
-    environment.pop("XDG_CACHE_HOME", None)
-    command = ["unshare", "-m", "sh", "-c", f'{script} && exec "$@"', "sh", sys.executable, "-m", "vocseg"]
-    return subprocess.run(
-        [*command, *words], cwd=here, env=environment, capture_output=True, text=True, timeout=200
-    )
+    places = {"HOME": str(here / "home"), "XDG_CACHE_HOME": ""}
+    return run(list(words), here, after_mounting(script), **places)
 
 
 @pytest.fixture
 def copy(sample: Path, here: Path) -> Path:
-    if not shutil.which("unshare") or subprocess.run(["unshare", "-m", "true"]).returncode:
+    if not may_mount():
         pytest.skip("only root may mount a folder for reading alone")
     shutil.copytree(sample, here / "copy", ignore=shutil.ignore_patterns(".vocseg"))
     (here / "home").mkdir()

@@ -4,10 +4,9 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.forks import Forked
 from vocseg import voc
 from vocseg.classes import ClassList
 from vocseg.data.contents import cache_folder, read_contents
@@ -218,16 +218,15 @@ print(pack(split, Form("square", 64), Path(sys.argv[2]), progress=False))
 """
 
 
-def _packer(root: Path, cache: Path, before: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", before + PACKER, str(root), str(cache)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def _packer(root: Path, cache: Path, before: str = "") -> Forked:
+    return Forked([str(root), str(cache)], root, before + PACKER)
 
 
 @pytest.mark.slow
 def test_a_disk_that_becomes_full_ends_in_a_sentence_with_nothing_left(copy: Path, tmp_path: Path) -> None:
-    process = _packer(copy, tmp_path / "cache", FULL)
-    said = process.communicate()[1].splitlines()[-1]
-    assert process.returncode == 1  # an uncaught UserError, which the command line prints alone
+    with _packer(copy, tmp_path / "cache", FULL) as process:
+        code, said = process.wait(), process.err.splitlines()[-1]
+    assert code == 1  # an uncaught UserError, which the command line prints alone
     assert "UserError: the store of 'train' cannot be written to" in said
     assert "make room or name another folder with --data.cache" in said
     assert list((tmp_path / "cache" / "stores").iterdir()) == []
@@ -235,7 +234,10 @@ def test_a_disk_that_becomes_full_ends_in_a_sentence_with_nothing_left(copy: Pat
 
 @pytest.mark.slow
 def test_several_processes_at_once_pack_once(copy: Path, tmp_path: Path) -> None:
-    said = [process.communicate()[0] for process in [_packer(copy, tmp_path / "cache") for _ in range(3)]]
+    with ExitStack() as stack:
+        packers = [stack.enter_context(_packer(copy, tmp_path / "cache")) for _ in range(3)]
+        assert [process.wait() for process in packers] == [0, 0, 0]
+        said = [process.out for process in packers]
     assert sum("packing 'train' once" in each for each in said) == 1
     assert len({each.splitlines()[-1] for each in said}) == 1
     assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1
@@ -244,12 +246,11 @@ def test_several_processes_at_once_pack_once(copy: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_packer_that_is_killed_leaves_nothing_that_is_taken_for_a_store(copy: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    process = _packer(copy, cache)
     part = cache / "stores" / ".train.part" / "images.bin"
-    while not part.exists() and process.poll() is None:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with _packer(copy, cache) as process:
+        while not part.exists() and process.poll() is None:
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
     split = _split(copy, "train")
     assert find_store(split, FORM, cache) is None
     assert len(_pack(split, cache)) == 20

@@ -1,7 +1,5 @@
 """Every way of computing the network gives the same figures."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import ROOT, TINY
+from tests.forks import run
 from vocseg.model import build_network
 from vocseg.model.convolution import MatmulConv2d
 from vocseg.model.execution import Execution, precision_note
@@ -130,8 +129,7 @@ print("compiled")
 
 @pytest.mark.slow
 def test_a_compiled_network_trains_alike_and_scores_any_size() -> None:
-    words = [sys.executable, "-c", COMPILED]  # a process of its own: torch counts graphs by process
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    done = run([], ROOT, COMPILED)  # a process of its own: torch counts graphs by process
     assert done.returncode == 0, done.stderr[-3000:]
     assert "compiled" in done.stdout
 

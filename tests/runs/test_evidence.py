@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import refused, tiny
-from tests.test_processes import TWO, _vocseg, check_equal_scores
+from tests.forks import run_together
+from tests.test_processes import check_equal_scores
 from vocseg import voc
 from vocseg.__main__ import main
 from vocseg.scores.evidence import load_evidence, prediction_path
@@ -76,11 +77,10 @@ def test_only_what_scores_at_own_size_leaves_evidence_and_a_flag_switches_it_off
 
 @pytest.mark.slow
 def test_two_processes_leave_what_one_does(sample: Path, trained: Path, tested: Path, here: Path) -> None:
-    done = _vocseg(
-        here, "test", *_words(sample, trained), "--data.batch_size", "1", "--trainer.accelerator", "cpu", *TWO
-    )
-    assert done.returncode == 0, done.stderr
-    assert "duplicate" not in done.stderr
+    words = ["test", *_words(sample, trained), "--data.batch_size", "1", "--trainer.accelerator", "cpu"]
+    for done in run_together(words, here, 2):
+        assert done.returncode == 0, done.stderr
+        assert "duplicate" not in done.stderr
     folder = here / "lightning_logs/test/version_0"
     check_equal_scores(tested, folder)
     one, two = load_evidence(tested), load_evidence(folder)

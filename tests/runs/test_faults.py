@@ -1,6 +1,5 @@
 """What the machine does to a run is said in a sentence; a bug keeps its traceback."""
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import ROOT, refused, tiny
+from tests.conftest import refused, tiny
+from tests.forks import run
 from vocseg.model import SegmentationModule
 from vocseg.runs import translate
 
@@ -50,14 +50,7 @@ def test_out_of_memory_on_a_cpu_is_said_too(sample: Path, here: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (300 << 20),) * 2)\n"
         f"main({['fit', *tiny(sample), '--data.size', '512', '--data.store', 'false']!r})\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=here,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "", "HOME": str(here)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    done = run([], here, script)
     assert done.returncode == 2, done.stderr
     assert "vocseg: the machine has not enough memory for a batch of 4 images at 512x512" in done.stderr
     assert "--data.batch_size 2" in done.stderr
@@ -95,3 +88,20 @@ def test_what_torch_says_is_put_into_a_sentence(name: str) -> None:
 )
 def test_anything_else_keeps_its_traceback(bug: Exception) -> None:
     assert translate(bug) is None
+
+
+@pytest.mark.parametrize("fault", [ConnectionResetError(104), EOFError(), FileNotFoundError(2, "socket")])
+def test_a_loader_process_that_ends_while_its_batch_is_fetched_is_said(fault: Exception) -> None:
+    """By the name of the function in which torch fetches; elsewhere, the same fault is another matter."""
+
+    def rebuild_storage_fd() -> None:
+        raise fault
+
+    assert translate(fault) is None
+    with pytest.raises(type(fault)):
+        rebuild_storage_fd()
+    known = translate(fault)
+    assert known is not None
+    assert "a loader process has ended or was killed" in known.sentence
+    assert "--data.workers 0" in known.sentence
+    assert rebuild_storage_fd.__name__ in dir(torch.multiprocessing.reductions)

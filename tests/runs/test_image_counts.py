@@ -1,14 +1,11 @@
 """What scoring keeps of an image: its matrices, and nothing that grows with its pixels."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.forks import run
 from tests.scores.population import PROTOCOL
 from vocseg.data.sample import write_sample
 from vocseg.runs.image_counts import ImageCounts
@@ -42,19 +39,12 @@ def test_four_times_the_images_take_no_more_memory(trained: Path, tmp_path: Path
         "import resource, sys; from vocseg.__main__ import main; main(sys.argv[1:]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     write_sample(tmp_path / "sample", train=1, val=32, progress=False)
     peaks = []
     for images in ("8", "32"):
         words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(tmp_path / "sample")]
         words += ["--data.val_images", images, "--trainer.accelerator", "cpu"]
-        done = subprocess.run(
-            [sys.executable, "-c", code, "test", *words, "--trainer.enable_progress_bar", "false"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        done = run(["test", *words, "--trainer.enable_progress_bar", "false"], tmp_path, code)
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] - peaks[0] < 24 * 2  # megabytes; 24 images of 0.7 MB decoded, 15 MB upsampled

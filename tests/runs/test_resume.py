@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,8 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, refused, tiny
+from tests.forks import Forked
+from tests.forks import run as in_a_fork
 from tests.runs.chains import differences, look
 from vocseg.__main__ import main
 from vocseg.runs import Advance
@@ -21,7 +21,6 @@ from vocseg.runs.folder import lock_folder
 Capture = pytest.CaptureFixture[str]
 
 EVERY = ["--last.every_minutes", "1e-9"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def _flags(sample: Path, root: Path) -> list[str]:
@@ -30,8 +29,8 @@ def _flags(sample: Path, root: Path) -> list[str]:
 
 def _chains(*words: str) -> str:
     """Run chains in a process of their own: they fork, which must not be done beside threads."""
-    command = [sys.executable, "-m", "tests.runs.chains", *words]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
+    code = "import runpy; runpy.run_module('tests.runs.chains', run_name='__main__', alter_sys=True)"
+    done = in_a_fork(list(words), ROOT, code, timeout=1800)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -93,16 +92,11 @@ def test_a_signal_to_one_process_stops_both() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_says_how_to_go_on(sample: Path, here: Path, number: signal.Signals) -> None:
     words = [*tiny(sample), "--trainer.max_epochs", "500"]
-    command = [sys.executable, "-m", "vocseg", "fit", *words]
-    with subprocess.Popen(
-        command, cwd=here, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        while not process.stdout.readline().startswith("epoch 1/"):
-            assert process.poll() is None
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    with Forked(["fit", *words], here) as process:
+        process.wait_for("epoch 1/")
+        os.kill(process.pid, number)
+        assert process.wait(60) == 128 + number
+        said = process.err
     assert f"vocseg: stopped by {number.name}; saved lightning_logs/fit/version_0/last.ckpt (epoch " in said
     assert "go on with: python -m vocseg resume lightning_logs/fit/version_0" in said
     assert "Traceback" not in said
@@ -223,12 +217,9 @@ def test_a_second_signal_ends_at_once(here: Path) -> None:
         "import os, signal, time\nfrom vocseg.runs.stopping import Wishes\n"
         "Wishes().listen(1)\nprint('on', flush=True)\ntime.sleep(5)\ntime.sleep(60)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with Forked([], here, code) as process:
+        process.wait_for("on")
         for _ in range(2):
-            process.send_signal(signal.SIGTERM)
+            os.kill(process.pid, signal.SIGTERM)
             time.sleep(0.3)
         assert process.wait(30) == 128 + signal.SIGTERM

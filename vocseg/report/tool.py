@@ -1,6 +1,7 @@
 """The tool `python -m vocseg report`: everything about runs on one page that opens from disk."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,24 +52,7 @@ def report(
     """
     start = time.perf_counter()
     _check(runs, output, images)
-    count = min(images, max(1, _MOST_CARDS // (_KINDS * len(runs))))
-    if count < images:
-        print(f"showing {count} images of each kind, so that the page of {len(runs)} runs stays small")
-    read = [read_run(name, _folder(name)) for name in runs]
-    pictures = [_pictures(run, root) for run in read]
-    letters = [chr(ord("A") + k) if k < 26 else f"A{k - 25}" for k in range(len(read))]
-    sides = [Side(*each) for each in zip(letters, pictures, strict=True)]
-    compared, lacking = comparisons_of(runs, sides, count, across or ())
-    for sentence in lacking:
-        print(f"not compared: {sentence}")
-    views = tuple(
-        run_view(run, letter if len(read) > 1 else "", each, count)
-        for run, letter, each in zip(read, letters, pictures, strict=True)
-    )
-    several = f"{len(views)} runs{' compared' if compared else ''}"
-    title = views[0].name if len(views) == 1 else several
-    made = time.strftime("%Y-%m-%d %H:%M")
-    text = render_page(PageView(title, views, compared, lacking, made, ERROR_LEGEND))
+    text = render_page(_page(runs, root, _shown(images, len(runs)), across or ()))
     _write(output, text)
     size = len(text) / 1e6
     print(f"wrote {output} ({size:.1f} MB, {time.perf_counter() - start:.1f} s): open it in a browser")
@@ -82,6 +66,32 @@ def _check(runs: list[str], output: Path, images: int) -> None:
         raise UserError(f"--images {images}: take a number from 0 to {_MOST_IMAGES}")
     if output.is_dir():
         raise UserError(f"--output {output} is a folder: name a file, as {output / 'report.html'}")
+
+
+def _shown(images: int, runs: int) -> int:
+    """How many of each kind are shown: fewer than asked for where there are many runs."""
+    count = min(images, max(1, _MOST_CARDS // (_KINDS * runs)))
+    if count < images:
+        print(f"showing {count} images of each kind, so that the page of {runs} runs stays small")
+    return count
+
+
+def _page(runs: list[str], root: Path | None, count: int, across: Sequence[Across]) -> PageView:
+    """What the page says; why runs are not compared is printed too."""
+    read = [read_run(name, _folder(name)) for name in runs]
+    pictures = [_pictures(run, root) for run in read]
+    letters = [chr(ord("A") + k) if k < 26 else f"A{k - 25}" for k in range(len(read))]
+    sides = [Side(*each) for each in zip(letters, pictures, strict=True)]
+    compared, lacking = comparisons_of(runs, sides, count, across)
+    for sentence in lacking:
+        print(f"not compared: {sentence}")
+    views = tuple(
+        run_view(run, letter if len(read) > 1 else "", each, count)
+        for run, letter, each in zip(read, letters, pictures, strict=True)
+    )
+    several = f"{len(views)} runs{' compared' if compared else ''}"
+    title = views[0].name if len(views) == 1 else several
+    return PageView(title, views, compared, lacking, time.strftime("%Y-%m-%d %H:%M"), ERROR_LEGEND)
 
 
 def _folder(name: str) -> Path:

@@ -11,7 +11,8 @@ from vocseg.runs.companions import Companions
 from vocseg.runs.faults import translate
 from vocseg.runs.finite import Finite
 from vocseg.runs.folder import claim_folder, drop_unused_folder, lock_folder, newest_weights
-from vocseg.runs.full_size import FullSize, FullSizeScores
+from vocseg.runs.full_size import FullSize
+from vocseg.runs.full_size_counts import FullSizeScores
 from vocseg.runs.going_on import holds_training, newest_whole_checkpoint, read_checkpoint
 from vocseg.runs.left_out import LeftOutReport
 from vocseg.runs.logs import quieten, run_loggers
@@ -19,6 +20,7 @@ from vocseg.runs.network_scores import NetworkScores, network_scores, newest_ima
 from vocseg.runs.origin import weights_origin
 from vocseg.runs.position import Advance
 from vocseg.runs.refusals import check_callbacks, check_flags, check_monitor
+from vocseg.runs.resumption import Resumed, find_resumed, newest_run
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
 from vocseg.runs.stopping import stopped_elsewhere
@@ -40,6 +42,7 @@ __all__ = [
     "LastCheckpoint",
     "LeftOutReport",
     "NetworkScores",
+    "Resumed",
     "Speed",
     "Wanted",
     "WholeCheckpoints",
@@ -53,12 +56,14 @@ __all__ = [
     "drop_unused_folder",
     "find_batch_size",
     "find_learning_rate",
+    "find_resumed",
     "holds_training",
     "load_weights",
     "lock_folder",
     "network_scores",
     "network_shape",
     "newest_image_scores",
+    "newest_run",
     "newest_score",
     "newest_weights",
     "newest_whole_checkpoint",

@@ -45,7 +45,21 @@ def translate(fault: BaseException, trainer: Any = None) -> UserError | None:
         or_so = "" if "Killed" in text else "has ended or "  # torch does not always see how
         killed = f"{or_so}was killed (the machine may have run out of memory)"
         return UserError(f"a loader process {killed}: {_WORKERS}; torch says: {text[:120].rstrip('. ')}")
+    if isinstance(fault, (ConnectionError, EOFError, FileNotFoundError)) and _fetched_from_a_loader(fault):
+        return UserError(
+            f"a loader process has ended or was killed, and with it the batch it held: {_WORKERS}"
+        )
     return None
+
+
+def _fetched_from_a_loader(fault: BaseException) -> bool:
+    """Whether it arose where torch fetches the memory of a batch from the process that made it."""
+    return "rebuild_storage_fd" in _functions(fault)
+
+
+def _functions(fault: BaseException) -> set[str]:
+    """Names of those that it went through."""
+    return {frame.name for frame in traceback.extract_tb(fault.__traceback__)}
 
 
 def _earlier(fault: BaseException) -> UserError | None:
@@ -93,7 +107,7 @@ def _smaller(data: Any, trainer: Any) -> str:
 
 def _place(fault: BaseException) -> str:
     """Whether it was in training or in scoring, as the two need different amounts."""
-    names = {frame.name for frame in traceback.extract_tb(fault.__traceback__)}
+    names = _functions(fault)
     if "training_step" in names or "backward" in names:
         return " in training"
     return " in validation" if names & {"validation_step", "test_step"} else ""

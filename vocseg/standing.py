@@ -1,0 +1,80 @@
+"""The callbacks that stand in every run: those with flags of their own, and those without."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+
+from vocseg.deploy.masks import MaskWriter
+from vocseg.runs import (
+    TTA,
+    Advance,
+    Alarm,
+    Announcement,
+    Averaging,
+    BestWeights,
+    Companions,
+    Finite,
+    FullSize,
+    LastCheckpoint,
+    LeftOutReport,
+    NetworkScores,
+    Speed,
+)
+from vocseg.views import ConfusionPicture, Panels
+from vocseg.views.progress import ProgressBar
+from vocseg.whole_files import write_whole
+
+_WITH_FLAGS: dict[str, type[Callback]] = {  # by their group on the command line
+    "best": BestWeights,
+    "last": LastCheckpoint,
+    "average": Averaging,
+    "panels": Panels,
+    "full_size": FullSize,
+    "tta": TTA,
+    "predictions": MaskWriter,
+    "progress": ProgressBar,
+}
+
+
+def add_standing(parser: LightningArgumentParser) -> None:
+    """Give a parser the flags of those that have some."""
+    for group, kind in _WITH_FLAGS.items():
+        parser.add_lightning_class_args(kind, group)
+
+
+def without_flags() -> list[Callback]:
+    """Those that have none, in the order in which they are called."""
+    own = [Companions(), Advance(), Announcement(), Finite(), Alarm(), Speed(), NetworkScores()]
+    return [*own, LeftOutReport(), ConfusionPicture()]
+
+
+def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb: str) -> None:
+    """Leave out those that flags switch off: Lightning refuses some of them then.
+
+    Args:
+        parsers: Of all verbs.
+        config: The flags of the verb.
+        verb: Its name.
+    """
+    kept = config["trainer"]["enable_checkpointing"] is not False and verb != "tune"
+    off = set() if kept else {"best", "last"}
+    off |= {"progress"} if config["trainer"]["enable_progress_bar"] is False else set()
+    off |= {"average"} if "average" in config and config["average"].kind == "none" else set()
+    for parser in parsers:
+        parser.callback_keys = [key for key in parser.callback_keys if key not in off]
+
+
+class SaveTrainingConfig(SaveConfigCallback):
+    """`config.yaml` for runs that train; a run that scores has nothing to repeat."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Write it when training starts."""
+        if stage == "fit" and not self.already_saved:
+            folder = trainer.log_dir  # on every process: it is broadcast
+            path = None if folder is None else Path(folder) / self.config_filename
+            if trainer.is_global_zero and path is not None and not path.exists():  # a run that goes on has it
+                write_whole(path, self.parser.dump(self.config, skip_none=False))
+            self.already_saved = True
