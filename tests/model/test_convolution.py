@@ -9,7 +9,7 @@ from torch.nn import functional
 from tests.conftest import TINY
 from vocseg.model import convolution as matmul
 from vocseg.model.convolution import MatmulConv2d, convolution, with_matmul_gradients
-from vocseg.model.folding import FoldedBlock, fold_decoder, upsampled_conv
+from vocseg.model.folding import FoldedBlock, _taps, fold_decoder, folded_kernels, upsampled_conv
 
 
 def _random(*shape: int) -> Tensor:
@@ -72,6 +72,22 @@ def test_a_folded_convolution_is_upsampling_and_a_convolution(size: tuple[int, i
     theirs = torch.autograd.grad(wanted, (x, weight), gradient)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_training_goes_on_after_kernels_were_folded_for_scoring() -> None:
+    _taps.cache_clear()
+    x, weight = _random(1, 2, 4, 4), _random(3, 2, 3, 3)
+    with torch.inference_mode():
+        upsampled_conv(x, weight)
+    assert torch.autograd.grad(upsampled_conv(x, weight).sum(), weight)[0].shape == weight.shape
+
+
+def test_kernels_are_folded_in_full_precision_also_under_autocast() -> None:
+    weight = torch.randn(3, 2, 3, 3)
+    wanted = folded_kernels(weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(folded_kernels(weight), wanted)
+    torch.testing.assert_close(wanted[3:6, :, 1, 0], weight[:, :, 1:, :2].sum((2, 3)))  # even row, odd column
 
 
 @pytest.mark.parametrize("encoder", [TINY, "mobilenet_v2"])
