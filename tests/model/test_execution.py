@@ -17,12 +17,16 @@ from vocseg.model.folding import FoldedBlock
 from vocseg.model.losses import PLAIN as SETTINGS
 from vocseg.model.losses import Objective
 from vocseg.model.network import Network
+from vocseg.model.one_kernel import OneKernelAdam
+from vocseg.model.optimizers import OptimizerSettings, build_optimizer
 
-PLAIN = Execution(channels_last=False, fold=False, matmul_gradients=False)  # as smp and torch come
+PLAIN = Execution(False, fused=False, fold=False, matmul_gradients=False)  # as smp and torch come
+CPU = torch.device("cpu")
 WAYS = {
     "as usual": Execution(),
     "channels last": replace(PLAIN, channels_last=True),
     "fused": replace(PLAIN, fused=True),
+    "fused, channels last": replace(PLAIN, channels_last=True, fused=True),
     "folded": replace(PLAIN, fold=True),
     "matmul gradients": replace(PLAIN, channels_last=True, matmul_gradients=True),
     "all": Execution(fused=True, fold=True, matmul_gradients=True),
@@ -35,9 +39,14 @@ def _network(execution: Execution) -> Network:
     return build_network("unet", TINY, None, 21, execution)
 
 
+def _adam(network: Network, lr: float) -> torch.optim.Optimizer:
+    options = network.execution.optimizer_options(CPU)
+    return build_optimizer(OptimizerSettings(lr=lr), network, network.encoder, options)
+
+
 def _losses(execution: Execution, bf16: bool = False, steps: int = STEPS) -> list[float]:
     network = _network(execution).train()
-    optimizer = torch.optim.Adam(network.parameters(), 1e-4, **execution.optimizer_options())
+    optimizer = _adam(network, 1e-4)
     chance, losses = torch.Generator().manual_seed(1), []
     for _ in range(steps):
         image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=chance).permute(0, 3, 1, 2)
@@ -69,6 +78,14 @@ def test_bf16_gives_the_same_losses_but_for_its_rounding(plain_losses: list[floa
     assert _losses(Execution(), bf16=True, steps=4) == pytest.approx(plain_losses[:4], rel=2e-2)
 
 
+def test_the_optimiser_is_fused_on_a_cpu_unless_told_otherwise() -> None:
+    assert type(_adam(_network(Execution()), 1e-4)) is OneKernelAdam
+    assert type(_adam(_network(PLAIN), 1e-4)) is torch.optim.Adam
+    gpu = torch.device("cuda")
+    assert Execution().optimizer_options(gpu) == {}
+    assert Execution(fused=True).optimizer_options(gpu) == {"fused": True}
+
+
 def test_what_is_different_about_the_ways_is_there() -> None:
     usual, folded = _network(PLAIN), _network(WAYS["all"])
     assert not any(isinstance(layer, (FoldedBlock, MatmulConv2d)) for layer in usual.modules())
@@ -92,12 +109,11 @@ def test_a_fused_optimisers_state_goes_on_to_the_bit() -> None:
     states = []
     for broken in (False, True):
         network = _network(execution).train()
-        make = torch.optim.Adam
-        optimizer = make(network.parameters(), 1e-3, **execution.optimizer_options())
+        optimizer = _adam(network, 1e-3)
         for step in range(4):
             if step == 2 and broken:
                 kept = optimizer.state_dict()
-                optimizer = make(network.parameters(), 1e-3, **execution.optimizer_options())
+                optimizer = _adam(network, 1e-3)
                 optimizer.load_state_dict(kept)
             image = torch.full((2, 3, 64, 64), 50 * step, dtype=torch.uint8)
             optimizer.zero_grad()

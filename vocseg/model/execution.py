@@ -23,7 +23,7 @@ class Execution:
         channels_last: A pixel's channels side by side in memory, as convolutions on most processors like it.
         compile: Let torch.compile make what trains: `default`, `reduce-overhead` (CUDA graphs, for small
             batches on a GPU) or `max-autotune`; takes minutes at first, and on a CPU it does not pay.
-        fused: The optimiser's step in one kernel.
+        fused: The optimiser's step in one kernel; null: on a CPU.
         fold: U-Net's decoder with upsampling and convolution in one; null: on a CPU.
         matmul_gradients: Gradients of convolutions' weights by matrix products, on a CPU in float32; null:
             where its widest vectors are AVX2's.
@@ -31,7 +31,7 @@ class Execution:
 
     channels_last: bool = True
     compile: CompileMode | None = None
-    fused: bool = False
+    fused: bool | None = None
     fold: bool | None = None
     matmul_gradients: bool | None = None
 
@@ -52,9 +52,14 @@ class Execution:
         if self.compile is not None:
             model.compile(mode=self.compile, dynamic=False)
 
-    def optimizer_options(self) -> dict[str, Any]:
-        """What torch's Adam, AdamW and SGD take besides."""
-        return {"fused": True} if self.fused else {}
+    def optimizer_options(self, device: torch.device) -> dict[str, Any]:
+        """What torch's Adam, AdamW and SGD take besides.
+
+        Args:
+            device: Where the network is.
+        """
+        fused = device.type == "cpu" if self.fused is None else self.fused
+        return {"fused": True} if fused else {}
 
 
 def precision_note(

@@ -39,7 +39,7 @@ class Optimization:
         Raises:
             UserError: If the schedule needs to know and the run has no end.
         """
-        options = network.execution.optimizer_options()
+        options = network.execution.optimizer_options(network.mean.device)
         optimizer = build_optimizer(self.optimizer, network, network.encoder, options)
         scheduler = self.schedule.scheduler(optimizer, self._steps(trainer) if self.schedule.ends else 0)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
