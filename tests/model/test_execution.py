@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from tests.conftest import ROOT, TINY
-from vocseg.model import build_network
+from vocseg.model import build_network, one_kernel
 from vocseg.model.convolution import MatmulConv2d
 from vocseg.model.execution import Execution, precision_note
 from vocseg.model.folding import FoldedBlock
 from vocseg.model.losses import PLAIN as SETTINGS
 from vocseg.model.losses import Objective
 from vocseg.model.network import Network
-from vocseg.model.one_kernel import OneKernelAdam
 from vocseg.model.optimizers import OptimizerSettings, build_optimizer
 
 PLAIN = Execution(False, fused=False, fold=False, matmul_gradients=False)  # as smp and torch come
@@ -79,7 +78,7 @@ def test_bf16_gives_the_same_losses_but_for_its_rounding(plain_losses: list[floa
 
 
 def test_the_optimiser_is_fused_on_a_cpu_unless_told_otherwise() -> None:
-    assert type(_adam(_network(Execution()), 1e-4)) is OneKernelAdam
+    assert type(_adam(_network(Execution()), 1e-4)) is one_kernel.Adam
     assert type(_adam(_network(PLAIN), 1e-4)) is torch.optim.Adam
     gpu = torch.device("cuda")
     assert Execution().optimizer_options(gpu) == {}

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch import Tensor, optim
+from torch.optim import Optimizer
 
 _TO_MEMORY, _BACK = (0, 2, 3, 1), (0, 3, 1, 2)  # channels-last `[K,C,R,S]` lies in memory as `[K,R,S,C]`
 
@@ -37,15 +37,18 @@ class OneKernel(Optimizer):
         return loss
 
 
-class OneKernelAdam(OneKernel, Adam):
+# Named as torch's: Lightning names the learning rate's curve after the class.
+
+
+class Adam(OneKernel, optim.Adam):
     """See `OneKernel`."""
 
 
-class OneKernelAdamW(OneKernel, AdamW):
+class AdamW(OneKernel, optim.AdamW):
     """See `OneKernel`."""
 
 
-class OneKernelSGD(OneKernel, SGD):
+class SGD(OneKernel, optim.SGD):
     """See `OneKernel`."""
 
 

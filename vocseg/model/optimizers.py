@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vocseg.errors import UserError
-from vocseg.model.one_kernel import OneKernelAdam, OneKernelAdamW, OneKernelSGD
+from vocseg.model import one_kernel
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 
@@ -20,9 +20,9 @@ _CLASSES: dict[OptimizerName, type[Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 _ON_A_CPU: dict[OptimizerName, type[Optimizer]] = {  # their step in one kernel
-    "adam": OneKernelAdam,
-    "adamw": OneKernelAdamW,
-    "sgd": OneKernelSGD,
+    "adam": one_kernel.Adam,
+    "adamw": one_kernel.AdamW,
+    "sgd": one_kernel.SGD,
 }
 
 
