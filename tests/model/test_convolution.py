@@ -51,6 +51,50 @@ def test_layers_of_other_kinds_are_left_to_torch() -> None:
     assert [type(layer) is MatmulConv2d for layer in kinds] == [True] + [False] * 6
 
 
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_in_bf16_gradients_of_small_layers_are_rounded_but_once(
+    kernel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matmul, "_BLOCK", 1)  # blocks of a row, if there were any
+    layer, x = nn.Conv2d(16, 8, kernel, padding=1), _random(4, 16, 12, 12).float().bfloat16().detach()
+    with_matmul_gradients(layer, in_float32=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(x)
+    gradient = torch.randn(found.shape).bfloat16()
+    found.backward(gradient)
+    weight = layer.weight.detach().bfloat16().double().requires_grad_()
+    bias = layer.bias.detach().bfloat16().double().requires_grad_()  # type: ignore[union-attr]
+    wanted = functional.conv2d(x.double(), weight, bias, padding=1)
+    theirs = torch.autograd.grad(wanted, (weight, bias), gradient.double())
+    assert found.dtype == torch.bfloat16
+    for p, other in zip((layer.weight, layer.bias), theirs, strict=True):
+        assert p is not None
+        assert p.grad is not None
+        assert p.grad.dtype == torch.float32
+        torch.testing.assert_close(p.grad, other.float(), rtol=2**-8, atol=1e-3)
+
+
+def test_what_is_computed_by_products_is_what_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, sizes = nn.Conv2d(64, 64, 3, padding=1), []
+    with_matmul_gradients(layer, in_float32=False)
+
+    def spy(x: Tensor, *rest: object) -> Tensor:
+        sizes.append(x.shape[2])
+        return convolution(x, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(matmul, "convolution", spy)
+    for bf16 in (True, False):
+        for size in (32, 128):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                layer(torch.randn(1, 64, size, size))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        layer(torch.randn(1, 64, 16, 16))
+    assert sizes == [32]
+    with_matmul_gradients(other := nn.Conv2d(64, 64, 3))
+    other(torch.randn(1, 64, 16, 16))
+    assert sizes == [32, 16]
+
+
 def test_a_frozen_layer_gives_its_input_a_gradient_and_itself_none() -> None:
     layer = nn.Conv2d(2, 3, 3)
     with_matmul_gradients(layer)

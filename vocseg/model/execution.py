@@ -25,8 +25,8 @@ class Execution:
             batches on a GPU) or `max-autotune`; takes minutes at first, and on a CPU it does not pay.
         fused: The optimiser's step in one kernel; null: on a CPU.
         fold: U-Net's decoder with upsampling and convolution in one; null: on a CPU.
-        matmul_gradients: Gradients of convolutions' weights by matrix products, on a CPU in float32; null:
-            where its widest vectors are AVX2's.
+        matmul_gradients: Gradients of convolutions' weights by matrix products, on a CPU: in bf16 for small
+            images, in float32 always; null: there only where a CPU's widest vectors are AVX2's.
     """
 
     channels_last: bool = True
@@ -42,11 +42,9 @@ class Execution:
             model: Changed in place.
         """
         model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-        wanted = self.matmul_gradients
-        if wanted is None:
-            wanted = torch.backends.cpu.get_cpu_capability() == "AVX2"
-        if wanted and self.channels_last:
-            with_matmul_gradients(model)
+        if self.matmul_gradients is not False and self.channels_last:
+            avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
+            with_matmul_gradients(model, in_float32=self.matmul_gradients is True or avx2)
         if self.fold is not False:
             fold_decoder(model, everywhere=self.fold is True)
         if self.compile is not None:
