@@ -153,6 +153,18 @@ def test_a_folded_decoder_gives_smps_values_and_gradients(encoder: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
+def test_gradients_of_a_folded_decoder_lie_in_memory_as_its_parameters() -> None:
+    model = smp.create_model("unet", TINY, None, classes=5).to(memory_format=torch.channels_last)
+    fold_decoder(model, everywhere=True)
+    image = torch.randn(2, 3, 64, 64).to(memory_format=torch.channels_last)
+    seen: list[tuple[int, ...]] = []
+    for block in model.decoder.blocks:
+        block.conv1[0].weight.register_hook(lambda gradient: seen.append(gradient.stride()))
+    model(image).square().mean().backward()
+    wanted = [block.conv1[0].weight.stride() for block in model.decoder.blocks]
+    assert sorted(seen) == sorted(wanted)
+
+
 def test_blocks_of_another_shape_are_left_alone() -> None:
     for options in ({"decoder_attention_type": "scse"}, {"decoder_interpolation": "bilinear"}):
         model = smp.create_model("unet", TINY, None, classes=5, **options)

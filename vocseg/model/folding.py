@@ -39,9 +39,12 @@ class FoldedBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no types
             return whole
         conv, norm, activation = self.conv1
         convolve, channels = conv2d_of(conv, feature_map), feature_map.shape[1]
-        x = upsampled_conv(feature_map, conv.weight[:, :channels], convolve)
+        skipped = conv.weight.shape[1] - channels
+        # Split, not sliced: gradients of slices are summed with zeros around them, in another memory order.
+        of_map, *of_skip = conv.weight.split(channels if skip_connection is None else [channels, skipped], 1)
+        x = upsampled_conv(feature_map, of_map, convolve)
         if skip_connection is not None:
-            x = x + convolve(skip_connection, conv.weight[:, channels:], None, 1, 1)
+            x = x + convolve(skip_connection, of_skip[0], None, 1, 1)
         folded: Tensor = self.attention2(self.conv2(activation(norm(x))))
         return folded
 
