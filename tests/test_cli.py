@@ -229,7 +229,7 @@ def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
         **{"cross_entropy": 1.0, "dice": 0.0, "lovasz": 0.0, "focal": 0.0, "ohem": 0.0}
     }
     assert config["model"].pop("execution") == {
-        **{"channels_last": True, "compile": None, "fused": False, "fold": None, "matmul_gradients": None},
+        **{"channels_last": True, "compile": None, "fused": None, "fold": None, "matmul_gradients": None},
         "capture": True,
     }
     assert config["model"] == {

@@ -147,13 +147,14 @@ def test_the_bench_of_training_tells_phases_peak_and_overhead_and_meets_a_baseli
     baseline, record = tmp_path / "baseline.py", tmp_path / "bench.json"
     baseline.write_text("import json\nprint(json.dumps({'epoch_s': 1.0, 'threads': 1}))\n")
     words = ["train", "--encoder", TINY, "--size", "64", "--steps", "1", "--rounds", "1", "--limit", "4"]
-    words += ["--baseline", str(baseline), "--json", str(record)]
+    words += ["--baseline", str(baseline), "--json", str(record), "--config", "fast"]
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "bench", *words], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "share of it that forward and backward reach" in done.stdout
     figures = json.loads(record.read_text())
+    assert figures["step"]["precision"] == "bf16-mixed"  # a flag of fit rules the bare loop too
     assert sum(figures["step"]["shares"].values()) == pytest.approx(1, abs=0.01)
     assert 0 < figures["step"]["fraction_of_conv_peak"] < 2
     assert figures["step"]["conv_peak_gflops"].keys() == {"fp32", "bf16"}

@@ -9,19 +9,23 @@ from torch import Tensor
 
 from tests.conftest import ROOT, TINY
 from tests.forks import run
-from vocseg.model import build_network
+from vocseg.errors import UserError
+from vocseg.model import build_network, one_kernel
 from vocseg.model.convolution import MatmulConv2d
 from vocseg.model.execution import Execution, precision_note
 from vocseg.model.folding import FoldedBlock
 from vocseg.model.losses import PLAIN as SETTINGS
 from vocseg.model.losses import Objective
 from vocseg.model.network import Network
+from vocseg.model.optimizers import OptimizerSettings, build_optimizer
 
-PLAIN = Execution(channels_last=False, fold=False, matmul_gradients=False)  # as smp and torch come
+PLAIN = Execution(False, fused=False, fold=False, matmul_gradients=False)  # as smp and torch come
+CPU = torch.device("cpu")
 WAYS = {
     "as usual": Execution(),
     "channels last": replace(PLAIN, channels_last=True),
     "fused": replace(PLAIN, fused=True),
+    "fused, channels last": replace(PLAIN, channels_last=True, fused=True),
     "folded": replace(PLAIN, fold=True),
     "matmul gradients": replace(PLAIN, channels_last=True, matmul_gradients=True),
     "all": Execution(fused=True, fold=True, matmul_gradients=True),
@@ -34,9 +38,14 @@ def _network(execution: Execution) -> Network:
     return build_network("unet", TINY, None, 21, execution)
 
 
+def _adam(network: Network, lr: float) -> torch.optim.Optimizer:
+    options = network.execution.optimizer_options(CPU)
+    return build_optimizer(OptimizerSettings(lr=lr), network, network.encoder, options)
+
+
 def _losses(execution: Execution, bf16: bool = False, steps: int = STEPS) -> list[float]:
     network = _network(execution).train()
-    optimizer = torch.optim.Adam(network.parameters(), 1e-4, **execution.optimizer_options())
+    optimizer = _adam(network, 1e-4)
     chance, losses = torch.Generator().manual_seed(1), []
     for _ in range(steps):
         image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=chance).permute(0, 3, 1, 2)
@@ -68,6 +77,18 @@ def test_bf16_gives_the_same_losses_but_for_its_rounding(plain_losses: list[floa
     assert _losses(Execution(), bf16=True, steps=4) == pytest.approx(plain_losses[:4], rel=2e-2)
 
 
+def test_the_optimiser_is_fused_on_a_cpu_unless_told_otherwise() -> None:
+    assert type(_adam(_network(Execution()), 1e-4)) is one_kernel.Adam
+    assert type(_adam(_network(PLAIN), 1e-4)) is torch.optim.Adam
+    gpu = torch.device("cuda")
+    assert Execution().optimizer_options(gpu) == {"fused": True}
+    assert Execution().optimizer_options(gpu, clips_scaled=True) == {}
+    assert Execution().optimizer_options(torch.device("mps")) == {}
+    assert Execution(fused=False).optimizer_options(gpu) == {}
+    with pytest.raises(UserError, match="16-mixed cannot be clipped then: leave it out, or take bf16-mixed"):
+        Execution(fused=True).optimizer_options(gpu, clips_scaled=True)
+
+
 def test_what_is_different_about_the_ways_is_there() -> None:
     usual, folded = _network(PLAIN), _network(WAYS["all"])
     assert not any(isinstance(layer, (FoldedBlock, MatmulConv2d)) for layer in usual.modules())
@@ -91,12 +112,11 @@ def test_a_fused_optimisers_state_goes_on_to_the_bit() -> None:
     states = []
     for broken in (False, True):
         network = _network(execution).train()
-        make = torch.optim.Adam
-        optimizer = make(network.parameters(), 1e-3, **execution.optimizer_options())
+        optimizer = _adam(network, 1e-3)
         for step in range(4):
             if step == 2 and broken:
                 kept = optimizer.state_dict()
-                optimizer = make(network.parameters(), 1e-3, **execution.optimizer_options())
+                optimizer = _adam(network, 1e-3)
                 optimizer.load_state_dict(kept)
             image = torch.full((2, 3, 64, 64), 50 * step, dtype=torch.uint8)
             optimizer.zero_grad()

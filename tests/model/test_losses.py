@@ -1,12 +1,14 @@
 """The terms of the loss against plain references, and what holds for each on any batch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vocseg.model.losses import PLAIN, LossSettings, Objective, regions
 
@@ -209,6 +211,26 @@ def test_nan_is_not_hidden(name: str) -> None:
     logits, mask = _case()
     logits[0, 1, 5, 5] = torch.nan
     assert not Objective(CASES[name], CLASSES)(logits, mask).objective.isfinite()
+
+
+class _Shapes(TorchDispatchMode):
+    """Notes what softmax is taken over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ == "_log_softmax":
+            self.found.append((*args[0].shape, *args[0].stride()))
+        return func(*args, **(kwargs or {}))
+
+
+def test_pixels_that_lie_in_rows_are_not_copied_to_planes() -> None:
+    logits, mask = _case()
+    with _Shapes() as shapes:
+        Objective(PLAIN, CLASSES)(logits.contiguous(memory_format=torch.channels_last), mask)
+    assert shapes.found == [(mask.numel(), CLASSES, CLASSES, 1)]
 
 
 @every_loss

@@ -1,4 +1,7 @@
-"""Convolutions whose weights' gradients are matrix products: the quickest way on CPUs without AVX-512."""
+"""Convolutions whose weights' gradients are matrix products, where that is the quickest way on a CPU.
+
+In float32 it is on CPUs without AVX-512; in bf16 it is for layers of many channels and small images.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 _BLOCK = 1 << 21  # bytes of patches laid out at once: more than that falls out of the cache
+_SMALL = 5 << 20  # bytes of all patches up to which bf16 gains: of 4 images 256 channels at 16x16
 
 
 class _Convolution(torch.autograd.Function):
@@ -80,14 +84,15 @@ def weight_gradient(x: Tensor, gradient: Tensor, kernel: torch.Size, stride: int
     patches = x.as_strided((n, h, w, r, s * c), (image, row * stride, column * stride, row, 1))
     outputs = gradient.permute(0, 2, 3, 1)  # [N,H',W',K]
     total = x.new_zeros(k, r * s * c)
-    for at in _blocks(n, h, w * r * s * c * x.element_size()):
+    whole = x.dtype == torch.bfloat16  # sums of blocks would be rounded once more
+    for at in _blocks(n, h, 0 if whole else w * r * s * c * x.element_size()):
         total.addmm_(outputs[at].reshape(-1, k).t(), patches[at].reshape(-1, r * s * c))
     return total.view(k, r, s, c).permute(0, 3, 1, 2)
 
 
 def _blocks(images: int, rows: int, row_bytes: int) -> Iterator[tuple[slice, slice]]:
-    """Parts of a batch: some whole images or some rows of one."""
-    fit = max(1, _BLOCK // row_bytes)
+    """Parts of a batch: some whole images or some rows of one; of rows of 0 bytes, the whole batch."""
+    fit = max(1, _BLOCK // row_bytes) if row_bytes else images * rows
     if fit >= rows:
         step = fit // rows
         yield from ((slice(at, at + step), slice(None)) for at in range(0, images, step))
@@ -96,8 +101,24 @@ def _blocks(images: int, rows: int, row_bytes: int) -> Iterator[tuple[slice, sli
         yield from ((slice(image, image + 1), slice(at, at + fit)) for at in range(0, rows, fit))
 
 
+def small_in_bf16(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
+) -> Tensor:
+    """As torch's `conv2d` under autocast to bf16; where images are small, as `convolution`.
+
+    oneDNN's kernel for the gradient of the weights takes up to twice the time there.
+    """
+    x, weight = x.bfloat16(), weight.bfloat16()
+    places = x[:, 0].numel() // stride**2  # of the output, but for the edges
+    small = places * weight[0].numel() * weight.element_size() <= _SMALL
+    convolve: Callable[..., Tensor] = convolution if small else functional.conv2d
+    return convolve(x, weight, None if bias is None else bias.bfloat16(), stride, padding)
+
+
 class MatmulConv2d(nn.Conv2d):
-    """torch's layer, trained on a CPU in float32 as above; anywhere else it is torch's."""
+    """torch's layer, trained on a CPU as above; anywhere else it is torch's."""
+
+    in_float32: bool  # or in bf16 alone
 
     def forward(self, input: Tensor) -> Tensor:
         """`[N,C,H,W]` to `[N,K,H',W']`."""
@@ -106,26 +127,32 @@ class MatmulConv2d(nn.Conv2d):
 
 
 def conv2d_of(layer: nn.Conv2d, x: Tensor) -> Callable[..., Tensor]:
-    """The function by which a layer convolves an input: `convolution` or torch's.
+    """The function by which a layer convolves an input: one of the above or torch's.
 
     Args:
         layer: The layer.
         x: Its input.
     """
     trained = isinstance(layer, MatmulConv2d) and layer.weight.requires_grad and torch.is_grad_enabled()
-    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return convolution if trained and plain and not torch.compiler.is_compiling() else functional.conv2d
+    if not trained or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return functional.conv2d
+    if torch.is_autocast_enabled("cpu"):
+        bf16 = torch.get_autocast_dtype("cpu") == torch.bfloat16
+        return small_in_bf16 if bf16 else functional.conv2d
+    return convolution if layer.in_float32 and x.dtype == torch.float32 else functional.conv2d
 
 
-def with_matmul_gradients(model: nn.Module) -> None:
+def with_matmul_gradients(model: nn.Module, in_float32: bool = True) -> None:
     """Put `MatmulConv2d` where it can serve; parameters and their names stay.
 
     Args:
         model: Changed in place.
+        in_float32: In float32 too, and not in bf16 alone.
     """
     for layer in model.modules():
         if type(layer) is nn.Conv2d and _regular(layer):
             layer.__class__ = MatmulConv2d
+            layer.in_float32 = in_float32  # type: ignore[assignment]
 
 
 def _regular(layer: nn.Conv2d) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from vocseg.errors import UserError
 from vocseg.model.convolution import with_matmul_gradients
 from vocseg.model.folding import fold_decoder
 
@@ -23,17 +24,17 @@ class Execution:
         channels_last: A pixel's channels side by side in memory, as convolutions on most processors like it.
         compile: Let torch.compile make what trains: `default`, `reduce-overhead` (CUDA graphs, for small
             batches on a GPU) or `max-autotune`; takes minutes at first, and on a CPU it does not pay.
-        fused: The optimiser's step in one kernel.
         capture: On one GPU, record a step once and replay it: the same kernels without a launch for each.
+        fused: The optimiser's step in one kernel; null: wherever there is one.
         fold: U-Net's decoder with upsampling and convolution in one; null: on a CPU.
-        matmul_gradients: Gradients of convolutions' weights by matrix products, on a CPU in float32; null:
-            where its widest vectors are AVX2's.
+        matmul_gradients: Gradients of convolutions' weights by matrix products, on a CPU: in bf16 for small
+            images, in float32 always; null: there only where a CPU's widest vectors are AVX2's.
     """
 
     channels_last: bool = True
     compile: CompileMode | None = None
-    fused: bool = False
     capture: bool = True
+    fused: bool | None = None
     fold: bool | None = None
     matmul_gradients: bool | None = None
 
@@ -44,11 +45,9 @@ class Execution:
             model: Changed in place.
         """
         model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-        wanted = self.matmul_gradients
-        if wanted is None:
-            wanted = torch.backends.cpu.get_cpu_capability() == "AVX2"
-        if wanted and self.channels_last:
-            with_matmul_gradients(model)
+        if self.matmul_gradients is not False and self.channels_last:
+            avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
+            with_matmul_gradients(model, in_float32=self.matmul_gradients is True or avx2)
         if self.fold is not False:
             fold_decoder(model, everywhere=self.fold is True)
         if self.compile is not None:
@@ -64,9 +63,24 @@ class Execution:
         """Whether steps are to be recorded; torch.compile has recordings of its own in one of its modes."""
         return self.capture and self.compile != "reduce-overhead"
 
-    def optimizer_options(self) -> dict[str, Any]:
-        """What torch's Adam, AdamW and SGD take besides."""
-        return {"fused": True} if self.fused else {}
+    def optimizer_options(self, device: torch.device, clips_scaled: bool = False) -> dict[str, Any]:
+        """What torch's Adam, AdamW and SGD take besides.
+
+        Args:
+            device: Where the network is.
+            clips_scaled: Whether gradients are clipped that fp16's scaler has multiplied: one kernel divides
+                them by itself, so that nobody can clip them in between.
+
+        Raises:
+            UserError: If both are asked for.
+        """
+        if self.fused and clips_scaled:
+            raise UserError(
+                "--model.execution.fused true: gradients of --trainer.precision 16-mixed cannot be clipped "
+                "then: leave it out, or take bf16-mixed"
+            )
+        there = device.type in ("cpu", "cuda") and not clips_scaled
+        return {"fused": True} if (there if self.fused is None else self.fused) else {}
 
 
 def precision_note(

@@ -37,9 +37,11 @@ class Optimization:
             trainer: Knows how many steps there will be.
 
         Raises:
-            UserError: If the schedule needs to know and the run has no end.
+            UserError: If the schedule needs to know and the run has no end, or `optimizer_options` refuses.
         """
-        options = network.execution.optimizer_options()
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        clips = scaled and bool(trainer.gradient_clip_val)
+        options = network.execution.optimizer_options(network.mean.device, clips)
         optimizer = build_optimizer(self.optimizer, network, network.encoder, options)
         scheduler = self.schedule.scheduler(optimizer, self._steps(trainer) if self.schedule.ends else 0)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

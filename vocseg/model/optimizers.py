@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vocseg.errors import UserError
+from vocseg.model import one_kernel
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 
@@ -17,6 +18,11 @@ _CLASSES: dict[OptimizerName, type[Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
+}
+_ON_A_CPU: dict[OptimizerName, type[Optimizer]] = {  # their step in one kernel
+    "adam": one_kernel.Adam,
+    "adamw": one_kernel.AdamW,
+    "sgd": one_kernel.SGD,
 }
 
 
@@ -73,8 +79,12 @@ def build_optimizer(
     """
     options: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     options |= {"momentum": settings.momentum} if settings.name == "sgd" else {}
+    options |= flavour
     make: Any = _CLASSES[settings.name]
-    return make(parameter_groups(settings, network, encoder), **options, **flavour)  # type: ignore[no-any-return]
+    if options.get("fused") and all(p.device.type == "cpu" for p in network.parameters()):
+        make = _ON_A_CPU[settings.name]
+        del options["fused"]
+    return make(parameter_groups(settings, network, encoder), **options)  # type: ignore[no-any-return]
 
 
 def parameter_groups(

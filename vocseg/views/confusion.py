@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image, ImageDraw, ImageFont
 
 from vocseg.views.draw import Bytes
+from vocseg.views.png import png, show_png
 from vocseg.views.report.matrix import MatrixView, matrix_view
 
 _CELL, _MARGIN = 30, 10  # pixels
@@ -30,9 +31,7 @@ class ConfusionPicture(Callback):
         names: Any = pl_module.class_list.names  # type: ignore[union-attr]
         picture = confusion_picture(matrix_view(figures["matrix"].numpy(), names))
         for board in boards:
-            board.experiment.add_image(
-                "validation/confusion", picture, trainer.global_step, dataformats="HWC"
-            )
+            show_png(board, "validation/confusion", picture, png(picture), trainer.global_step)
 
 
 def confusion_picture(view: MatrixView) -> Bytes:

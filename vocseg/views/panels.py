@@ -1,6 +1,5 @@
 """A fixed set of validation images, looked at after every epoch."""
 
-import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image
 from torch import Tensor
 
 from vocseg.views.draw import Bytes, panel, sheet
+from vocseg.views.png import png, show_png
 from vocseg.whole_files import write_whole
 
 
@@ -71,16 +70,13 @@ class Panels(Callback):
         if not self._drawn or not trainer.is_global_zero:
             return
         picture = sheet([self._drawn[index] for index in sorted(self._drawn)])
+        packed = png(picture)
         try:
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image(
-                        "validation/panels", picture, trainer.global_step, dataformats="HWC"
-                    )
+                    show_png(logger, "validation/panels", picture, packed, trainer.global_step)
             if folder is not None and trainer.loggers:
-                stream = io.BytesIO()
-                Image.fromarray(picture).save(stream, "PNG")
-                write_whole(Path(folder) / "panels.png", stream.getvalue())
+                write_whole(Path(folder) / "panels.png", packed)
         except (OSError, ValueError) as fault:  # a ValueError is how TensorBoard's writer words a full disk
             warnings.warn(f"vocseg: no panels could be written to {folder} ({fault})", stacklevel=2)
 

@@ -97,10 +97,13 @@ def _each(
     smoothing: float = 0.0,
     reduction: str = "none",
 ) -> Tensor:
-    """Torch's cross-entropy, in full precision."""
-    return functional.cross_entropy(
-        logits.float(), mask.long(), weights, None, IGNORE_INDEX, None, reduction, smoothing
-    )
+    """Torch's cross-entropy, in full precision: `[N,H,W]`, or a scalar."""
+    logits, labels = logits.float(), mask.long()
+    if logits.device.type == "cpu" and logits.is_contiguous(memory_format=torch.channels_last):
+        # A pixel a row, as they lie in memory: of images torch would copy every class's plane, and back.
+        logits, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()  # [N*H*W,C]
+    each = functional.cross_entropy(logits, labels, weights, None, IGNORE_INDEX, None, reduction, smoothing)
+    return each.view(mask.shape) if reduction == "none" else each
 
 
 def _by_pixel(mask: Tensor, weights: Tensor) -> Tensor:
