@@ -82,11 +82,12 @@ def test_the_optimiser_is_fused_on_a_cpu_unless_told_otherwise() -> None:
     assert type(_adam(_network(PLAIN), 1e-4)) is torch.optim.Adam
     gpu = torch.device("cuda")
     assert Execution().optimizer_options(gpu) == {"fused": True}
-    assert Execution().optimizer_options(gpu, clips_scaled=True) == {}
+    assert Execution().optimizer_options(gpu, clips_mixed=True) == {}
     assert Execution().optimizer_options(torch.device("mps")) == {}
     assert Execution(fused=False).optimizer_options(gpu) == {}
-    with pytest.raises(UserError, match="16-mixed cannot be clipped then: leave it out, or take bf16-mixed"):
-        Execution(fused=True).optimizer_options(gpu, clips_scaled=True)
+    with pytest.raises(UserError, match="Lightning refuses it on this device with mixed precision"):
+        Execution(fused=True).optimizer_options(gpu, clips_mixed=True)
+    assert Execution(fused=True).optimizer_options(CPU, clips_mixed=True) == {"fused": True}
 
 
 def test_what_is_different_about_the_ways_is_there() -> None:

@@ -63,23 +63,24 @@ class Execution:
         """Whether steps are to be recorded; torch.compile has recordings of its own in one of its modes."""
         return self.capture and self.compile != "reduce-overhead"
 
-    def optimizer_options(self, device: torch.device, clips_scaled: bool = False) -> dict[str, Any]:
+    def optimizer_options(self, device: torch.device, clips_mixed: bool = False) -> dict[str, Any]:
         """What torch's Adam, AdamW and SGD take besides.
 
         Args:
             device: Where the network is.
-            clips_scaled: Whether gradients are clipped that fp16's scaler has multiplied: one kernel divides
-                them by itself, so that nobody can clip them in between.
+            clips_mixed: Whether gradients of mixed precision are clipped, which Lightning refuses where
+                torch's one kernel divides by fp16's scale; ours on a CPU does not.
 
         Raises:
-            UserError: If both are asked for.
+            UserError: If both are asked for on a GPU.
         """
-        if self.fused and clips_scaled:
+        refused = clips_mixed and device.type != "cpu"
+        if self.fused and refused:
             raise UserError(
-                "--model.execution.fused true: gradients of --trainer.precision 16-mixed cannot be clipped "
-                "then: leave it out, or take bf16-mixed"
+                "--model.execution.fused true: Lightning refuses it on this device with mixed precision and "
+                "--trainer.gradient_clip_val: leave it out"
             )
-        there = device.type in ("cpu", "cuda") and not clips_scaled
+        there = device.type in ("cpu", "cuda") and not refused
         return {"fused": True} if (there if self.fused is None else self.fused) else {}
 
 
