@@ -149,3 +149,23 @@ def test_gradients_can_be_clipped_in_bf16() -> None:
     MixedPrecision("bf16-mixed", "cpu").clip_gradients(optimizer, 1e-3)
     norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_that_were_frozen_at_first_step_as_torchs(kind: str) -> None:
+    theirs, ours, options = KINDS[kind]
+    sides = []
+    for make in (theirs, ours):
+        network = _network()
+        optimizer: Optimizer = make(network.parameters(), lr=1e-2, **options)
+        for number in range(4):
+            for p in network[0].parameters():
+                p.requires_grad_(number > 1)
+            chance = torch.Generator().manual_seed(number)
+            for p in network.parameters():
+                drawn = torch.empty_like(p).copy_(torch.randn(p.shape, generator=chance))
+                p.grad = drawn if p.requires_grad else None
+            optimizer.step()
+        sides.append(network)
+    for a, b in zip(*(side.parameters() for side in sides), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)

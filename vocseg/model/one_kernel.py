@@ -51,6 +51,22 @@ class AdamW(OneKernel, optim.AdamW):
 class SGD(OneKernel, optim.SGD):
     """See `OneKernel`."""
 
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step; see torch's, whose kernel wants the momentum of all parameters or of none.
+
+        Those that were frozen at first have none when they thaw; one of zero gives the same step.
+        """
+
+        def begun() -> Any:
+            loss = None if closure is None else closure()
+            for group in self.param_groups:
+                for p in group["params"] if group["momentum"] else ():
+                    if p.grad is not None and self.state[p].get("momentum_buffer") is None:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            return loss
+
+        return super().step(begun)
+
 
 def _channels_last(parameter: Tensor) -> bool:
     """Whether a parameter and its gradient are of four axes, channels-last, and not contiguous anyway."""

@@ -84,6 +84,8 @@ def build_optimizer(
     if options.get("fused") and all(p.device.type == "cpu" for p in network.parameters()):
         make = _ON_A_CPU[settings.name]
         del options["fused"]
+    elif settings.name == "sgd":  # torch's kernel fails at parameters that were frozen at first
+        options.pop("fused", None)
     return make(parameter_groups(settings, network, encoder), **options)  # type: ignore[no-any-return]
 
 
