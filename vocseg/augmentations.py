@@ -61,8 +61,7 @@ def augmentations(
     _check_output(output)
     part = _split(root, split, classes, Layout(Path(), image_folder, image_suffix))
     positions = _positions(part, id, images)
-    sheet = augmentation_sheet(part, chosen, positions, draws, size, seed)
-    _write(output, sheet)
+    _write(output, sheet := augmentation_sheet(part, chosen, positions, draws, size, seed))
     height, width = sheet.shape[:2]
     print(f"wrote {output} ({width}x{height}): {', '.join(chosen)} on {len(positions)} of '{part.name}'")
     return output
