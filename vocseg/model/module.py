@@ -154,8 +154,8 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
             self.network.encoder, self.current_epoch, self.trainer.world_size == 1
         )
         output = self._step(batch, self.train_metrics)
-        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if not (self.trainer.global_step + 1) % every:  # else nobody writes it down
+        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # 0: never
+        if every and not (self.trainer.global_step + 1) % every:  # else nobody writes it down
             self.log("loss/train_step", output["loss"], batch_size=len(batch["index"]))
         return output
 
