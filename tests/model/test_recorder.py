@@ -141,6 +141,30 @@ def _columns(lines: list[str], names: list[str]) -> list[list[str]]:
     return [[line.split(",")[k] for k in places] for line in lines[1:]]
 
 
+def test_steps_that_cannot_be_recorded_any_more_get_gradients_of_their_own(
+    imitated: type[Imitation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a callback lets gradients be added up over two batches from some epoch on."""
+    torch.manual_seed(0)
+    module = SegmentationModule(encoder=TINY).train()
+    chance = torch.Generator().manual_seed(1)
+    for step in range(6):
+        monkeypatch.setattr(modules, "can_record", lambda trainer, step=step: step < 5)
+        image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=chance)
+        mask = torch.randint(0, 21, (2, 64, 64), dtype=torch.uint8, generator=chance)
+        batch: Any = {"image": image, "mask": mask, "index": torch.arange(2)}
+        module.zero_grad()
+        loss = module._step(batch, module.train_metrics)["loss"]
+        assert loss.requires_grad is (step not in (3, 4))
+        module.backward(loss)
+    found = [p.grad.clone() for p in module.parameters() if p.grad is not None]
+    module.zero_grad()
+    module._compute(image, mask).loss.backward()
+    wanted = [p.grad for p in module.parameters() if p.grad is not None]
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert torch.equal(module.gradient_norm(), torch.nn.utils.get_total_norm(wanted))
+
+
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [

@@ -207,6 +207,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
     def _computed(self, image: Tensor, mask: Tensor) -> Computed:
         execution = self.network.execution
         if not execution.records or not can_record(self._trainer):
+            self._recorder.pause()
             return self._compute(image, mask)
         if self.training:
             return self._recorder.train(self._compute, image, mask, self.network)

@@ -64,6 +64,10 @@ class Recorder:
         self._gradients: StepGraph | None = None  # of the training step under way
         self._parameters: list[nn.Parameter] = []  # found once: the search takes as long as the step's launch
 
+    def pause(self) -> None:
+        """A step is computed without us: a callback may change how many batches make an optimiser step."""
+        self._gradients = None
+
     def train(self, compute: Compute, image: Tensor, mask: Tensor, network: nn.Module) -> Computed:
         """A batch to learn from; `hand_over` tells whether there are gradients already.
 
