@@ -1,18 +1,14 @@
 """Every command in the README is run: in order, in one folder, small where it would be costly."""
 
-import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import ROOT, TINY
-from tests.forks import run
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.data.sample import write_sample
 from vocseg.voc import CLASSES
@@ -21,7 +17,6 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 COMMANDS = [line for line in LINES if line and not line.startswith("#")]
-BENCH = "import runpy; runpy.run_path('scripts/bench', run_name='__main__')"
 
 SMALL = ["--trainer.limit_train_batches", "2", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 # What a test machine lacks, or what would take hours there, and what stands for it.
@@ -117,45 +112,3 @@ def test_every_test_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", README))
     assert len(named) > 15
     assert {name for name in named if f"def {name}(" not in there} == set()
-
-
-@pytest.mark.slow
-def test_the_bench_prints_a_table_and_writes_its_figures(sample: Path, tmp_path: Path) -> None:
-    words = ["data", "--root", str(sample), "--rounds", "1", "--json", str(tmp_path / "bench.json")]
-    done = run(words, ROOT, BENCH)
-    assert done.returncode == 0, done.stderr
-    assert "times the notebook" in done.stdout
-    figures = json.loads((tmp_path / "bench.json").read_text())
-    assert figures["memcpy"]["share_of_memcpy"] == 1
-    assert all(figure["images_per_s"] > 0 for figure in figures.values())
-
-
-@pytest.mark.slow
-def test_the_bench_of_scoring_counts_as_torch_does_and_writes_its_figures(tmp_path: Path) -> None:
-    words = ["score", "--rounds", "1", "--images", "3", "--json", str(tmp_path / "bench.json")]
-    done = run(words, ROOT, BENCH)
-    assert done.returncode == 0, done.stderr
-    assert "times torch" in done.stdout
-    figures = json.loads((tmp_path / "bench.json").read_text())
-    assert figures["one core: torch and torchmetrics"]["times_torch"] == 1
-    assert len(figures) == 4
-
-
-@pytest.mark.slow
-def test_the_bench_of_training_tells_phases_peak_and_overhead_and_meets_a_baseline(tmp_path: Path) -> None:
-    """The baseline is any program of that shape: here one that is done at once."""
-    baseline, record = tmp_path / "baseline.py", tmp_path / "bench.json"
-    baseline.write_text("import json\nprint(json.dumps({'epoch_s': 1.0, 'threads': 1}))\n")
-    words = ["train", "--encoder", TINY, "--size", "64", "--steps", "1", "--rounds", "1", "--limit", "4"]
-    words += ["--baseline", str(baseline), "--json", str(record), "--config", "fast"]
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "bench", *words], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "share of it that forward and backward reach" in done.stdout
-    figures = json.loads(record.read_text())
-    assert figures["step"]["precision"] == "bf16-mixed"  # a flag of fit rules the bare loop too
-    assert sum(figures["step"]["shares"].values()) == pytest.approx(1, abs=0.01)
-    assert 0 < figures["step"]["fraction_of_conv_peak"] < 2
-    assert figures["step"]["conv_peak_gflops"].keys() == {"fp32", "bf16"}
-    assert figures["epochs"]["times_baseline"] == pytest.approx(1 / figures["epochs"]["epoch_s"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import TINY, refused, tiny
+from tests.imitation import Imitation
 from vocseg.__main__ import main
 from vocseg.model import SegmentationModule, step_graph
 from vocseg.model import module as modules
@@ -19,36 +20,6 @@ from vocseg.model.step import Computed
 from vocseg.model.step_graph import StepGraph
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to record on")
-
-
-class Imitation:
-    """Stands in for a recording where there is no GPU: computes anew, into places that stay the same."""
-
-    made: list["Imitation"]
-    replays = 0
-
-    def __init__(self, compute: Any, image: Tensor, mask: Tensor, learning: Any) -> None:
-        self.compute, self.learning, self.gradients = compute, list(learning), ()
-        self.shape, self.outputs = image.shape, None
-        Imitation.made.append(self)
-
-    def __call__(self, image: Tensor, mask: Tensor) -> Computed:
-        assert image.shape == self.shape
-        Imitation.replays += 1
-        found = self.compute(image, mask)
-        if self.learning:
-            self.gradients = torch.autograd.grad(found.loss, self.learning)
-            self.norm = torch.nn.utils.get_total_norm(self.gradients)
-        found = Computed(*(value.detach() for value in found))
-        if self.outputs is None:
-            self.outputs = found
-        for place, value in zip(self.outputs, found, strict=True):
-            place.copy_(value)
-        return self.outputs
-
-    def hand_over(self) -> None:
-        for parameter, gradient in zip(self.learning, self.gradients, strict=True):
-            parameter.grad = gradient
 
 
 @pytest.fixture

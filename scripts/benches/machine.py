@@ -1,0 +1,92 @@
+"""What a machine can do, and what it is asked: clocks, peaks, memory, waits."""
+
+import resource
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback
+
+KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Clock:
+    """Moments of the device: to note one makes nobody wait, and what lies between has a GPU's gaps in it."""
+
+    def __init__(self, device: str) -> None:
+        self.on_gpu = device == "cuda"
+
+    def mark(self) -> object:
+        if not self.on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def between(self, start, end) -> float:
+        """Seconds."""
+        if not self.on_gpu:
+            return end - start
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+
+
+def conv_peak(dtype: torch.dtype, device: str) -> float:
+    """FLOP/s of the best of five convolutions; on a GPU each is many: one takes no longer than its launch."""
+    clock, times = Clock(device), 1 if device == "cpu" else 50
+    x = torch.randn(4, 256, 64, 64, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(256, 256, 3, 3, dtype=dtype, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
+    seconds = []
+    with torch.no_grad():
+        for _ in range(5):
+            start = clock.mark()
+            for _ in range(times):
+                torch.nn.functional.conv2d(x, weight, padding=1)
+            seconds.append(clock.between(start, clock.mark()))
+    return times * 2 * 4 * 256 * 256 * 9 * 64 * 64 / min(seconds)
+
+
+def memory(device: str) -> dict[str, float]:
+    """The most that this process had so far, in GiB."""
+    found = {"peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    if device == "cuda":
+        found["peak_gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return found
+
+
+class Waits(Callback):
+    """Which lines of a run made it wait for the GPU, in training steps after the first few."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.steps, self.places = after, 0, Counter()
+        self._caught: warnings.catch_warnings | None = None
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if batch_idx == self.after:
+            self._caught = warnings.catch_warnings(record=True)
+            self._list = self._caught.__enter__()
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+        self.steps += batch_idx >= self.after
+
+    def on_train_epoch_end(self, *_: object) -> None:
+        if self._caught is not None:
+            torch.cuda.set_sync_debug_mode("default")
+            self._caught.__exit__(None, None, None)
+            self.places.update(waiting(self._list))
+            self._caught = None
+
+    def told(self) -> dict[str, float]:
+        """Waits a step by place."""
+        return {place: times / self.steps for place, times in self.places.most_common()}
+
+
+def waiting(caught: list[warnings.WarningMessage]) -> list[str]:
+    """Places that torch's warnings of synchronising operations name."""
+    return [
+        f"{Path(each.filename).name}:{each.lineno}" for each in caught if "synchronizing" in str(each.message)
+    ]
