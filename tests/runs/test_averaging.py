@@ -1,13 +1,15 @@
 """Averaged weights: what is averaged when, and that the average is what is scored and kept."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from tests.conftest import refused, tiny
+from tests.conftest import TINY, refused, tiny
 from vocseg.__main__ import main
+from vocseg.model import SegmentationModule
 from vocseg.runs import Averaging
 
 Capture = pytest.CaptureFixture[str]
@@ -72,3 +74,19 @@ def test_what_is_scored_is_what_is_kept(sample: Path, here: Path, capsys: Captur
 def test_swa_wants_to_know_the_end(sample: Path, here: Path, capsys: Capture) -> None:
     words = ["fit", *tiny(sample), "--average.kind", "swa", "--trainer.max_epochs", "-1"]
     assert "--average.kind swa" in refused(capsys, [*words, "--trainer.max_steps", "3"])
+
+
+def test_the_average_lies_where_training_does_and_asks_for_no_value() -> None:
+    """Meta tensors, which stand for a GPU's, have none, so that whoever asks for one fails."""
+    device = torch.device("meta")
+    average, module = Averaging("ema"), SegmentationModule(encoder=TINY)  # Lightning moves it after `setup`
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=device), current_epoch=0)
+    average.setup(trainer, module, "fit")
+    assert average._average_model is not None
+    kept = average._average_model.module
+    assert {each.device for each in (*kept.parameters(), *kept.buffers())} == {device}
+    module.to(device)
+    for step in range(1, 4):
+        trainer.global_step, trainer.max_epochs = step, 1
+        average.on_train_batch_end(trainer, module, None, None, step - 1)
+    assert average._taken == 3

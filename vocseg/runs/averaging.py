@@ -1,12 +1,13 @@
 """Averaged weights, which score better than those of any one step."""
 
+from itertools import chain
 from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 
 from vocseg.errors import UserError
 
@@ -18,7 +19,8 @@ class Averaging(WeightAveraging):
 
     Lightning's callback does the work. What it lacks: an average that begins late is no average before, and
     is neither scored nor saved; the first steps weigh little; what counts of an epoch is its last step, which
-    the validation judges, and not what comes after.
+    the validation judges, and not what comes after. Theirs stays on the CPU, as the model is still there when
+    they copy it, and asks at each step how many it has seen; ours makes no GPU wait.
 
     Args:
         kind: `none`; `ema`: an exponential moving average over the steps; `swa`: the plain average of the
@@ -34,7 +36,9 @@ class Averaging(WeightAveraging):
         start: ClosedUnitInterval = 0.75,
     ) -> None:
         self.kind, self.decay, self.start = kind, float(decay), float(start)
-        super().__init__(multi_avg_fn=self._move)
+        self._taken = 0  # weights that are in the average: torch counts them on the device
+        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # averages and weights, found once
+        super().__init__()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make room for the average.
@@ -44,6 +48,7 @@ class Averaging(WeightAveraging):
         """
         if stage == "fit" and self.kind == "swa" and (trainer.max_epochs or 0) < 1:
             raise UserError("--average.kind swa counts from the end: set --trainer.max_epochs")
+        self._device, self._taken, self._pairs = trainer.strategy.root_device, 0, []
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(
@@ -51,8 +56,10 @@ class Averaging(WeightAveraging):
     ) -> None:
         """Take this step's weights in, if they count."""
         late = trainer.current_epoch >= int(self.start * (trainer.max_epochs or 0))
-        if self.kind == "ema" or (late and batch_idx + 1 == trainer.num_training_batches):
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        counts = self.kind == "ema" or (late and batch_idx + 1 == trainer.num_training_batches)
+        if counts and trainer.global_step > self._latest_update_step:  # else gradients are still added up
+            self._take_in(pl_module)
+            self._latest_update_step = trainer.global_step
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the average in the model."""
@@ -82,6 +89,7 @@ class Averaging(WeightAveraging):
         """Go on with the average, if it had begun."""
         if self._average_model is not None and "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+            self._taken = int(checkpoint["averaging_state"]["n_averaged"])
 
     def described(self) -> str:
         """How weights are averaged, in words."""
@@ -91,16 +99,33 @@ class Averaging(WeightAveraging):
     def _begun(self) -> bool:
         return self._average_model is not None and self._latest_update_step > 0
 
-    def _rate(self, number: float) -> float:
-        """How far an average of so many moves towards the next; an EMA's first are forgotten quickly."""
-        mean = 1 / (number + 1)
-        return mean if self.kind == "swa" else 1 - min(self.decay, (1 + number) / (10 + number))
+    def _rate(self) -> float:
+        """How far the average moves towards the next weights; an EMA's first are forgotten quickly."""
+        mean = 1 / (self._taken + 1)
+        if self.kind == "swa" or not self._taken:
+            return mean
+        return 1 - min(self.decay, (1 + self._taken) / (10 + self._taken))
 
     @torch.no_grad()
-    def _move(self, averages: Any, weights: Any, number: Tensor | int) -> None:
-        """Take weights of one type in; counters, which torch's own functions stumble over, are copied."""
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, weights, self._rate(float(number)))
-            return
-        for average, value in zip(averages, weights, strict=True):
-            average.copy_(value)
+    def _take_in(self, model: nn.Module) -> None:
+        """Move the average towards the weights of a model; counters are copied."""
+        assert self._average_model is not None
+        self._pairs = self._pairs or _paired(self._average_model.module, model)
+        for averages, weights in self._pairs:
+            if averages[0].is_floating_point():
+                torch._foreach_lerp_(averages, weights, self._rate())
+            else:
+                torch._foreach_copy_(averages, weights)
+        self._taken += 1
+        self._average_model.n_averaged.fill_(self._taken)
+
+
+def _paired(average: nn.Module, model: nn.Module) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Parameters and buffers of two alike, by type."""
+    kinds: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    pairs = zip(*(chain(each.parameters(), each.buffers()) for each in (average, model)), strict=True)
+    for old, new in pairs:
+        olds, news = kinds.setdefault(old.dtype, ([], []))
+        olds.append(old)
+        news.append(new)
+    return list(kinds.values())
