@@ -99,3 +99,47 @@ def test_a_run_asks_for_values_only_when_it_logs_or_draws(
     quiet = [k for k in range(1, 10) if (k + 1) % 4 and k != 9]  # the first shows figures, the last closes
     assert {k: dict(watch.steps[k]) for k in quiet if watch.steps[k]} == {}
     assert watch.steps[3]  # it logs and draws, so that the count can be other than zero
+
+
+class Fetched(Callback):
+    """Counts who fetches figures while batches are scored."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.steps, self.asked = 0, Counter[str]()
+        self._scoring = False
+        for name in ("cpu", "numpy", "tolist", "item"):
+            monkeypatch.setattr(torch.Tensor, name, self._noting(getattr(torch.Tensor, name)))
+
+    def _noting(self, fetch: Any) -> Any:
+        def noting(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self._scoring:
+                frames = traceback.extract_stack()[:-1]
+                self.asked[" < ".join(frame.name for frame in frames[:-8:-1])] += 1
+            return fetch(tensor, *args, **kwargs)
+
+        return noting
+
+    def on_validation_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._scoring = not trainer.sanity_checking
+        self.steps += self._scoring
+
+    def on_validation_epoch_end(self, *_: Any) -> None:
+        self._scoring = False
+
+
+def test_scoring_fetches_nothing_before_its_end(
+    sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Fetched(monkeypatch)
+    build = VocCLI.instantiate_trainer
+
+    def watched(self: VocCLI, **kwargs: Any) -> Any:
+        trainer = build(self, **kwargs)
+        trainer.callbacks.insert(0, seen)  # type: ignore[attr-defined]  # those that close an epoch come after
+        return trainer
+
+    monkeypatch.setattr(VocCLI, "instantiate_trainer", watched)
+    main(["fit", *tiny(sample), "--data.batch_size", "2"])
+    assert seen.steps > 1
+    assert seen.asked == {}
+    assert (here / "lightning_logs/fit/version_0/panels.png").exists()
