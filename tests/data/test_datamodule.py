@@ -1,5 +1,6 @@
 """The data module."""
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,9 +48,44 @@ def test_scored_batches_have_a_size_of_their_own(
 ) -> None:
     data = _ready(sample, batch_size=batch_size, eval_batch_size=wanted)
     strategy = SimpleNamespace(root_device=torch.device(device))
-    data.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        strategy=strategy, global_rank=0, world_size=1, num_devices=1
+    )
     assert data.val_dataloader().batch_size == (wanted or (32 if device == "cuda" else batch_size))
     assert [len(batch["index"]) for batch in data.test_dataloader()] == sizes
+
+
+@pytest.mark.parametrize(
+    ("device", "augmentation", "store", "devices", "workers"),
+    [
+        ("cpu", "standard", True, 1, 0),
+        ("cuda", "light", True, 1, 0),  # little more than a copy
+        ("cuda", "crops", True, 1, 8),
+        ("cuda", "strong", True, 1, 8),
+        ("cuda", "none", False, 1, 8),  # decoded anew
+        ("cuda", "standard", True, 4, 3),  # they share the cores
+    ],
+)
+def test_loader_processes_are_for_work_that_a_gpu_would_wait_for(
+    sample: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    augmentation: str,
+    store: bool,
+    devices: int,
+    workers: int,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(12), raising=False)
+    data = _ready(sample, augmentation=augmentation, store=store)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        strategy=strategy, global_rank=0, world_size=1, num_devices=devices, current_epoch=0
+    )
+    loader = data.train_dataloader()
+    assert (loader.num_workers, loader.pin_memory) == (workers, device == "cuda")
+    assert data.val_dataloader().num_workers == (0 if store else workers)
+    data.workers = 1
+    assert data.train_dataloader().num_workers == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])

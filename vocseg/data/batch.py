@@ -1,6 +1,5 @@
 """One item, a batch of them, and the loader that makes batches."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
@@ -98,8 +97,8 @@ def make_loader(
     part: Dataset[Sample],
     order: Sampler[Draw],
     batch_size: int,
-    workers: int | None,
-    decoding: bool,
+    workers: int,
+    pinned: bool,
     timeout: int = 60,
 ) -> Loader:
     """A loader of batches.
@@ -108,14 +107,10 @@ def make_loader(
         part: Where items come from.
         order: Which item comes when.
         batch_size: Items in a batch; the last one may be smaller.
-        workers: Loader processes; None: none on a CPU, where they would take the network's cores, and none
-            where nothing is decoded, as handing a batch over costs more than making it; else one a core up
-            to 8.
-        decoding: Whether items are read from picture files.
+        workers: Loader processes.
+        pinned: Whether batches lie in memory from which a GPU copies by itself.
         timeout: Seconds to wait for a batch of loader processes.
     """
-    if workers is None:
-        workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() and decoding else 0
     loader = Loader(
         part,  # type: ignore[arg-type]
         batch_size=batch_size,
@@ -123,7 +118,7 @@ def make_loader(
         num_workers=workers,
         collate_fn=collate,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pinned,
     )
     loader.patience = timeout
     return loader

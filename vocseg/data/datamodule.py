@@ -20,6 +20,7 @@ from vocseg.data.selection import Selection
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.storage import Storage
 from vocseg.data.transforms import Augmentation
+from vocseg.data.workers import useful_workers
 from vocseg.errors import UserError
 from vocseg.tensor_files import SafeLoading
 
@@ -46,7 +47,8 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         image_folder: Folder of the images beside SegmentationClass and ImageSets.
         image_suffix: Ending of the images' names.
         images: Folder of pictures, or one picture, for `predict`.
-        workers: Loader processes; null: none on a CPU or with a store, else one a core up to 8.
+        workers: Loader processes; null: none on a CPU, or where images are little more than copied out of a
+            store (`none`, `light`, scoring), else one a core up to 8.
         worker_timeout: Seconds to wait for a batch from them before the run stops.
         on_error: What an image that cannot be read does to a run: `stop`, or `skip`: the run goes on without
             it, and says so.
@@ -238,9 +240,14 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         """Images in a batch that is scored; what is counted does not depend on it."""
         if self.eval_batch_size is not None:
             return int(self.eval_batch_size)
-        gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return max(self.batch_size, _ON_A_GPU) if gpu else self.batch_size
+        return max(self.batch_size, _ON_A_GPU) if self._on_gpu() else self.batch_size
+
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _loader(self, part: Dataset[Sample], order: Sampler[Draw], batch_size: int) -> DataLoader[Batch]:
-        decoding = not (isinstance(part, VOCSegmentation) and part.stored)
-        return make_loader(part, order, batch_size, self.workers, decoding, self.worker_timeout)
+        ready = isinstance(part, VOCSegmentation) and part.ready
+        processes = self.trainer.num_devices if self.trainer else 1
+        useful = useful_workers(ready, self._on_gpu(), processes)
+        workers = useful if self.workers is None else int(self.workers)
+        return make_loader(part, order, batch_size, workers, self._on_gpu(), self.worker_timeout)

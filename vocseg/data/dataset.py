@@ -46,6 +46,11 @@ class VOCSegmentation(Dataset[Sample]):
         """Whether pairs come decoded, from a store."""
         return isinstance(self._source, Store)
 
+    @property
+    def ready(self) -> bool:
+        """Whether a pair is little more than copied: decoded already, and flipped at most."""
+        return self.stored and self._augmenter.augmentation in ("none", "light")
+
     def __getitem__(self, draw: Draw | int) -> Sample:
         """One pair.
 

@@ -2,6 +2,7 @@
 
 import atexit
 import multiprocessing
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -31,6 +32,21 @@ def end_workers() -> None:
 def end_workers_at_exit() -> None:
     """Let none keep the process from ending: Python itself joins them, stopped or not."""
     atexit.register(end_workers)
+
+
+def useful_workers(ready: bool, on_gpu: bool, processes: int) -> int:
+    """How many loader processes make a run faster.
+
+    None on a CPU, where they would take the network's cores, and none where items are ready, as handing a
+    batch over costs more than making it then; else one a core up to 8.
+
+    Args:
+        ready: Whether items are little more than copied; else they are decoded, or cropped and coloured.
+        on_gpu: Whether the network is computed on one.
+        processes: That train on this machine, and share its cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // processes)) if on_gpu and not ready else 0
 
 
 class Watchdog:
