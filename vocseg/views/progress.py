@@ -1,25 +1,29 @@
 """The bar that shows how far a run is."""
 
+import time
 from typing import Any
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import PositiveFloat
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 
 _LOSS = "loss"
+_DRAWN = 5  # times a second; a run ends that part of a second late, as Lightning's drawing thread sleeps
 
 
 class ProgressBar(RichProgressBar):
     """Lightning's rich bar, with the figures a person waits for.
 
     Args:
-        refresh_rate: Batches between two updates; a GPU is made to wait for the figures of each.
+        refresh_rate: How often in a second figures are fetched at most; a GPU is made to wait for them.
     """
 
-    def __init__(self, refresh_rate: PositiveInt = 1) -> None:
-        super().__init__(refresh_rate=refresh_rate)
+    def __init__(self, refresh_rate: PositiveFloat = 2.0) -> None:
+        super().__init__(refresh_rate=_DRAWN)
+        self._patience = 1 / float(refresh_rate)  # seconds
         self._figures: dict[str, Any] = {}
+        self._fetched_at = 0.0  # seconds of `time.monotonic`
         self._loss: Tensor | None = None
 
     def on_train_batch_end(
@@ -32,15 +36,16 @@ class ProgressBar(RichProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The newest step's loss, and what is logged for the bar; no version's number, which tells nothing.
 
-        Lightning asks for them after every batch, and fetching them makes a GPU wait: those of the last
-        update are given until the next one.
+        Lightning asks for them after every batch, and fetching them makes a GPU wait: what was fetched is
+        given again for a while.
         """
-        epoch = trainer.fit_loop.epoch_loop
-        between = trainer.training and not epoch.batch_progress.is_last_batch
-        if not (between and self._figures and (epoch.batch_idx + 1) % self.refresh_rate):
+        between = trainer.training and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        recent = time.monotonic() - self._fetched_at < self._patience
+        if not (between and self._figures and recent):
             figures: dict[str, Any] = super().get_metrics(trainer, pl_module)
             shown = {} if self._loss is None else {_LOSS: float(self._loss)}
             self._figures = {name: value for name, value in figures.items() if name != "v_num"} | shown
+            self._fetched_at = time.monotonic()
         return dict(self._figures)
 
     def _get_train_description(self, current_epoch: int) -> str:
