@@ -6,10 +6,9 @@ from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from vocseg.data.left_out import LeftOut
-from vocseg.data.order import Draw
 from vocseg.data.workers import Watchdog, check_shared_memory, end_workers_at_exit
 
 
@@ -91,34 +90,3 @@ def _pinned(batch: Batch) -> Batch:
         "mask": batch["mask"].pin_memory(),
         "index": batch["index"].pin_memory(),
     }
-
-
-def make_loader(
-    part: Dataset[Sample],
-    order: Sampler[Draw],
-    batch_size: int,
-    workers: int,
-    pinned: bool,
-    timeout: int = 60,
-) -> Loader:
-    """A loader of batches.
-
-    Args:
-        part: Where items come from.
-        order: Which item comes when.
-        batch_size: Items in a batch; the last one may be smaller.
-        workers: Loader processes.
-        pinned: Whether batches lie in memory from which a GPU copies by itself.
-        timeout: Seconds to wait for a batch of loader processes.
-    """
-    loader = Loader(
-        part,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        sampler=order,
-        num_workers=workers,
-        collate_fn=collate,
-        persistent_workers=workers > 0,
-        pin_memory=pinned,
-    )
-    loader.patience = timeout
-    return loader

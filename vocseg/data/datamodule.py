@@ -5,26 +5,23 @@ from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from vocseg.class_files import read_classes
 from vocseg.classes import VOC_CLASSES
-from vocseg.data.batch import Batch, Sample, make_loader
-from vocseg.data.dataset import VOCSegmentation
+from vocseg.data.batch import Batch
 from vocseg.data.decoding import Bytes
+from vocseg.data.loaders import Loaders, place_in
 from vocseg.data.memory import keep_freed_memory
-from vocseg.data.order import Draw, EvaluationOrder, Position, TrainingOrder
+from vocseg.data.order import Position
 from vocseg.data.parts import Parts
 from vocseg.data.photographs import Photographs
 from vocseg.data.selection import Selection
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.storage import Storage
 from vocseg.data.transforms import Augmentation
-from vocseg.data.workers import useful_workers
 from vocseg.errors import UserError
 from vocseg.tensor_files import SafeLoading
-
-_ON_A_GPU = 32  # images that are scored at once there: fewer leave it idle between them
 
 
 class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
@@ -177,16 +174,11 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by seed and epoch, whole batches only."""
-        part, rank, world = self.parts["train"], self._rank(), self._world()
-        order = TrainingOrder(len(part), self.batch_size, self.seed, self._position, rank, world)
-        return self._loader(part, order, self.batch_size)
+        return self._loaders().training(self.parts["train"], self.seed, self._position)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every image once, in the list's order."""
-        part = self.parts["val"]
-        return self._loader(
-            part, EvaluationOrder(len(part), self._rank(), self._world()), self._scored_at_once()
-        )
+        return self._loaders().scoring(self.parts["val"])
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The validation list: VOC's test labels are not public."""
@@ -194,8 +186,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The user's own pictures."""
-        order = EvaluationOrder(len(self.photographs), self._rank(), self._world())
-        return self._loader(self.photographs, order, self._scored_at_once())
+        return self._loaders().scoring(self.photographs)
 
     def _prepare(self) -> None:
         if self._verb() == "predict":
@@ -230,24 +221,12 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
     def _position(self) -> Position:
         return self.position or Position(self.trainer.current_epoch if self.trainer else 0)
 
-    def _rank(self) -> int:
-        return self.trainer.global_rank if self.trainer else 0
-
     def _world(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _scored_at_once(self) -> int:
-        """Images in a batch that is scored; what is counted does not depend on it."""
-        if self.eval_batch_size is not None:
-            return int(self.eval_batch_size)
-        return max(self.batch_size, _ON_A_GPU) if self._on_gpu() else self.batch_size
-
-    def _on_gpu(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-    def _loader(self, part: Dataset[Sample], order: Sampler[Draw], batch_size: int) -> DataLoader[Batch]:
-        ready = isinstance(part, VOCSegmentation) and part.ready
-        processes = self.trainer.num_devices if self.trainer else 1
-        useful = useful_workers(ready, self._on_gpu(), processes)
-        workers = useful if self.workers is None else int(self.workers)
-        return make_loader(part, order, batch_size, workers, self._on_gpu(), self.worker_timeout)
+    def _loaders(self) -> Loaders:
+        """For what the trainer is now, and the batch size: a search for the largest changes it."""
+        place = place_in(self.trainer)
+        at_once = None if self.eval_batch_size is None else int(self.eval_batch_size)
+        workers = None if self.workers is None else int(self.workers)
+        return Loaders(place, self.batch_size, at_once, workers, self.worker_timeout)
