@@ -1,10 +1,12 @@
 """Loader processes change nothing: any number of them, started either way, gives the same bytes."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from vocseg.data import workers
 from vocseg.data.batch import Batch
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.sample import write_sample
@@ -47,3 +49,15 @@ def test_any_number_of_workers_started_either_way_gives_the_same_bytes(
         assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))  # type: ignore[literal-required]
     first, second = alone[:4], alone[4:]
     assert [batch["index"].tolist() for batch in first] != [batch["index"].tolist() for batch in second]
+
+
+@pytest.mark.parametrize(("free", "wanted"), [(1 << 30, 8), (1000, 5), (199, 0)])
+def test_without_a_wish_there_are_as_many_as_shared_memory_has_room_for(
+    monkeypatch: pytest.MonkeyPatch, free: int, wanted: int
+) -> None:
+    """A container's has often 64 MB, where a wish for too many is refused."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(16), raising=False)
+    monkeypatch.setattr(workers, "_shared_memory", lambda: free)
+    assert workers.useful_workers(False, True, 1, batch_bytes=100) == wanted
+    if wanted:
+        workers.check_shared_memory(wanted, 100)

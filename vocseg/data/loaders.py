@@ -80,7 +80,8 @@ class Loaders:
 
     def _made(self, part: Dataset[Sample], order: Sampler[Draw], batch_size: int) -> Loader:
         ready = isinstance(part, VOCSegmentation) and part.ready
-        useful = useful_workers(ready, self._place.on_gpu, self._place.neighbours)
+        batch_bytes = batch_size * getattr(part, "item_bytes", 0)
+        useful = useful_workers(ready, self._place.on_gpu, self._place.neighbours, batch_bytes)
         workers = useful if self._workers is None else self._workers
         loader = Loader(
             part,  # type: ignore[arg-type]

@@ -34,19 +34,21 @@ def end_workers_at_exit() -> None:
     atexit.register(end_workers)
 
 
-def useful_workers(ready: bool, on_gpu: bool, processes: int) -> int:
+def useful_workers(ready: bool, on_gpu: bool, processes: int, batch_bytes: int) -> int:
     """How many loader processes make a run faster.
 
     None on a CPU, where they would take the network's cores, and none where items are ready, as handing a
-    batch over costs more than making it then; else one a core up to 8.
+    batch over costs more than making it then; else one a core up to 8, as far as shared memory has room.
 
     Args:
         ready: Whether items are little more than copied; else they are decoded, or cropped and coloured.
         on_gpu: Whether the network is computed on one.
-        processes: That train on this machine, and share its cores.
+        processes: That train on this machine, and share its cores and memory.
+        batch_bytes: Of a batch.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // processes)) if on_gpu and not ready else 0
+    wanted = max(1, min(8, cores // processes)) if on_gpu and not ready else 0
+    return min(wanted, _shared_memory() // (processes * _held(1, batch_bytes))) if batch_bytes else wanted
 
 
 class Watchdog:
@@ -104,14 +106,23 @@ def check_shared_memory(workers: int, batch_bytes: int) -> None:
     Raises:
         UserError: If they do not: torch would wait for the lost batch for ever.
     """
-    needed = 2 * workers * batch_bytes  # each holds two ready
-    free = shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else needed
+    needed, free = _held(workers, batch_bytes), _shared_memory()
     if needed > free:
         raise UserError(
             f"/dev/shm has room for {free / 1e6:.1f} MB, but {workers} loader processes need "
             f"{needed / 1e6:.1f} MB: read in the main process with --data.workers 0, use fewer, or give it "
             "more room (in a container: --shm-size 8g)"
         )
+
+
+def _held(workers: int, batch_bytes: int) -> int:
+    """Bytes of the batches that wait in shared memory: each process has two ready."""
+    return 2 * workers * batch_bytes
+
+
+def _shared_memory() -> int:
+    """Bytes that are free there; where there is no telling, enough."""
+    return shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else 1 << 62
 
 
 def _stuck(seconds: float) -> UserError:
