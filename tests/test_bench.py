@@ -75,6 +75,7 @@ def test_what_the_bench_of_training_cannot_do_is_a_sentence(tmp_path: Path) -> N
     for words, said in (
         (["--baseline", str(tmp_path / "none.py")], "there is no such file"),
         (["--root", str(tmp_path)], "holds no VOCdevkit/VOC2012"),
+        (["--rounds", "0"], "--rounds: '0' is no whole number from 1"),
         *(() if torch.cuda.is_available() else ((["--device", "cuda"], "torch finds no GPU here"),)),
     ):
         done = run(["train", *words], ROOT, BENCH)

@@ -30,6 +30,7 @@ from pathlib import Path
 
 import torch
 from benches import epochs, steps
+from benches.words import positive
 from rich.console import Console
 from rich.table import Table
 
@@ -79,12 +80,12 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--baseline", type=Path, help="the notebook's loop, to run in turns with ours")
     parser.add_argument("--baseline-workers", type=int, nargs="+", help="its settings; 0 1, and on a GPU 0 8")
     parser.add_argument("--limit", type=int, default=24, help="images a split in the epochs; 0: all")
-    parser.add_argument("--epochs", type=int, default=1, help="in each round")
-    parser.add_argument("--steps", type=int, help="measured steps a round; 6, and on a GPU 50")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=positive, default=1, help="in each round")
+    parser.add_argument("--steps", type=positive, help="measured steps a round; 6, and on a GPU 50")
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--size", type=positive, default=256)
+    parser.add_argument("--batch", type=positive, default=4)
+    parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--encoder", default="resnet34")
     parser.add_argument("--compiled", action="store_true", help="a bare loop with torch.compile besides")
     parser.add_argument("--json", type=Path, help="file for the figures")
