@@ -9,6 +9,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from vocseg.complaints import in_words
 from vocseg.errors import UserError, printable
 
 _MOST = 400  # characters of a complaint of jsonargparse
@@ -34,10 +35,10 @@ class SentenceParser(ArgumentParser):
 
 def _sentence(message: str, flags: list[str]) -> str:
     """Jsonargparse's message on one line, with the flags that were perhaps meant."""
-    text = printable(" ".join(message.split()))
+    text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", printable(" ".join(message.split())))
+    text = in_words(text)
     if len(text) > _MOST:  # it repeats what a file holds
         text = f"{text[: _MOST // 2]} ... {text[-_MOST // 2 :]}"
-    text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", text)
     unknown = re.match(r"unrecognized arguments: (--[\w.]+)", text, re.IGNORECASE)
     near = difflib.get_close_matches(unknown[1], flags, n=2, cutoff=0.8) if unknown else []
     return text + (f"; do you mean {' or '.join(near)}?" if near else "; --help lists the flags")
