@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from vocseg.data import datamodule
 from vocseg.data.chance import Augmentation, Chance
 from vocseg.data.crops import neutral
 from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.loaders import Place
 from vocseg.data.noise import add_noise
 from vocseg.data.order import Draw
 from vocseg.data.reading import Pair
@@ -157,8 +159,7 @@ def test_the_same_images_come_on_any_number_of_processes_and_after_resumption(
 ) -> None:
     def images(rank: int, world: int, batch: int, done: int = 0) -> dict[int, tuple[bytes, bytes]]:
         data = _ready(sample, batch_size=batch, store=False, check=False, workers=0)
-        monkeypatch.setattr(data, "_rank", lambda: rank)
-        monkeypatch.setattr(data, "_world", lambda: world)
+        monkeypatch.setattr(datamodule, "place_in", lambda trainer: Place(rank, world))  # the trainer's
         data.go_to(2, done)
         return {
             int(index): (image.numpy().tobytes(), mask.numpy().tobytes())
