@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 
 _LOSS = "loss"
-_DRAWN = 5  # times a second; a run ends that part of a second late, as Lightning's drawing thread sleeps
+_DRAWN = 2  # times a second, each some milliseconds of a core; a run ends up to half a second late for it
 
 
 class ProgressBar(RichProgressBar):
