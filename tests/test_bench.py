@@ -105,10 +105,10 @@ def _weights(replayed: bool) -> list[Tensor]:
         logits = module(image)
         return logits, module.objective(logits, mask).objective
 
-    recorder = steps.Recorder()
+    recorder, work = steps.Recorder(), steps.Work(module.network, module.objective, module.classes)
     for _ in range(6):
         if replayed:
-            marks = steps.replayed_step(module, recorder, *rest)
+            marks = steps.replayed_step(module.network, work.compute, recorder, *rest)
         else:
             marks = steps.computed_step(module, forward, *rest)
         assert marks == sorted(marks)

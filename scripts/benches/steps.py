@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vocseg.model import build_network
 from vocseg.model.execution import Execution
 from vocseg.model.recorder import Recorder
+from vocseg.model.work import Work
 from vocseg.scores import confusion_matrices
 
 PHASES = ("data", "forward", "backward", "optimiser", "counting")
@@ -43,12 +44,12 @@ def computed_step(module, forward: Callable, optimizer, batches, precision, cloc
     return [*marks, clock.mark()]
 
 
-def replayed_step(module, recorder: Recorder, optimizer, batches, precision, clock: Clock) -> Marks:
+def replayed_step(network, compute, recorder: Recorder, optimizer, batches, precision, clock: Clock) -> Marks:
     """The same where a recording does all but the optimiser's part, at once: of phases nothing is told."""
     start = clock.mark()
     batch = next(batches)
     with precision.forward_context():
-        computed = recorder.train(module._compute, batch["image"], batch["mask"], module.network)
+        computed = recorder.train(compute, batch["image"], batch["mask"], network)
     optimizer.zero_grad()
     if not recorder.hand_over():
         computed.loss.backward()
@@ -66,7 +67,8 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
     rest = module.configure_optimizers()["optimizer"], batches, precision, Clock(words.device)
     loops = {"computed": partial(computed_step, module, forward, *rest)}
     if words.device == "cuda":
-        loops["replayed"] = partial(replayed_step, module, Recorder(), *rest)
+        work = Work(module.network, module.objective, module.classes)
+        loops["replayed"] = partial(replayed_step, module.network, work.compute, Recorder(), *rest)
     if words.compiled:
         mode = "reduce-overhead" if words.device == "cuda" else None
         loops["compiled"] = partial(computed_step, module, torch.compile(forward, mode=mode), *rest)

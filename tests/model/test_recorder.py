@@ -12,12 +12,12 @@ from torch import Tensor
 from tests.conftest import TINY, refused, tiny
 from tests.imitation import Imitation
 from vocseg.__main__ import main
-from vocseg.model import SegmentationModule, step_graph
-from vocseg.model import module as modules
+from vocseg.model import SegmentationModule, step_graph, work
 from vocseg.model.execution import Execution
 from vocseg.model.recorder import Capture, Recorder, can_record
 from vocseg.model.step import Computed
 from vocseg.model.step_graph import StepGraph
+from vocseg.model.variants import Variants
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to record on")
 
@@ -26,7 +26,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 def imitated(monkeypatch: pytest.MonkeyPatch) -> type[Imitation]:
     Imitation.made, Imitation.replays = [], 0
     monkeypatch.setattr(step_graph, "StepGraph", Imitation)  # which `recorded` makes
-    monkeypatch.setattr(modules, "can_record", lambda trainer: True)
+    monkeypatch.setattr(work, "can_record", lambda trainer: True)
     return Imitation
 
 
@@ -120,7 +120,7 @@ def test_steps_that_cannot_be_recorded_any_more_get_gradients_of_their_own(
     module = SegmentationModule(encoder=TINY).train()
     chance = torch.Generator().manual_seed(1)
     for step in range(6):
-        monkeypatch.setattr(modules, "can_record", lambda trainer, step=step: step < 5)
+        monkeypatch.setattr(work, "can_record", lambda trainer, step=step: step < 5)
         image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=chance)
         mask = torch.randint(0, 21, (2, 64, 64), dtype=torch.uint8, generator=chance)
         batch: Any = {"image": image, "mask": mask, "index": torch.arange(2)}
@@ -130,7 +130,7 @@ def test_steps_that_cannot_be_recorded_any_more_get_gradients_of_their_own(
         module.backward(loss)
     found = [p.grad.clone() for p in module.parameters() if p.grad is not None]
     module.zero_grad()
-    module._compute(image, mask).loss.backward()
+    module._work.compute(image, mask).loss.backward()
     wanted = [p.grad for p in module.parameters() if p.grad is not None]
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
     assert torch.equal(module.gradient_norm(), torch.nn.utils.get_total_norm(wanted))
@@ -172,7 +172,7 @@ def test_a_step_that_cannot_be_recorded_is_a_sentence(
         raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(step_graph, "StepGraph", fails)
-    monkeypatch.setattr(modules, "can_record", lambda trainer: True)
+    monkeypatch.setattr(work, "can_record", lambda trainer: True)
     said = refused(capsys, ["fit", *tiny(sample), "--data.batch_size", "2"])
     assert "cannot be recorded on the GPU (CUDA error: operation not permitted" in said
     assert "--model.execution.capture false" in said
@@ -210,7 +210,7 @@ def _trained(module: SegmentationModule, count: int, bf16: bool) -> list[float]:
 @needs_gpu
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_on_a_gpu_replayed_steps_learn_as_computed_ones(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modules, "can_record", lambda trainer: True)
+    monkeypatch.setattr(work, "can_record", lambda trainer: True)
     sides = [_module(Execution(capture=wanted)) for wanted in (False, True)]
     plain, replayed = (_trained(side, 20, bf16) for side in sides)
     assert replayed == pytest.approx(plain, rel=2e-2 if bf16 else 1e-3)
@@ -223,28 +223,28 @@ def test_on_a_gpu_replayed_steps_learn_as_computed_ones(bf16: bool, monkeypatch:
 
 @needs_gpu
 def test_on_a_gpu_replayed_scores_are_those_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modules, "can_record", lambda trainer: True)
+    monkeypatch.setattr(work, "can_record", lambda trainer: True)
     sides = [_module(Execution(capture=wanted)).eval() for wanted in (False, True)]
     with torch.inference_mode():
         for batch in _batches(6):
             plain, replayed = (side._step(batch, side.val_metrics) for side in sides)  # type: ignore[arg-type]
             assert torch.allclose(plain["logits"], replayed["logits"], atol=1e-3)
             assert int((plain["prediction"] != replayed["prediction"]).sum()) < 5
-    assert isinstance(sides[1]._recorder._scoring._graph, StepGraph)
+    assert isinstance(sides[1]._work._recorder._scoring._graph, StepGraph)
 
 
 @needs_gpu
 def test_on_a_gpu_a_step_that_asks_for_a_value_is_a_sentence(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = SegmentationModule._compute
+    whole = work.Work.compute
 
-    def asks(self: SegmentationModule, image: Tensor, mask: Tensor) -> Computed:
-        found = whole(self, image, mask)
+    def asks(self: work.Work, image: Tensor, mask: Tensor, variants: Variants) -> Computed:
+        found = whole(self, image, mask, variants)
         float(found.total)
         return found
 
-    monkeypatch.setattr(SegmentationModule, "_compute", asks)
+    monkeypatch.setattr(work.Work, "compute", asks)
     words = tiny(sample)
     words[words.index("--trainer.accelerator") + 1] = "gpu"
     said = refused(capsys, ["fit", *words, "--data.batch_size", "2"])

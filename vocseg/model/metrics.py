@@ -1,5 +1,7 @@
 """Loss and confusion matrix of an epoch, over all processes."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -71,6 +73,19 @@ class EpochMetrics(Metric):
         """
         for name, value in sums.items():
             setattr(self, name, value[rank].to(self.device))
+
+
+def curve_points(stage: str, figures: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """What the curves get of an epoch: points float32 by name.
+
+    Args:
+        stage: `train` or `val`.
+        figures: What `EpochMetrics.compute` gave.
+        names: Of all classes, if each gets its IoU's curve, else none; one that did not occur gets no point.
+    """
+    points = {f"{name}/{stage}": figures[name].float() for name in ("loss", "miou", "pixel_accuracy")}
+    ious = zip(names, figures["class_iou"], strict=True) if names else ()
+    return points | {f"per_class_iou/{name}": iou.float() for name, iou in ious if not iou.isnan()}
 
 
 def _gathered(value: Tensor, world: int) -> Tensor:

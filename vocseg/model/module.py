@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeFloat,
@@ -21,20 +20,18 @@ from vocseg.classes import ClassList, numbered_classes
 from vocseg.model.execution import Execution
 from vocseg.model.freezing import Freezing
 from vocseg.model.losses import PLAIN, LossSettings, Objective
-from vocseg.model.metrics import EpochMetrics
+from vocseg.model.metrics import EpochMetrics, curve_points
 from vocseg.model.network import build_network
 from vocseg.model.optimization import Optimization
 from vocseg.model.optimizers import OptimizerName, OptimizerSettings
-from vocseg.model.recorder import Recorder, can_record
 from vocseg.model.schedules import Schedule, ScheduleName
-from vocseg.model.step import BatchTensors, Computed, StepOutput
+from vocseg.model.step import BatchTensors, StepOutput
 from vocseg.model.variants import Variants
-from vocseg.scores import confusion_matrices
+from vocseg.model.work import Work
 from vocseg.tensor_files import SafeLoading
 
 Stage = Literal["train", "val"]
 
-_PLAIN = Variants()  # the image alone
 _AS_USUAL = Execution()
 
 
@@ -91,10 +88,10 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.network = build_network(arch, encoder, encoder_weights, self.classes, execution)
         self.train_metrics, self.val_metrics = EpochMetrics(self.classes), EpochMetrics(self.classes)
         self.class_list: ClassList = numbered_classes(self.classes)  # the trainer puts the data's here
-        self.variants = _PLAIN  # as which images are scored: a callback puts others here
+        self.variants = Variants()  # as which images are scored: a callback puts others here
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
         self.loaded_from: Path | None = None  # the file that the trainer filled the network from
-        self._recorder = Recorder()
+        self._work = Work(self.network, self.objective, self.classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits float32 `[N,C,H,W]` of uint8 images `[N,3,H,W]`."""
@@ -107,7 +104,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         Raises:
             UserError: If nobody can count them.
         """
-        self._recorder.forget()
+        self._work.forget()
         if self.objective.balanced and stage != "predict":
             data: Any = getattr(self.trainer, "datamodule", None)
             pixels = data.class_pixels() if hasattr(data, "class_pixels") else None
@@ -115,7 +112,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def teardown(self, stage: str) -> None:
         """Weights are about to leave the GPU."""
-        self._recorder.forget()
+        self._work.forget()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser, and a schedule by the step."""
@@ -169,12 +166,12 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Gradients of the loss; a step that was replayed has made them already."""
-        if not self._recorder.hand_over():
+        if not self._work.hand_over():
             loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def gradient_norm(self) -> Tensor:
         """Of all gradients together, a scalar, float32; no finite number if one of them is not."""
-        return self._recorder.gradient_norm(self.network)
+        return self._work.gradient_norm()
 
     def predict_step(self, batch: BatchTensors, batch_idx: int) -> Tensor:
         """Logits float32 `[N,C,H,W]`: whoever writes them brings them to the picture's own size first."""
@@ -195,7 +192,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self._close("val", self.val_metrics)
 
     def _step(self, batch: BatchTensors, metrics: EpochMetrics) -> StepOutput:
-        computed = self._computed(batch["image"], batch["mask"])
+        computed = self._work(batch["image"], batch["mask"], self.variants, self._trainer)
         metrics.update(computed.confusion, computed.total, computed.weight, (batch["index"] >= 0).sum())
         return {
             "loss": computed.loss,
@@ -204,32 +201,10 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
             "confusion": computed.confusion,
         }
 
-    def _computed(self, image: Tensor, mask: Tensor) -> Computed:
-        execution = self.network.execution
-        if not execution.records or not can_record(self._trainer):
-            self._recorder.pause()
-            return self._compute(image, mask)
-        if self.training:
-            return self._recorder.train(self._compute, image, mask, self.network)
-        return self._recorder.score(self._compute, image, mask, self.variants)
-
-    def _compute(self, image: Tensor, mask: Tensor) -> Computed:
-        """What the device does with a batch: images uint8 `[N,3,H,W]`, masks uint8 `[N,H,W]`."""
-        variants = _PLAIN if self.training else self.variants
-        logits = variants.logits(self, image)  # [N,C,H,W]
-        loss = self.objective(logits, mask)
-        prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
-        confusion = confusion_matrices(prediction, mask, self.classes)
-        return Computed(loss.objective, loss.total, loss.weight, logits.detach(), prediction, confusion)
-
     def _close(self, stage: Stage, metrics: EpochMetrics) -> None:
         """Compute, keep, log, reset. The figures are the same on every process, so none needs syncing."""
         figures = metrics.compute()
         metrics.reset()
         self.results[stage] = figures
-        for name in ("loss", "miou", "pixel_accuracy"):
-            self.log(f"{name}/{stage}", figures[name].float())
-        if stage == "val":
-            ious = zip(self.class_list.names, figures["class_iou"], strict=True)
-            present = {name: iou.float() for name, iou in ious if not iou.isnan()}
-            self.log_dict({f"per_class_iou/{name}": iou for name, iou in present.items()})
+        names = self.class_list.names if stage == "val" else ()
+        self.log_dict(curve_points(stage, figures, names))

@@ -1,0 +1,78 @@
+"""What the device does with a batch: computed, or on a GPU replayed from a recording."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vocseg.model.losses import Objective
+from vocseg.model.network import Network
+from vocseg.model.recorder import Recorder, can_record
+from vocseg.model.step import Computed
+from vocseg.model.variants import Variants
+from vocseg.scores import confusion_matrices
+
+_PLAIN = Variants()  # the image alone
+
+
+class Work:
+    """Logits, loss, classes and counts of batches, and gradients where a replay has made them."""
+
+    def __init__(self, network: Network, objective: Objective, classes: int) -> None:
+        """Nothing is recorded yet.
+
+        Args:
+            network: In training or in scoring, as it says itself.
+            objective: What is minimised.
+            classes: Their number C.
+        """
+        self._network, self._objective, self._classes = network, objective, classes
+        self._recorder = Recorder()
+
+    def __call__(self, image: Tensor, mask: Tensor, variants: Variants, trainer: Any) -> Computed:
+        """A batch, replayed where that can be.
+
+        Args:
+            image: uint8 `[N,3,H,W]`.
+            mask: uint8 `[N,H,W]`.
+            variants: As which images are scored; in training each is seen as it is.
+            trainer: Lightning's; None: there is none.
+
+        Raises:
+            UserError: If a GPU cannot record the step.
+        """
+        seen = _PLAIN if self._network.training else variants
+        compute = partial(self.compute, variants=seen)
+        if not self._network.execution.records or not can_record(trainer):
+            self._recorder.pause()
+            return compute(image, mask)
+        if self._network.training:
+            return self._recorder.train(compute, image, mask, self._network)
+        return self._recorder.score(compute, image, mask, seen)
+
+    def compute(self, image: Tensor, mask: Tensor, variants: Variants = _PLAIN) -> Computed:
+        """A batch, computed.
+
+        Args:
+            image: uint8 `[N,3,H,W]`.
+            mask: uint8 `[N,H,W]`.
+            variants: As which the network sees an image.
+        """
+        logits = variants.logits(self._network, image)  # [N,C,H,W]
+        loss = self._objective(logits, mask)
+        prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
+        confusion = confusion_matrices(prediction, mask, self._classes)
+        return Computed(loss.objective, loss.total, loss.weight, logits.detach(), prediction, confusion)
+
+    def hand_over(self) -> bool:
+        """Whether the newest training step was a replay, whose gradients lie in their place then."""
+        return self._recorder.hand_over()
+
+    def gradient_norm(self) -> Tensor:
+        """Of all gradients together, a scalar, float32; no finite number if one of them is not."""
+        return self._recorder.gradient_norm(self._network)
+
+    def forget(self) -> None:
+        """Drop the recordings: weights may move to other places in memory."""
+        self._recorder.forget()
