@@ -39,6 +39,16 @@ def test_out_of_gpu_memory_names_the_flags_that_keep_the_global_batch(
     assert said.count("\n") == 1
 
 
+def test_a_single_image_that_batchnorm_cannot_train_on_is_said(
+    sample: Path, here: Path, capsys: Capture
+) -> None:
+    """DeepLab pools each image to one pixel, and normalises that."""
+    words = ["fit", *tiny(sample), "--model.arch", "deeplabv3plus", "--data.batch_size", "1"]
+    said = refused(capsys, words)
+    assert "from this batch of 1 image at 64x64, and cannot train on one: use a larger" in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
 def test_out_of_memory_on_a_cpu_is_said_too(sample: Path, here: Path) -> None:

@@ -30,6 +30,8 @@ def translate(fault: BaseException, trainer: Any = None) -> UserError | None:
     text = " ".join(str(fault).split())
     if is_out_of_memory(fault):
         return UserError(_out_of_memory(fault, text, trainer))
+    if isinstance(fault, ValueError) and "more than 1 value per channel" in text:
+        return UserError(_too_few_for_a_mean(trainer))
     if isinstance(fault, MisconfigurationException) and (trainer is None or "limit_" in text):
         return UserError(text)
     if is_lost_process(fault):
@@ -88,9 +90,23 @@ def _out_of_memory(fault: BaseException, text: str, trainer: Any) -> str:
     if data is None or not hasattr(data, "batch_size"):
         return f"the {what} has not enough memory ({text[:120]}): make the batch or the images smaller"
     return (
-        f"the {what} has not enough memory for a batch of {data.batch_size} images at {data.size}x{data.size}"
+        f"the {what} has not enough memory for a batch{_of(data)}"
         f"{_place(fault)}: use {_smaller(data, trainer)}"
     )
+
+
+def _too_few_for_a_mean(trainer: Any) -> str:
+    data = getattr(trainer, "datamodule", None)
+    of = _of(data) if hasattr(data, "batch_size") else ""
+    return (
+        f"BatchNorm gets a single value for each channel from this batch{of}, and cannot train on one: "
+        "use a larger --data.batch_size"
+    )
+
+
+def _of(data: Any) -> str:
+    images = "image" if data.batch_size == 1 else "images"
+    return f" of {data.batch_size} {images} at {data.size}x{data.size}"
 
 
 def _smaller(data: Any, trainer: Any) -> str:
