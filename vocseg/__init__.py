@@ -1,3 +1,3 @@
 """Semantic segmentation on Pascal VOC 2012: U-Net, PyTorch Lightning, scores one can trust."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -64,7 +64,7 @@ def rate(make: Callable[[], Iterable]) -> float:
 
 def memcpy_rate(root: Path, cache: Path) -> float:
     """Images per second when their bytes are only copied, in random order, out of the mapped store."""
-    folder = next(cache.rglob("train-square*"))
+    folder = next(cache.rglob(f"train-{SIZE}-*"))
     images = np.memmap(folder / "images.bin", np.uint8, "r").reshape(-1, SIZE * SIZE * 3)
     masks = np.memmap(folder / "masks.bin", np.uint8, "r").reshape(-1, SIZE * SIZE)
     images, masks = np.asarray(images), np.asarray(masks)

@@ -27,7 +27,7 @@ from vocseg.data.splits import Split, read_split
 from vocseg.data.store import Store
 from vocseg.errors import UserError
 
-FORM = Form("square", 64)
+FORM = Form(64)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def _pack(split: Split, cache: Path, form: Form = FORM, **options: bool) -> Stor
     return Store(folder)
 
 
-@pytest.mark.parametrize("form", [FORM, Form("short", 96), Form("short", 1000)])
+@pytest.mark.parametrize("form", [FORM, Form(96), Form(1000)])
 def test_a_store_gives_what_the_files_give(sample: Path, tmp_path: Path, form: Form) -> None:
     split = _split(sample)
     store = _pack(split, tmp_path, form)
@@ -155,7 +155,7 @@ def test_stores_of_two_sizes_and_class_lists_live_side_by_side(copy: Path, tmp_p
     merged = ClassList(("nothing", "thing"), ((0, 0, 0), (9, 9, 9)), ((0,), tuple(range(1, 21))))
     stores = [
         _pack(split, tmp_path),
-        _pack(split, tmp_path, Form("square", 32)),
+        _pack(split, tmp_path, Form(32)),
         _pack(Split(split.layout, split.name, split.ids, split.rows, merged), tmp_path),
     ]
     assert len({store.folder for store in stores}) == 3
@@ -214,7 +214,7 @@ from vocseg.data.packing import pack
 from vocseg.data.resizing import Form
 from vocseg.data.splits import read_split
 split = read_split(voc.Layout(voc.find(Path(sys.argv[1]))), "train")
-print(pack(split, Form("square", 64), Path(sys.argv[2]), progress=False))
+print(pack(split, Form(64), Path(sys.argv[2]), progress=False))
 """
 
 

@@ -19,7 +19,7 @@ from vocseg.data.contents import read_contents
 from vocseg.data.download.part import Part
 from vocseg.data.manifest import read_manifest
 from vocseg.data.sample import _MARKER, write_sample
-from vocseg.data.store import IMAGES, MASKS, SHAPES, Store
+from vocseg.data.store import IMAGES, MASKS, SHAPE, Store
 from vocseg.scores.image_scores import load_image_scores
 from vocseg.scores.intervals import score_intervals
 from vocseg.scores.sparse import sparse
@@ -77,28 +77,29 @@ def _npy(array: npt.NDArray[Any], **how: Any) -> bytes:
     return stream.getvalue()
 
 
-SIZES = np.array([[2, 3], [4, 5]], np.int32)
+SIZES = np.array([2, 3, 4])
 ARRAYS = [
     _npy(SIZES),
-    _npy(SIZES.T),
-    _npy(SIZES.astype(np.int64)),
+    _npy(SIZES[None]),
+    _npy(SIZES.astype(np.int32)),
+    _npy(SIZES << 61),
     _npy(-SIZES),
-    _npy(SIZES[:0]),
+    _npy(SIZES[:2]),
     _npy(SIZES.astype(float)),
     _npy(np.array([SIZES, None], object), allow_pickle=True),
     _npy(np.array(["a", "b"])),
 ]
-HUGE = _npy(SIZES).replace(b"(2, 2)", b"(10**12, 2)")[:128] + bytes(16)
+HUGE = _npy(SIZES).replace(b"(3,)", b"(10**12,)")[:128] + bytes(24)
 
 
 @given(files(ARRAYS), st.integers(0, 100), st.integers(0, 40))
-@example(_npy(SIZES), 78, 26)
-@example(_npy(SIZES).replace(b"(2, 2), }    ", b"(2222222222, 2), }"), 78, 26)
-@example(HUGE, 78, 26)
+@example(_npy(SIZES), 72, 24)
+@example(_npy(SIZES).replace(b"(3,), }         ", b"(3333333333,), }"), 72, 24)
+@example(HUGE, 72, 24)
 def test_a_store_of_any_bytes_holds_pairs_or_is_refused(
-    folder: Path, shapes: bytes, images: int, masks: int
+    folder: Path, shape: bytes, images: int, masks: int
 ) -> None:
-    for name, data in ((SHAPES, shapes), (IMAGES, bytes(images)), (MASKS, bytes(masks))):
+    for name, data in ((SHAPE, shape), (IMAGES, bytes(images)), (MASKS, bytes(masks))):
         (folder / name).write_bytes(data)
     store = value_or_sentence(lambda: Store(folder), str(folder))
     if store is not None:

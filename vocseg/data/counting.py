@@ -52,7 +52,7 @@ def _decoded(split: Split, form: Form, skip: bool) -> Iterator[npt.NDArray[np.in
             if not skip:
                 raise
             return np.zeros(_VALUES, np.int64)
-        kept = resize_mask(mask, form.shape(*mask.shape))
+        kept = resize_mask(mask, form.shape)
         return _count(kept if split.classes.as_stored else split.classes.table[kept])
 
     return in_threads(count, range(len(split)))

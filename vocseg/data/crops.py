@@ -27,22 +27,23 @@ class Extent(NamedTuple):
     room: int
 
 
-def crop_extents(shape: tuple[int, int], size: int, draws: npt.NDArray[np.float64]) -> tuple[Extent, Extent]:
+def crop_extents(edge: int, size: int, draws: npt.NDArray[np.float64]) -> tuple[Extent, Extent]:
     """Choose what is seen.
 
-    At scale 1 the short side of the source fills the result. The scale is drawn evenly in its logarithm.
+    At scale 1 the source fills the result, as it does where it is scored. The scale is drawn evenly in its
+    logarithm.
 
     Args:
-        shape: Height and width of the source.
+        edge: Of the source, a square, in pixels.
         size: Edge of the result in pixels.
         draws: Three numbers from 0 to 1: scale, vertical and horizontal place.
 
     Returns:
         The vertical and the horizontal extent.
     """
-    scale = SMALLEST * (LARGEST / SMALLEST) ** float(draws[0]) * size / min(shape)
-    rows = _extent(shape[0], scale, size, float(draws[1]))
-    columns = _extent(shape[1], scale, size, float(draws[2]))
+    scale = SMALLEST * (LARGEST / SMALLEST) ** float(draws[0]) * size / edge
+    rows = _extent(edge, scale, size, float(draws[1]))
+    columns = _extent(edge, scale, size, float(draws[2]))
     return rows, columns
 
 

@@ -37,9 +37,9 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         train_images: Use a random part of the training list, this many images; null: all.
         val_images: The same for the list to score on.
         subset_seed: Chooses those parts; not the run's seed, so that runs are scored on the same images.
-        augmentation: `none`; `light` (horizontal flips); `crops` (besides, random crops at scales of 0.5 to
-            2); `standard` (besides, brightness, contrast, colour, blur); `strong` (with more blur, and
-            besides, pieces of other images, noise, holes of void).
+        augmentation: `none`; `light` (horizontal flips); `crops` (besides, random crops of the square at
+            scales of 0.5 to 2); `standard` (besides, brightness, contrast, colour, blur); `strong` (with more
+            blur, and besides, pieces of other images, noise, holes of void).
         classes: Text or YAML file that names the classes of your own masks, or merges VOC's; null: VOC's 21.
         image_folder: Folder of the images beside SegmentationClass and ImageSets.
         image_suffix: Ending of the images' names.

@@ -8,7 +8,6 @@ from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image
 
 from vocseg.data.contents import write_contents
 from vocseg.data.memory import keep_freed_memory
@@ -17,7 +16,7 @@ from vocseg.data.progress import follow
 from vocseg.data.reading import Pair
 from vocseg.data.resizing import Form
 from vocseg.data.splits import Split
-from vocseg.data.store import IMAGES, MASKS, SHAPES, drop_stale, store_folder
+from vocseg.data.store import IMAGES, MASKS, SHAPE, drop_stale, store_folder
 from vocseg.errors import UserError
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -117,18 +116,16 @@ def _write(reader: PairReader, form: Form, part: Path, progress: bool) -> None:
         image, mask = form(reader[index])
         return Pair(image, mask if translate is None else translate[mask])
 
-    shapes = []
     with (part / IMAGES).open("wb") as images, (part / MASKS).open("wb") as masks:
         pairs = in_threads(work, range(len(reader)))
         bar = f"packing {reader.split.name}"
         for pair in follow(pairs, bar, len(reader), progress):
             images.write(np.ascontiguousarray(pair.image).data)
             masks.write(np.ascontiguousarray(pair.mask).data)
-            shapes.append(pair.mask.shape)
         _sync(images)
         _sync(masks)
-    with (part / SHAPES).open("wb") as file:
-        np.save(file, np.array(shapes, np.int32))
+    with (part / SHAPE).open("wb") as file:
+        np.save(file, np.array([len(reader), *form.shape], np.int64))
         _sync(file)
 
 
@@ -140,19 +137,7 @@ def _sync(file: BinaryIO) -> None:
 
 def _needed(split: Split, form: Form) -> int:
     """Bytes of a store: three a pixel for the image, one for the mask."""
-    if form.kind == "square":
-        return 4 * form.size**2 * len(split)
-    shapes = [form.shape(*_size(split.paths(k)[0])) for k in range(len(split))]
-    return 4 * sum(height * width for height, width in shapes)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Height and width from a picture's header; one that cannot be read is named when it is decoded."""
-    try:
-        with Image.open(path) as picture:
-            return picture.height, picture.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 1, 1
+    return 4 * form.size**2 * len(split)
 
 
 def _bytes(number: int) -> str:

@@ -5,7 +5,6 @@ exact nearest pixel: cv2's plain nearest is off by half a pixel.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -25,12 +24,9 @@ class Form:
     """How large pairs are kept.
 
     Attributes:
-        kind: `square`: resized to `size` x `size`, whatever their shape. `short`: shrunk, in proportion,
-            until the short side has `size` pixels; smaller ones stay as they are.
-        size: In pixels.
+        size: Edge in pixels of the square that pairs are resized to, whatever their shape.
     """
 
-    kind: Literal["square", "short"]
     size: int
 
     def __post_init__(self) -> None:
@@ -45,19 +41,16 @@ class Form:
             )
 
     def __str__(self) -> str:
-        return f"{self.size}x{self.size}" if self.kind == "square" else f"short side {self.size}"
+        return f"{self.size}x{self.size}"
 
-    def shape(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a pair of a given size gets."""
-        if self.kind == "square":
-            return self.size, self.size
-        scale = min(1.0, self.size / min(height, width))
-        return round(height * scale), round(width * scale)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.size, self.size
 
     def __call__(self, pair: Pair) -> Pair:
         """The pair in this size."""
-        shape = self.shape(*pair.mask.shape)
-        return Pair(resize_image(pair.image, shape), resize_mask(pair.mask, shape))
+        return Pair(resize_image(pair.image, self.shape), resize_mask(pair.mask, self.shape))
 
 
 def resize_image(image: Bytes, shape: tuple[int, int]) -> Bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -21,9 +22,9 @@ from vocseg.data.resizing import Form
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
 
-IMAGES, MASKS, SHAPES = "images.bin", "masks.bin", "shapes.npy"
+IMAGES, MASKS, SHAPE = "images.bin", "masks.bin", "shape.npy"
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Store:
@@ -42,22 +43,16 @@ class Store:
         self._map()
 
     def _map(self) -> None:
-        shapes = _read_shapes(self.folder)  # [N,2]: height, width
-        pixels = shapes.astype(np.int64).prod(1)
-        self._sizes = [(3 * int(pixels.sum()), IMAGES), (int(pixels.sum()), MASKS)]
+        shape = _read_shape(self.folder)  # [N,H,W]
+        pixels = math.prod(shape)
+        self._sizes = [(3 * pixels, IMAGES), (pixels, MASKS)]
         self._open = [(self.folder / name).open("rb") for _, name in self._sizes]
         self._check_length()
-        self._starts = np.concatenate([[0], pixels.cumsum()]).tolist()
-        self._shapes: list[list[int]] = shapes.tolist()
-        images, masks = _map(self.folder / IMAGES), _map(self.folder / MASKS)
-        alike = len(set(map(tuple, self._shapes))) == 1
-        # Of one size, a row is one index away; views of a slice cost several times as much.
-        self._images = images.reshape(-1, *self._shapes[0], 3) if alike else images.reshape(-1, 3)
-        self._masks = masks.reshape(-1, *self._shapes[0]) if alike else masks
-        self._alike = alike
+        self._images = _map(self.folder / IMAGES).reshape(*shape, 3)
+        self._masks = _map(self.folder / MASKS).reshape(shape)
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self._masks)
 
     def __getitem__(self, row: int) -> Pair:
         """A pair in the store's size, without a copy.
@@ -66,16 +61,10 @@ class Store:
             UserError: If the store was cut short.
         """
         self._check_length()
-        if self._alike:
-            return Pair(self._images[row], self._masks[row])
-        pixels = slice(self._starts[row], self._starts[row + 1])
-        height, width = self._shapes[row]
-        return Pair(
-            self._images[pixels].reshape(height, width, 3), self._masks[pixels].reshape(height, width)
-        )
+        return Pair(self._images[row], self._masks[row])
 
     def gather(self, rows: Sequence[int], images: Bytes, masks: Bytes) -> None:
-        """Copy pairs of one size into a batch, as fast as memory goes.
+        """Copy pairs into a batch, as fast as memory goes.
 
         Args:
             rows: Positions in the list.
@@ -108,15 +97,15 @@ class Store:
         self._map()
 
 
-def _read_shapes(folder: Path) -> npt.NDArray[np.int32]:
-    """The height and width of every pair, int32 `[N,2]`."""
+def _read_shape(folder: Path) -> tuple[int, int, int]:
+    """How many pairs there are, and the height and width of all."""
     try:
-        shapes = np.load(folder / SHAPES, mmap_mode="r")  # mapped, a header cannot ask for memory
-        whole = shapes.dtype == np.int32 and shapes.shape == (len(shapes), 2) and shapes.min() > 0
-        pixels = shapes.astype(np.float64).prod(1).sum()
+        shape = np.load(folder / SHAPE, mmap_mode="r")  # mapped, a header cannot ask for memory
+        whole = shape.dtype == np.int64 and shape.shape == (3,) and shape.min() > 0
+        count, height, width = map(int, shape) if whole else (0, 0, 0)
         sizes = [(folder / name).stat().st_size for name in (IMAGES, MASKS)]
-        if whole and sizes == [3 * pixels, pixels]:
-            return np.array(shapes)
+        if whole and sizes == [3 * count * height * width, count * height * width]:
+            return count, height, width
     except Exception:  # numpy raises nearly anything on damaged bytes
         whole = False
     raise UserError(f"the store {folder} is damaged: remove that folder, and it is made anew")
@@ -146,7 +135,7 @@ def _prefix(split: Split, form: Form) -> str:
     """What two stores have in common that cannot both be up to date."""
     layout = split.layout
     variant = _digest([split.classes.table.tolist(), layout.image_folder, layout.image_suffix])
-    return f"{split.name}-{form.kind}{form.size}-{variant[:6]}"
+    return f"{split.name}-{form.size}-{variant[:6]}"
 
 
 def _digest(values: list[Any]) -> str:

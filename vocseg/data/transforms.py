@@ -18,7 +18,7 @@ from vocseg.data.rectangles import cut_out, holes, piece, put_in
 from vocseg.data.resizing import Form
 
 _MIXED, _NOISY, _CUT = 0.5, 0.3, 0.5  # shares of the images of `strong`
-_MARGIN = 1.5  # crops come from pictures whose short side is this much larger, so that enlarging shows detail
+_MARGIN = 1.5  # crops come from squares that are this much larger, so that enlarging shows detail
 
 
 def stored_form(size: int, augmentation: Augmentation) -> Form:
@@ -29,8 +29,8 @@ def stored_form(size: int, augmentation: Augmentation) -> Form:
         augmentation: Its name.
     """
     if augmentation in ("none", "light"):
-        return Form("square", size)
-    return Form("short", round(_MARGIN * size))
+        return Form(size)
+    return Form(round(_MARGIN * size))
 
 
 class Augmenter:
@@ -106,7 +106,7 @@ class Augmenter:
         """One pair, flipped or not; cv2 flips pixels of three bytes ten times faster than numpy."""
         flip = draws[0] < 0.5
         if self.augmentation != "light":
-            crop_into(pair, crop_extents(pair.mask.shape, self.size, draws[1:]), image, mask)
+            crop_into(pair, crop_extents(len(pair.mask), self.size, draws[1:]), image, mask)
             pair = Pair(image, mask)
         if flip:
             cv2.flip(pair.image, 1, dst=image)
