@@ -105,7 +105,7 @@ def _weights(replayed: bool) -> list[Tensor]:
         logits = module(image)
         return logits, module.objective(logits, mask).objective
 
-    recorder, work = steps.Recorder(), steps.Work(module.network, module.objective, module.classes)
+    recorder, work = steps.Recorder(), steps.Work(module, module.network, module.objective, module.classes)
     for _ in range(6):
         if replayed:
             marks = steps.replayed_step(module.network, work.compute, recorder, *rest)

@@ -67,7 +67,7 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
     rest = module.configure_optimizers()["optimizer"], batches, precision, Clock(words.device)
     loops = {"computed": partial(computed_step, module, forward, *rest)}
     if words.device == "cuda":
-        work = Work(module.network, module.objective, module.classes)
+        work = Work(module, module.network, module.objective, module.classes)
         loops["replayed"] = partial(replayed_step, module.network, work.compute, Recorder(), *rest)
     if words.compiled:
         mode = "reduce-overhead" if words.device == "cuda" else None

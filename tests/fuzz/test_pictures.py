@@ -16,7 +16,6 @@ from vocseg.classes import VOC_CLASSES
 from vocseg.data.audit.masks import see_mask
 from vocseg.data.audit.photographs import see_photograph
 from vocseg.data.audit.streams import stream_fault
-from vocseg.data.packing import _size
 from vocseg.data.png import decode_plain_png
 from vocseg.data.reading import read_image, read_mask
 from vocseg.deploy.submission.pictures import examine
@@ -138,8 +137,6 @@ def test_an_image_of_any_bytes_is_rgb_or_is_refused(folder: Path, data: bytes, e
         assert pixels.dtype == np.uint8
         assert pixels.ndim == 3
         assert pixels.shape[2] == 3
-    with limits():
-        assert min(_size(path)) >= 0
 
 
 @given(files(MASKS) | files(PHOTOS) | pngs())

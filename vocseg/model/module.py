@@ -91,7 +91,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.variants = Variants()  # as which images are scored: a callback puts others here
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
         self.loaded_from: Path | None = None  # the file that the trainer filled the network from
-        self._work = Work(self.network, self.objective, self.classes)
+        self._work = Work(self, self.network, self.objective, self.classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits float32 `[N,C,H,W]` of uint8 images `[N,3,H,W]`."""

@@ -10,7 +10,7 @@ from vocseg.model.losses import Objective
 from vocseg.model.network import Network
 from vocseg.model.recorder import Recorder, can_record
 from vocseg.model.step import Computed
-from vocseg.model.variants import Variants
+from vocseg.model.variants import Predict, Variants
 from vocseg.scores import confusion_matrices
 
 _PLAIN = Variants()  # the image alone
@@ -19,15 +19,17 @@ _PLAIN = Variants()  # the image alone
 class Work:
     """Logits, loss, classes and counts of batches, and gradients where a replay has made them."""
 
-    def __init__(self, network: Network, objective: Objective, classes: int) -> None:
+    def __init__(self, predict: Predict, network: Network, objective: Objective, classes: int) -> None:
         """Nothing is recorded yet.
 
         Args:
-            network: In training or in scoring, as it says itself.
+            predict: Gives the logits of images.
+            network: Whose they are; in training or in scoring, as it says itself.
             objective: What is minimised.
             classes: Their number C.
         """
-        self._network, self._objective, self._classes = network, objective, classes
+        self._predict, self._network = predict, network
+        self._objective, self._classes = objective, classes
         self._recorder = Recorder()
 
     def __call__(self, image: Tensor, mask: Tensor, variants: Variants, trainer: Any) -> Computed:
@@ -59,7 +61,7 @@ class Work:
             mask: uint8 `[N,H,W]`.
             variants: As which the network sees an image.
         """
-        logits = variants.logits(self._network, image)  # [N,C,H,W]
+        logits = variants.logits(self._predict, image)  # [N,C,H,W]
         loss = self._objective(logits, mask)
         prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
         confusion = confusion_matrices(prediction, mask, self._classes)
