@@ -17,17 +17,14 @@ from vocseg.output import JsonOutput, add_json_flag
 from vocseg.recipes import RECIPES, RecipeFile
 from vocseg.runs import (
     LastCheckpoint,
+    OwnFolder,
     Resumed,
     check_callbacks,
     check_flags,
     check_monitor,
-    claim_folder,
-    drop_unused_folder,
-    lock_folder,
     newest_run,
     quieten,
     run_loggers,
-    stopped_elsewhere,
     translate,
 )
 from vocseg.standing import SaveTrainingConfig, add_standing, drop_unused, without_flags
@@ -53,10 +50,8 @@ class VocCLI(LightningCLI):
             resumed: The run to go on with; None: a new one.
         """
         quieten()
-        self.folder: Path | None = None
         self._verb = next(iter(sys.argv[1:] if args is None else args), "")
-        self._resumed: Resumed | None = resumed
-        self._lock: Any = None
+        self._own = OwnFolder(resumed)
         self._output = JsonOutput()
         try:
             with self._output:
@@ -67,19 +62,21 @@ class VocCLI(LightningCLI):
             known = translate(fault, getattr(self, "trainer", None))
             if known is None:
                 raise
-            if self.folder is not None and self._resumed is None:
-                drop_unused_folder(self.folder)
+            self._own.drop_unused()
             if known is fault:
                 raise
             raise known from fault
         except Interrupted as stop:
             trainer = getattr(self, "trainer", None)
-            raise stopped_elsewhere(
-                stop, self._verb, self.folder, trainer, self._resumed is not None
-            ) from stop
+            trained = trainer is not None and trainer.global_step > 0
+            raise self._own.stopped(stop, self._verb, trained) from stop
         finally:
-            if self._lock is not None:
-                self._lock.release()
+            self._own.release()
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the command's results are; None: it keeps none."""
+        return self._own.path
 
     def _run(self, args: list[str] | None) -> None:
         bases = {verb: base for verb, base in _BASES.items() if verb in self.subcommands()}
@@ -132,8 +129,8 @@ class VocCLI(LightningCLI):
         self._output.open(verb, self.config[verb]["json"])
         check_scoring_flags(verb, self.config[verb])
         if verb == "fit" and self.config[verb]["ckpt_path"] == "last":
-            self._resumed = newest_run(self.config[verb])
-        if verb == "fit" and self._resumed is not None:
+            self._own.resumed = newest_run(self.config[verb])
+        if verb == "fit" and self._own.resumed is not None:
             self.config[verb]["ckpt_path"] = None  # what it began with matters no longer
         start = Start(verb, self.config[verb])
         if start.defaults:
@@ -161,7 +158,7 @@ class VocCLI(LightningCLI):
         elif not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:
-                self.folder = self._own_folder(root)
+                self._own.claim(root, str(self.subcommand), alone=self.subcommand in _TRAINING)
             # Lightning tells the other processes the main one's folder.
             kwargs |= run_loggers(self.folder or root, config["logger"], self.subcommand in _TRAINING)
             curves = config["logger"] is not False and self.subcommand in _TRAINING
@@ -169,15 +166,5 @@ class VocCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         assert isinstance(trainer, Trainer)
         trainer.callbacks.sort(key=lambda each: not isinstance(each, LastCheckpoint))  # type: ignore[attr-defined]
-        trainer.resumed = None if self._resumed is None else self._resumed.checkpoint
+        trainer.resumed = None if self._own.resumed is None else self._own.resumed.checkpoint
         return trainer
-
-    def _own_folder(self, root: Path) -> Path:
-        """A new folder, or that of the run that goes on; no other run writes into it."""
-        resumed = self._resumed
-        folder = claim_folder(root, str(self.subcommand)) if resumed is None else resumed.folder
-        if self.subcommand in _TRAINING:
-            self._lock = lock_folder(folder)  # kept for as long as the process lives
-        if resumed is not None:
-            resumed.rewind()
-        return folder

@@ -1,10 +1,13 @@
 """Run folders."""
 
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vocseg.runs import claim_folder, drop_unused_folder, newest_weights
+from vocseg.errors import Interrupted
+from vocseg.runs import OwnFolder, Resumed
+from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_weights
 
 
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:
@@ -37,3 +40,12 @@ def test_a_folder_is_dropped_only_if_its_run_never_began(tmp_path: Path) -> None
     assert (masks / "a.png").exists()
     drop_unused_folder(claim_folder(tmp_path / "other", "fit"))
     assert not (tmp_path / "other" / "lightning_logs").exists()
+
+
+def test_a_run_that_is_stopped_before_its_folder_is_claimed_is_named_all_the_same(tmp_path: Path) -> None:
+    own = OwnFolder(Resumed(tmp_path / "run", tmp_path / "run/last.ckpt", {}))
+    stop = own.stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
+    assert f"python -m vocseg resume {tmp_path / 'run'} goes on with it" in str(stop)
+    assert "nothing to resume" in str(
+        OwnFolder(None).stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
+    )

@@ -56,7 +56,7 @@ def test_tensorboard_on_a_disk_that_is_full_costs_its_curves_alone(sample: Path,
 def test_two_runs_in_the_same_second_write_curves_of_their_own(sample: Path, here: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from vocseg.runs import claim_folder
+    from vocseg.runs.folder import claim_folder
 
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda _: claim_folder(here, "fit"), range(24)))

@@ -10,7 +10,7 @@ from vocseg.runs.checkpoints import LastCheckpoint
 from vocseg.runs.companions import Companions
 from vocseg.runs.faults import translate
 from vocseg.runs.finite import Finite
-from vocseg.runs.folder import claim_folder, drop_unused_folder, lock_folder, newest_weights
+from vocseg.runs.folder import newest_weights
 from vocseg.runs.full_size import FullSize
 from vocseg.runs.full_size_counts import FullSizeScores
 from vocseg.runs.going_on import holds_training, newest_whole_checkpoint, read_checkpoint
@@ -18,12 +18,12 @@ from vocseg.runs.left_out import LeftOutReport
 from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.network_scores import NetworkScores, network_scores, newest_image_scores
 from vocseg.runs.origin import weights_origin
+from vocseg.runs.ownership import OwnFolder
 from vocseg.runs.position import Advance
 from vocseg.runs.refusals import check_callbacks, check_flags, check_monitor
 from vocseg.runs.resumption import Resumed, find_resumed, newest_run
 from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
-from vocseg.runs.stopping import stopped_elsewhere
 from vocseg.runs.tta import TTA
 from vocseg.runs.tuning import Wanted, find_batch_size, find_learning_rate
 from vocseg.runs.weights import load_weights, read_weights
@@ -42,6 +42,7 @@ __all__ = [
     "LastCheckpoint",
     "LeftOutReport",
     "NetworkScores",
+    "OwnFolder",
     "Resumed",
     "Speed",
     "Wanted",
@@ -51,15 +52,12 @@ __all__ = [
     "check_flags",
     "check_monitor",
     "check_shape",
-    "claim_folder",
     "described_classes",
-    "drop_unused_folder",
     "find_batch_size",
     "find_learning_rate",
     "find_resumed",
     "holds_training",
     "load_weights",
-    "lock_folder",
     "network_scores",
     "network_shape",
     "newest_image_scores",
@@ -71,7 +69,6 @@ __all__ = [
     "read_checkpoint",
     "read_weights",
     "run_loggers",
-    "stopped_elsewhere",
     "translate",
     "weights_origin",
     "with_whole_checkpoints",

@@ -3,15 +3,13 @@
 import os
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import distributed
 
-from vocseg.errors import Interrupted, Stopped
-from vocseg.runs.folder import drop_unused_folder
+from vocseg.errors import Stopped
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # SLURM sends one of the last
 
@@ -75,32 +73,3 @@ def stopped(number: int, saved: str) -> Stopped:
         saved: What was saved where, and how to go on.
     """
     return Stopped(f"stopped by {signal.Signals(number).name}; {saved}", 128 + number)
-
-
-def stopped_elsewhere(
-    stop: Interrupted, verb: str, folder: Path | None, trainer: Any, resumed: bool
-) -> Stopped:
-    """What ends a run after a signal that came before training began, after it, or while images are scored.
-
-    The folder of a run that did nothing goes.
-
-    Args:
-        stop: The signal.
-        verb: fit, finetune, validate, test or predict.
-        folder: The run's; None: it has none, or none yet.
-        trainer: Lightning's, if there is one already.
-        resumed: Whether the run was broken off before.
-    """
-    trained = trainer is not None and trainer.global_step > 0
-    if folder is not None and not resumed:
-        drop_unused_folder(folder, "" if trained else "config.yaml")
-    left = folder is not None and folder.is_dir()
-    if resumed:
-        what = f"; the run is as it was: python -m vocseg resume {folder} goes on with it"
-    elif verb in ("fit", "finetune") and not trained:
-        what = " before training began; there is nothing to resume"
-    elif left:
-        what = f"; what {folder} holds is whole"
-    else:
-        what = "; nothing was kept: start it again"
-    return Stopped(f"stopped by {stop.name}{what}", stop.exit_code)
