@@ -18,6 +18,8 @@ from tests.conftest import TINY, tiny
 from vocseg import voc
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.cli import VocCLI
+from vocseg.data.dataset import VOCSegmentation
+from vocseg.data.order import Draw
 from vocseg.model import SegmentationModule
 from vocseg.recipes import RECIPES
 from vocseg.runs import read_weights
@@ -319,6 +321,29 @@ def test_lightnings_flags_and_ours_work(sample: Path, here: Path, flags: list[st
     kept = "false" not in flags[1:] or flags[0] != "--trainer.enable_checkpointing"
     assert (folder / "last.ckpt").exists() == kept
     assert {path.name for path in here.iterdir()} == {"lightning_logs"}
+
+
+def test_overfitting_sees_the_same_first_images_in_every_epoch(
+    sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[list[int]]] = {"train": [], "val": []}
+
+    def noting(dataset: VOCSegmentation, draws: list[Draw], usual: Any = VOCSegmentation.__getitems__) -> Any:
+        seen[dataset.split.name].append([draw.index for draw in draws])
+        return usual(dataset, draws)
+
+    monkeypatch.setattr(VOCSegmentation, "__getitems__", noting)
+    more = [
+        "--trainer.overfit_batches",
+        "2",
+        "--trainer.max_epochs",
+        "3",
+        "--trainer.num_sanity_val_steps",
+        "0",
+    ]
+    assert _cli(["fit", *tiny(sample), *more]).trainer.global_step == 6
+    assert seen["train"] == 3 * [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [batch for batch in seen["val"] if len(batch) > 1] == 3 * [[0, 1, 2, 3], [4, 5, 6]]
 
 
 def test_fast_dev_run_leaves_nothing_behind(sample: Path, trained: Path, here: Path) -> None:

@@ -36,6 +36,15 @@ def test_global_batches_are_the_same_on_any_number_of_processes() -> None:
         assert set(one[4 * k : 4 * k + 4]) == {*two[0][2 * k : 2 * k + 2], *two[1][2 * k : 2 * k + 2]}
 
 
+def test_without_a_shuffle_every_epoch_is_the_list_from_where_it_goes_on() -> None:
+    def order(position: Position, rank: int = 0, world: int = 1) -> list[int]:
+        return _indices(TrainingOrder(10, 2, 0, lambda: position, rank, world, shuffled=False))
+
+    assert order(Position(0)) == order(Position(5)) == list(range(10))
+    assert order(Position(3, batch=2)) == [4, 5, 6, 7, 8, 9]
+    assert [order(Position(0), rank, 2) for rank in range(2)] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+
+
 @pytest.mark.parametrize("images", range(1, 12))
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_evaluation_takes_every_image_once_and_processes_do_equal_work(images: int, world: int) -> None:

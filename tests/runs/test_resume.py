@@ -129,6 +129,8 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path, whole: Path, capsys: Cap
 OTHERWISE = {
     "batch (batch_size) 4, now it is 2": ["--data.batch_size", "2"],
     "batch (accumulated) 1, now it is 2": ["--trainer.accumulate_grad_batches", "2"],
+    "batch (limit_train_batches) None, now it is 2": ["--trainer.limit_train_batches", "2"],
+    "batch (limit_train_batches) None, now it is 3": ["--trainer.overfit_batches", "3"],
     "seed 42, now it is 7": ["--seed_everything", "7"],
     "optimizer (lr) 0.0001, now it is 0.5": ["--model.lr", "0.5"],
     "schedule (ends) False, now it is True": ["--model.schedule", "cosine"],

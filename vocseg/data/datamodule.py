@@ -173,8 +173,9 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         return self.parts.left_out()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled by seed and epoch, whole batches only."""
-        return self._loaders().training(self.parts["train"], self.seed, self._position)
+        """Whole batches only, shuffled by seed and epoch, or with `overfit_batches` the list's first."""
+        shuffled = not getattr(self.trainer, "overfit_batches", 0)
+        return self._loaders().training(self.parts["train"], self.seed, self._position, shuffled)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every image once, in the list's order."""

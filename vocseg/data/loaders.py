@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from vocseg.data.batch import Loader, Sample, collate
 from vocseg.data.dataset import VOCSegmentation
-from vocseg.data.order import Draw, EvaluationOrder, Position, TrainingOrder
+from vocseg.data.order import EvaluationOrder, Order, Position, TrainingOrder
 from vocseg.data.workers import useful_workers
 
 _ON_A_GPU = 32  # images that are scored at once there: fewer leave it idle between them
@@ -57,16 +57,19 @@ class Loaders:
         usual = max(batch_size, _ON_A_GPU) if place.on_gpu else batch_size
         self._scored_at_once = usual if eval_batch_size is None else eval_batch_size
 
-    def training(self, part: VOCSegmentation, seed: int, position: Callable[[], Position]) -> Loader:
-        """Shuffled by seed and epoch, whole batches only.
+    def training(
+        self, part: VOCSegmentation, seed: int, position: Callable[[], Position], shuffled: bool = True
+    ) -> Loader:
+        """Whole batches only.
 
         Args:
             part: What to train on.
             seed: Of the order.
             position: Tells from which epoch and batch on.
+            shuffled: By seed and epoch; else in the order of the part.
         """
-        place = self._place
-        order = TrainingOrder(len(part), self._batch_size, seed, position, place.rank, place.world)
+        rank, world = self._place.rank, self._place.world
+        order = TrainingOrder(len(part), self._batch_size, seed, position, rank, world, shuffled)
         return self._made(part, order, self._batch_size)
 
     def scoring(self, part: Dataset[Sample]) -> Loader:
@@ -78,7 +81,7 @@ class Loaders:
         order = EvaluationOrder(len(part), self._place.rank, self._place.world)  # type: ignore[arg-type]
         return self._made(part, order, self._scored_at_once)
 
-    def _made(self, part: Dataset[Sample], order: Sampler[Draw], batch_size: int) -> Loader:
+    def _made(self, part: Dataset[Sample], order: Order, batch_size: int) -> Loader:
         ready = isinstance(part, VOCSegmentation) and part.ready
         batch_bytes = batch_size * getattr(part, "item_bytes", 0)
         useful = useful_workers(ready, self._place.on_gpu, self._place.neighbours, batch_bytes)

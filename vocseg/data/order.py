@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import SequentialSampler
 
 
 class Draw(NamedTuple):
@@ -25,7 +25,15 @@ class Position(NamedTuple):
     batch: int = 0
 
 
-class TrainingOrder(Sampler[Draw]):
+class Order(SequentialSampler):
+    """Which images a process reads when.
+
+    Of torch's sequential kind: where the same images are wanted in every epoch (`overfit_batches`), Lightning
+    would put another sampler in the place of one of any other kind, with the same images on every process.
+    """
+
+
+class TrainingOrder(Order):
     """A shuffle that depends on seed and epoch alone; processes take turns, and the ragged rest is left out.
 
     Global batch k holds the same images on one process with batch 4 as on two processes with batch 2.
@@ -39,6 +47,7 @@ class TrainingOrder(Sampler[Draw]):
         position: Callable[[], Position],
         rank: int = 0,
         world: int = 1,
+        shuffled: bool = True,
     ) -> None:
         """Remember the sizes.
 
@@ -50,23 +59,27 @@ class TrainingOrder(Sampler[Draw]):
                 since they were trained on before the run was broken off.
             rank: Number of this process, from 0.
             world: Number of processes.
+            shuffled: Else the split's order, in every epoch.
         """
         self.images, self.seed, self.position, self.rank, self.world = images, seed, position, rank, world
+        self.shuffled = shuffled
         self.batch_size, self.length = batch_size, images // (batch_size * world) * batch_size
 
     def __len__(self) -> int:
         """Images of a whole epoch, also where an iteration starts in its midst."""
         return self.length
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]  # torch's gives bare numbers
         epoch, done = self.position()
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = torch.randperm(self.images, generator=generator).tolist()
+        order = list(range(self.images))
+        if self.shuffled:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            order = torch.randperm(self.images, generator=generator).tolist()
         mine = order[self.rank :: self.world][: self.length]
         return (Draw(index, epoch) for index in mine[done * self.batch_size :])
 
 
-class EvaluationOrder(Sampler[Draw]):
+class EvaluationOrder(Order):
     """Every image exactly once over all processes, in the split's order.
 
     Where the images do not divide evenly, a process gets a filler: an image whose mask is all void.
@@ -85,7 +98,7 @@ class EvaluationOrder(Sampler[Draw]):
     def __len__(self) -> int:
         return -(-self.images // self.world)
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]
         for k in range(len(self)):
             index = k * self.world + self.rank
             yield Draw(min(index, self.images - 1), filler=index >= self.images)

@@ -54,7 +54,11 @@ def conditions(trainer: Any, module: Any) -> Conditions:
             "size": data.size,
             "augmentation": data.parts.augmentation,
         },
-        "batch": {"batch_size": data.batch_size, "accumulated": trainer.accumulate_grad_batches},
+        "batch": {
+            "batch_size": data.batch_size,
+            "accumulated": trainer.accumulate_grad_batches,
+            **_part(trainer),
+        },
         "devices": {"number": trainer.world_size, "kind": trainer.strategy.root_device.type},
         "seed": {"seed": data.seed},
         "network": dict(module.hparams),
@@ -99,6 +103,14 @@ def _sentence(name: str, key: str, old: Any, new: Any) -> str:
         f"the run was made with {what} {old}, now it is {new}, so that it could not go on "
         f"exactly: {back}, or accept that with --allow {name} (of fit and finetune: --last.allow '[{name}]')"
     )
+
+
+def _part(trainer: Any) -> dict[str, Any]:
+    """How much of an epoch is trained on, where that is not all of it."""
+    limit = trainer.limit_train_batches  # 1: a batch; 1.0: all
+    if isinstance(limit, float) and limit == 1:
+        return {}
+    return {"limit_train_batches": limit, "shuffled": not trainer.overfit_batches}
 
 
 def _average(trainer: Any) -> str | None:
