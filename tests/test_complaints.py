@@ -56,6 +56,32 @@ def test_what_has_no_name_stays_as_it_was_said() -> None:
         assert in_words(text) == text
 
 
+CLASSES = {
+    "no class": (["Thing"], "--trainer.callbacks Thing: no class of Lightning's has that name"),
+    "no module": (["nowhere.Thing"], "--trainer.callbacks nowhere.Thing: No module named 'nowhere'"),
+    "another class": (["argparse.Namespace"], "--trainer.callbacks argparse.Namespace: that is no Callback"),
+    "a setting is missing": (["EarlyStopping"], "EarlyStopping needs --trainer.callbacks.monitor"),
+    "a setting is unknown": (
+        ["EarlyStopping", "--trainer.callbacks.patienc", "3"],
+        "--trainer.callbacks.patienc: the class has no such setting",
+    ),
+    "a setting is of another type": (
+        ["EarlyStopping", "--trainer.callbacks.patience", "x"],
+        "--trainer.callbacks.patience x: give a whole number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_is_wrong_with_a_class_is_said(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    words, meant = CLASSES[name]
+    said = refused(capsys, ["fit", "--trainer.callbacks+", *words])
+    assert meant in said
+    assert "Union" not in said
+
+
 def test_a_value_in_a_recipe_is_said_so_too(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,23 @@ _COMPLAINTS = (
     r"(--[\w.+]+): Not of type (?P<types>\w+): (?P<value>.*) does not conform to restriction .*",
     r"(--[\w.+]+): Not of type (?P<types>\w+): (?:invalid literal|could not convert)[^:]*: '(?P<value>.*)'",
 )
+_OF_CLASSES = (  # what is said of a flag that takes a class, and what is meant
+    (
+        r"(--[\w.+]+): .*Expected a dot import path string: (\S+) - .*",
+        r"\1 \2: no class of Lightning's has that name; others are named as package.module.Class",
+    ),
+    (
+        r"(--[\w.+]+): .*Import path does not correspond to a subclass of (\w+) .*Given value: (\S+).*",
+        r"\1 \3: that is no \2",
+    ),
+    (r"(--[\w.+]+): .*Problem with given class_path '([\w.]+)': (No module named '[\w.]+').*", r"\1 \2: \3"),
+    (
+        r"(--[\w.+]+): .*arguments are required: (\w+)[\w, ]*; .*class_path='[\w.]*?(\w+)'.*",
+        r"\1: \3 needs \1.\2",
+    ),
+    (r"(--[\w.+]+): .*Errors: - Option '(\w+)' is not accepted; .*", r"\1.\2: the class has no such setting"),
+    (r"(--[\w.+]+): .*Errors: - --([\w.]+:? .*?); --help .*", r"\1.\2"),
+)
 
 
 def in_words(text: str) -> str:
@@ -33,6 +50,9 @@ def in_words(text: str) -> str:
     Args:
         text: On one line, with `--flag:` in front of what is said of it.
     """
+    for said, meant in _OF_CLASSES:
+        if found := re.fullmatch(said, text):
+            return found.expand(meant)
     for complaint in _COMPLAINTS:
         if found := re.search(complaint + "$", text):
             names = _named(re.findall(_TYPES, found["types"]))

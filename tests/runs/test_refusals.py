@@ -22,6 +22,15 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "unknown class": (["--best.monitor", "per_class_iou/tiger"], ["per_class_iou/tiger"]),
     "abbreviated flag": (["--trainer.max_epoch", "1"], ["do you mean --trainer.max_epochs"]),
     "fp16 on a CPU": (["--trainer.precision", "16-mixed"], ["16-mixed needs a GPU", "bf16-mixed"]),
+    "no batches to add up": (["--trainer.accumulate_grad_batches", "0"], ["batches 0: name a whole number"]),
+    "no epoch to validate after": (["--trainer.check_val_every_n_epoch", "0"], ["epoch 0: name a whole num"]),
+    "validation after more than there is": (["--trainer.val_check_interval", "99"], ["`val_check_interval`"]),
+    "fewer than no batches": (["--trainer.limit_train_batches", "-2"], ["-2: name a share from 0 to 1"]),
+    "nothing kept": (["--trainer.barebones", "true"], ["barebones true", "scripts/bench train"]),
+    "processes begun otherwise": (["--trainer.strategy", "ddp_spawn"], ["strategy ddp_spawn: use ddp"]),
+    "a way for GPUs": (["--trainer.strategy", "fsdp"], ["`fsdp` requires a GPU"]),
+    "CPUs by number": (["--trainer.devices", "[0,1]"], ["should be an int > 0"]),
+    "a package that is missing": (["--trainer.accelerator", "tpu"], ["pip install 'torch_xla"]),
     "folder for runs a file": (
         ["--trainer.default_root_dir", "file"],
         ["default_root_dir file", "is a file"],
@@ -42,7 +51,7 @@ def test_it_is_named_with_the_remedy_and_leaves_nothing(
     for word in words:
         assert word in said
     assert not list(here.rglob("*.ckpt"))
-    if name != "less than a batch":  # which shows when the data are there
+    if name not in ("less than a batch", "validation after more than there is"):  # the data tell
         assert [path.name for path in here.iterdir()] == ["file"]
 
 
@@ -91,6 +100,29 @@ def test_a_callback_that_would_keep_the_worst_is_refused(
     said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
     assert f"vocseg: trainer.callbacks: {kind} with monitor" in said
     assert words in said
+    assert not list(here.rglob("version_*"))
+
+
+INSTEAD = {
+    "BackboneFinetuning": ("", "--model.freeze_encoder"),
+    "BatchSizeFinder": ("", "tune --find batch_size"),
+    "LearningRateFinder": ("", "python -m vocseg tune"),
+    "StochasticWeightAveraging": ("swa_lrs: 0.01", "--average.kind swa"),
+    "Timer": ("duration: '00:00:10:00'", "--trainer.max_time"),
+}
+
+
+@pytest.mark.parametrize("kind", INSTEAD)
+def test_a_callback_for_which_there_is_a_flag_is_refused_with_it(
+    sample: Path, here: Path, capsys: Capture, kind: str
+) -> None:
+    arguments, instead = INSTEAD[kind]
+    (here / "mine.yaml").write_text(
+        f"trainer:\n  callbacks:\n    - class_path: {kind}\n      init_args: {{{arguments}}}\n"
+    )
+    said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
+    assert f"{kind} does not work here" in said
+    assert instead in said
     assert not list(here.rglob("version_*"))
 
 

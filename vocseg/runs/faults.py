@@ -1,6 +1,8 @@
-"""What the machine does to a run, in a sentence; the only file that knows how torch words such faults."""
+"""What the machine does to a run, in a sentence: the only file that knows how libraries word such faults."""
 
+import re
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ _WORKERS = (
     "see whether the machine has memory to spare, use fewer with --data.workers, or read in the main process "
     "with --data.workers 0"
 )
+_DEVICES = "accelerator_connector.py"  # where Lightning sees whether devices, strategy and precision agree
+_INTERVAL = "`val_check_interval` ("
 _LOST = ("gloo/transport", "Connection closed by peer", "NCCL communicator was aborted", "Watchdog caught")
 
 
@@ -32,6 +36,10 @@ def translate(fault: BaseException, trainer: Any = None) -> UserError | None:
         return UserError(_out_of_memory(fault, text, trainer))
     if isinstance(fault, ValueError) and "more than 1 value per channel" in text:
         return UserError(_too_few_for_a_mean(trainer))
+    if missing := re.search(r"Requirement '([^']+)' not met", text):
+        return UserError(f"a package is missing that a flag asks for: pip install '{missing[1]}'")
+    if isinstance(fault, (ValueError, TypeError)) and (_DEVICES in _files(fault) or _INTERVAL in text):
+        return UserError(text)
     if isinstance(fault, MisconfigurationException) and (trainer is None or "limit_" in text):
         return UserError(text)
     if is_lost_process(fault):
@@ -57,6 +65,11 @@ def translate(fault: BaseException, trainer: Any = None) -> UserError | None:
 def _fetched_from_a_loader(fault: BaseException) -> bool:
     """Whether it arose where torch fetches the memory of a batch from the process that made it."""
     return "rebuild_storage_fd" in _functions(fault)
+
+
+def _files(fault: BaseException) -> set[str]:
+    """Names of those whose lines it went through."""
+    return {Path(frame.filename).name for frame in traceback.extract_tb(fault.__traceback__)}
 
 
 def _functions(fault: BaseException) -> set[str]:

@@ -6,11 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    LearningRateFinder,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    Timer,
+)
 
 from vocseg.errors import UserError
 
 _FIGURES = ("loss", "miou", "pixel_accuracy")
+_INSTEAD = {  # of Lightning's callbacks that do not go with ours: what does the same
+    BackboneFinetuning: "use --model.freeze_encoder EPOCHS",
+    BatchSizeFinder: "run `python -m vocseg tune --find batch_size` first",
+    LearningRateFinder: "run `python -m vocseg tune` first",
+    StochasticWeightAveraging: "use --average.kind swa",
+    Timer: "use --trainer.max_time",
+}
+_ONE_BY_ONE = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # processes begun in the midst of a command
 _LIMITS = {"fit": "train", "finetune": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
@@ -44,6 +60,8 @@ def check_flags(verb: str, config: Mapping[str, Any]) -> None:
         raise UserError(f"--seed_everything {seed}: a seed is a whole number from 0 to 4,294,967,295")
     _check_root(Path(trainer["default_root_dir"] or "."))
     _check_precision(trainer)
+    _check_way(trainer)
+    _check_counts(trainer)
     if not trainer["fast_dev_run"]:
         _check_length(verb, trainer)
 
@@ -63,7 +81,7 @@ def check_monitor(flag: str, figure: str, classes: Iterable[str]) -> None:
 
 
 def check_callbacks(callbacks: Iterable[Any], classes: Iterable[str]) -> None:
-    """Whether a user's callbacks of Lightning's judge by a figure that is logged, and the right way round.
+    """Whether a user's callbacks of Lightning's go with ours, and judge by a figure that is logged.
 
     Raises:
         UserError: If not.
@@ -72,6 +90,9 @@ def check_callbacks(callbacks: Iterable[Any], classes: Iterable[str]) -> None:
     # A callback that is not Lightning's may log figures of its own.
     strange = any(not type(each).__module__.startswith(("lightning.", "vocseg.")) for each in callbacks)
     for each in callbacks:
+        for kind, instead in _INSTEAD.items():
+            if isinstance(each, kind):
+                raise UserError(f"trainer.callbacks: {type(each).__name__} does not work here: {instead}")
         if not isinstance(each, (EarlyStopping, ModelCheckpoint)) or each.monitor is None:
             continue
         name, figure = type(each).__name__, each.monitor
@@ -105,6 +126,20 @@ def _check_precision(trainer: Mapping[str, Any]) -> None:
         )
 
 
+def _check_way(trainer: Mapping[str, Any]) -> None:
+    """Ways of Lightning's to run that leave out what a run here is for."""
+    if trainer["barebones"]:
+        raise UserError(
+            "--trainer.barebones true: the run would leave no scores, curves or weights; leave it out (bare "
+            "steps are timed by scripts/bench train)"
+        )
+    strategy = str(trainer["strategy"])
+    if strategy.startswith(_ONE_BY_ONE):
+        raise UserError(
+            f"--trainer.strategy {strategy}: use ddp, which starts each process by the same command"
+        )
+
+
 def _check_length(verb: str, trainer: Mapping[str, Any]) -> None:
     """Whether there is anything to do."""
     flags = [f"limit_{_LIMITS.get(verb, 'train')}_batches"]
@@ -113,4 +148,13 @@ def _check_length(verb: str, trainer: Mapping[str, Any]) -> None:
         if trainer[flag] is not None and float(trainer[flag]) == 0:
             raise UserError(f"--trainer.{flag} {trainer[flag]}: there is nothing to do; leave it out")
         if trainer[flag] is not None and float(trainer[flag]) < -1:
-            raise UserError(f"--trainer.{flag} {trainer[flag]}: name a number above 0, or -1 for no end")
+            instead = "a share from 0 to 1, or a number of batches"
+            instead = instead if flag.startswith("limit") else "a number above 0, or -1 for no end"
+            raise UserError(f"--trainer.{flag} {trainer[flag]}: name {instead}")
+
+
+def _check_counts(trainer: Mapping[str, Any]) -> None:
+    """Whether what is done every so often has a number that one can count to."""
+    for flag in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+        if trainer[flag] is not None and trainer[flag] < 1:
+            raise UserError(f"--trainer.{flag} {trainer[flag]}: name a whole number from 1")
