@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import TINY, tiny
+from tests.conftest import TINY, refused, tiny
 from vocseg import voc
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.cli import VocCLI
@@ -215,6 +215,17 @@ def test_finetunes_own_defaults_are_the_seeds(here: Path, trained: Path) -> None
     assert (config["data"]["train_images"], config["data"]["val_images"]) == (1000, 200)
     assert config["trainer"]["max_epochs"] == 5
     assert config["model"]["lr"] == 1e-4
+
+
+def test_fit_takes_network_and_size_from_the_weights_that_it_starts_from(
+    sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["fit", "--data.root", str(sample), "--ckpt_path", str(trained / "unet_voc.pth")]
+    cli = _cli([*start, "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"])
+    assert (cli.model.hparams["encoder"], cli.datamodule.size) == (TINY, 64)
+    assert "--model.encoder is resnet18: leave that flag out" in refused(
+        capsys, [*start, "--model.encoder", "resnet18"]
+    )
 
 
 @pytest.mark.parametrize("verb", ["finetune", "validate", "test", "predict"])
