@@ -31,6 +31,7 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "a way for GPUs": (["--trainer.strategy", "fsdp"], ["`fsdp` requires a GPU"]),
     "CPUs by number": (["--trainer.devices", "[0,1]"], ["should be an int > 0"]),
     "a package that is missing": (["--trainer.accelerator", "tpu"], ["pip install 'torch_xla"]),
+    "no GPU": (["--trainer.accelerator", "gpu"], ["accelerator gpu: torch sees no GPU", "on the CPU"]),
     "folder for runs a file": (
         ["--trainer.default_root_dir", "file"],
         ["default_root_dir file", "is a file"],
@@ -41,9 +42,10 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_it_is_named_with_the_remedy_and_leaves_nothing(
-    sample: Path, here: Path, capsys: Capture, name: str
+    sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     flags, words = FLAGS[name]
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     (here / "file").write_text("")
     said = refused(capsys, ["fit", *tiny(sample), *flags])
     assert said.startswith("vocseg: ")

@@ -59,7 +59,7 @@ def check_flags(verb: str, config: Mapping[str, Any]) -> None:
     if not isinstance(seed, bool) and not 0 <= int(seed or 0) < 1 << 32:
         raise UserError(f"--seed_everything {seed}: a seed is a whole number from 0 to 4,294,967,295")
     _check_root(Path(trainer["default_root_dir"] or "."))
-    _check_precision(trainer)
+    _check_device(trainer)
     _check_way(trainer)
     _check_counts(trainer)
     if not trainer["fast_dev_run"]:
@@ -115,10 +115,15 @@ def _check_root(root: Path) -> None:
         raise UserError(f"--trainer.default_root_dir {root}: {there} cannot be written; name another folder")
 
 
-def _check_precision(trainer: Mapping[str, Any]) -> None:
-    """fp16 is for GPUs: Lightning would quietly take bf16 on a CPU."""
+def _check_device(trainer: Mapping[str, Any]) -> None:
+    """Whether there is the GPU that is asked for; with fp16 Lightning would quietly take bf16 on a CPU."""
     precision, accelerator = str(trainer["precision"]), str(trainer["accelerator"])
-    device = torch.accelerator.is_available() if hasattr(torch, "accelerator") else torch.cuda.is_available()
+    device = torch.accelerator.is_available()
+    if accelerator in ("gpu", "cuda") and not device:
+        raise UserError(
+            f"--trainer.accelerator {accelerator}: torch sees no GPU; leave it out to run on the CPU, or see "
+            "whether `nvidia-smi` lists one and torch was built for it (`python -m torch.utils.collect_env`)"
+        )
     if precision in ("16", "16-mixed", "16-true") and (accelerator == "cpu" or not device):
         raise UserError(
             f"--trainer.precision {precision} needs a GPU, and this run is on a CPU: use bf16-mixed, or "
