@@ -4,9 +4,11 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import ROOT, TINY
 from vocseg.__main__ import TOOLS, VERBS, main
@@ -55,6 +57,24 @@ def _break_off(run: Path) -> None:
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["vocseg_run"]["finished"] = False
     torch.save(checkpoint, path)
+
+
+def test_the_python_in_the_readme_runs(sample: Path, trained: Path, here: Path) -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    for usual, small in {
+        'root="data", size=256': f"root={str(sample)!r}, size=64",
+        'encoder="resnet34", encoder_weights="imagenet"': f'encoder="{TINY}"',
+        "max_epochs=20": "max_epochs=1, accelerator='cpu'",
+        "lightning_logs/fit/version_0": str(trained),
+    }.items():
+        assert code.count(usual) == 1
+        code = code.replace(usual, small)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert Path(names["best"].best_model_path).is_file()
+    assert names["prediction"].shape == names["batch"]["mask"].shape
+    with Image.open("first.png") as picture:
+        assert picture.width == 1024
 
 
 def test_the_readme_has_the_commands_a_newcomer_needs() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
-from vocseg.runs import load_weights, read_weights
+from vocseg.runs import load_network, load_weights, read_weights
 from vocseg.voc import CLASSES
 
 
@@ -37,6 +37,16 @@ def test_plain_smp_takes_the_state_dict(trained: Path) -> None:
         torch.testing.assert_close(
             model((image / norm["scale"] - mean) / std), module(image), rtol=1e-3, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("name", ["unet_voc.pth", "best.ckpt"])
+def test_a_file_alone_gives_a_network_that_predicts(trained: Path, name: str) -> None:
+    network = load_network(trained / name)
+    module = SegmentationModule.load_from_checkpoint(trained / "best.ckpt").eval()
+    image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(network(image), module(image))
+    assert not network.training
 
 
 def test_pth_and_best_checkpoint_hold_the_same_network(trained: Path) -> None:

@@ -26,7 +26,7 @@ from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
 from vocseg.runs.tta import TTA
 from vocseg.runs.tuning import Wanted, find_batch_size, find_learning_rate
-from vocseg.runs.weights import load_weights, read_weights
+from vocseg.runs.weights import load_network, load_weights, read_weights
 
 __all__ = [
     "TTA",
@@ -57,6 +57,7 @@ __all__ = [
     "find_learning_rate",
     "find_resumed",
     "holds_training",
+    "load_network",
     "load_weights",
     "network_scores",
     "network_shape",

@@ -10,7 +10,7 @@ from torch import Tensor
 from vocseg import __version__
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
-from vocseg.model.network import Network
+from vocseg.model.network import Network, build_network
 from vocseg.runs.agreement import Description, check_shape, network_shape
 from vocseg.runs.recognition import DESCRIPTION_KEY as DESCRIPTION_KEY
 from vocseg.runs.recognition import FORMAT, NORMALISATION, described
@@ -89,6 +89,34 @@ def read_weights(path: str | Path) -> Weights:
     """
     state, description = described(Path(path), read_tensors(path))
     return Weights({key.removeprefix(_PREFIX): value for key, value in state.items()}, description)
+
+
+def load_network(path: str | Path) -> Network:
+    """The trained network of a file, ready to predict: logits `[N,C,H,W]` of uint8 images `[N,3,H,W]`.
+
+    Args:
+        path: A run's `unet_voc.pth` or `.ckpt`.
+
+    Raises:
+        UserError: As `read_weights`.
+    """
+    return rebuilt(read_weights(path), Path(path))
+
+
+def rebuilt(weights: Weights, path: Path) -> Network:
+    """The network that weights say they are of, filled with them, in scoring mode.
+
+    Args:
+        weights: Of the network.
+        path: Where they are from.
+
+    Raises:
+        UserError: If they are not of the network that they name.
+    """
+    shape = network_shape(weights.description)
+    network = build_network(str(shape["arch"]), str(shape["encoder"]), None, int(shape["classes"]))
+    fill(network, weights, path)
+    return network.eval()
 
 
 def load_weights(module: SegmentationModule, path: str | Path) -> Description:

@@ -11,9 +11,7 @@ from vocseg.data.reading import read_image
 from vocseg.data.resizing import resize_image
 from vocseg.deploy.masks import full_size_mask
 from vocseg.errors import UserError
-from vocseg.model.network import Network, build_network
-from vocseg.runs.agreement import network_shape
-from vocseg.runs.weights import Weights, fill, read_weights
+from vocseg.runs.weights import Weights, read_weights, rebuilt
 from vocseg.voc import CLASSES, Layout
 
 _SIZE = 256  # where a file of weights does not say
@@ -68,7 +66,7 @@ def predict_masks(
         UserError: If an image is missing or cannot be read.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, size = _network(weights, path).to(device), weights.description["size"] or _SIZE
+    network, size = rebuilt(weights, path).to(device), weights.description["size"] or _SIZE
     with ThreadPoolExecutor(max_workers=2) as pool, torch.inference_mode():
         for at in range(0, len(ids), batch_size):
             part = ids[at : at + batch_size]
@@ -77,13 +75,6 @@ def predict_masks(
             logits = network(batch.to(device).permute(0, 3, 1, 2))  # [N,C,h,w]
             for id, one, (_, shape) in zip(part, logits, read, strict=True):
                 yield id, full_size_mask(one, shape)
-
-
-def _network(weights: Weights, path: Path) -> Network:
-    shape = network_shape(weights.description)
-    network = build_network(str(shape["arch"]), str(shape["encoder"]), None, int(shape["classes"]))
-    fill(network, weights, path)
-    return network.eval()
 
 
 def _read(path: Path, size: int) -> tuple[Bytes, tuple[int, int]]:
