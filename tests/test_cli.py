@@ -344,15 +344,8 @@ def test_overfitting_sees_the_same_first_images_in_every_epoch(
         return usual(dataset, draws)
 
     monkeypatch.setattr(VOCSegmentation, "__getitems__", noting)
-    more = [
-        "--trainer.overfit_batches",
-        "2",
-        "--trainer.max_epochs",
-        "3",
-        "--trainer.num_sanity_val_steps",
-        "0",
-    ]
-    assert _cli(["fit", *tiny(sample), *more]).trainer.global_step == 6
+    flags = "--trainer.overfit_batches 2 --trainer.max_epochs 3 --trainer.num_sanity_val_steps 0"
+    assert _cli(["fit", *tiny(sample), *flags.split()]).trainer.global_step == 6
     assert seen["train"] == 3 * [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert [batch for batch in seen["val"] if len(batch) > 1] == 3 * [[0, 1, 2, 3], [4, 5, 6]]
 

@@ -90,15 +90,18 @@ CALLBACKS = {
 }
 
 
+def _recipe_with(here: Path, callback: str, arguments: str) -> None:
+    (here / "mine.yaml").write_text(
+        f"trainer:\n  callbacks:\n    - class_path: {callback}\n      init_args: {{{arguments}}}\n"
+    )
+
+
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_a_callback_that_would_keep_the_worst_is_refused(
     sample: Path, here: Path, capsys: Capture, name: str
 ) -> None:
     kind, arguments, words = CALLBACKS[name]
-    (here / "mine.yaml").write_text(
-        f"trainer:\n  callbacks:\n    - class_path: lightning.pytorch.callbacks.{kind}\n"
-        f"      init_args: {{{arguments}}}\n"
-    )
+    _recipe_with(here, f"lightning.pytorch.callbacks.{kind}", arguments)
     said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
     assert f"vocseg: trainer.callbacks: {kind} with monitor" in said
     assert words in said
@@ -119,9 +122,7 @@ def test_a_callback_for_which_there_is_a_flag_is_refused_with_it(
     sample: Path, here: Path, capsys: Capture, kind: str
 ) -> None:
     arguments, instead = INSTEAD[kind]
-    (here / "mine.yaml").write_text(
-        f"trainer:\n  callbacks:\n    - class_path: {kind}\n      init_args: {{{arguments}}}\n"
-    )
+    _recipe_with(here, kind, arguments)
     said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
     assert f"{kind} does not work here" in said
     assert instead in said

@@ -3,7 +3,7 @@
 Both orders give every process the same number of batches, so that no process waits for another for ever.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -71,12 +71,16 @@ class TrainingOrder(Order):
 
     def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]  # torch's gives bare numbers
         epoch, done = self.position()
-        order = list(range(self.images))
-        if self.shuffled:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(self.images, generator=generator).tolist()
-        mine = order[self.rank :: self.world][: self.length]
+        mine = self._order(epoch)[self.rank :: self.world][: self.length]
         return (Draw(index, epoch) for index in mine[done * self.batch_size :])
+
+    def _order(self, epoch: int) -> Sequence[int]:
+        """Of all images, for all processes."""
+        if not self.shuffled:
+            return range(self.images)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order: list[int] = torch.randperm(self.images, generator=generator).tolist()
+        return order
 
 
 class EvaluationOrder(Order):

@@ -26,7 +26,7 @@ _INSTEAD = {  # of Lightning's callbacks that do not go with ours: what does the
     StochasticWeightAveraging: "use --average.kind swa",
     Timer: "use --trainer.max_time",
 }
-_ONE_BY_ONE = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # processes begun in the midst of a command
+_SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # processes begun in the midst of a command
 _LIMITS = {"fit": "train", "finetune": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
@@ -139,7 +139,7 @@ def _check_way(trainer: Mapping[str, Any]) -> None:
             "steps are timed by scripts/bench train)"
         )
     strategy = str(trainer["strategy"])
-    if strategy.startswith(_ONE_BY_ONE):
+    if strategy.startswith(_SPAWNED):
         raise UserError(
             f"--trainer.strategy {strategy}: use ddp, which starts each process by the same command"
         )

@@ -98,7 +98,7 @@ def load_network(path: str | Path) -> Network:
         path: A run's `unet_voc.pth` or `.ckpt`.
 
     Raises:
-        UserError: As `read_weights`.
+        UserError: As `read_weights` and `rebuilt`.
     """
     return rebuilt(read_weights(path), Path(path))
 
