@@ -14,18 +14,29 @@ class Imitation:
     made: list["Imitation"]
     replays = 0
 
-    def __init__(self, compute: Any, image: Tensor, mask: Tensor, learning: Any) -> None:
+    def __init__(
+        self, compute: Any, image: Tensor, mask: Tensor, index: Tensor, learning: Any, update: Any = None
+    ) -> None:
         self.compute, self.learning, self.gradients = compute, list(learning), ()
+        self.update = update
         self.shape, self.outputs = image.shape, None
         Imitation.made.append(self)
 
-    def __call__(self, image: Tensor, mask: Tensor) -> Computed:
+    def __call__(self, image: Tensor, mask: Tensor, index: Tensor) -> Computed:
         assert image.shape == self.shape
+        if self.update is not None:
+            self.update.prepare()
         Imitation.replays += 1
         found = self.compute(image, mask)
         if self.learning:
             self.gradients = torch.autograd.grad(found.loss, self.learning)
             self.norm = torch.nn.utils.get_total_norm(self.gradients)
+            if self.update is not None:
+                for parameter, gradient in zip(self.learning, self.gradients, strict=True):
+                    parameter.grad = gradient
+                with torch.autocast("cpu", enabled=False):
+                    self.update.apply(found, index, self.learning, self.norm)
+                self.update.note()
         found = Computed(*(value.detach() for value in found))
         if self.outputs is None:
             self.outputs = found

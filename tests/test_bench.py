@@ -17,7 +17,8 @@ from torch import Tensor
 from tests.conftest import ROOT, TINY
 from tests.forks import run
 from tests.imitation import Imitation
-from vocseg.model import SegmentationModule, step_graph
+from vocseg.model import SegmentationModule, one_kernel, step_graph
+from vocseg.model.step_update import StepUpdate
 
 BENCH = "import runpy; runpy.run_path('scripts/bench', run_name='__main__')"
 
@@ -83,7 +84,7 @@ def test_what_the_bench_of_training_cannot_do_is_a_sentence(tmp_path: Path) -> N
         assert said in done.stderr
 
 
-def _weights(replayed: bool) -> list[Tensor]:
+def _weights(replayed: bool, within: bool = False) -> list[Tensor]:
     """After six steps of a bare loop."""
     from benches import machine, steps
 
@@ -94,10 +95,11 @@ def _weights(replayed: bool) -> list[Tensor]:
     def batches() -> Iterator[dict[str, Tensor]]:
         while True:
             image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=random)
-            yield {"image": image, "mask": image[:, 0] % 21}
+            yield {"image": image, "mask": image[:, 0] % 21, "index": torch.arange(2)}
 
+    optimizer = one_kernel.SGD(module.parameters(), 0.01)
     rest: tuple[Any, ...] = (
-        *(torch.optim.SGD(module.parameters(), 0.01), batches()),
+        *(optimizer, batches()),
         *(SimpleNamespace(forward_context=nullcontext), machine.Clock("cpu")),
     )
 
@@ -105,10 +107,11 @@ def _weights(replayed: bool) -> list[Tensor]:
         logits = module(image)
         return logits, module.objective(logits, mask).objective
 
+    update = StepUpdate(module, optimizer, module.train_metrics) if within else None
     recorder, work = steps.Recorder(), steps.Work(module, module.network, module.objective, module.classes)
     for _ in range(6):
         if replayed:
-            marks = steps.replayed_step(module.network, work.compute, recorder, *rest)
+            marks = steps.replayed_step(module.network, work.compute, recorder, update, *rest)
         else:
             marks = steps.computed_step(module, forward, *rest)
         assert marks == sorted(marks)
@@ -119,11 +122,12 @@ def test_bare_loops_learn_the_same_replayed_or_computed(
     benches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step_graph, "StepGraph", Imitation)
-    Imitation.made, Imitation.replays = [], 0
     computed = _weights(replayed=False)
-    for one, other in zip(computed, _weights(replayed=True), strict=True):
-        assert torch.equal(one, other)
-    assert Imitation.replays == 3
+    for within in (False, True):
+        Imitation.made, Imitation.replays = [], 0
+        for one, other in zip(computed, _weights(replayed=True, within=within), strict=True):
+            assert torch.equal(one, other)
+        assert Imitation.replays == 3
 
 
 def test_lines_that_wait_for_a_gpu_are_counted_by_the_step(

@@ -1,11 +1,13 @@
 """Lightning's Trainer with one verb more, and tables at the end of those that score."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
@@ -22,6 +24,20 @@ from vocseg.runs import (
     with_whole_checkpoints,
 )
 from vocseg.starting import OWN_WORDS, begin_with, check_agreement
+
+_NOTHING = nullcontext()
+
+
+class NoProfiler(PassThroughProfiler):
+    """Profiles nothing. Lightning's own enters a generator for every hook of every callback in every step."""
+
+    def profile(self, action_name: str) -> Any:  # type: ignore[override]
+        """A context that does nothing.
+
+        Args:
+            action_name: See Lightning.
+        """
+        return _NOTHING
 
 
 class Trainer(lightning.Trainer):
@@ -40,6 +56,8 @@ class Trainer(lightning.Trainer):
                 "--trainer.use_distributed_sampler true: the images are shared out already; leave it out"
             )
         kwargs["plugins"] = with_whole_checkpoints(kwargs.get("plugins"))
+        if not kwargs.get("barebones"):  # which refuses every profiler
+            kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
         super().__init__(*args, use_distributed_sampler=False, **kwargs)
         self.resumed: Path | None = None  # the checkpoint of a run that goes on
         self.figures: dict[str, Any] | None = None  # what the verb scored, for --json

@@ -42,7 +42,8 @@ def record_epochs(words, root: Path, folder: Path) -> None:
 
 def measured(words, root: Path, folder: Path) -> dict[str, object]:
     """Medians of rounds; the store is made before, once for all runs, as in any training."""
-    our_epochs(words, root, folder)
+    if not (folder / "cache").is_dir():
+        our_epochs(words, root, folder)
     ours, last, theirs = [], [], []
     for number in range(words.rounds):
         seconds = our_epochs(words, root, folder)

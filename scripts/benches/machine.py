@@ -50,6 +50,33 @@ def conv_peak(dtype: torch.dtype, device: str) -> float:
     return times * 2 * 4 * 256 * 256 * 9 * 64 * 64 / min(seconds)
 
 
+def matrix_peak(dtype: torch.dtype, tf32: bool = False, edge: int = 8192) -> float:
+    """FLOP/s of a GPU's matrix product, the best of five, on random numbers."""
+    clock = Clock("cuda")
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    a, b = (torch.randn(edge, edge, dtype=dtype, device="cuda") for _ in range(2))
+    seconds = []
+    for _ in range(6):
+        start = clock.mark()
+        for _ in range(4):
+            a @ b
+        seconds.append(clock.between(start, clock.mark()))
+    torch.backends.cuda.matmul.allow_tf32 = before
+    return 4 * 2 * edge**3 / min(seconds[1:])
+
+
+def copy_peak(size: int = 2**31) -> float:
+    """Bytes a second, read and written, of a copy within a GPU's memory."""
+    clock, source = Clock("cuda"), torch.empty(size, dtype=torch.uint8, device="cuda").random_()
+    target, seconds = torch.empty_like(source), []
+    for _ in range(4):
+        start = clock.mark()
+        target.copy_(source)
+        seconds.append(clock.between(start, clock.mark()))
+    return 2 * size / min(seconds[1:])
+
+
 def memory(device: str) -> dict[str, float]:
     """The most that this process had so far, in GiB."""
     found = {"peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
@@ -62,18 +89,28 @@ class Waits(Callback):
     """Which lines of a run made it wait for the GPU, in training steps after the first few."""
 
     def __init__(self, after: int) -> None:
-        self.after, self.steps, self.places = after, 0, Counter()
+        self.after, self.begun, self.watched, self.places = after, 0, 0, Counter()
         self._caught: warnings.catch_warnings | None = None
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        if batch_idx == self.after:
+        self.begun += 1
+        if self.begun > self.after and self._caught is None:
             self._caught = warnings.catch_warnings(record=True)
             self._list = self._caught.__enter__()
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
-        self.steps += batch_idx >= self.after
+        self.watched += self._caught is not None
 
     def on_train_epoch_end(self, *_: object) -> None:
+        self._stop()
+
+    def on_validation_start(self, *_: object) -> None:
+        self._stop()
+
+    def on_train_end(self, *_: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         if self._caught is not None:
             torch.cuda.set_sync_debug_mode("default")
             self._caught.__exit__(None, None, None)
@@ -82,7 +119,7 @@ class Waits(Callback):
 
     def told(self) -> dict[str, float]:
         """Waits a step by place."""
-        return {place: times / self.steps for place, times in self.places.most_common()}
+        return {place: times / max(1, self.watched) for place, times in self.places.most_common()}
 
 
 def waiting(caught: list[warnings.WarningMessage]) -> list[str]:

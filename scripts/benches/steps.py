@@ -11,7 +11,7 @@ from benches.fitting import Steps, fit
 from benches.machine import KINDS, Clock, Waits, conv_peak, memory
 from torch.utils.flop_counter import FlopCounterMode
 
-from vocseg.model import build_network
+from vocseg.model import build_network, step_update
 from vocseg.model.execution import Execution
 from vocseg.model.recorder import Recorder
 from vocseg.model.work import Work
@@ -44,13 +44,16 @@ def computed_step(module, forward: Callable, optimizer, batches, precision, cloc
     return [*marks, clock.mark()]
 
 
-def replayed_step(network, compute, recorder: Recorder, optimizer, batches, precision, clock: Clock) -> Marks:
-    """The same where a recording does all but the optimiser's part, at once: of phases nothing is told."""
+def replayed_step(
+    network, compute, recorder: Recorder, update, optimizer, batches, precision, clock: Clock
+) -> Marks:
+    """The same captured as a CUDA graph, with the optimizer's step in it if there is an `update`."""
     start = clock.mark()
     batch = next(batches)
     with precision.forward_context():
-        computed = recorder.train(compute, batch["image"], batch["mask"], network)
-    optimizer.zero_grad()
+        computed = recorder.train(compute, batch["image"], batch["mask"], batch["index"], network, update)
+    if not recorder.took_step:
+        optimizer.zero_grad()
     if not recorder.hand_over():
         computed.loss.backward()
     optimizer.step()
@@ -68,7 +71,9 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
     loops = {"computed": partial(computed_step, module, forward, *rest)}
     if words.device == "cuda":
         work = Work(module, module.network, module.objective, module.classes)
-        loops["replayed"] = partial(replayed_step, module.network, work.compute, Recorder(), *rest)
+        update = step_update.StepUpdate(module, rest[0], module.train_metrics)
+        for name, within in {"gradients captured": None, "captured": update}.items():
+            loops[name] = partial(replayed_step, module.network, work.compute, Recorder(), within, *rest)
     if words.compiled:
         mode = "reduce-overhead" if words.device == "cuda" else None
         loops["compiled"] = partial(computed_step, module, torch.compile(forward, mode=mode), *rest)
@@ -89,13 +94,11 @@ def fitted(words, root: Path, folder: Path, warm: int) -> tuple[float, dict[str,
     clock, waits = Clock(words.device), Waits(warm)
     steps, watched = Steps(clock), [waits] if words.device == "cuda" else []
     limits = (
-        *("--trainer.limit_train_batches", str(warm + words.steps + 1)),
-        *("--trainer.limit_val_batches", "1", "--trainer.max_epochs", "1"),
+        *("--trainer.max_steps", str(warm + words.steps + 1), "--trainer.max_epochs", "-1"),
+        *("--trainer.limit_val_batches", "1"),
     )
-    fit(words, root, folder, [steps], *limits)
+    fit(words, root, folder, [steps, *watched], *limits)
     seconds = [clock.between(a, b) for a, b in pairwise(steps.begun)][warm:]
-    if watched:
-        fit(words, root, folder, watched, *limits)
     return statistics.median(seconds), waits.told() if watched else None
 
 

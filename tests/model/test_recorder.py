@@ -25,7 +25,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 @pytest.fixture
 def imitated(monkeypatch: pytest.MonkeyPatch) -> type[Imitation]:
     Imitation.made, Imitation.replays = [], 0
-    monkeypatch.setattr(step_graph, "StepGraph", Imitation)  # which `recorded` makes
+    monkeypatch.setattr(step_graph, "StepGraph", Imitation)  # which `captured` makes
     monkeypatch.setattr(work, "can_record", lambda trainer: True)
     return Imitation
 
@@ -39,7 +39,7 @@ def test_the_fourth_of_a_kind_in_a_row_is_recorded(imitated: type[Imitation]) ->
     full, rest = torch.ones(4, 3, 8, 8), torch.ones(1, 3, 8, 8)
     replayed = []
     for image, kind in [(full, 0)] * 4 + [(rest, 0)] * 3 + [(full, 0)] * 2 + [(full, 1)] * 5 + [(full, 0)]:
-        found, graph = steps(_compute, image, image[:, 0], kind, ())
+        found, graph = steps(_compute, image, image[:, 0], image[:, 0, 0, 0], kind, ())
         assert float(found.loss) == image.sum()
         replayed.append(graph is not None)
     assert replayed == [False] * 3 + [True] + [False] * 3 + [True] * 2 + [False] * 3 + [True] * 2 + [False]
@@ -50,7 +50,7 @@ def test_epochs_that_end_with_a_smaller_batch_record_whole_ones_alone(imitated: 
     steps = Capture()
     for _ in range(6):
         for size in (4, 4, 4, 4, 2):
-            steps(_compute, torch.ones(size, 3, 8, 8), torch.ones(size, 8, 8), None, ())
+            steps(_compute, torch.ones(size, 3, 8, 8), torch.ones(size, 8, 8), torch.ones(size), None, ())
     assert [each.shape[0] for each in imitated.made] == [4]
 
 
@@ -64,7 +64,7 @@ def test_what_may_learn_is_part_of_the_kind(imitated: type[Imitation]) -> None:
         network.weight.requires_grad_(not frozen)
         for _ in range(5):
             network.zero_grad()
-            found = recorder.train(compute, torch.ones(1, 4), torch.ones(1), network)
+            found = recorder.train(compute, torch.ones(1, 4), torch.ones(1), torch.ones(1), network)
             if not recorder.hand_over():
                 found.loss.backward()
             assert (network.weight.grad is None) == frozen
@@ -76,8 +76,18 @@ def _weights(run: Path) -> dict[str, Tensor]:
     return torch.load(run / "unet_voc.pth", weights_only=True)["state_dict"]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--average.kind", "ema", "--average.decay", "0.5"],
+        ["--trainer.gradient_clip_val", "0.1", "--model.optimizer", "adamw", "--model.schedule", "poly"],
+        ["--trainer.gradient_clip_val", "0.01", "--trainer.gradient_clip_algorithm", "value"],
+        ["--model.loss.class_weights", "balanced", "--model.optimizer", "sgd"],
+    ],
+    ids=["ema", "clipped by norm", "clipped by value", "weighted sgd"],
+)
 def test_a_run_of_replayed_steps_is_the_same_to_the_bit(
-    sample: Path, here: Path, imitated: type[Imitation]
+    sample: Path, here: Path, imitated: type[Imitation], more: list[str]
 ) -> None:
     words = [
         *tiny(sample),
@@ -88,7 +98,7 @@ def test_a_run_of_replayed_steps_is_the_same_to_the_bit(
         "--data.batch_size",
         "2",
     ]
-    words += ["--average.kind", "ema", "--average.decay", "0.5"]
+    words += more
     runs = []
     for wanted in ("false", "true"):
         folder = f"capture_{wanted}"
@@ -96,6 +106,7 @@ def test_a_run_of_replayed_steps_is_the_same_to_the_bit(
         runs.append(cli.folder)
     assert len(imitated.made) == 3  # training with a frozen encoder, scoring, training all
     assert imitated.replays > 20
+    assert [each.update is not None for each in imitated.made] == [True, False, True]
     plain, replayed = map(_weights, runs)
     assert all(torch.equal(value, replayed[key]) for key, value in plain.items())
     figures = [(run / "metrics.csv").read_text().splitlines() for run in runs]
@@ -174,7 +185,7 @@ def test_a_step_that_cannot_be_recorded_is_a_sentence(
     monkeypatch.setattr(step_graph, "StepGraph", fails)
     monkeypatch.setattr(work, "can_record", lambda trainer: True)
     said = refused(capsys, ["fit", *tiny(sample), "--data.batch_size", "2"])
-    assert "cannot be recorded on the GPU (CUDA error: operation not permitted" in said
+    assert "cannot be captured as a CUDA graph (CUDA error: operation not permitted" in said
     assert "--model.execution.capture false" in said
 
 

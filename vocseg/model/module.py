@@ -26,6 +26,7 @@ from vocseg.model.optimization import Optimization
 from vocseg.model.optimizers import OptimizerName, OptimizerSettings
 from vocseg.model.schedules import Schedule, ScheduleName
 from vocseg.model.step import BatchTensors, StepOutput
+from vocseg.model.step_update import StepUpdate, clip_gradients, step_update
 from vocseg.model.variants import Variants
 from vocseg.model.work import Work
 from vocseg.tensor_files import SafeLoading
@@ -92,6 +93,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
         self.loaded_from: Path | None = None  # the file that the trainer filled the network from
         self._work = Work(self, self.network, self.objective, self.classes)
+        self._update: tuple[Any, StepUpdate | None] = None, None  # with what it was made for
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits float32 `[N,C,H,W]` of uint8 images `[N,3,H,W]`."""
@@ -104,7 +106,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         Raises:
             UserError: If nobody can count them.
         """
-        self._work.forget()
+        self._forget()
         if self.objective.balanced and stage != "predict":
             data: Any = getattr(self.trainer, "datamodule", None)
             pixels = data.class_pixels() if hasattr(data, "class_pixels") else None
@@ -112,7 +114,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def teardown(self, stage: str) -> None:
         """Weights are about to leave the GPU."""
-        self._work.forget()
+        self._forget()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser, and a schedule by the step."""
@@ -150,7 +152,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.optimization.freezing.apply(
             self.network.encoder, self.current_epoch, self.trainer.world_size == 1
         )
-        output = self._step(batch, self.train_metrics)
+        output = self._step(batch, self.train_metrics, self._after_gradients())
         every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # 0: never
         if every and not (self.trainer.global_step + 1) % every:  # else nobody writes it down
             self.log("loss/train_step", output["loss"], batch_size=len(batch["index"]))
@@ -168,6 +170,31 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         """Gradients of the loss; a step that was replayed has made them already."""
         if not self._work.hand_over():
             loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Drop old gradients; a captured step overwrites its own."""
+        if not self._work.took_step:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients, unless a captured step has done so.
+
+        Not by Lightning, which refuses fused optimizers under mixed precision: that is needed for the scaler
+        of fp16 alone.
+        """
+        if self._work.took_step or not gradient_clip_val:
+            return
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        kind = getattr(gradient_clip_algorithm, "value", gradient_clip_algorithm) or "norm"
+        clip_gradients(parameters, kind, float(gradient_clip_val))
 
     def gradient_norm(self) -> Tensor:
         """Of all gradients together, a scalar, float32; no finite number if one of them is not."""
@@ -191,9 +218,26 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         """Log the figures."""
         self._close("val", self.val_metrics)
 
-    def _step(self, batch: BatchTensors, metrics: EpochMetrics) -> StepOutput:
-        computed = self._work(batch["image"], batch["mask"], self.variants, self._trainer)
-        metrics.update(computed.confusion, computed.total, computed.weight, (batch["index"] >= 0).sum())
+    def _after_gradients(self) -> StepUpdate | None:
+        """What follows the gradients of a training step, for a capture; None: Lightning's loop does it."""
+        if len(optimizers := self.trainer.optimizers) != 1 or not self.network.execution.records:
+            return None
+        made_for = optimizers[0], len(optimizers[0].param_groups)
+        if self._update[0] != made_for:
+            self._update = made_for, step_update(self, optimizers[0], self.train_metrics, self.trainer)
+        return self._update[1]
+
+    def _forget(self) -> None:
+        """Drop captured steps: weights may move to other places in memory."""
+        self._work.forget()
+        self._update = None, None
+
+    def _step(
+        self, batch: BatchTensors, metrics: EpochMetrics, update: StepUpdate | None = None
+    ) -> StepOutput:
+        computed = self._work(batch, self.variants, self._trainer, update)
+        if not (self.training and self._work.took_step):  # else it is counted already
+            metrics.update(computed.confusion, computed.total, computed.weight, (batch["index"] >= 0).sum())
         return {
             "loss": computed.loss,
             "logits": computed.logits,

@@ -1,22 +1,25 @@
 """torch's optimisers on a CPU: a parameter's step in one kernel, which goes through memory in its order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, optim
-from torch.optim import Optimizer
+
+from vocseg.model.step_update import Replayable
 
 _TO_MEMORY, _BACK = (0, 2, 3, 1), (0, 3, 1, 2)  # channels-last `[K,C,R,S]` lies in memory as `[K,R,S,C]`
 
 
-class OneKernel(Optimizer):
+class OneKernel(Replayable):
     """Steps fused, on contiguous views of channels-last parameters: else torch's kernel copies to and fro.
 
     The state keeps the shapes that torch gives it, and is loaded and saved as ever. Only within a step the
     groups say `fused`: said to torch at the beginning, Lightning would refuse to clip gradients.
     """
+
+    can_be_captured = True  # type: ignore[assignment]  # only in tests: a CPU has no CUDA graphs
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step; see torch's."""
@@ -24,17 +27,30 @@ class OneKernel(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self.taken:
+            self.taken = False
+            return loss
+        with self._fused():
+            super().step()
+        return loss
+
+    def step_with(self, rates: Sequence[Tensor]) -> None:
+        """See `Replayable`."""
+        with self._fused():
+            super().step_with(rates)
+
+    @contextmanager
+    def _fused(self) -> Iterator[None]:
         usual = [group.get("fused") for group in self.param_groups]
         parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         try:
             for group in self.param_groups:
                 group["fused"] = True
             with _contiguous([p for p in parameters if _channels_last(p)], self.state):
-                super().step()
+                yield
         finally:
             for group, before in zip(self.param_groups, usual, strict=True):
                 group["fused"] = before
-        return loss
 
 
 # Named as torch's: Lightning names the learning rate's curve after the class.

@@ -5,19 +5,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from vocseg.errors import UserError
-from vocseg.model import one_kernel
+from vocseg.model import one_kernel, step_update
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 
 _CLASSES: dict[OptimizerName, type[Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
+    "adam": step_update.Adam,
+    "adamw": step_update.AdamW,
+    "sgd": step_update.SGD,
 }
 _ON_A_CPU: dict[OptimizerName, type[Optimizer]] = {  # their step in one kernel
     "adam": one_kernel.Adam,

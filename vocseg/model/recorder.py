@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vocseg.model.step import Compute, Computed
-from vocseg.model.step_graph import StepGraph, computed_aside, gradient_norm, recorded
+from vocseg.model.step_graph import StepGraph, captured, computed_aside, gradient_norm
+from vocseg.model.step_update import StepUpdate
 
 _WARM = 3  # steps of one kind before it is recorded, in which libraries choose kernels and make room
 
@@ -24,7 +25,14 @@ class Capture:
         self._times = 0  # that the newest kind came in a row
 
     def __call__(
-        self, compute: Compute, image: Tensor, mask: Tensor, kind: Any, learning: Iterable[nn.Parameter]
+        self,
+        compute: Compute,
+        image: Tensor,
+        mask: Tensor,
+        index: Tensor,
+        kind: Any,
+        learning: Iterable[nn.Parameter],
+        update: StepUpdate | None = None,
     ) -> tuple[Computed, StepGraph | None]:
         """A batch, and the recording that holds its gradients; None: nobody has made them yet.
 
@@ -32,8 +40,10 @@ class Capture:
             compute: See there.
             image: uint8 `[N,3,H,W]`.
             mask: uint8 `[N,H,W]`.
+            index: int64 `[N]`.
             kind: What a recording depends on besides the images' shape.
             learning: As of `StepGraph`.
+            update: As of `StepGraph`.
 
         Raises:
             UserError: If the step asks for values, so that it cannot be recorded.
@@ -45,10 +55,10 @@ class Capture:
             if self._times <= _WARM:
                 return computed_aside(compute, image, mask), None
             self._graph = self._of = None  # its memory first
-            self._graph, self._of = recorded(compute, image, mask, learning), kind
+            self._graph, self._of = captured(compute, image, mask, index, learning, update), kind
         assert self._graph is not None
         self._newest = kind
-        return self._graph(image, mask), self._graph
+        return self._graph(image, mask, index), self._graph
 
 
 class Recorder:
@@ -68,14 +78,24 @@ class Recorder:
         """A step is computed without us: a callback may change how many batches make an optimiser step."""
         self._gradients = None
 
-    def train(self, compute: Compute, image: Tensor, mask: Tensor, network: nn.Module) -> Computed:
+    def train(
+        self,
+        compute: Compute,
+        image: Tensor,
+        mask: Tensor,
+        index: Tensor,
+        network: nn.Module,
+        update: StepUpdate | None = None,
+    ) -> Computed:
         """A batch to learn from; `hand_over` tells whether there are gradients already.
 
         Args:
             compute: See there.
             image: uint8 `[N,3,H,W]`.
             mask: uint8 `[N,H,W]`.
+            index: int64 `[N]`.
             network: Whose parameters learn, those of them that may.
+            update: What is to follow the gradients within the step; None: nothing.
 
         Raises:
             UserError: As `Capture`.
@@ -83,12 +103,14 @@ class Recorder:
         parameters = self._learning(network)
         wanted = tuple(each.requires_grad for each in parameters)
         learning = itertools.compress(parameters, wanted)
-        computed, self._gradients = self._training(compute, image, mask, wanted, learning)
+        kind = wanted, None if update is None else (id(update), update.places)
+        batch = image, mask, index
+        computed, self._gradients = self._training(compute, *batch, kind, learning, update)
         return computed
 
-    def score(self, compute: Compute, image: Tensor, mask: Tensor, kind: Any) -> Computed:
+    def score(self, compute: Compute, image: Tensor, mask: Tensor, index: Tensor, kind: Any) -> Computed:
         """A batch to score; arguments and faults as of `Capture`."""
-        return self._scoring(compute, image, mask, kind, ())[0]
+        return self._scoring(compute, image, mask, index, kind, ())[0]
 
     def gradient_norm(self, network: nn.Module) -> Tensor:
         """Of the gradients of the newest training step; a replay has it ready.
@@ -110,6 +132,11 @@ class Recorder:
         if self._gradients is not None:
             self._gradients.hand_over()
         return self._gradients is not None
+
+    @property
+    def took_step(self) -> bool:
+        """Whether the newest training step was a replay that took the optimizer's step too."""
+        return self._gradients is not None and self._gradients.update is not None
 
 
 def can_record(trainer: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A step on a GPU as one recording of its kernels, launched at once: small batches wait for launches else."""
+"""One training or scoring step captured as a CUDA graph, so that a small batch does not wait for launches."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -8,69 +8,95 @@ from torch import Tensor, nn
 
 from vocseg.errors import UserError
 from vocseg.model.step import Compute, Computed
+from vocseg.model.step_update import StepUpdate
 
 
 class StepGraph:
-    """What one step does on a GPU: inputs, outputs and gradients keep their places in its memory."""
+    """A captured step. Its inputs, outputs and gradients keep their places in the GPU's memory."""
 
     def __init__(
-        self, compute: Compute, image: Tensor, mask: Tensor, learning: Iterable[nn.Parameter]
+        self,
+        compute: Compute,
+        image: Tensor,
+        mask: Tensor,
+        index: Tensor,
+        learning: Iterable[nn.Parameter],
+        update: StepUpdate | None,
     ) -> None:
-        """Record the step; nothing is computed yet.
+        """Capture the step. Nothing is computed yet.
 
         Args:
-            compute: See there; it must ask for no value.
-            image: Of the size that all will have.
-            mask: Likewise.
-            learning: What gets gradients of the loss; nothing in scoring.
+            compute: Forward pass, loss and counts. It must not make the host wait.
+            image: uint8 `[N,3,H,W]`, of the size that all batches will have.
+            mask: uint8 `[N,H,W]`.
+            index: int64 `[N]`.
+            learning: Parameters that get gradients of the loss; none in scoring.
+            update: What follows the gradients within the step; None: the caller's loop does it.
         """
         parameters = list(learning)
         for parameter in parameters:
-            parameter.grad = None  # so that the recording writes gradients, and does not add to them
-        self._image, self._mask = image.clone(), mask.clone()
+            parameter.grad = None  # so that the capture writes gradients, and does not add to them
+        self._inputs = image.clone(), mask.clone(), index.clone()
         self._graph, self.norm = torch.cuda.CUDAGraph(), image.new_zeros((), dtype=torch.float32)
+        self.update = update
+        if update is not None:
+            update.prepare()
         with torch.cuda.graph(self._graph, stream=_aside(image.device)):
-            outputs = compute(self._image, self._mask)
+            outputs = compute(*self._inputs[:2])
             if parameters:
                 with torch.autocast(image.device.type, enabled=False):  # it holds for the forward pass alone
                     outputs.loss.backward()  # type: ignore[no-untyped-call]
-                self.norm = gradient_norm(parameters)
+                    self.norm = gradient_norm(parameters)
+                    if update is not None:
+                        update.apply(outputs, self._inputs[2], parameters, self.norm)
         self._outputs = Computed(*(value.detach() for value in outputs))
         self._gradients = [(each, each.grad) for each in parameters]
 
-    def __call__(self, image: Tensor, mask: Tensor) -> Computed:
-        """Compute a batch; what is given out is written over by the next."""
-        self._image.copy_(image, non_blocking=True)
-        self._mask.copy_(mask, non_blocking=True)
+    def __call__(self, image: Tensor, mask: Tensor, index: Tensor) -> Computed:
+        """Replay with another batch. The outputs are overwritten by the next call."""
+        for place, value in zip(self._inputs, (image, mask, index), strict=True):
+            place.copy_(value, non_blocking=True)
+        if self.update is not None:
+            self.update.prepare()
         self._graph.replay()
+        if self.update is not None:
+            self.update.note()
         return self._outputs
 
     def hand_over(self) -> None:
-        """Put the gradients where optimisers look for them."""
-        for parameter, gradient in self._gradients:
-            parameter.grad = gradient
+        """Put the gradients where optimizers look for them; the step of an `update` has used them already."""
+        if self.update is None:
+            for parameter, gradient in self._gradients:
+                parameter.grad = gradient
 
 
-def recorded(compute: Compute, image: Tensor, mask: Tensor, learning: Iterable[nn.Parameter]) -> StepGraph:
-    """The recording of a step; arguments as of `StepGraph`.
+def captured(
+    compute: Compute,
+    image: Tensor,
+    mask: Tensor,
+    index: Tensor,
+    learning: Iterable[nn.Parameter],
+    update: StepUpdate | None = None,
+) -> StepGraph:
+    """The captured step; arguments as of `StepGraph`.
 
     Raises:
-        UserError: If the step asks for values, so that it cannot be recorded.
+        UserError: If the step makes the host wait, so that it cannot be captured.
     """
     try:
-        return StepGraph(compute, image, mask, learning)
+        return StepGraph(compute, image, mask, index, learning, update)
     except RuntimeError as fault:
         if isinstance(fault, torch.OutOfMemoryError):
             raise
         reason = str(fault).strip().splitlines()[0][:160]
         raise UserError(
-            f"this network's step cannot be recorded on the GPU ({reason}): "
+            f"this network's step cannot be captured as a CUDA graph ({reason}): "
             "set --model.execution.capture false"
         ) from fault
 
 
 def computed_aside(compute: Compute, image: Tensor, mask: Tensor) -> Computed:
-    """The same without a recording, on the stream of recordings where there is one."""
+    """The same without a capture, on the stream of captures where there is one."""
     if image.device.type != "cuda":
         return compute(image, mask)
     here, aside = torch.cuda.current_stream(image.device), _aside(image.device)
@@ -82,11 +108,11 @@ def computed_aside(compute: Compute, image: Tensor, mask: Tensor) -> Computed:
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Of the gradients of parameters together, those of them that have one; a scalar, float32."""
+    """Norm of all gradients together; a scalar, float32."""
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).float()
 
 
 @cache
 def _aside(device: torch.device) -> torch.cuda.Stream:
-    """The stream of recordings. Steps before go there too: a gradient's place remembers where it was made."""
+    """The stream of captures. Steps before go there too: a gradient's place remembers where it was made."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call, no-any-return, unused-ignore]

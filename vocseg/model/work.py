@@ -9,7 +9,8 @@ from torch import Tensor
 from vocseg.model.losses import Objective
 from vocseg.model.network import Network
 from vocseg.model.recorder import Recorder, can_record
-from vocseg.model.step import Computed
+from vocseg.model.step import BatchTensors, Computed
+from vocseg.model.step_update import StepUpdate
 from vocseg.model.variants import Predict, Variants
 from vocseg.scores import confusion_matrices
 
@@ -32,14 +33,16 @@ class Work:
         self._objective, self._classes = objective, classes
         self._recorder = Recorder()
 
-    def __call__(self, image: Tensor, mask: Tensor, variants: Variants, trainer: Any) -> Computed:
+    def __call__(
+        self, batch: BatchTensors, variants: Variants, trainer: Any, update: StepUpdate | None = None
+    ) -> Computed:
         """A batch, replayed where that can be.
 
         Args:
-            image: uint8 `[N,3,H,W]`.
-            mask: uint8 `[N,H,W]`.
+            batch: Images and masks.
             variants: As which images are scored; in training each is seen as it is.
             trainer: Lightning's; None: there is none.
+            update: What is to follow the gradients of training within the step, where it is replayed.
 
         Raises:
             UserError: If a GPU cannot record the step.
@@ -48,10 +51,11 @@ class Work:
         compute = partial(self.compute, variants=seen)
         if not self._network.execution.records or not can_record(trainer):
             self._recorder.pause()
-            return compute(image, mask)
+            return compute(batch["image"], batch["mask"])
+        tensors = batch["image"], batch["mask"], batch["index"]
         if self._network.training:
-            return self._recorder.train(compute, image, mask, self._network)
-        return self._recorder.score(compute, image, mask, seen)
+            return self._recorder.train(compute, *tensors, self._network, update)
+        return self._recorder.score(compute, *tensors, seen)
 
     def compute(self, image: Tensor, mask: Tensor, variants: Variants = _PLAIN) -> Computed:
         """A batch, computed.
@@ -70,6 +74,11 @@ class Work:
     def hand_over(self) -> bool:
         """Whether the newest training step was a replay, whose gradients lie in their place then."""
         return self._recorder.hand_over()
+
+    @property
+    def took_step(self) -> bool:
+        """Whether the newest training step was a replay with the optimizer's step and the counting in it."""
+        return self._recorder.took_step
 
     def gradient_norm(self) -> Tensor:
         """Of all gradients together, a scalar, float32; no finite number if one of them is not."""

@@ -38,6 +38,8 @@ class Averaging(WeightAveraging):
         self.kind, self.decay, self.start = kind, float(decay), float(start)
         self._taken = 0  # weights that are in the average: torch counts them on the device
         self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # averages and weights, found once
+        self._tensor: Tensor | None = None  # the rate, on a GPU
+        self._within_step = False  # whether a captured step has made the newest update
         super().__init__()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -49,6 +51,7 @@ class Averaging(WeightAveraging):
         if stage == "fit" and self.kind == "swa" and (trainer.max_epochs or 0) < 1:
             raise UserError("--average.kind swa counts from the end: set --trainer.max_epochs")
         self._device, self._taken, self._pairs = trainer.strategy.root_device, 0, []
+        self._tensor, self._within_step = None, False
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(
@@ -58,8 +61,10 @@ class Averaging(WeightAveraging):
         late = trainer.current_epoch >= int(self.start * (trainer.max_epochs or 0))
         counts = self.kind == "ema" or (late and batch_idx + 1 == trainer.num_training_batches)
         if counts and trainer.global_step > self._latest_update_step:  # else gradients are still added up
-            self._take_in(pl_module)
+            if not self._within_step:
+                self._take_in(pl_module)
             self._latest_update_step = trainer.global_step
+        self._within_step = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the average in the model."""
@@ -96,6 +101,43 @@ class Averaging(WeightAveraging):
         return f"ema {self.decay:g}" if self.kind == "ema" else f"swa from {self.start:g}"
 
     @property
+    def averages_steps(self) -> bool:
+        """Whether every step is averaged, so that a captured step can do it."""
+        return self.kind == "ema"
+
+    def prepare_average(self) -> None:
+        """On the host, before an update: set its rate."""
+        if self._device is None or self._device.type == "cpu":
+            return
+        if self._tensor is None:
+            self._tensor = torch.zeros((), device=self._device)
+        self._tensor.fill_(self._rate())
+
+    @torch.no_grad()
+    def update_average(self, module: nn.Module) -> None:
+        """On the device: move the average towards the weights of a model. Counters are copied.
+
+        Args:
+            module: The model.
+        """
+        assert self._average_model is not None
+        self._pairs = self._pairs or _paired(self._average_model.module, module)
+        for averages, weights in self._pairs:
+            if not averages[0].is_floating_point():
+                torch._foreach_copy_(averages, weights)
+            elif self._tensor is None:
+                torch._foreach_lerp_(averages, weights, self._rate())
+            else:  # `_foreach_lerp_` takes no rate from the device
+                change = torch._foreach_sub(weights, averages)
+                torch._foreach_mul_(change, self._tensor)
+                torch._foreach_add_(averages, change)
+        self._average_model.n_averaged.add_(1)
+
+    def note_average(self) -> None:
+        """On the host, after an update within a captured step."""
+        self._taken, self._within_step = self._taken + 1, True
+
+    @property
     def _begun(self) -> bool:
         return self._average_model is not None and self._latest_update_step > 0
 
@@ -106,18 +148,11 @@ class Averaging(WeightAveraging):
             return mean
         return 1 - min(self.decay, (1 + self._taken) / (10 + self._taken))
 
-    @torch.no_grad()
     def _take_in(self, model: nn.Module) -> None:
-        """Move the average towards the weights of a model; counters are copied."""
-        assert self._average_model is not None
-        self._pairs = self._pairs or _paired(self._average_model.module, model)
-        for averages, weights in self._pairs:
-            if averages[0].is_floating_point():
-                torch._foreach_lerp_(averages, weights, self._rate())
-            else:
-                torch._foreach_copy_(averages, weights)
+        """Move the average towards the weights of a model."""
+        self.prepare_average()
+        self.update_average(model)
         self._taken += 1
-        self._average_model.n_averaged.fill_(self._taken)
 
 
 def _paired(average: nn.Module, model: nn.Module) -> list[tuple[list[Tensor], list[Tensor]]]:
