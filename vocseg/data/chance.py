@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Augmentation = Literal["none", "light", "crops", "standard", "strong"]
+Sampling = Literal["uniform", "balanced"]
 
 HOLES = 3  # at most, in an image
 

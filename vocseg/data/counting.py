@@ -35,9 +35,39 @@ def class_pixels(split: Split, source: Store | Files, form: Form, skip: bool = F
         UserError: If a mask is missing or wrong, unless faults are skipped.
     """
     counts = np.zeros(_VALUES, np.int64)
-    for each in _stored(split, source) if isinstance(source, Store) else _decoded(split, form, skip):
+    for each in _counts(split, source, form, skip):
         counts += each
     return [int(count) for count in counts[: len(split.classes)]]
+
+
+def balanced_weights(
+    split: Split, source: Store | Files, form: Form, skip: bool = False
+) -> npt.NDArray[np.float64]:
+    """How often to sample each image so that rare classes are seen more often.
+
+    As the repeat factors of LVIS (Gupta et al., CVPR 2019): an image weighs 1 / sqrt(f) of its rarest class,
+    f being the fraction of images that show the class.
+
+    Args:
+        split: See `class_pixels`.
+        source: See there.
+        form: See there.
+        skip: See there.
+
+    Returns:
+        `[N]`, positive; only their ratios matter.
+
+    Raises:
+        UserError: See `class_pixels`.
+    """
+    shown = np.array([each[: len(split.classes)] > 0 for each in _counts(split, source, form, skip)])  # [N,C]
+    frequency = np.maximum(shown.mean(0), 1 / len(shown))
+    return np.maximum((shown / np.sqrt(frequency)).max(1), 1.0)
+
+
+def _counts(split: Split, source: Store | Files, form: Form, skip: bool) -> Iterator[npt.NDArray[np.int64]]:
+    """Pixels by value, image by image."""
+    return _stored(split, source) if isinstance(source, Store) else _decoded(split, form, skip)
 
 
 def _stored(split: Split, store: Store) -> Iterator[npt.NDArray[np.int64]]:

@@ -13,9 +13,12 @@ import numpy.typing as npt
 
 from vocseg.data.decoding import Bytes
 from vocseg.data.reading import Pair
+from vocseg.errors import UserError
 from vocseg.voc import IGNORE_INDEX, IMAGENET_MEAN
 
-SMALLEST, LARGEST = 0.5, 2.0  # scale, as in DeepLab and its successors
+Scales = tuple[float, float]
+
+SCALES: Scales = (0.5, 2.0)  # the least and the largest, as in DeepLab and its successors
 
 
 class Extent(NamedTuple):
@@ -27,7 +30,24 @@ class Extent(NamedTuple):
     room: int
 
 
-def crop_extents(edge: int, size: int, draws: npt.NDArray[np.float64]) -> tuple[Extent, Extent]:
+def scales(given: tuple[float, float]) -> Scales:
+    """The least and the largest scale of crops, from `--data.crop_scale`.
+
+    Raises:
+        UserError: If they are in the wrong order or far from any use.
+    """
+    smallest, largest = map(float, given)
+    if not 0.1 <= smallest <= largest <= 10:
+        raise UserError(
+            f"--data.crop_scale [{smallest:g}, {largest:g}]: wants the least and then the largest scale, "
+            "from 0.1 to 10. Give for example [0.5, 2]."
+        )
+    return smallest, largest
+
+
+def crop_extents(
+    edge: int, size: int, draws: npt.NDArray[np.float64], scales: Scales = SCALES
+) -> tuple[Extent, Extent]:
     """Choose what is seen.
 
     At scale 1 the source fills the result, as it does where it is scored. The scale is drawn evenly in its
@@ -37,11 +57,13 @@ def crop_extents(edge: int, size: int, draws: npt.NDArray[np.float64]) -> tuple[
         edge: Of the source, a square, in pixels.
         size: Edge of the result in pixels.
         draws: Three numbers from 0 to 1: scale, vertical and horizontal place.
+        scales: The least and the largest.
 
     Returns:
         The vertical and the horizontal extent.
     """
-    scale = SMALLEST * (LARGEST / SMALLEST) ** float(draws[0]) * size / edge
+    smallest, largest = scales
+    scale = smallest * (largest / smallest) ** float(draws[0]) * size / edge
     rows = _extent(edge, scale, size, float(draws[1]))
     columns = _extent(edge, scale, size, float(draws[2]))
     return rows, columns

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from vocseg.class_files import read_classes
 from vocseg.classes import VOC_CLASSES
 from vocseg.data.batch import Batch
+from vocseg.data.chance import Sampling
+from vocseg.data.crops import SCALES, scales
 from vocseg.data.decoding import Bytes
 from vocseg.data.loaders import Loaders, place_in
 from vocseg.data.memory import keep_freed_memory
@@ -38,8 +40,12 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         val_images: The same for the list to score on.
         subset_seed: Chooses those parts; not the run's seed, so that runs are scored on the same images.
         augmentation: `none`; `light` (horizontal flips); `crops` (besides, random crops of the square at
-            scales of 0.5 to 2); `standard` (besides, brightness, contrast, colour, blur); `strong` (with more
-            blur, and besides, pieces of other images, noise, holes of void).
+            scales of `crop_scale`); `standard` (besides, brightness, contrast, colour, blur); `strong` (with
+            more blur, and besides, pieces of other images, noise, holes of void).
+        crop_scale: Least and largest scale of these crops. At 1 a crop shows the whole square; below 1 it is
+            padded with ignored pixels.
+        sampling: Choice of the training images of an epoch. `uniform`: each once; `balanced`: with
+            replacement, images of rare classes more often (repeat factors of LVIS).
         classes: Text or YAML file that names the classes of your own masks, or merges VOC's; null: VOC's 21.
         image_folder: Folder of the images beside SegmentationClass and ImageSets.
         image_suffix: Ending of the images' names.
@@ -69,6 +75,8 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         val_images: PositiveInt | None = None,
         subset_seed: NonNegativeInt = 0,
         augmentation: Augmentation = "none",
+        crop_scale: tuple[PositiveFloat, PositiveFloat] = SCALES,
+        sampling: Sampling = "uniform",
         classes: Path | None = None,
         image_folder: str = "JPEGImages",
         image_suffix: str = ".jpg",
@@ -93,7 +101,14 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         self.selection = Selection(
             self.root, image_folder, image_suffix, self.classes, lists, counts, subset_seed
         )
-        self.parts = Parts(Storage(store, cache, check, self.skip), self.size, augmentation, seed)
+        self.parts = Parts(
+            Storage(store, cache, check, self.skip),
+            self.size,
+            augmentation,
+            seed,
+            scales(crop_scale),
+            sampling,
+        )
         self.position: Position | None = None  # None: the trainer's epoch, from its first batch
         self._fault: str | None = None
         self._class_pixels: list[int] | None = None

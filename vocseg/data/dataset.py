@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocseg.data.batch import Batch, Sample
@@ -31,6 +32,7 @@ class VOCSegmentation(Dataset[Sample]):
             skip: Put void in the place of a pair that cannot be read.
         """
         self.split, self._source, self._augmenter, self._skip = split, source, augmenter, skip
+        self.weights: Tensor | None = None  # `[N]`: how often training samples each; None: all alike
         self.left_out = LeftOut(f"'{split.name}'", split.ids, self._read)
 
     def __len__(self) -> int:

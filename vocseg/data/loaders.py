@@ -70,6 +70,7 @@ class Loaders:
         """
         rank, world = self._place.rank, self._place.world
         order = TrainingOrder(len(part), self._batch_size, seed, position, rank, world, shuffled)
+        order.weights = part.weights
         return self._made(part, order, self._batch_size)
 
     def scoring(self, part: Dataset[Sample]) -> Loader:

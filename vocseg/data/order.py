@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import SequentialSampler
 
 
@@ -63,6 +64,7 @@ class TrainingOrder(Order):
         """
         self.images, self.seed, self.position, self.rank, self.world = images, seed, position, rank, world
         self.shuffled = shuffled
+        self.weights: Tensor | None = None  # `[images]`: how often each is sampled, with replacement
         self.batch_size, self.length = batch_size, images // (batch_size * world) * batch_size
 
     def __len__(self) -> int:
@@ -79,8 +81,12 @@ class TrainingOrder(Order):
         if not self.shuffled:
             return range(self.images)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order: list[int] = torch.randperm(self.images, generator=generator).tolist()
-        return order
+        if self.weights is None:
+            order = torch.randperm(self.images, generator=generator)
+        else:
+            order = torch.multinomial(self.weights, self.images, replacement=True, generator=generator)
+        indices: list[int] = order.tolist()
+        return indices
 
 
 class EvaluationOrder(Order):

@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vocseg.data.counting import class_pixels
+import torch
+
+from vocseg.data.chance import Sampling
+from vocseg.data.counting import balanced_weights, class_pixels
+from vocseg.data.crops import SCALES, Scales
 from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.resizing import Form
 from vocseg.data.splits import Split, SplitFacts
@@ -20,12 +24,16 @@ class Parts:
         size: Edge in pixels of what the network gets.
         augmentation: Of "train".
         seed: Of its draws.
+        scales: The least and the largest scale of its crops.
+        sampling: How its images are chosen.
     """
 
     storage: Storage
     size: int
     augmentation: Augmentation
     seed: int
+    scales: Scales = SCALES
+    sampling: Sampling = "uniform"
     _sets: dict[str, VOCSegmentation] = field(default_factory=dict)
     _facts: dict[str, SplitFacts] = field(default_factory=dict)
 
@@ -52,9 +60,12 @@ class Parts:
     def open(self, splits: Mapping[str, Split]) -> None:
         """Point at what was prepared, on every process."""
         for name, split in splits.items():
-            augmenter = Augmenter(self._augmentation(name), self.size, self.seed, len(split))
+            augmenter = Augmenter(self._augmentation(name), self.size, self.seed, len(split), self.scales)
             source = self.storage.open(split, self._form(name))
             self._sets[name] = VOCSegmentation(split, source, augmenter, self.storage.skip)
+            if name == "train" and self.sampling == "balanced":
+                weights = balanced_weights(split, source, self._form(name), self.storage.skip)
+                self._sets[name].weights = torch.from_numpy(weights)
             self._facts[name] = {
                 "split": split.name,
                 "images": len(split),

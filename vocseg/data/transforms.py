@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from vocseg.data.chance import Augmentation as Augmentation
 from vocseg.data.chance import Chance
-from vocseg.data.crops import crop_extents, crop_into
+from vocseg.data.crops import SCALES, Scales, crop_extents, crop_into
 from vocseg.data.decoding import Bytes
 from vocseg.data.noise import add_noise
 from vocseg.data.photometric import photometric
@@ -36,19 +36,23 @@ def stored_form(size: int, augmentation: Augmentation) -> Form:
 class Augmenter:
     """Fills batches with pairs, each augmented by its own draw."""
 
-    def __init__(self, augmentation: Augmentation, size: int, seed: int, images: int) -> None:
+    def __init__(
+        self, augmentation: Augmentation, size: int, seed: int, images: int, scales: Scales = SCALES
+    ) -> None:
         """Remember the settings.
 
         Args:
             augmentation: `none`; `light`: a horizontal flip half of the time; `crops`: besides, a random
-                crop at a scale of 0.5 to 2, padded with void; `standard`: besides, brightness, contrast,
+                crop at a random scale, padded with void; `standard`: besides, brightness, contrast,
                 colour, blur; `strong`: the same draws with more blur, and besides, a piece of another pair,
                 noise, and holes of void.
             size: Edge of the result in pixels.
             seed: Any whole number from 0.
             images: Length of the split.
+            scales: The least and the largest scale of crops.
         """
         self.augmentation, self.size, self.seed, self.images = augmentation, size, seed, images
+        self.scales = scales
         self._chance = Chance(seed, images)
 
     def partners(self, indices: Sequence[int], epoch: int) -> list[int | None]:
@@ -106,7 +110,7 @@ class Augmenter:
         """One pair, flipped or not; cv2 flips pixels of three bytes ten times faster than numpy."""
         flip = draws[0] < 0.5
         if self.augmentation != "light":
-            crop_into(pair, crop_extents(len(pair.mask), self.size, draws[1:]), image, mask)
+            crop_into(pair, crop_extents(len(pair.mask), self.size, draws[1:], self.scales), image, mask)
             pair = Pair(image, mask)
         if flip:
             cv2.flip(pair.image, 1, dst=image)

@@ -53,6 +53,8 @@ def conditions(trainer: Any, module: Any) -> Conditions:
             "images": facts["train"]["images"],
             "size": data.size,
             "augmentation": data.parts.augmentation,
+            "crop_scale": list(data.parts.scales),
+            "sampling": data.parts.sampling,
         },
         "batch": {
             "batch_size": data.batch_size,
