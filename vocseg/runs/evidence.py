@@ -74,7 +74,7 @@ class EvidenceWriter:
         self._seen[index] = 1
         path = prediction_path(self._folder, self._split.ids[index])
         with _said(path):
-            self._pictures.write(path.name, _palette_png(found.numpy(), self._palette))
+            self._pictures.write(path.name, _palette_png(found.cpu().numpy(), self._palette))
 
     def finish(self, trainer: Trainer) -> None:
         """Give the pictures their place, put the processes' figures together, and write them on the main one.

@@ -1,5 +1,7 @@
 """Scores at each picture's own size: the official way, beside the one at the network's size."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -11,9 +13,11 @@ from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.model.windows import Windows
 from vocseg.runs.evidence import EvidenceWriter
-from vocseg.runs.full_size_counts import Bytes, FullSizeCounts, FullSizeScores
+from vocseg.runs.full_size_counts import Bytes, FullSizeCounts, FullSizeScores, Truth
 from vocseg.runs.image_counts import scored_data
 from vocseg.scores.upsampling import full_size_classes
+
+_READERS = min(8, os.cpu_count() or 1)  # threads that decode masks
 
 
 class FullSize(Callback):
@@ -84,17 +88,18 @@ class FullSize(Callback):
         """Count the images of a batch."""
         if self._counts is None or not isinstance(pl_module, SegmentationModule):
             return
-        for k, index in enumerate(batch["index"].tolist()):
-            if index < 0:  # a filler
-                continue
-            truth = trainer.datamodule.full_mask(index)  # type: ignore[attr-defined]
-            logits = outputs["logits"][k]
-            if self._counts.windows is None:
-                found = full_size_classes(logits, truth.shape).cpu()
-            else:
-                found, logits = self._slide(trainer, pl_module, index, truth)
-            self._counts.put(batch["index"][k : k + 1].cpu(), found, truth, batch["mask"][k])
-            self.evidence.add(index, logits, found, truth)
+        read = trainer.datamodule.full_mask  # type: ignore[attr-defined]
+        scored = [(k, index) for k, index in enumerate(batch["index"].tolist()) if index >= 0]  # no fillers
+        with ThreadPoolExecutor(_READERS) as pool:  # masks are decoded while a GPU counts
+            truths = pool.map(lambda pair: Truth.of(read(pair[1])), scored)
+            for (k, index), truth in zip(scored, truths, strict=True):
+                logits = outputs["logits"][k]
+                if self._counts.windows is None:
+                    found = full_size_classes(logits, truth.mask.shape)
+                else:
+                    found, logits = self._slide(trainer, pl_module, index, truth.mask)
+                self._counts.put(index, found, truth, batch["mask"][k])
+                self.evidence.add(index, logits, found, truth.mask)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the processes up."""

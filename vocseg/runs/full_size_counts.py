@@ -1,7 +1,7 @@
 """What is counted of images at their own size, by one pass over a split."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,24 @@ class FullSizeScores:
     calibration: Calibration | None
 
 
+class Truth(NamedTuple):
+    """What is true of an image at its own size.
+
+    Attributes:
+        mask: Class indices uint8 `[H,W]`, 255 ignored.
+        both: The mask, and the mask with all ignored but a band around its boundaries, `[2,H,W]`.
+    """
+
+    mask: Bytes
+    both: Bytes
+
+    @classmethod
+    def of(cls, mask: Bytes) -> "Truth":
+        """Find the band."""
+        banded = np.where(boundary_band(mask), mask, IGNORE_INDEX).astype(np.uint8)
+        return cls(mask, np.stack([mask, banded]))
+
+
 class FullSizeCounts:
     """Matrices of each image: as predicted, near a boundary, and without windows the ceiling."""
 
@@ -54,21 +72,22 @@ class FullSizeCounts:
         self._matrices = ImageCounts(kinds, images, classes)
         self._bins = torch.zeros(BINS, 3, dtype=torch.int64) if windows else None
 
-    def put(self, index: Tensor, found: Tensor, truth: Bytes, mask: Tensor) -> None:
-        """Count an image.
+    def put(self, index: int, found: Tensor, truth: "Truth", mask: Tensor) -> None:
+        """Count an image, on the device of its prediction, without making a GPU wait.
 
         Args:
-            index: Its position in the split, int64 `[1]`.
+            index: Its position in the split.
             found: Predicted classes, uint8 `[H,W]`.
-            truth: Its mask at its own size, `[H,W]`.
+            truth: What is true at its own size.
             mask: The same at the network's size, uint8 `[h,w]`.
         """
-        banded = np.where(boundary_band(truth), truth, IGNORE_INDEX).astype(np.uint8)
-        matrices = {"original": self._matrix(found, truth), "band": self._matrix(found, banded)}
+        masks = torch.from_numpy(truth.both).to(found.device, non_blocking=True)  # [2,H,W]
+        predictions = [found, found]
         if self.windows is None:
-            perfect = full_size_classes(_perfect(mask.cpu(), self._classes), truth.shape)
-            matrices["ceiling"] = self._matrix(perfect, truth)
-        self._matrices.put(index, **matrices)
+            perfect = full_size_classes(_perfect(mask, self._classes), truth.mask.shape)
+            predictions, masks = [*predictions, perfect], torch.cat([masks, masks[:1]])
+        counted = confusion_matrices(torch.stack(predictions), masks, self._classes)
+        self._matrices.put_later(index, dict(zip(self._matrices.matrices, counted, strict=True)))
 
     def put_confidences(self, confidence: Tensor, best: Tensor, truth: Bytes) -> None:
         """Count how sure windows were of the classes they found, both `[H,W]`."""
@@ -99,10 +118,6 @@ class FullSizeCounts:
             None if windows else counts.scores("ceiling", perfect, names, ids),
             None if self._bins is None else Calibration(self._bins.numpy(), original),
         )
-
-    def _matrix(self, prediction: Tensor, truth: Bytes) -> Tensor:
-        """`[1,C,C]`."""
-        return confusion_matrices(prediction[None], torch.from_numpy(truth)[None], self._classes)
 
 
 def _perfect(mask: Tensor, classes: int) -> Tensor:

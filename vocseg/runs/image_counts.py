@@ -12,6 +12,8 @@ from torch import Tensor
 from vocseg.model import SegmentationModule
 from vocseg.scores import ImageScores, Protocol
 
+_AT_ONCE = 256  # images whose matrices wait on a GPU
+
 
 class ImageCounts:
     """One matrix of each kind an image, 4 bytes a cell: 1.8 KB with 21 classes, and nothing else an image."""
@@ -25,6 +27,7 @@ class ImageCounts:
             classes: Number of classes, C.
         """
         self.matrices = {kind: torch.zeros(images, classes, classes, dtype=torch.int32) for kind in kinds}
+        self._waiting: list[tuple[int, dict[str, Tensor]]] = []
         self._scored = torch.zeros(images, dtype=torch.int32)  # `[N]`: 1 for an image that was
 
     def put(self, index: Tensor, **matrices: Tensor) -> None:
@@ -34,13 +37,33 @@ class ImageCounts:
             index: Their positions, int64 `[M]`; -1: a filler, which is left out.
             matrices: By kind, integers `[M,C,C]`.
         """
-        rows = index[index >= 0].cpu()
+        index = index.cpu()
+        rows = index[index >= 0]
         for kind, each in matrices.items():
-            self.matrices[kind][rows] = each[index >= 0].to("cpu", torch.int32)
+            self.matrices[kind][rows] = each.to("cpu", torch.int32)[index >= 0]
         self._scored[rows] = 1
+
+    def put_later(self, index: int, matrices: dict[str, Tensor]) -> None:
+        """Keep an image's matrices where they are: a GPU's are fetched many at once.
+
+        Args:
+            index: Its position.
+            matrices: By kind, integers `[C,C]`.
+        """
+        self._waiting.append((index, matrices))
+        if len(self._waiting) >= _AT_ONCE:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            index = torch.tensor([index for index, _ in waiting])
+            kinds = waiting[0][1]
+            self.put(index, **{kind: torch.stack([each[kind] for _, each in waiting]) for kind in kinds})
 
     def gather(self, trainer: Trainer) -> None:
         """Put all processes' images together: each was counted by one, so that sums do."""
+        self._fetch()
         self.matrices = {kind: summed(trainer, each) for kind, each in self.matrices.items()}
         self._scored = summed(trainer, self._scored)
 
