@@ -72,6 +72,20 @@ def test_the_bench_of_training_tells_phases_peak_and_overhead_and_meets_a_baseli
     assert figures["step"]["waits_per_step"] is None
 
 
+@pytest.mark.slow
+def test_the_check_of_a_gpu_rehearses_on_a_cpu(sample: Path, tmp_path: Path) -> None:
+    record = tmp_path / "check.json"
+    words = ["--root", str(sample), "--device", "cpu", "--json", str(record), "--only", "peaks", "scoring"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/gpu_check", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(record.read_text())
+    assert figures["device"] == "cpu"
+    assert figures["scoring"]["original resolution"]["images"] > 0
+    assert figures["scoring"]["predict"]["images_per_s"] > 0
+
+
 def test_what_the_bench_of_training_cannot_do_is_a_sentence(tmp_path: Path) -> None:
     for words, said in (
         (["--baseline", str(tmp_path / "none.py")], "there is no such file"),

@@ -56,3 +56,19 @@ def test_a_mask_that_is_gone_is_named_or_left_out(sample: Path, tmp_path: Path) 
     assert 0 < sum(skipping.class_pixels()) < sum(before)
     with pytest.raises(UserError, match="is missing"):
         stopping.class_pixels()
+
+
+def test_balanced_sampling_weighs_images_by_their_rarest_class(sample: Path, tmp_path: Path) -> None:
+    data = VOCDataModule(root=sample, cache=tmp_path, size=64, sampling="balanced")
+    data.prepare_data()
+    data.setup("fit")
+    part = data.parts["train"]
+    shown = [{int(value) for value in part[k]["mask"].unique()} - {255} for k in range(len(part))]
+    frequency = {c: sum(c in classes for classes in shown) / len(shown) for c in set().union(*shown)}
+    wanted = [max(1, *(frequency[c] ** -0.5 for c in classes)) for classes in shown]
+    assert part.weights is not None
+    assert part.weights.tolist() == pytest.approx(wanted)
+    assert len(set(wanted)) > 1
+    indices = [int(k) for batch in data.train_dataloader() for k in batch["index"]]
+    assert len(set(indices)) < len(indices) == 20  # with replacement
+    assert data.parts["val"].weights is None

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import torch
 
 from vocseg.data.order import EvaluationOrder, Position, TrainingOrder
 
@@ -52,3 +53,17 @@ def test_evaluation_takes_every_image_once_and_processes_do_equal_work(images: i
     assert len({len(part) for part in parts}) == 1
     assert len(EvaluationOrder(images, 0, world)) == len(parts[0])
     assert sorted(draw.index for part in parts for draw in part if not draw.filler) == list(range(images))
+
+
+def test_weighted_images_are_sampled_in_proportion_and_by_seed_and_epoch_alone() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = TrainingOrder(300, 4, seed, lambda: Position(epoch))
+        sampler.weights = torch.tensor([1.0] * 200 + [3.0] * 100)
+        return _indices(sampler)
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1)
+    assert order(1, 0) != order(2, 0)
+    drawn = [index for epoch in range(40) for index in order(0, epoch)]
+    assert len(drawn) == 40 * 300
+    assert sum(index >= 200 for index in drawn) / len(drawn) == pytest.approx(300 / 500, abs=0.02)

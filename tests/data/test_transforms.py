@@ -6,9 +6,10 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-from vocseg.data.crops import crop_extents, crop_into
+from vocseg.data.crops import crop_extents, crop_into, scales
 from vocseg.data.reading import Pair
 from vocseg.data.transforms import Augmentation, Augmenter, stored_form
+from vocseg.errors import UserError
 
 VOID = 255
 TRAINING: list[Augmentation] = ["light", "crops", "standard", "strong"]
@@ -192,3 +193,22 @@ def _patchworks(augmentation: Augmentation) -> list[Pair]:
             pair = Pair(np.resize(pair.image, (32, 32, 3)), np.resize(pair.mask, (32, 32)))
         pairs.append(pair)
     return pairs
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"), [((1, 2), 0, 0), ((0.5, 0.5), 0.74, 0.76), ((0.5, 2), 0.02, 0.74)]
+)
+def test_crops_below_scale_one_alone_are_padded(
+    given: tuple[float, float], least: float, most: float
+) -> None:
+    pair = Pair(np.full((96, 96, 3), 9, np.uint8), np.ones((96, 96), np.uint8))
+    images, masks = np.empty((64, 64, 64, 3), np.uint8), np.empty((64, 64, 64), np.uint8)
+    Augmenter("crops", 64, 5, 64, given).fill([pair] * 64, range(64), 0, images, masks)
+    padded = (masks == VOID).mean()
+    assert least <= padded <= most
+
+
+@pytest.mark.parametrize("given", [(2, 1), (0, 1), (0.5, 100), (float("nan"), 1)])
+def test_crop_scales_out_of_order_or_range_raise(given: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match=r"--data.crop_scale \[.*Give for example \[0.5, 2\]"):
+        scales(given)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import Tensor
 
 from tests.conftest import TINY, refused, tiny
 from tests.imitation import Imitation
 from vocseg.__main__ import main
-from vocseg.model import SegmentationModule, step_graph, work
+from vocseg.model import SegmentationModule, step_graph, step_update, work
 from vocseg.model.execution import Execution
 from vocseg.model.recorder import Capture, Recorder, can_record
 from vocseg.model.step import Computed
@@ -189,6 +190,49 @@ def test_a_step_that_cannot_be_recorded_is_a_sentence(
     assert "--model.execution.capture false" in said
 
 
+class Changes(Callback):
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        """May change gradients."""
+
+
+class Reads(Changes):
+    only_reads_gradients = True
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "make", "wanted"),
+    [
+        ([], {"fused": True}, True),
+        ([Callback(), Reads()], {"fused": True}, True),
+        ([Changes()], {"fused": True}, False),
+        ([], {}, False),  # counts its steps on the CPU
+    ],
+)
+def test_the_optimizers_step_is_captured_unless_callbacks_may_change_gradients(
+    callbacks: list[Callback], make: dict[str, Any], wanted: bool
+) -> None:
+    module = SegmentationModule(encoder=TINY)
+    trainer = SimpleNamespace(callbacks=callbacks, gradient_clip_val=1, gradient_clip_algorithm=None)
+    optimizer = step_update.Adam(module.parameters(), 1e-3, **make)
+    assert (step_update.step_update(module, optimizer, module.train_metrics, trainer) is not None) is wanted
+    plain = torch.optim.Adam(module.parameters(), 1e-3)
+    assert step_update.step_update(module, plain, module.train_metrics, trainer) is None
+
+
+def test_sums_keep_their_places_over_epochs_and_validations() -> None:
+    metrics = SegmentationModule(encoder=TINY).train_metrics
+    places = metrics.places
+    batch = torch.ones(2, 21, 21, dtype=torch.int64), torch.tensor(1.0), torch.tensor(8), torch.tensor(2)
+    for _ in range(2):
+        metrics.update(*batch)
+        metrics.add(*batch)
+        metrics.note()
+        assert int(metrics.compute()["images"]) == 4
+        metrics.reset()
+    assert metrics.places == places
+    assert int(metrics.images) == 0
+
+
 def _module(execution: Execution) -> SegmentationModule:
     torch.manual_seed(0)
     return SegmentationModule(encoder=TINY, execution=execution).cuda().train()
@@ -230,6 +274,39 @@ def test_on_a_gpu_replayed_steps_learn_as_computed_ones(bf16: bool, monkeypatch:
     assert int(figures[0]["matrix"].sum()) == int(figures[1]["matrix"].sum())
     for one, other in zip(sides[0].buffers(), sides[1].buffers(), strict=True):
         assert torch.allclose(one.float(), other.float(), rtol=5e-2, atol=5e-2)
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--average.kind", "ema", "--average.decay", "0.5", "--model.schedule", "poly"],
+        ["--trainer.gradient_clip_val", "0.1", "--model.optimizer", "sgd", "--model.lr", "0.01"],
+        ["--trainer.precision", "bf16-mixed", "--trainer.gradient_clip_val", "1"],
+    ],
+    ids=["ema", "sgd clipped", "bf16 clipped"],
+)
+def test_on_a_gpu_fit_with_captured_steps_learns_as_eager_steps(
+    sample: Path, here: Path, more: list[str]
+) -> None:
+    words = tiny(sample)
+    words[words.index("--trainer.accelerator") + 1] = "gpu"
+    words[words.index("--trainer.max_epochs") + 1] = "4"
+    rows = []
+    for wanted in ("false", "true"):
+        folder = f"capture_{wanted}"
+        line = ["fit", *words, *more, "--model.execution.capture", wanted]
+        cli = main([*line, "--trainer.default_root_dir", folder])
+        rows.append((cli.folder / "metrics.csv").read_text().splitlines())
+        if wanted == "true":
+            assert cli.model._update[1] is None  # dropped at the end
+    names = [name for name in rows[0][0].split(",") if name.startswith(("loss/", "pixel_accuracy/"))]
+    eager, replayed = (_columns(lines, names) for lines in rows)
+    for one, other in zip(eager, replayed, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert (a == "") is (b == "")
+            if a:
+                assert float(b) == pytest.approx(float(a), rel=0.05)
 
 
 @needs_gpu

@@ -6,7 +6,7 @@ import torch
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from vocseg.scores import class_iou, confusion_matrices, mean_iou, pixel_accuracy
-from vocseg.scores.confusion import histogram
+from vocseg.scores.confusion import histogram, in_lanes
 
 C = 21
 
@@ -82,3 +82,13 @@ def test_a_device_counts_like_the_processor() -> None:
 def test_a_prediction_that_is_no_class_is_refused() -> None:
     with pytest.raises(ValueError, match="a predicted class is 21, of 21"):
         confusion_matrices(torch.full((1, 2, 2), 21), torch.zeros(1, 2, 2, dtype=torch.uint8), C)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_counters_in_lanes_add_up_to_the_histogram(weighted: bool) -> None:
+    random = torch.Generator().manual_seed(3)
+    cell = torch.randint(0, 40, (5001,), generator=random, dtype=torch.int32) ** 2 % 37
+    weights = torch.randint(0, 10**9, (5001,), generator=random) if weighted else None
+    counted = in_lanes(cell, 50, weights)
+    assert counted.dtype == torch.int64
+    assert torch.equal(counted, histogram(cell, 50, weights))

@@ -43,8 +43,23 @@ def histogram(cell: Tensor, cells: int, weights: Tensor | None = None) -> Tensor
     """
     if cell.device.type == "cpu":
         return torch.bincount(cell, None if weights is None else weights.double(), minlength=cells).long()
-    # Most pixels fall into few cells, where their atomic additions would queue: neighbours get counters of
-    # their own, which are added up.
+    return in_lanes(cell, cells, weights)
+
+
+def in_lanes(cell: Tensor, cells: int, weights: Tensor | None = None) -> Tensor:
+    """`histogram` by atomic additions.
+
+    Most pixels fall into few cells, where their additions would queue. So neighbours get counters of their
+    own, which are added up.
+
+    Args:
+        cell: See `histogram`.
+        cells: See there.
+        weights: See there.
+
+    Returns:
+        int64 `[K]`.
+    """
     lane = torch.arange(len(cell), device=cell.device) % _LANES
     added = torch.ones_like(cell, dtype=torch.int32) if weights is None else weights
     counts = torch.zeros(cells * _LANES, dtype=added.dtype, device=cell.device)
