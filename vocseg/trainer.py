@@ -31,7 +31,7 @@ _NOTHING = nullcontext()
 class NoProfiler(PassThroughProfiler):
     """Profiles nothing. Lightning's own enters a generator for every hook of every callback in every step."""
 
-    def profile(self, action_name: str) -> Any:  # type: ignore[override]
+    def profile(self, action_name: str) -> Any:
         """A context that does nothing.
 
         Args:

@@ -62,7 +62,8 @@ def balanced_weights(
     """
     shown = np.array([each[: len(split.classes)] > 0 for each in _counts(split, source, form, skip)])  # [N,C]
     frequency = np.maximum(shown.mean(0), 1 / len(shown))
-    return np.maximum((shown / np.sqrt(frequency)).max(1), 1.0)
+    weights: npt.NDArray[np.float64] = np.maximum((shown / np.sqrt(frequency)).max(1), 1.0)
+    return weights
 
 
 def _counts(split: Split, source: Store | Files, form: Form, skip: bool) -> Iterator[npt.NDArray[np.int64]]:

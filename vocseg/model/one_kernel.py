@@ -19,7 +19,7 @@ class OneKernel(Replayable):
     groups say `fused`: said to torch at the beginning, Lightning would refuse to clip gradients.
     """
 
-    can_be_captured = True  # type: ignore[assignment]  # only in tests: a CPU has no CUDA graphs
+    can_be_captured = True  # only in tests: a CPU has no CUDA graphs
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step; see torch's."""

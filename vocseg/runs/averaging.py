@@ -107,7 +107,7 @@ class Averaging(WeightAveraging):
 
     def prepare_average(self) -> None:
         """On the host, before an update: set its rate."""
-        if self._device is None or self._device.type == "cpu":
+        if torch.device(self._device or "cpu").type == "cpu":
             return
         if self._tensor is None:
             self._tensor = torch.zeros((), device=self._device)
