@@ -1,7 +1,8 @@
-"""Chains: a run is stopped again and again, and gone on with, until it ends as if nothing had been.
+"""Chains: a run is stopped again and again, and resumed, until it ends bitwise as if nothing had been.
 
 `python -m tests.runs.chains --chains 500` prints a line a chain; the exit code is 1 if one ended
 otherwise. Runs are forked from a process that has imported everything, so that a chain takes seconds.
+`--drawn` draws every setting of a run at random, together, instead of taking one of the named configurations.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -17,12 +19,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -33,6 +36,8 @@ from vocseg.data.sample import write_sample
 
 TINY = "tu-test_efficientnet.r160_in1k"  # with linknet 0.1 M parameters
 EVERY_BATCH = ["--last.every_minutes", "1e-9"]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]
+EVENTS = "events.out.tfevents.*"
 STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 
 CONFIGURATIONS: dict[str, list[str]] = {
@@ -82,7 +87,7 @@ CONFIGURATIONS: dict[str, list[str]] = {
 
 
 def words(data: Path, root: Path) -> list[str]:
-    """Flags of a run of a second."""
+    """Flags of a run of a second; what is drawn follows and goes before them."""
     return [
         *("--model.arch", "linknet", "--model.encoder", TINY, "--model.encoder_weights", "null"),
         *("--data.root", str(data)),
@@ -91,6 +96,51 @@ def words(data: Path, root: Path) -> list[str]:
         *("--trainer.log_every_n_steps", "2", "--panels.images", "0"),
         *("--trainer.default_root_dir", str(root)),
     ]
+
+
+def drawn(chance: random.Random) -> list[str]:
+    """A verb and settings of everything that has a place in a resumed run, each drawn by itself.
+
+    Args:
+        chance: What draws.
+    """
+    pick = chance.choice
+    batch, epochs, train = pick((2, 4)), pick((2, 3, 4)), {2: 9, 4: 4}
+    limit = pick((None, None, "0.8", "3"))
+    batches = {None: train[batch], "0.8": int(train[batch] * 0.8), "3": 3}[limit]
+    flags = ["--data.batch_size", f"{batch}", "--trainer.max_epochs", f"{epochs}"]
+    if limit is not None:
+        flags += [pick(("--trainer.limit_train_batches", "--trainer.overfit_batches")), limit]
+    every = pick(("1", "1", "2", "null"))
+    counts = [*map(str, range(1, batches + 1)), *(("7", "11") if every == "null" else ())]
+    fractions = [] if every == "null" else ["1.0", "0.5", "0.3"]
+    flags += ["--trainer.val_check_interval", pick([pick(counts), pick(fractions or counts)])]
+    flags += ["--trainer.check_val_every_n_epoch", every]
+    flags += ["--trainer.accumulate_grad_batches", pick("11234"), "--trainer.log_every_n_steps", pick("123")]
+    flags += ["--trainer.num_sanity_val_steps", pick(("0", "1", "2", "-1"))]
+    flags += ["--trainer.limit_val_batches", pick(("1.0", "1.0", "0.5", "1"))]
+    flags += ["--trainer.gradient_clip_val", pick(("null", "1"))]
+    flags += ["--trainer.max_steps", pick(("-1", "-1", f"{epochs * batches // 3 + 1}"))]
+    flags += ["--average.kind", pick(("none", "ema", "swa")), "--average.decay", pick(("0.9", "0.999"))]
+    flags += ["--average.start", pick(("0", "0.4"))]
+    flags += ["--model.schedule", pick(("constant", "poly", "cosine", "onecycle", "plateau", "plateau"))]
+    flags += ["--model.warmup", pick(("0", "0.2")), "--model.optimizer", pick(("adam", "adamw", "sgd"))]
+    flags += ["--model.weight_decay", pick(("0", "0.1")), "--model.freeze_encoder", pick("001")]
+    flags += ["--model.encoder_lr_factor", pick(("1", "0.1")), "--model.arch", pick(("linknet", "fpn"))]
+    flags += ["--model.loss.dice", pick("01"), "--model.loss.class_weights", pick(("null", "balanced"))]
+    flags += ["--data.augmentation", pick(("none", "light", "crops", "strong"))]
+    flags += ["--data.eval_batch_size", pick(("null", "1")), "--panels.images", pick("02")]
+    flags += ["--last.every_minutes", pick(("0", "1e-9", "0.003")), "--last.every_n_epochs", pick("12")]
+    flags += ["--best.monitor", pick(("miou/val", "loss/val", "loss/train"))]
+    if chance.random() < 0.3:
+        end = f"{STOPPING}", "--trainer.callbacks.monitor=loss/val", "--trainer.callbacks.min_delta=10"
+        flags += [f"--trainer.callbacks+={end[0]}", *end[1:], "--trainer.callbacks.patience=1"]
+        flags += ["--trainer.min_epochs", pick("123")]
+    if chance.random() < 0.3:
+        flags += ["--config", "top_k"]
+    flags += ["--seed_everything", f"{chance.randrange(1000)}"]
+    tuned = ["--data.train_images", "null", "--data.val_images", "null"]
+    return ["finetune", *tuned, *flags] if chance.random() < 0.2 else ["fit", *flags]
 
 
 def forked(action: Callable[[], Any], log: Path) -> int:
@@ -126,50 +176,57 @@ def wait(pid: int, seconds: float | None = None) -> int | None:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """What a run ended in, without times and places; looked at in a fork."""
-    path = run / "outcome.json"
-    code = wait(forked(lambda: path.write_text(json.dumps(look(run))), run / "outcome.log"))
-    assert code == 0, (run / "outcome.log").read_text()
+    """Everything that a run left, without times and places; looked at in a fork."""
+    path = run.with_name("outcome.json")
+    code = wait(forked(lambda: path.write_text(json.dumps(look(run))), run.with_name("outcome.log")))
+    assert code == 0, run.with_name("outcome.log").read_text()
     return dict(json.loads(path.read_text()))
 
 
 def look(run: Path) -> dict[str, Any]:
-    """The same, in this process."""
-    last = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
-    state = last["vocseg_run"]
-    best = torch.load(run / "best.ckpt", map_location="cpu", weights_only=True)
-    weights = torch.load(run / "unet_voc.pth", map_location="cpu", weights_only=True)
-    kept = {key: value for key, value in last.items() if key not in ("loops", "vocseg_run")}
-    return {
-        "last": digest(kept),
-        "finished": state["finished"],
-        "best": digest({key: best[key] for key in ("state_dict", "optimizer_states", "epoch")}),
-        "weights": digest(weights),
-        "table": table(run),
-        "events": events(run),
-    }
+    """The same, in this process: by file, and by entry within a file."""
+    paths = sorted(path for path in run.rglob("*") if path.is_file() and not path.match(EVENTS))
+    found: dict[str, Any] = {"files": [str(path.relative_to(run)) for path in paths]}
+    for path in paths:
+        name = str(path.relative_to(run))
+        if path.suffix in (".ckpt", ".pth"):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            content.get("vocseg_run", {}).pop("curves", None)  # how many files of events there are
+            found |= {f"{name}/{key}": value for key, value in entries(content)}
+        elif path.name == "metrics.csv":
+            found[name] = table(run)
+        elif path.name == "config.yaml":
+            found[name] = [line for line in path.read_text().splitlines() if not _is_free(line)]
+        elif path.name != ".lock":
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return json.loads(json.dumps(found | events(run)))
 
 
-def digest(value: Any) -> str:
-    """Over every number and word of a nest of containers, in their order."""
-    sha = hashlib.sha256()
+def entries(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every number, word and tensor of nested containers, by its place."""
+    if isinstance(value, dict):
+        for key in value:
+            yield from entries(value[key], f"{name}/{_placeless(str(key))}")
+        yield name, f"{sorted(_placeless(str(key)) for key in value)}"
+    elif isinstance(value, list | tuple):
+        for k, item in enumerate(value):
+            yield from entries(item, f"{name}/{k}")
+        yield name, f"{len(value)}"
+    elif isinstance(value, torch.Tensor):
+        content = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        yield name, f"{value.dtype}{tuple(value.shape)}{hashlib.sha256(content).hexdigest()[:16]}"
+    else:
+        yield name, _placeless(repr(value))
 
-    def add(each: Any) -> None:
-        if isinstance(each, dict):
-            for key in sorted(each, key=str):
-                sha.update(str(key).encode())
-                add(each[key])
-        elif isinstance(each, list | tuple):
-            for item in each:
-                add(item)
-        elif isinstance(each, torch.Tensor):
-            sha.update(f"{each.dtype}{tuple(each.shape)}".encode())
-            sha.update(each.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        else:
-            sha.update(repr(each).encode())
 
-    add(value)
-    return sha.hexdigest()[:16]
+def _placeless(text: str) -> str:
+    """Without the run's folder."""
+    return re.sub(r"(^|')[^']*lightning_logs/\w+/version_\d+", r"\1RUN", text)
+
+
+def _is_free(line: str) -> bool:
+    """Whether a setting may differ from one start of a run to the next."""
+    return line.strip().split(":")[0] in ("workers", "root", "default_root_dir")
 
 
 def table(run: Path) -> list[dict[str, str]]:
@@ -181,15 +238,18 @@ def table(run: Path) -> list[dict[str, str]]:
         ]
 
 
-def events(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows: steps and values of every curve but speeds."""
-    reader = EventAccumulator(str(run), size_guidance={"scalars": 0})
+def events(run: Path) -> dict[str, list[tuple[int, float | str]]]:
+    """What TensorBoard shows: steps, values and pictures of everything but speeds."""
+    reader = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0})
     reader.Reload()
-    return {
-        tag: [(point.step, point.value) for point in reader.Scalars(tag)]
-        for tag in reader.Tags()["scalars"]
-        if not tag.startswith("speed/")
-    }
+    found: dict[str, list[tuple[int, float | str]]] = {}
+    for tag in reader.Tags()["scalars"]:
+        if not tag.startswith("speed/"):
+            found[f"events/{tag}"] = [(point.step, point.value) for point in reader.Scalars(tag)]
+    for tag in reader.Tags()["images"]:
+        pictures = [(each.step, each.encoded_image_string) for each in reader.Images(tag)]
+        found[f"events/{tag}"] = [(step, hashlib.sha256(data).hexdigest()) for step, data in pictures]
+    return found
 
 
 class Chain:
@@ -199,8 +259,45 @@ class Chain:
         self, data: Path, root: Path, configuration: list[str], chance: random.Random, ranks: int = 1
     ) -> None:
         self.data, self.root, self.configuration, self.chance = data, root, configuration, chance
+        self.verb = "fit"
+        if configuration[0] in ("fit", "finetune"):
+            self.verb, self.configuration = configuration[0], configuration[1:]
         self.ranks, self.log, self.stops, self.restarts, self._length = ranks, root / "log", 0, 0, 0
+        self.kills = self.hooks = 0
+        self.where: list[str] = []  # of each stop
         root.mkdir(parents=True)
+        self.log.touch()
+
+    def run_by_hooks(self, hooks: int, seconds: float, most: int) -> Path:
+        """As `run`; half of the stops are signals, half of them come at a hook of Lightning's, not at a time.
+
+        Args:
+            hooks: Number of hooks of the whole run.
+            seconds: See `run`.
+            most: See `run`.
+        """
+        while True:
+            stopping = self.stops < most
+            number = self.chance.choice([signal.SIGKILL] * len(SIGNALS) + SIGNALS)
+            at = self.chance.randrange(1, hooks) if stopping and self.chance.random() < 0.6 else 0
+            pid = self._start(at, number)[0]
+            if stopping and not at:
+                if number != signal.SIGKILL or self.chance.random() < 0.7:
+                    self._begin(pid)
+                code = wait(pid, self.chance.uniform(0, 0.8) * seconds)
+                if code is None:
+                    os.kill(pid, number)
+            else:
+                code = None
+            code = wait(pid, 300) if code is None else code
+            assert code is not None, f"it hangs: {self.log.read_text()[-3000:]}"
+            if code == 0:
+                return self.runs()[-1]
+            stopped = {-number, 128 + number}
+            assert code in (stopped if stopping else ()), f"{code}: {self.log.read_text()[-3000:]}"
+            self.stops += 1
+            self.kills += number == signal.SIGKILL
+            self.where.append(f"{signal.Signals(number).name}@{at or 'time'}")
 
     def run(self, seconds: float, most: int, signals: Sequence[int] = (signal.SIGKILL,)) -> Path:
         """Go on until the run ends.
@@ -246,21 +343,28 @@ class Chain:
 
     def runs(self) -> list[Path]:
         """The folders of runs, the newest last."""
-        found = (self.root / "lightning_logs" / "fit").glob("version_*")
+        found = (self.root / "lightning_logs" / self.verb).glob("version_*")
         return sorted(found, key=lambda path: int(path.name[8:]))
 
-    def _start(self) -> list[int]:
-        """Start, or go on, with another number of loader processes."""
+    def _start(self, at: int = 0, number: int = 0) -> list[int]:
+        """Start, or resume, with another number of DataLoader workers.
+
+        Args:
+            at: Hook at which the process stops itself; 0: at none.
+            number: By this signal.
+        """
         line = ["--data.workers", str(self.chance.choice([0, 0, 0, 2]))]
         if runs := [run for run in self.runs() if (run / "last.ckpt").is_file()]:
             self.restarts += 1
             line = ["resume", str(runs[-1]), *line]
         else:
-            line = ["fit", *words(self.data, self.root), *self.configuration, *line]
+            line = [self.verb, *words(self.data, self.root), *self.configuration, *line]
             line += ["--trainer.devices", str(self.ranks)]
             line += ["--trainer.strategy", "ddp"] if self.ranks > 1 else []
         port, self._length = _free_port(), len(self.log.read_text()) if self.log.is_file() else 0
-        return [forked(partial(_main, line, rank, self.ranks, port), self.log) for rank in range(self.ranks)]
+        count = self.root / "hooks"
+        start = partial(_main, line, ranks=self.ranks, port=port, at=at, number=number, count=count)
+        return [forked(partial(start, rank=rank), self.log) for rank in range(self.ranks)]
 
 
 def _ended(pid: int) -> bool:
@@ -274,8 +378,40 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _main(line: list[str], rank: int = 0, ranks: int = 1, port: int = 0) -> None:
+def stop_at(hook: int, number: int) -> list[str]:
+    """Let the process stop itself at a hook of Lightning's.
+
+    Args:
+        hook: Number of the call, from 1; 0: at none.
+        number: The signal.
+
+    Returns:
+        The names of all hooks that were called, which grows.
+    """
+    call_hooks, called = call._call_callback_hooks, []  # type: list[str]
+
+    def counted(trainer: Any, name: str, *args: Any, **kwargs: Any) -> None:
+        called.append(name)
+        if len(called) == hook:
+            os.kill(os.getpid(), number)
+        call_hooks(trainer, name, *args, **kwargs)
+
+    call._call_callback_hooks = counted  # type: ignore[assignment]
+    return called
+
+
+def _main(
+    line: list[str],
+    rank: int = 0,
+    ranks: int = 1,
+    port: int = 0,
+    at: int = 0,
+    number: int = 0,
+    count: Path | None = None,
+) -> None:
     torch.set_num_threads(1)
+    sys.argv[1:] = []
+    called = stop_at(at, number)
     if ranks > 1:  # as torchrun has it
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "chain"}
@@ -287,6 +423,8 @@ def _main(line: list[str], rank: int = 0, ranks: int = 1, port: int = 0) -> None
         finished = end.code == 2 and line[0] == "resume" and _finished(Path(line[1]))
         if not finished:  # killed after its last checkpoint: there is nothing left to do
             raise
+    if count is not None:
+        count.write_text(str(len(called)))
 
 
 def _finished(run: Path) -> bool:
@@ -294,16 +432,19 @@ def _finished(run: Path) -> bool:
     return bool(state["finished"])
 
 
-def reference(data: Path, root: Path, configuration: list[str], ranks: int) -> tuple[dict[str, Any], float]:
-    """The outcome of a run that nobody stops, and its seconds."""
+def reference(
+    data: Path, root: Path, configuration: list[str], ranks: int
+) -> tuple[dict[str, Any], float, int]:
+    """The outcome of a run that nobody stops, its seconds, and how many hooks were called."""
     chain = Chain(data, root, configuration, random.Random(0), ranks)
     since = time.monotonic()
-    return outcome(chain.run(0, 0)), time.monotonic() - since
+    run = chain.run(0, 0)
+    return outcome(run), time.monotonic() - since, int((root / "hooks").read_text())
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What is not as it should be."""
-    return [name for name in wanted if found[name] != wanted[name]]
+    """Names of the entries that are not as they should be."""
+    return sorted(name for name in {*wanted, *found} if found.get(name) != wanted.get(name))
 
 
 def run_chains(
@@ -313,7 +454,7 @@ def run_chains(
     folder = Path(tempfile.mkdtemp(prefix="chains-"))
     # Whatever starts threads is done in forks, as a fork of a process that has threads may hang.
     wait(forked(lambda: write_sample(folder / "data", train=18, val=5, progress=False), folder / "log"))
-    wanted: dict[str, tuple[dict[str, Any], float]] = {}
+    wanted: dict[str, tuple[dict[str, Any], float, int]] = {}
     stops = bad = 0
     for k in range(chains):
         name = names[k % len(names)]
@@ -336,6 +477,53 @@ def run_chains(
     return bad
 
 
+def _weights(data: Path, root: Path, arch: str) -> Path:
+    """Weights to fine-tune, made once."""
+    made = root / "lightning_logs/fit/version_0/unet_voc.pth"
+    if not made.is_file():
+        Chain(data, root, ["fit", "--model.arch", arch], random.Random(0)).run(0, 0)
+    return made
+
+
+def run_drawn(chains: int, most: int, seed: int, same: int) -> int:
+    """Run chains of drawn settings, each stopped by signals and kills; the number of those that differ.
+
+    Args:
+        chains: How many.
+        most: Stops of a chain.
+        seed: Of all draws.
+        same: Chains of the same settings, which share an undisturbed run.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="chains-"))
+    data = folder / "data"
+    wait(forked(lambda: write_sample(data, train=18, val=5, progress=False), folder / "log"))
+    stops = kills = bad = 0
+    for k in range(chains):
+        if not k % same:
+            flags = drawn(random.Random(f"{seed}-{k // same}"))
+            if flags[0] == "finetune":
+                arch = flags[flags.index("--model.arch") + 1]
+                flags += ["--ckpt_path", str(_weights(data, folder / arch, arch))]
+            undisturbed = reference(data, folder / f"reference-{k}", flags, 1)
+        chain = Chain(data, folder / f"{k}", flags, random.Random(f"{seed}-{k}-stops"))
+        try:
+            differ = differences(
+                outcome(chain.run_by_hooks(undisturbed[2], undisturbed[1], most)), undisturbed[0]
+            )
+        except AssertionError as fault:
+            differ = [str(fault)]
+        stops, kills, bad = stops + chain.stops, kills + chain.kills, bad + bool(differ)
+        print(f"{k}: {' '.join(chain.where)}; {chain.restarts} resumed: {differ or 'equal'}", flush=True)
+        if differ:
+            print(f"    {' '.join(flags)}", flush=True)
+        else:
+            shutil.rmtree(folder / f"{k}")
+    print(f"{chains} chains, {stops} stops ({kills} SIGKILL), {bad} ended otherwise; {folder}", flush=True)
+    if not bad:
+        shutil.rmtree(folder)
+    return bad
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--chains", type=int, default=20)
@@ -343,6 +531,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--signals", nargs="+", default=["SIGKILL"], help="one of them stops a run")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--drawn", action="store_true", help="every setting drawn; signals and kills")
+    parser.add_argument("--same", type=int, default=4, help="chains of the same drawn settings")
     parser.add_argument("--only", nargs="+", default=list(CONFIGURATIONS), choices=list(CONFIGURATIONS))
     return parser.parse_args()
 
@@ -350,5 +540,7 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     given = _arguments()
+    if given.drawn:
+        sys.exit(bool(run_drawn(given.chains, given.stops, given.seed, given.same)))
     numbers = [int(signal.Signals[name]) for name in given.signals]
     sys.exit(bool(run_chains(given.chains, given.stops, given.seed, given.only, given.ranks, numbers)))
