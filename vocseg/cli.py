@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.arguments import SentenceParser
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.errors import Interrupted
+from vocseg.errors import Interrupted, UserError
 from vocseg.interruption import INTERRUPTION
 from vocseg.model import SegmentationModule
 from vocseg.output import JsonOutput, add_json_flag
@@ -27,6 +27,8 @@ from vocseg.runs import (
     run_loggers,
     translate,
 )
+from vocseg.runs.resumption import requeued_run
+from vocseg.runs.slurm import slurm_job
 from vocseg.standing import SaveTrainingConfig, add_standing, drop_unused, without_flags
 from vocseg.starting import Start, check_scoring_flags
 from vocseg.trainer import Trainer
@@ -50,7 +52,8 @@ class VocCLI(LightningCLI):
             resumed: The run to go on with; None: a new one.
         """
         quieten()
-        self._verb = next(iter(sys.argv[1:] if args is None else args), "")
+        self._words = sys.argv[1:] if args is None else args
+        self._verb = next(iter(self._words), "")
         self._own = OwnFolder(resumed)
         self._output = JsonOutput()
         try:
@@ -130,6 +133,15 @@ class VocCLI(LightningCLI):
         check_scoring_flags(verb, self.config[verb])
         if verb == "fit" and self.config[verb]["ckpt_path"] == "last":
             self._own.resumed = newest_run(self.config[verb])
+            if self._own.resumed.verb != verb:
+                folder = self._own.resumed.folder
+                raise UserError(
+                    f"{verb} --ckpt_path last: {folder} is a run of {self._own.resumed.verb}. Go on with: "
+                    f"python -m vocseg resume {folder}"
+                )
+        elif verb in _TRAINING and self._own.resumed is None:
+            root = Path(self.config[verb]["trainer"]["default_root_dir"] or ".")
+            self._own.resumed = requeued_run(root, verb, self._words)
         if verb == "fit" and self._own.resumed is not None:
             self.config[verb]["ckpt_path"] = None  # what it began with matters no longer
         start = Start(verb, self.config[verb])
@@ -158,7 +170,7 @@ class VocCLI(LightningCLI):
         elif not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:
-                self._own.claim(root, str(self.subcommand), alone=self.subcommand in _TRAINING)
+                self._own.claim(root, str(self.subcommand))
             # Lightning tells the other processes the main one's folder.
             kwargs |= run_loggers(self.folder or root, config["logger"], self.subcommand in _TRAINING)
             curves = config["logger"] is not False and self.subcommand in _TRAINING
@@ -166,5 +178,6 @@ class VocCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         assert isinstance(trainer, Trainer)
         trainer.callbacks.sort(key=lambda each: not isinstance(each, LastCheckpoint))  # type: ignore[attr-defined]
+        trainer.job = slurm_job(self._words) if self.subcommand in _TRAINING else None
         trainer.resumed = None if self._own.resumed is None else self._own.resumed.checkpoint
         return trainer

@@ -7,7 +7,7 @@ from typing import get_args
 from vocseg.cli import VocCLI
 from vocseg.errors import UserError
 from vocseg.runs import find_resumed
-from vocseg.runs.conditions import Condition
+from vocseg.runs.conditions import Allowance
 
 _HELP = f"""usage: python -m vocseg resume RUN [--allow CONDITION[,CONDITION]] [FLAGS]
 
@@ -15,7 +15,7 @@ Goes on with the run in the folder RUN (lightning_logs/fit/version_N) from its n
 never been broken off: the same weights, rates and curves, to the bit, on the same kind of processor.
 
   --allow   conditions that may differ, so that the run goes on, but not exactly:
-            {", ".join(get_args(Condition))}
+            {", ".join(get_args(Allowance))}
   FLAGS     of fit, for what may be changed at will, for example --data.workers 4 or --data.root FOLDER"""
 
 
@@ -38,11 +38,10 @@ def resume(words: list[str]) -> VocCLI | None:
             f"resume {folder}: no folder of a run, as it has no config.yaml; name one that fit made"
         )
     flags, allowed = _allowed(words[1:])
-    verb = folder.resolve().parent.name
-    verb = verb if verb == "finetune" else "fit"
+    resumed = find_resumed(folder)
     always = ["--data.download", "false"]  # the data were there: elsewhere they are named, not fetched
     allow = ["--last.allow", json.dumps(allowed)] if allowed else []
-    return VocCLI([verb, "--config", str(config), *always, *allow, *flags], resumed=find_resumed(folder))
+    return VocCLI([resumed.verb, "--config", str(config), *always, *allow, *flags], resumed=resumed)
 
 
 def _allowed(words: list[str]) -> tuple[list[str], list[str]]:
@@ -57,6 +56,6 @@ def _allowed(words: list[str]) -> tuple[list[str], list[str]]:
             continue
         allowed += (value or next(rest, "")).split(",")
     for name in allowed:
-        if name not in get_args(Condition):
-            raise UserError(f"--allow {name}: no such condition; there are {', '.join(get_args(Condition))}")
+        if name not in get_args(Allowance):
+            raise UserError(f"--allow {name}: no such condition; there are {', '.join(get_args(Allowance))}")
     return flags, allowed

@@ -34,10 +34,12 @@ def starting_weights(verb: str, config: Namespace) -> Path | None:
     if config["ckpt_path"] is not None:
         # "last" or "best" are no files: a run's folder is its own.
         return local_file(config["ckpt_path"], "--ckpt_path", ", such as last.ckpt or unet_voc.pth")
-    newest = newest_weights(Path(config["trainer"]["default_root_dir"] or "."))
-    if verb == "finetune" and newest is not None:
-        print(f"fine-tuning the newest weights: {newest}")
-        return newest
+    root = Path(config["trainer"]["default_root_dir"] or ".")
+    newest = newest_weights(root)
+    # Weights that were fine-tuned already are taken by name only: doing it twice would compound.
+    if verb == "finetune" and (fitted := newest_weights(root, "fit")) is not None:
+        print(f"fine-tuning the newest weights of fit: {fitted}")
+        return fitted
     if verb not in ("fit", "tune"):
         hint = f"the newest are {newest}" if newest else "fit makes them: unet_voc.pth in the run's folder"
         raise UserError(f"{verb} needs --ckpt_path FILE, the weights to use; {hint}")

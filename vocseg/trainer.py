@@ -23,6 +23,10 @@ from vocseg.runs import (
     newest_score,
     with_whole_checkpoints,
 )
+from vocseg.runs.going_on import read_checkpoint
+from vocseg.runs.resumption import is_finished, scores_before
+from vocseg.runs.weights import WEIGHTS_NAME
+from vocseg.scores import ImageScores, Score
 from vocseg.starting import OWN_WORDS, begin_with, check_agreement
 
 _NOTHING = nullcontext()
@@ -61,6 +65,9 @@ class Trainer(lightning.Trainer):
         super().__init__(*args, use_distributed_sampler=False, **kwargs)
         self.resumed: Path | None = None  # the checkpoint of a run that goes on
         self.figures: dict[str, Any] | None = None  # what the verb scored, for --json
+        self.verb = "fit"  # which a checkpoint names, so that `resume` does the same
+        self.before: tuple[Score | None, ImageScores | None] = (None, None)  # of `finetune`
+        self.job: dict[str, Any] | None = None  # of SLURM, which may requeue it
 
     def fit(
         self,
@@ -103,11 +110,21 @@ class Trainer(lightning.Trainer):
             ckpt_path: The weights to start from; null: the newest run's `unet_voc.pth`.
         """
         check_agreement(model, datamodule)
-        datamodule.prepare_data()  # a fault in the training images shows before anything is scored
-        super().validate(model, datamodule=datamodule, ckpt_path=begin_with(model, ckpt_path), verbose=False)
-        before = newest_score(self, model), newest_image_scores(self, model)
-        super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
-        best = self._best()
+        self.verb = "finetune"
+        path = begin_with(model, ckpt_path)
+        if self.resumed is not None:  # scored once more, it would be in the curves twice
+            self.before = scores_before(self.resumed)
+        else:
+            datamodule.prepare_data()  # a fault in the training images shows before anything is scored
+            super().validate(model, datamodule=datamodule, ckpt_path=path, verbose=False)
+            self.before = newest_score(self, model), newest_image_scores(self, model)
+        before, best = self.before, self._best()
+        if best is not None and self.resumed is not None and is_finished(self.resumed):
+            self.strategy.connect(model)  # nothing is left to do but to compare
+            best.load_state_dict(read_checkpoint(self.resumed)["callbacks"][best.state_key])
+            best.weights = self.resumed.with_name(WEIGHTS_NAME)
+        else:
+            super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
         kept = (best.score, best.images) if best and best.score else (None, None)
         after = kept if kept[1] else (newest_score(self, model), newest_image_scores(self, model))
         if before[0] and before[1] and after[0] and after[1]:

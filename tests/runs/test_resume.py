@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import ROOT, refused, tiny
+from tests.conftest import ROOT, refused, scoring, tiny
 from tests.forks import Forked
 from tests.forks import run as in_a_fork
 from tests.runs.chains import differences, look
+from tests.runs.chains import table as _table
+from tests.runs.test_stops import stop_at_hook
 from vocseg.__main__ import main
 from vocseg.runs import Advance
 from vocseg.runs.folder import lock_folder
+from vocseg.runs.resumption import COMPARED
+from vocseg.runs.saving import share
 
 Capture = pytest.CaptureFixture[str]
 
@@ -73,6 +77,12 @@ def run(broken_off: Path, here: Path) -> Path:
 @pytest.mark.slow
 def test_chains_of_killed_runs_end_as_if_nothing_had_been() -> None:
     said = _chains("--chains", os.environ.get("VOCSEG_CHAINS", "8"), "--stops", "3")  # each configuration
+    assert "0 ended otherwise" in said
+
+
+@pytest.mark.slow
+def test_chains_of_drawn_settings_end_as_if_nothing_had_been() -> None:
+    said = _chains("--drawn", "--chains", "3", "--same", "3", "--stops", "3", "--seed", "5")
     assert "0 ended otherwise" in said
 
 
@@ -191,7 +201,7 @@ def test_a_run_stopped_in_its_last_validation_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(Advance, "on_validation_start", asking)
         with pytest.raises(SystemExit):
-            main(["fit", *_flags(sample, here)])
+            main(["fit", *_flags(sample, here), *EVERY])
     run = here / "lightning_logs/fit/version_0"
     main(["resume", str(run)])
     assert differences(look(run), look(whole)) == []
@@ -225,3 +235,152 @@ def test_a_second_signal_ends_at_once(here: Path) -> None:
             os.kill(process.pid, signal.SIGTERM)
             time.sleep(0.3)
         assert process.wait(30) == 128 + signal.SIGTERM
+
+
+def test_config_of_a_moved_run_resumes_that_run(run: Path, whole: Path, here: Path) -> None:
+    shutil.copytree(run, here / "mine")
+    (run / "last.ckpt").touch()  # the newest of the standard folder
+    before = (run / "last.ckpt").read_bytes()
+    main(["fit", "--config", "mine/config.yaml", "--ckpt_path", "last"])
+    assert torch.load(here / "mine/last.ckpt", weights_only=True)["vocseg_run"]["finished"]
+    assert (run / "last.ckpt").read_bytes() == before
+    assert _table(here / "mine") == _table(whole)
+
+
+def test_config_of_a_run_without_checkpoint_is_refused(run: Path, here: Path, capsys: Capture) -> None:
+    shutil.copytree(run, here / "mine", ignore=shutil.ignore_patterns("*.ckpt"))
+    said = refused(capsys, ["fit", "--config", "mine/config.yaml", "--ckpt_path", "last"])
+    assert "nothing to resume in mine" in said
+
+
+def test_configs_of_two_runs_are_refused(run: Path, here: Path, capsys: Capture) -> None:
+    shutil.copytree(run, here / "mine")
+    configs = ["--config", "mine/config.yaml", "--config", str(run / "config.yaml")]
+    assert "2 runs are given" in refused(capsys, ["fit", *configs, "--ckpt_path", "last"])
+
+
+def test_moved_finetuning_run_resumes_with_its_comparison(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    words = [*_flags(sample, here), "--ckpt_path", str(trained / "unet_voc.pth")]
+    words += ["--data.train_images", "null", "--data.val_images", "null"]
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at_hook(patch, "on_train_batch_start", 1, 3, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            main(["finetune", *words])
+    (here / "lightning_logs/finetune/version_0").rename(here / "mine")
+    said = refused(capsys, ["fit", "--config", "mine/config.yaml", "--ckpt_path", "last"])
+    assert "a run of finetune" in said
+    main(["resume", "mine"])
+    compared = {name: (here / "mine" / name).read_bytes() for name in ("scores.json", COMPARED)}
+    for name in compared:
+        (here / "mine" / name).unlink()  # killed between training and comparing
+    main(["resume", "mine"])
+    assert {name: (here / "mine" / name).read_bytes() for name in compared} == compared
+    assert "it is finished" in refused(capsys, ["resume", "mine"])
+    main(["finetune", *words, "--trainer.default_root_dir", str(here / "other")])
+    assert _table(here / "mine") == _table(here / "other/lightning_logs/finetune/version_0")
+
+
+def test_finetune_starts_from_weights_of_fit_not_from_its_own(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    for verb in ("fit", "finetune"):
+        folder = here / f"lightning_logs/{verb}/version_0"
+        folder.mkdir(parents=True)
+        shutil.copy(trained / "unet_voc.pth", folder)
+        os.utime(folder / "unet_voc.pth", times=(0, 1000 if verb == "fit" else 2000))
+    words = ["finetune", "--data.root", str(sample), "--trainer.fast_dev_run", "true"]
+    words += ["--data.train_images", "null", "--data.val_images", "null", "--trainer.accelerator", "cpu"]
+    main(words)
+    assert f"newest weights of fit: {Path('lightning_logs/fit/version_0')}" in capsys.readouterr().out
+    shutil.rmtree(here / "lightning_logs/fit")
+    said = refused(capsys, words)
+    assert "finetune needs --ckpt_path FILE" in said
+    assert str(Path("lightning_logs/finetune/version_0/unet_voc.pth")) in said
+
+
+def test_allow_all_resumes_and_prints_every_difference(run: Path, recwarn: pytest.WarningsRecorder) -> None:
+    main(["resume", str(run), "--allow", "all", "--model.lr", "0.001", "--data.augmentation", "light"])
+    said = [str(each.message) for each in recwarn if "not exactly" in str(each.message)]
+    assert len(said) == 2
+    assert "data (augmentation) none, now it is light" in said[0]
+    assert "optimizer (lr) 0.0001, now it is 0.001" in said[1]
+
+
+def test_allowed_difference_in_structure_is_refused(run: Path, capsys: Capture) -> None:
+    words = ["resume", str(run), "--allow", "all", "--model.weight_decay", "0.1"]
+    assert "does not fit what the flags describe" in refused(capsys, words)
+
+
+def test_part_of_the_best_checkpoint_is_cleared(run: Path) -> None:
+    (run / ".best.ckpt.part").hardlink_to(run / "best.ckpt")  # killed between the two names
+    main(["resume", str(run)])
+    assert list(run.glob(".*.part")) == []
+
+
+def test_second_name_of_the_same_file_leaves_no_part(here: Path) -> None:
+    path, other = here / "last.ckpt", here / "best.ckpt"
+    path.write_bytes(b"state")
+    for _ in range(2):
+        share(path, other)
+        assert sorted(each.name for each in here.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_leftovers_of_killed_tests_are_cleared_by_a_later_one(
+    sample: Path, trained: Path, here: Path
+) -> None:
+    dead, alive = (here / f"lightning_logs/test/version_{k}/.predictions.part" for k in range(2))
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+        (folder / "2007_000027.png").touch()
+    lock = lock_folder(alive.parent)
+    try:
+        main(["test", *scoring(trained, sample), "--trainer.accelerator", "cpu"])
+    finally:
+        lock.release()
+    assert not dead.exists()
+    assert alive.exists()
+
+
+SLURM = {
+    "SLURM_NTASKS": "1",
+    "SLURM_NTASKS_PER_NODE": "1",
+    "SLURM_JOB_ID": "77",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+def test_slurm_job_is_requeued_and_resumes_its_run(
+    sample: Path, whole: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, answer: int
+) -> None:
+    scontrol = here / "bin/scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> "{here}/asked"\necho no such job >&2\nexit {answer}\n')
+    scontrol.chmod(0o755)
+    for name, value in {**SLURM, "PATH": f"{scontrol.parent}:{os.environ['PATH']}"}.items():
+        monkeypatch.setenv(name, value)
+    words = ["fit", *_flags(sample, here), *EVERY]
+    main([*words[:-1], "2e-9", "--trainer.max_epochs", "1"])  # another command of the same job
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at_hook(patch, "on_train_batch_start", 1, 3, signal.SIGUSR1)
+        with pytest.raises(SystemExit) as end:
+            main(words)
+    assert end.value.code == 128 + signal.SIGUSR1
+    assert (here / "asked").read_text() == "requeue 77\n"
+    assert ("no such job" in capsys.readouterr().err) == bool(answer)
+    assert not list(here.glob("*.ckpt"))  # no hpc_ckpt, from which later runs of any job would start
+    if answer:
+        return
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    main(words)
+    assert _table(here / "lightning_logs/fit/version_1") == _table(whole)
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 0
+    assert "is finished already" in capsys.readouterr().err
+    assert len(list((here / "lightning_logs/fit").iterdir())) == 2

@@ -137,6 +137,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         world = self.trainer.world_size
         checkpoint["epoch_sums"] = self.train_metrics.gathered(world)
         checkpoint["plateau"] = self.optimization.schedule.plateau_state()
+        checkpoint["results"] = self.results
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from them."""
@@ -146,6 +147,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         if all(len(value) == self.trainer.world_size for value in sums.values()):
             self.train_metrics.restore(sums, self.trainer.global_rank)
         self.optimization.schedule.load_plateau(checkpoint.get("plateau"))
+        self.results = checkpoint.get("results", {})
 
     def training_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Loss of a batch; see `StepOutput`."""
@@ -154,7 +156,8 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         )
         output = self._step(batch, self.train_metrics, self._after_gradients())
         every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # 0: never
-        if every and not (self.trainer.global_step + 1) % every:  # else nobody writes it down
+        due = every and not (self.trainer.global_step + 1) % every
+        if due or self.trainer.should_stop:  # when Lightning writes it
             self.log("loss/train_step", output["loss"], batch_size=len(batch["index"]))
         return output
 
@@ -249,6 +252,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         """Compute, keep, log, reset. The figures are the same on every process, so none needs syncing."""
         figures = metrics.compute()
         metrics.reset()
-        self.results[stage] = figures
+        if not self.trainer.sanity_checking:  # a few batches are no score
+            self.results[stage] = figures
         names = self.class_list.names if stage == "val" else ()
         self.log_dict(curve_points(stage, figures, names))

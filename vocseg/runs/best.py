@@ -32,6 +32,7 @@ class BestWeights(Checkpoint):
         self.weights: Path | None = None
         self.new = False  # the newest epoch was the best, and is not saved yet
         self._validated = False
+        self._newest: tuple[Score | None, ImageScores | None] = (None, None)  # of the epoch's last validation
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write into the run's folder itself."""
@@ -46,21 +47,28 @@ class BestWeights(Checkpoint):
             "value": self.value,
             "score": plain_score(self.score),
             "images": plain_images(self.images),
+            "validated": self._validated,
+            "newest": [plain_score(self._newest[0]), plain_images(self._newest[1])],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there, if it was judged by the same figure."""
+        """Resume from there; the best so far counts if it was judged by the same metric."""
+        self._validated = state_dict.get("validated", False)
+        score, images = state_dict.get("newest", (None, None))
+        self._newest = score_of(score), images_of(images)
         if state_dict.get("monitor") == self.monitor:
             self.value, self.score = state_dict["value"], score_of(state_dict["score"])
             self.images = images_of(state_dict.get("images"))
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last epoch's validation: this one may have none."""
-        self._validated = False
-
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that there was one; what it gave is judged at the epoch's end."""
-        self._validated = not trainer.sanity_checking
+        """Keep the scores, which are judged at the end of the epoch."""
+        if (
+            trainer.state.fn == "fit"
+            and not trainer.sanity_checking
+            and isinstance(pl_module, SegmentationModule)
+        ):
+            self._validated = True
+            self._newest = newest_score(trainer, pl_module), newest_image_scores(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the epoch, and say in a line how it went; what is best is saved with the next checkpoint."""
@@ -68,9 +76,9 @@ class BestWeights(Checkpoint):
         better = self._validated and self._is_better(float(trainer.callback_metrics[self.monitor]))
         if better:
             self.value = float(trainer.callback_metrics[self.monitor])
-            self.score, self.new = newest_score(trainer, pl_module), True
-            self.images = newest_image_scores(trainer, pl_module)
+            (self.score, self.images), self.new = self._newest, True
         pl_module.print(_epoch_line(trainer, self._validated, better))
+        self._validated, self._newest = False, (None, None)  # the next epoch may have no validation
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

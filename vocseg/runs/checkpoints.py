@@ -7,15 +7,19 @@ from typing import Any
 
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from vocseg.errors import Interrupted
 from vocseg.interruption import INTERRUPTION
 from vocseg.model import SegmentationModule
 from vocseg.runs.best import BestWeights, description_of
-from vocseg.runs.conditions import Condition, check_conditions, conditions
+from vocseg.runs.conditions import Allowance, check_conditions, conditions
 from vocseg.runs.curves import mark
 from vocseg.runs.loops import Place, settle
-from vocseg.runs.saving import own_weights, share, validated
+from vocseg.runs.saving import own_weights, relocate, share, validated, window_closed
+from vocseg.runs.score_state import plain_images, plain_score
+from vocseg.runs.slurm import requeue
 from vocseg.runs.stopping import Wishes, stopped
 from vocseg.runs.weights import DESCRIPTION_KEY
 
@@ -32,14 +36,14 @@ class LastCheckpoint(Callback):
         every_minutes: Minutes between two within an epoch; 0: none within an epoch.
         allow: Conditions of a checkpoint that may differ when a run goes on from it, which is no longer exact
             then: data, batch, devices, seed, network, loss, optimizer, schedule, precision, threads,
-            versions.
+            versions, or all.
     """
 
     def __init__(
         self,
         every_n_epochs: PositiveInt = 1,
         every_minutes: NonNegativeFloat = 5.0,
-        allow: Sequence[Condition] = (),
+        allow: Sequence[Allowance] = (),
     ) -> None:
         self.every_n_epochs, self.every_minutes, self.allow = int(every_n_epochs), every_minutes, allow
         self.path: Path | None = None  # None: nothing is kept
@@ -47,6 +51,8 @@ class LastCheckpoint(Callback):
         self._saved_at = time.monotonic()
         self._conditions: dict[str, Any] = {}
         self._finished = self._compiling = False
+        self._saving: tuple[Place, bool] | None = None  # where, and after a validation; None: others save
+        self._restored: dict[str, Any] = {}  # of the checkpoint that the run resumes from
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Come first."""
@@ -64,8 +70,12 @@ class LastCheckpoint(Callback):
         Raises:
             UserError: If not.
         """
-        then = checkpoint.get(STATE_KEY, {}).get("conditions", {})
-        check_conditions(then, self._conditions, self.allow)
+        self._restored = checkpoint.get(STATE_KEY, {})
+        then = self._restored.get("conditions", {})
+        for each in check_conditions(then, self._conditions, self.allow):
+            rank_zero_warn(f"vocseg: the run was made with {each}: it is resumed, but not exactly")
+        if getattr(trainer, "resumed", None) is not None:
+            relocate(trainer, checkpoint)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hear signals."""
@@ -73,6 +83,7 @@ class LastCheckpoint(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hear signals; while the first step is compiled, for minutes, there is nothing new to save."""
+        self._restore(trainer)
         self._wishes.listen(trainer.world_size)
         self._saved_at = time.monotonic()
         self._compiling = isinstance(pl_module, SegmentationModule) and pl_module.network.execution.compiles
@@ -89,6 +100,8 @@ class LastCheckpoint(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what the last epoch led to."""
+        # With --trainer.max_steps Lightning takes this epoch for one that was interrupted, and skips it.
+        trainer.fit_loop.epoch_loop.restarting = False
         done, best = trainer.current_epoch, _best(trainer)
         due = not done % self.every_n_epochs or (best is not None and best.new)
         self._boundary(trainer, "epoch", done > 0 and due)
@@ -96,14 +109,11 @@ class LastCheckpoint(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save now and then, between two steps."""
-        if (
-            batch_idx
-            and not batch_idx % trainer.accumulate_grad_batches
-            and not validated(trainer, batch_idx)
-        ):
+        """Save now and then, between two optimizer steps."""
+        if batch_idx and window_closed(trainer, batch_idx):
             waited = time.monotonic() - self._saved_at
-            self._boundary(trainer, "batch", 0 < self.every_minutes * 60 < waited)
+            due = 0 < self.every_minutes * 60 < waited
+            self._boundary(trainer, "batch", due, validated(trainer, batch_idx))
 
     def on_validation_batch_start(
         self,
@@ -113,8 +123,16 @@ class LastCheckpoint(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Stop if that is asked for: going on starts with this validation."""
-        if trainer.state.fn == "fit":
+        """Stop if that is asked for: resuming starts this validation anew.
+
+        Not within an accumulation window, whose gradients would be lost, nor where training is over but for
+        this validation, as Lightning would leave it out on resume: the signal waits for the next boundary.
+        """
+        if trainer.state.fn != "fit":
+            return
+        over = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
+        closed = window_closed(trainer, trainer.fit_loop.batch_idx + 1)
+        if trainer.sanity_checking or (closed and not over):
             self._boundary(trainer, "validation", False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -136,37 +154,52 @@ class LastCheckpoint(Callback):
         """Let any checkpoint say what it is, and put it so that Lightning goes on from it exactly."""
         if trainer.state.fn != "fit":
             return
-        settle(checkpoint["loops"], self._place(trainer))
+        place, after_validation = self._saving or (_place(trainer), False)
+        settle(checkpoint["loops"], place, after_validation)
         checkpoint[DESCRIPTION_KEY] = description_of(trainer, pl_module)
         folder = None if self.path is None else self.path.parent
         checkpoint[STATE_KEY] = {
             "conditions": self._conditions,
+            "exact": self._saving is not None,
+            "verb": getattr(trainer, "verb", "fit"),
+            "before": _before(trainer),
+            "job": getattr(trainer, "job", None),
             "finished": self._finished,
             "epoch": trainer.current_epoch,
             "is_best": bool((best := _best(trainer)) and best.new),
+            "metrics": _metrics(trainer),
+            "should_stop": trainer.should_stop,
             "curves": mark(trainer.loggers, folder) if folder and trainer.is_global_zero else {},
         }
 
-    def _place(self, trainer: Trainer) -> Place:
-        """Where training is; a user's own callback may save at any hook."""
-        if trainer.validating or trainer.sanity_checking:
-            return "validation"
-        return "batch" if trainer.datamodule.position and trainer.datamodule.position.batch else "epoch"  # type: ignore[attr-defined]
+    def _restore(self, trainer: Trainer) -> None:
+        """Restore what Lightning leaves out of a checkpoint: metrics of past epochs, and the wish to stop."""
+        metrics = self._restored.get("metrics", {}).items()
+        trainer.callback_metrics.update(
+            {name: value.to(trainer.strategy.root_device) for name, value in metrics}
+        )
+        trainer.should_stop = trainer.should_stop or self._restored.get("should_stop", False)
+        # A validation that starts anew counts its first batch once.
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
+        self._restored = {}
 
-    def _boundary(self, trainer: Trainer, place: Place, due: bool) -> None:
+    def _boundary(self, trainer: Trainer, place: Place, due: bool, after_validation: bool = False) -> None:
         number, due = self._wishes.agreed(due)
         if number and trainer.sanity_checking:
             raise Interrupted(number)  # nothing was trained yet
         if due or number:
-            self._save(trainer, place)
+            self._save(trainer, place, after_validation)
         if number:
-            raise stopped(number, self._how_to_go_on(trainer))
+            requeued = requeue(trainer, number) if self.path is not None else ""
+            raise stopped(number, self._how_to_go_on(trainer) + requeued)
 
-    def _save(self, trainer: Trainer, place: Place) -> None:
+    def _save(self, trainer: Trainer, place: Place, after_validation: bool = False) -> None:
         if self.path is None:
             return
+        self._saving = place, after_validation
         with own_weights(trainer, place):
             trainer.save_checkpoint(self.path, weights_only=False)
+        self._saving = None
         self._saved_at = time.monotonic()
         best = _best(trainer)
         if place == "epoch" and best is not None and best.new:
@@ -179,6 +212,26 @@ class LastCheckpoint(Callback):
             return "nothing was saved, as this run keeps nothing"
         where = f"epoch {trainer.current_epoch + 1}, {trainer.global_step:,} steps done"
         return f"saved {self.path} ({where}); go on with: python -m vocseg resume {self.path.parent}"
+
+
+def _place(trainer: Trainer) -> Place:
+    """Where training is when a user's own callback saves, which may be at any hook."""
+    if trainer.validating or trainer.sanity_checking:
+        return "validation"
+    epochs = trainer.fit_loop.epoch_progress.current
+    return "epoch" if epochs.started == epochs.processed else "batch"  # type: ignore[attr-defined]
+
+
+def _metrics(trainer: Trainer) -> dict[str, Tensor]:
+    """The newest logged metrics, on the CPU; speeds differ from one run to the next."""
+    metrics = trainer.callback_metrics.items()
+    return {name: value.detach().cpu() for name, value in metrics if not name.startswith("speed/")}
+
+
+def _before(trainer: Trainer) -> list[dict[str, Any] | None]:
+    """Scores of the weights that `finetune` started from."""
+    score, images = getattr(trainer, "before", (None, None))
+    return [plain_score(score), plain_images(images)]
 
 
 def _best(trainer: Trainer) -> BestWeights | None:

@@ -24,6 +24,7 @@ Condition = Literal[
     "threads",
     "versions",
 ]
+Allowance = Literal["all", Condition]
 Conditions = dict[str, dict[str, Any]]
 
 _PACKAGES = ("torch", "lightning", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
@@ -78,32 +79,40 @@ def conditions(trainer: Any, module: Any) -> Conditions:
     }
 
 
-def check_conditions(then: Mapping[str, Mapping[str, Any]], now: Conditions, allowed: Sequence[str]) -> None:
-    """Whether a run can go on exactly.
+def check_conditions(
+    then: Mapping[str, Mapping[str, Any]], now: Conditions, allowed: Sequence[str]
+) -> list[str]:
+    """Whether a run can be resumed exactly.
 
     Args:
         then: The conditions that its checkpoint names.
         now: The present ones.
-        allowed: Names of those that may differ.
+        allowed: Names of those that may differ; `all`: any.
+
+    Returns:
+        What differs and is allowed.
 
     Raises:
         UserError: If it cannot; names the first condition that differs.
     """
+    accepted = []
     for name in get_args(Condition):
-        if name in allowed or name not in then:
-            continue
-        old, new = then[name], now[name]
+        old, new = then.get(name, now[name]), now[name]
         for key in sorted({*old, *new}):
-            if old.get(key) != new.get(key):
-                raise UserError(_sentence(name, key, old.get(key), new.get(key)))
+            if old.get(key) == new.get(key):
+                continue
+            what = f"{key if key == name else f'{name} ({key})'} {old.get(key)}, now it is {new.get(key)}"
+            if "all" not in allowed and name not in allowed:
+                raise UserError(_sentence(name, what))
+            accepted.append(what)
+    return accepted
 
 
-def _sentence(name: str, key: str, old: Any, new: Any) -> str:
-    what = key if key == name else f"{name} ({key})"
+def _sentence(name: str, what: str) -> str:
     back = f"set {_FLAGS[name]} back" if name in _FLAGS else "go back to it"
     return (
-        f"the run was made with {what} {old}, now it is {new}, so that it could not go on "
-        f"exactly: {back}, or accept that with --allow {name} (of fit and finetune: --last.allow '[{name}]')"
+        f"the run was made with {what}, so that it could not go on exactly: {back}, or accept that with "
+        f"--allow {name} or --allow all (of fit and finetune: --last.allow '[{name}]')"
     )
 
 

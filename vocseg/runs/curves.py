@@ -1,25 +1,28 @@
-"""How far a run's curves are, and how to take back what came after a checkpoint."""
+"""How far a run's files are, and how to take back what came after a checkpoint."""
 
 import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
+from vocseg.runs.folder import clear_leftovers
 from vocseg.runs.table import count_rows, keep_rows
 
 _TABLE = "metrics.csv"
 _EVENTS = "events.out.tfevents.*"
+_OURS = {"last.ckpt", "best.ckpt"}  # which are replaced, never added
 
 
 def mark(loggers: list[Any], folder: Path) -> dict[str, int]:
-    """Write the curves down, and say how far they are.
+    """Write the curves to the disk, and measure the run's files.
 
     Args:
         loggers: The trainer's.
         folder: The run's.
 
     Returns:
-        Rows of the table and bytes of each file of events, by the files' names.
+        Rows of the table, and bytes of each file of events and of each checkpoint of other callbacks, by the
+        files' names.
     """
     for logger in loggers:
         logger.save()
@@ -28,11 +31,12 @@ def mark(loggers: list[Any], folder: Path) -> dict[str, int]:
             with contextlib.suppress(OSError, ValueError):  # a full disk costs curves, but not the checkpoint
                 flush()
     sizes = {path.name: path.stat().st_size for path in folder.glob(_EVENTS)}
-    return {_TABLE: count_rows(folder / _TABLE), **sizes}
+    others = {_name(path, folder): path.stat().st_size for path in _checkpoints(folder)}
+    return {_TABLE: count_rows(folder / _TABLE), **sizes, **others}
 
 
 def rewind(folder: Path, marked: dict[str, int]) -> None:
-    """Take back what came later than a mark: the run will write it once more.
+    """Take back what came later than a mark, which the run writes once more, and what a kill left unfinished.
 
     Args:
         folder: The run's, in which nobody writes.
@@ -45,3 +49,16 @@ def rewind(folder: Path, marked: dict[str, int]) -> None:
             path.unlink()
         elif path.stat().st_size > size:
             os.truncate(path, size)
+    for path in _checkpoints(folder):
+        if _name(path, folder) not in marked:  # else its second writing would get another name
+            path.unlink()
+    clear_leftovers(folder)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Those of a user's callbacks, such as ModelCheckpoint."""
+    return [path for path in folder.rglob("*.ckpt") if path.name not in _OURS]
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()

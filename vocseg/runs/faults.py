@@ -15,6 +15,7 @@ _WORKERS = (
     "with --data.workers 0"
 )
 _DEVICES = "accelerator_connector.py"  # where Lightning sees whether devices, strategy and precision agree
+_LOADING = {"load_model_state_dict", "load_optimizer_state_dict"}  # Lightning's, of a checkpoint
 _INTERVAL = "`val_check_interval` ("
 _LOST = ("gloo/transport", "Connection closed by peer", "NCCL communicator was aborted", "Watchdog caught")
 
@@ -42,6 +43,11 @@ def translate(fault: BaseException, trainer: Any = None) -> UserError | None:
         return UserError(text)
     if isinstance(fault, MisconfigurationException) and (trainer is None or "limit_" in text):
         return UserError(text)
+    if isinstance(fault, (ValueError, RuntimeError)) and _LOADING & _functions(fault):
+        return UserError(
+            f"the checkpoint does not fit what the flags describe ({text[:120].rstrip('.')}): set flags of "
+            "network and optimizer back. --allow accepts other values, not another structure"
+        )
     if is_lost_process(fault):
         return UserError("another process of the run has ended, or cannot be reached: see its message or log")
     if isinstance(fault, RuntimeError) and ("shared memory" in text or "Bus error" in text):

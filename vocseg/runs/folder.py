@@ -12,6 +12,7 @@ from vocseg.runs.weights import WEIGHTS_NAME
 
 LOGS = "lightning_logs"
 
+_UNFINISHED = ".*.part"  # names of files and folders while they are written
 _BEGUN = {".lock", "hparams.yaml", "metrics.csv"}  # what is there before anything is done
 
 
@@ -75,7 +76,35 @@ def lock_folder(folder: Path) -> FileLock:
     return lock
 
 
-def newest_weights(root: Path) -> Path | None:
-    """The `unet_voc.pth` written last below a folder of runs, if there is one."""
-    found = (root / LOGS).glob(f"*/version_*/{WEIGHTS_NAME}")
+def clear_leftovers(folder: Path) -> None:
+    """Remove files and folders of a run that a kill left unfinished; nobody may write there now."""
+    for path in folder.rglob(_UNFINISHED):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def clear_dead(folder: Path) -> None:
+    """Remove what kills left unfinished in other runs beside this one; runs that are at work hold a lock.
+
+    Args:
+        folder: Of this run.
+    """
+    for other in {path.parent for path in folder.parent.glob(f"version_*/{_UNFINISHED}")} - {folder}:
+        with contextlib.suppress(UserError, OSError):  # another process writes there, or its owner is another
+            lock = lock_folder(other)
+            if lock.is_locked:
+                clear_leftovers(other)
+            lock.release()
+
+
+def newest_weights(root: Path, verb: str = "*") -> Path | None:
+    """The `unet_voc.pth` written last below a folder of runs, if there is one.
+
+    Args:
+        root: The folder.
+        verb: Whose runs count.
+    """
+    found = (root / LOGS).glob(f"{verb}/version_*/{WEIGHTS_NAME}")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)

@@ -4,16 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from vocseg.errors import UserError
+from vocseg.runs.checkpoints import STATE_KEY
 from vocseg.runs.recognition import described
 from vocseg.tensor_files import read_tensors
 
-_Place = tuple[int, int, bool, bool]  # epoch, step, last.ckpt before all others, best.ckpt after them
+_Place = tuple[bool, int, int, bool, bool]  # exact, epoch, step, last.ckpt first, best.ckpt last
 
 
 def newest_whole_checkpoint(folder: Path) -> tuple[Path, list[str]]:
-    """The checkpoint of a run from which to go on: the furthest one that is whole.
+    """The checkpoint of a run from which to resume: the furthest valid one from which that is exact.
 
-    How far one is, it says itself; times of files change when they are copied.
+    How far one is, it says itself; times of files change when they are copied. A user's callback may save
+    where nothing can be resumed exactly: such a checkpoint is used if there is no other.
 
     Args:
         folder: Of the run.
@@ -33,6 +35,7 @@ def newest_whole_checkpoint(folder: Path) -> tuple[Path, list[str]]:
             faults.append(fault.sentence.removeprefix("--ckpt_path "))
         else:
             place = (
+                bool(content.get(STATE_KEY, {}).get("exact")),
                 content["epoch"],
                 content["global_step"],
                 path.name == "last.ckpt",
@@ -42,7 +45,7 @@ def newest_whole_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     if not whole:
         why = "; ".join(faults) or ("it has no .ckpt" if folder.is_dir() else "there is no such folder")
         raise UserError(f"nothing to resume in {folder}: {why}")
-    (epoch, step, *_), path = max(whole)
+    (_, epoch, step, *_), path = max(whole)
     used = f"using {path.name} (epoch {epoch + 1}, step {step}) instead"
     return path, [f"{fault}: {used}" for fault in faults]
 

@@ -12,13 +12,14 @@ Place = Literal["epoch", "batch", "validation"]
 _COUNTS = ("ready", "started", "processed", "completed")
 
 
-def settle(loops: dict[str, Any], place: Place) -> None:
+def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None:
     """Set the counts of a checkpoint.
 
     Args:
-        loops: What a checkpoint holds of the loops; changed in place.
+        loops: State of the loops in a checkpoint; changed in place.
         place: `epoch`: between two epochs; `batch`: between two batches; `validation`: in a validation, which
-            will be begun anew.
+            starts anew on resume.
+        validated: Whether a validation ended just before, for `batch`.
     """
     fit = loops["fit_loop"]
     epochs, batches = fit["epoch_progress"], fit["epoch_loop.batch_progress"]
@@ -28,11 +29,14 @@ def settle(loops: dict[str, Any], place: Place) -> None:
     _level(batches, "processed")
     if place == "batch":
         batches["is_last_batch"] = False
+        if validated:  # Lightning skips that validation on resume, but counts its step once more
+            fit["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
         return
     validation = fit["epoch_loop.val_loop.batch_progress"]
-    for counts in (validation["total"], validation["current"]):
-        done = counts["completed"]
-        counts |= {"ready": done + 1, "started": done + 1, "processed": done}
+    total, current = validation["total"], validation["current"]
+    before = total["completed"] - current["completed"]
+    for counts, done in ((total, before), (current, 0)):  # the pattern of an interrupted validation
+        counts |= {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
 
 
 def _level(progress: dict[str, Any], name: str) -> None:

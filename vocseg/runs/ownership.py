@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from vocseg.errors import Interrupted, Stopped
-from vocseg.runs.folder import claim_folder, drop_unused_folder, lock_folder
+from vocseg.runs.folder import claim_folder, clear_dead, drop_unused_folder, lock_folder
 from vocseg.runs.resumption import Resumed
 
 
@@ -26,20 +26,19 @@ class OwnFolder:
         self.path: Path | None = None
         self._lock: Any = None
 
-    def claim(self, root: Path, verb: str, alone: bool) -> None:
-        """Have the folder from now on; of a run that goes on, what came after its checkpoint is taken back.
+    def claim(self, root: Path, verb: str) -> None:
+        """Have the folder until `release`; of a resumed run, take back what came after its checkpoint.
 
         Args:
             root: Where folders of runs are.
             verb: fit, finetune, validate, test or predict.
-            alone: Whether nobody else may write into it until `release`.
 
         Raises:
             UserError: If it cannot be made, or another process writes into it.
         """
         self.path = claim_folder(root, verb) if self.resumed is None else self.resumed.folder
-        if alone:
-            self._lock = lock_folder(self.path)
+        self._lock = lock_folder(self.path)
+        clear_dead(self.path)
         if self.resumed is not None:
             self.resumed.rewind()
 

@@ -1,6 +1,8 @@
 """The run that is gone on with, and from which of its checkpoints."""
 
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,17 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
-from vocseg.errors import UserError
+from vocseg.errors import Stopped, UserError
 from vocseg.runs.checkpoints import STATE_KEY
 from vocseg.runs.curves import rewind
 from vocseg.runs.folder import LOGS
 from vocseg.runs.going_on import newest_whole_checkpoint, read_checkpoint
 from vocseg.runs.saving import share
+from vocseg.runs.score_state import images_of, score_of
+from vocseg.runs.slurm import slurm_job
+from vocseg.scores import ImageScores, Score
+
+COMPARED = "image_scores_network.npz"  # the last file that `finetune` writes
 
 
 @dataclass(frozen=True)
@@ -23,12 +30,14 @@ class Resumed:
     Attributes:
         folder: Its folder.
         checkpoint: The file from which.
-        curves: How far its curves were then.
+        curves: How far its files were then.
+        verb: `fit` or `finetune`, which began it.
     """
 
     folder: Path
     checkpoint: Path
     curves: dict[str, int]
+    verb: str = "fit"
 
     def rewind(self) -> None:
         """Take back what came after the checkpoint."""
@@ -42,17 +51,54 @@ def newest_run(config: Namespace) -> Resumed:
         config: The flags of the verb.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is none, or there are several.
     """
-    given = [Path(str(path)).parent for path in config.get("config") or []]
-    runs = [folder for folder in given if folder.name.startswith("version_")]
-    if not runs:
-        root = Path(config["trainer"]["default_root_dir"] or ".") / LOGS / "fit"
-        found = (path.parent for path in root.glob("version_*/last.ckpt"))
-        runs = sorted(found, key=lambda folder: (folder / "last.ckpt").stat().st_mtime)
-        if not runs:
-            raise UserError(f"--ckpt_path last: there is no run with a last.ckpt in {root}")
-    return find_resumed(runs[-1])
+    given = {Path(str(path)).parent for path in config.get("config") or [] if _of_run(Path(str(path)))}
+    if len(given) > 1:
+        raise UserError(f"--ckpt_path last: {len(given)} runs are given by --config; give one")
+    if given:
+        return find_resumed(given.pop())
+    root = Path(config["trainer"]["default_root_dir"] or ".") / LOGS / "fit"
+    found = (path.parent for path in root.glob("version_*/last.ckpt"))
+    newest = max(found, key=lambda folder: (folder / "last.ckpt").stat().st_mtime, default=None)
+    if newest is None:
+        raise UserError(f"--ckpt_path last: there is no run with a last.ckpt in {root}")
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        print(f"resuming the newest run: {newest}")
+    return find_resumed(newest)
+
+
+def _of_run(config: Path) -> bool:
+    """Whether a configuration is a run's: by its name, or by what lies beside it, wherever the run is now."""
+    return config.name == "config.yaml" or any(config.parent.glob("*.ckpt"))
+
+
+def requeued_run(root: Path, verb: str, words: Sequence[str]) -> Resumed | None:
+    """The run that the same command began before SLURM requeued its job; None: there is none.
+
+    Args:
+        root: Folder of `lightning_logs`.
+        verb: `fit` or `finetune`.
+        words: The command.
+
+    Raises:
+        Stopped: With exit code 0, if that run is finished.
+    """
+    job = slurm_job(words)
+    if job is None or not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+        return None
+    paths = (root / LOGS / verb).glob("version_*/last.ckpt")
+    for path in sorted(paths, key=lambda each: each.stat().st_mtime, reverse=True):
+        try:
+            state = read_checkpoint(path).get(STATE_KEY, {})
+        except UserError:  # damaged: `find_resumed` takes another of the run, but whose it is, is unknown
+            continue
+        if state.get("job") != job:
+            continue
+        if state.get("finished"):
+            raise Stopped(f"job {job['id']} was requeued, and {path.parent} is finished already", 0)
+        return find_resumed(path.parent)
+    return None
 
 
 def find_resumed(folder: Path) -> Resumed:
@@ -68,9 +114,23 @@ def find_resumed(folder: Path) -> Resumed:
     state: dict[str, Any] = read_checkpoint(path).get(STATE_KEY, {})
     if main and state.get("is_best") and path.name == "last.ckpt":  # killed before it got its second name
         share(path, folder / "best.ckpt")
-    if state.get("finished"):
+    verb = state.get("verb", "fit")
+    # A kill between training and comparing leaves a finished training without its comparison.
+    compared = verb != "finetune" or (folder / COMPARED).is_file()
+    if state.get("finished") and compared:
         raise UserError(
             f"nothing to resume in {folder}: it is finished, after epoch {state['epoch']}; to train on, use "
             f"finetune, or fit --ckpt_path {path} --trainer.max_epochs N"
         )
-    return Resumed(folder, path, state.get("curves", {}))
+    return Resumed(folder, path, state.get("curves", {}), verb)
+
+
+def is_finished(checkpoint: Path) -> bool:
+    """Whether a checkpoint is that of the end of a run."""
+    return bool(read_checkpoint(checkpoint).get(STATE_KEY, {}).get("finished"))
+
+
+def scores_before(checkpoint: Path) -> tuple[Score | None, ImageScores | None]:
+    """What the weights scored from which a resumed `finetune` started, as its checkpoint holds it."""
+    score, images = read_checkpoint(checkpoint).get(STATE_KEY, {}).get("before", (None, None))
+    return score_of(score), images_of(images)
