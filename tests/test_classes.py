@@ -24,6 +24,11 @@ def _read(folder: Path, text: str, name: str = "classes.yaml") -> object:
     return read_classes(folder / name)
 
 
+def test_a_class_list_in_a_signature_is_short() -> None:
+    assert repr(VOC_CLASSES) == "<ClassList of 21: background, aeroplane, ..., tvmonitor>"
+    assert repr(named_classes(["sea", "land"])) == "<ClassList of 2: sea, land>"
+
+
 def test_voc_needs_no_translation() -> None:
     assert len(VOC_CLASSES) == 21
     assert VOC_CLASSES.as_stored

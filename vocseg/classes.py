@@ -31,6 +31,11 @@ class ClassList:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __repr__(self) -> str:
+        """Short: it stands in signatures, where `help` shows it."""
+        names = self.names if len(self) <= 4 else (*self.names[:2], "...", self.names[-1])
+        return f"<ClassList of {len(self)}: {', '.join(names)}>"
+
     @cached_property
     def table(self) -> npt.NDArray[np.uint8]:
         """The class index of every mask value as uint8 `[256]`, 255 for void."""
