@@ -52,12 +52,15 @@ class Averaging(WeightAveraging):
             raise UserError("--average.kind swa counts from the end: set --trainer.max_epochs")
         self._device, self._taken, self._pairs = trainer.strategy.root_device, 0, []
         self._tensor, self._within_step = None, False
-        super().setup(trainer, pl_module, stage)
+        if self.kind != "none":
+            super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Take this step's weights in, if they count."""
+        if self.kind == "none":
+            return
         late = trainer.current_epoch >= int(self.start * (trainer.max_epochs or 0))
         counts = self.kind == "ema" or (late and batch_idx + 1 == trainer.num_training_batches)
         if counts and trainer.global_step > self._latest_update_step:  # else gradients are still added up
@@ -96,8 +99,10 @@ class Averaging(WeightAveraging):
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
             self._taken = int(checkpoint["averaging_state"]["n_averaged"])
 
-    def described(self) -> str:
-        """How weights are averaged, in words."""
+    def described(self) -> str | None:
+        """How weights are averaged, in words; None: they are not."""
+        if self.kind == "none":
+            return None
         return f"ema {self.decay:g}" if self.kind == "ema" else f"swa from {self.start:g}"
 
     @property
