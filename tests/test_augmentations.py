@@ -35,7 +35,7 @@ def test_a_sheet_shows_the_very_pixels_that_training_gets(sample: Path, tmp_path
         )
         data.prepare_data()
         data.setup("fit")
-        data.go_to(epoch, 0)
+        data.progress.set_epoch(epoch)
         for batch in data.train_dataloader():
             for k, index in enumerate(batch["index"].tolist()):
                 image = np.ascontiguousarray(batch["image"][k].permute(1, 2, 0).numpy())

@@ -31,7 +31,7 @@ def _by_hand(root: Path, weights: Path, ids: list[str]) -> np.ndarray:
     for k, id in enumerate(ids):
         truth = np.asarray(Image.open(voc.mask_path(folder, id, "val"))).astype(int)
         with torch.inference_mode():
-            logits = network(data.parts["val"][k]["image"].permute(2, 0, 1)[None]).contiguous()
+            logits = network(data.parts["val"][k]["image"][None]).contiguous()
             found = functional.interpolate(logits, truth.shape, mode="bilinear").argmax(1)[0].numpy()
         for true in range(21):
             for said in range(21):

@@ -202,11 +202,11 @@ def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     from vocseg.data.datamodule import VOCDataModule
-    from vocseg.runs import Advance
+    from vocseg.runs import Speed
 
     with monkeypatch.context() as patch:
-        ended = _at(2, signal.SIGTERM, Advance.on_train_batch_end)
-        patch.setattr(Advance, "on_train_batch_end", lambda *args: ended(*args))
+        ended = _at(2, signal.SIGTERM, Speed.on_train_batch_end)
+        patch.setattr(Speed, "on_train_batch_end", lambda *args: ended(*args))
         _stopped(["fit", *tiny(sample)], signal.SIGTERM, capsys)
     run = here / "lightning_logs/fit/version_0"
     before = (run / "last.ckpt").read_bytes()

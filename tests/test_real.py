@@ -79,7 +79,7 @@ def test_scores_on_real_images_equal_a_scorer_of_numpy_and_pil(real_voc: Path, h
     for k in range(len(part)):
         mask = Image.open(part.split.paths(k)[1]).resize((64, 64), Image.Resampling.NEAREST)
         with torch.no_grad():
-            logits = network(part[k]["image"].permute(2, 0, 1)[None])
+            logits = network(part[k]["image"][None])
         for truth, said in zip(np.asarray(mask).ravel(), logits[0].argmax(0).numpy().ravel(), strict=True):
             if truth != 255:
                 wanted[truth, said] += 1

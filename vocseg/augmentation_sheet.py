@@ -87,7 +87,7 @@ def _drawn(part: "VOCSegmentation", positions: Sequence[int], epoch: int) -> Ite
     from vocseg.data.order import Draw
 
     draws = [Draw(k, epoch) for k in positions]
-    batch = part.__getitems__(draws)
+    batch = part.batch(draws)
     images = batch["image"].permute(0, 2, 3, 1).numpy()  # [N,3,H,W] -> [N,H,W,3]
     for draw, image, mask in zip(draws, images, batch["mask"].numpy(), strict=True):
         other = part.partner(draw)

@@ -10,7 +10,6 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from vocseg.deploy.masks import MaskWriter
 from vocseg.runs import (
     TTA,
-    Advance,
     Alarm,
     Announcement,
     Averaging,
@@ -47,7 +46,7 @@ def add_standing(parser: LightningArgumentParser) -> None:
 
 def without_flags() -> list[Callback]:
     """Those that have none, in the order in which they are called."""
-    own = [Companions(), Advance(), Announcement(), Finite(), Alarm(), Speed(), NetworkScores()]
+    own = [Companions(), Announcement(), Finite(), Alarm(), Speed(), NetworkScores()]
     return [*own, LeftOutReport(), ConfusionPicture()]
 
 

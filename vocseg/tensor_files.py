@@ -110,7 +110,9 @@ class SafeLoading:
         ):
             raise UserError(f"checkpoint_path {checkpoint_path}: names code to be run; it is not loaded")
         parent: Any = super()
-        return parent.load_from_checkpoint(checkpoint_path, map_location, None, strict, True, **kwargs)
+        if strict is not None:  # a data module has no parameters, and does not know the word
+            kwargs["strict"] = strict
+        return parent.load_from_checkpoint(checkpoint_path, map_location, weights_only=True, **kwargs)
 
 
 def _is_zip(path: Path) -> bool:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from vocseg.data.order import EvaluationOrder, Position, TrainingOrder
+from vocseg.data.order import EvaluationOrder, Position, Progress, TrainingOrder
 
 
 def _indices(order: TrainingOrder | EvaluationOrder) -> list[int]:
@@ -14,7 +14,7 @@ def _indices(order: TrainingOrder | EvaluationOrder) -> list[int]:
 
 def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return _indices(TrainingOrder(24, 4, seed, lambda: Position(epoch)))
+        return _indices(TrainingOrder(24, 4, seed, Progress(lambda: Position(epoch))))
 
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)
@@ -24,22 +24,22 @@ def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
 
 @pytest.mark.parametrize(("images", "batch", "world"), [(24, 4, 1), (25, 4, 2), (7, 1, 3), (23, 2, 2)])
 def test_processes_share_whole_batches_without_repetition(images: int, batch: int, world: int) -> None:
-    parts = [_indices(TrainingOrder(images, batch, 0, Position, rank, world)) for rank in range(world)]
+    parts = [_indices(TrainingOrder(images, batch, 0, Progress(), rank, world)) for rank in range(world)]
     assert {len(part) for part in parts} == {images // (batch * world) * batch}
     everything = list(itertools.chain(*parts))
     assert len(set(everything)) == len(everything)
 
 
 def test_global_batches_are_the_same_on_any_number_of_processes() -> None:
-    one = _indices(TrainingOrder(24, 4, 0, Position))
-    two = [_indices(TrainingOrder(24, 2, 0, Position, rank, 2)) for rank in range(2)]
+    one = _indices(TrainingOrder(24, 4, 0, Progress()))
+    two = [_indices(TrainingOrder(24, 2, 0, Progress(), rank, 2)) for rank in range(2)]
     for k in range(6):
         assert set(one[4 * k : 4 * k + 4]) == {*two[0][2 * k : 2 * k + 2], *two[1][2 * k : 2 * k + 2]}
 
 
 def test_without_a_shuffle_every_epoch_is_the_list_from_where_it_goes_on() -> None:
     def order(position: Position, rank: int = 0, world: int = 1) -> list[int]:
-        return _indices(TrainingOrder(10, 2, 0, lambda: position, rank, world, shuffled=False))
+        return _indices(TrainingOrder(10, 2, 0, Progress(lambda: position), rank, world, shuffled=False))
 
     assert order(Position(0)) == order(Position(5)) == list(range(10))
     assert order(Position(3, batch=2)) == [4, 5, 6, 7, 8, 9]

@@ -13,7 +13,7 @@ from vocseg.data.crops import neutral
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.loaders import Place
 from vocseg.data.noise import add_noise
-from vocseg.data.order import Draw
+from vocseg.data.order import Draw, Position
 from vocseg.data.reading import Pair
 from vocseg.data.rectangles import holes, piece
 from vocseg.data.transforms import Augmenter
@@ -165,7 +165,7 @@ def test_the_same_images_come_on_any_number_of_processes_and_after_resumption(
     def images(rank: int, world: int, batch: int, done: int = 0) -> dict[int, tuple[bytes, bytes]]:
         data = _ready(sample, batch_size=batch, store=False, check=False, workers=0)
         monkeypatch.setattr(datamodule, "place_in", lambda trainer: Place(rank, world))  # the trainer's
-        data.go_to(2, done)
+        data.progress.next = Position(2, done)
         return {
             int(index): (image.numpy().tobytes(), mask.numpy().tobytes())
             for got in data.train_dataloader()
@@ -196,9 +196,9 @@ def test_an_unreadable_partner_is_no_partner_and_an_unreadable_image_gets_none(
     mixed = next(draw for draw in draws if part.partner(draw) is not None)
     partner = part.partner(mixed)
     assert partner is not None
-    before = part.__getitems__([mixed])
+    before = part.batch([mixed])
     part.split.paths(partner)[0].unlink()
-    after = part.__getitems__([mixed])
+    after = part.batch([mixed])
     assert after["index"].tolist() == [mixed.index]
     pair = part._pairs([mixed.index])[0]
     images, masks = np.empty((1, 32, 32, 3), np.uint8), np.empty((1, 32, 32), np.uint8)
@@ -207,9 +207,9 @@ def test_an_unreadable_partner_is_no_partner_and_an_unreadable_image_gets_none(
     assert torch.equal(after["image"], torch.from_numpy(images).permute(0, 3, 1, 2))
     assert not torch.equal(after["image"], before["image"])
     lost = next(draw for draw in draws if draw.index == partner and part.partner(draw) is not None)
-    batch = part.__getitems__([lost])
+    batch = part.batch([lost])
     assert batch["index"].tolist() == [-2 - partner]
     assert (batch["mask"] == VOID).all()
     part = _ready(tmp_path / "set", store=False, check=False, workers=0).parts["train"]
     with pytest.raises(UserError, match=r"the image .*\.jpg is missing"):
-        part.__getitems__([mixed])
+        part.batch([mixed])

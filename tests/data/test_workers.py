@@ -31,7 +31,7 @@ def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
     loader, found = data.train_dataloader(), []
     loader.multiprocessing_context = start
     for epoch in range(EPOCHS):
-        data.go_to(epoch, 0)
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         found += list(loader)
     return found
 

@@ -14,7 +14,7 @@ import torch
 from tests.conftest import refused, tiny
 from vocseg.__main__ import main
 from vocseg.model.losses import LossSettings
-from vocseg.runs import Advance
+from vocseg.runs import Speed
 
 Capture = pytest.CaptureFixture[str]
 
@@ -89,15 +89,15 @@ FLAGS = ["--model.loss", json.dumps(LOSS)]
 def broken_off(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with every term, asked to stop after its third step of five."""
     root = tmp_path_factory.mktemp("losses")
-    original = Advance.on_train_batch_end
+    original = Speed.on_train_batch_end
 
-    def asking(self: Advance, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def asking(self: Speed, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         original(self, trainer, module, outputs, batch, batch_idx)
         if batch_idx == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Advance, "on_train_batch_end", asking)
+        patch.setattr(Speed, "on_train_batch_end", asking)
         with pytest.raises(SystemExit):
             main(["fit", *tiny(sample), *FLAGS, "--trainer.default_root_dir", str(root)])
     return root / "lightning_logs/fit/version_0"

@@ -17,7 +17,7 @@ from tests.runs.chains import differences, look
 from tests.runs.chains import table as _table
 from tests.runs.test_stops import stop_at_hook
 from vocseg.__main__ import main
-from vocseg.runs import Advance
+from vocseg.runs import Speed
 from vocseg.runs.folder import lock_folder
 from vocseg.runs.resumption import COMPARED
 from vocseg.runs.saving import share
@@ -51,15 +51,15 @@ def whole(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def broken_off(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the same run, asked to stop in the midst of its second epoch."""
     root = tmp_path_factory.mktemp("broken")
-    original = Advance.on_train_batch_end
+    original = Speed.on_train_batch_end
 
-    def asking(self: Advance, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def asking(self: Speed, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         original(self, trainer, module, outputs, batch, batch_idx)
         if (trainer.current_epoch, batch_idx) == (1, 2):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Advance, "on_train_batch_end", asking)
+        patch.setattr(Speed, "on_train_batch_end", asking)
         with pytest.raises(SystemExit) as end:
             main(["fit", *_flags(sample, root), *EVERY])
     assert end.value.code == 128 + signal.SIGTERM
@@ -199,7 +199,7 @@ def test_a_run_stopped_in_its_last_validation_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Advance, "on_validation_start", asking)
+        patch.setattr(Speed, "on_validation_start", asking)
         with pytest.raises(SystemExit):
             main(["fit", *_flags(sample, here), *EVERY])
     run = here / "lightning_logs/fit/version_0"

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vocseg.data.left_out import LeftOut
+from vocseg.data.order import Position, Progress
 from vocseg.data.workers import Watchdog, check_shared_memory, end_workers_at_exit
 
 
 class Sample(TypedDict):
-    """One item: image uint8 `[H,W,3]` RGB, mask uint8 `[H,W]` (class, 255), and its position in the split."""
+    """One item: image uint8 `[3,H,W]` RGB, mask uint8 `[H,W]` (class, 255), and its position in the split."""
 
     image: Tensor
     mask: Tensor
@@ -31,11 +32,27 @@ class Batch(TypedDict):
     index: Tensor
 
 
-def collate(samples: Sequence[Sample] | Batch) -> Batch:
+class Samples(Sequence[Sample]):
+    """Samples that lie in one batch already, for any collate function: ours takes the batch as it is."""
+
+    def __init__(self, batch: Batch) -> None:
+        """Wrap a batch."""
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return len(self.batch["index"])
+
+    def __getitem__(self, k: Any) -> Any:
+        """One of them, whose tensors are views of the batch's."""
+        image, mask, index = (self.batch[key][k] for key in ("image", "mask", "index"))
+        return {"image": image, "mask": mask, "index": int(index)}
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples, unless they are a batch already; the bytes stay in NHWC order, torch's channels-last."""
-    if isinstance(samples, dict):
-        return samples
-    images = torch.stack([sample["image"] for sample in samples])
+    if isinstance(samples, Samples):
+        return samples.batch
+    images = torch.stack([sample["image"].permute(1, 2, 0) for sample in samples])
     return {
         "image": images.permute(0, 3, 1, 2),  # [N,H,W,3] -> [N,3,H,W]
         "mask": torch.stack([sample["mask"] for sample in samples]),
@@ -47,20 +64,38 @@ class Loader(DataLoader[Batch]):
     """torch's loader, which knows how long it kept its user waiting, and does not wait for ever.
 
     Without loader processes it asks the data set itself: torch's own way costs as much as the batch.
+    Lightning keeps its `state_dict` in checkpoints: where `Trainer.fit` got it instead of the data module,
+    nothing else tells how much of an epoch is done.
     """
 
     waited = 0.0  # seconds, since the start of the newest iteration
     patience = 60.0  # seconds to wait for a batch of loader processes
+    _given = 0  # batches, since the start of the newest iteration
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches were given; nothing where there are no epochs."""
+        progress: Progress | None = getattr(self.sampler, "progress", None)
+        if progress is None:
+            return {}
+        epoch, done = progress.counted() or Position(progress.begun.epoch, progress.begun.batch + self._given)
+        return {"epoch": epoch, "batch": done}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Let the next iteration go on from there."""
+        progress: Progress | None = getattr(self.sampler, "progress", None)
+        if progress is not None and state_dict:
+            progress.next = Position(state_dict["epoch"], state_dict["batch"])
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Batches of one epoch."""
         clock, mine = time.perf_counter, self.__dict__  # torch watches attributes, which takes time
-        mine["waited"], since = 0.0, clock()
+        mine["waited"], mine["_given"], since = 0.0, 0, clock()
         left_out: LeftOut | None = getattr(self.dataset, "left_out", None)
         for batch in self._elsewhere() if self.num_workers else self._here():
             mine["waited"] += clock() - since
             if left_out is not None:
                 left_out.note(batch["index"])
+            mine["_given"] += 1
             yield batch
             since = clock()
 

@@ -1,7 +1,7 @@
 """The LightningDataModule: finds VOC (or gets it), checks it, and serves its splits."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch import LightningDataModule
@@ -12,10 +12,11 @@ from vocseg.classes import VOC_CLASSES
 from vocseg.data.batch import Batch
 from vocseg.data.chance import Sampling
 from vocseg.data.crops import SCALES, scales
+from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.decoding import Bytes
 from vocseg.data.loaders import Loaders, place_in
 from vocseg.data.memory import keep_freed_memory
-from vocseg.data.order import Position
+from vocseg.data.order import Position, Progress
 from vocseg.data.parts import Parts
 from vocseg.data.photographs import Photographs
 from vocseg.data.selection import Selection
@@ -109,21 +110,33 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
             scales(crop_scale),
             sampling,
         )
-        self.position: Position | None = None  # None: the trainer's epoch, from its first batch
+        self.progress = Progress(self._counted)
+        self.photographs: Photographs | None = None  # those to predict, once they are listed
         self._fault: str | None = None
         self._class_pixels: list[int] | None = None
 
-    def state_dict(self) -> dict[str, int]:
-        """Where training is, for a checkpoint."""
-        return self._position()._asdict()
+    @property
+    def position(self) -> Position:
+        """How far training is: epochs done, and batches of the one begun.
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from there."""
-        self.go_to(**state_dict)
+        The trainer's own count, which its checkpoints hold: a second one kept here could differ from it.
+        """
+        if self._verb() != "fit" or self.trainer is None:
+            return self.progress.next
+        loop = self.trainer.fit_loop
+        epochs: Any = loop.epoch_progress.current  # Lightning's types leave half of the counts out
+        batches: Any = loop.epoch_loop.batch_progress.current
+        return Position(epochs.processed, batches.processed if epochs.started > epochs.processed else 0)
 
-    def go_to(self, epoch: int, batch: int) -> None:
-        """Say how far training is: epochs done, and batches of the one begun."""
-        self.position = Position(epoch, batch)
+    @property
+    def train_dataset(self) -> VOCSegmentation:
+        """The images to train on, for a DataLoader of one's own."""
+        return self._part("train")
+
+    @property
+    def val_dataset(self) -> VOCSegmentation:
+        """The images to score on."""
+        return self._part("val")
 
     def prepare_data(self) -> None:
         """On one process a machine: fetch what is missing, check what is there, before any other work.
@@ -157,19 +170,21 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
 
     def facts(self, stage: str) -> SplitFacts:
         """What the images of a stage are: list, number, fingerprint over ids and content, and size."""
-        return self.parts.facts("train" if stage == "train" else "val")
+        name = "train" if stage == "train" else "val"
+        self._part(name)
+        return self.parts.facts(name)
 
     def ids(self, stage: str) -> tuple[str, ...]:
         """The images of a stage, in their order."""
-        return self.parts["train" if stage == "train" else "val"].split.ids
+        return self._part("train" if stage == "train" else "val").split.ids
 
     def full_mask(self, index: int) -> Bytes:
         """The mask of a validation image at its own size: class indices uint8 `[H,W]`, 255 void."""
-        return self.parts["val"].full_mask(index)
+        return self._part("val").full_mask(index)
 
     def full_image(self, index: int) -> Bytes:
         """A validation image at its own size: RGB uint8 `[H,W,3]`."""
-        return self.parts["val"].full_image(index)
+        return self._part("val").full_image(index)
 
     def class_pixels(self) -> list[int]:
         """How many pixels of each class the masks to train on hold, whatever the verb; counted once.
@@ -183,18 +198,21 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
 
     def left_out(self) -> dict[str, dict[str, str]]:
         """Images that this process went on without, with reasons, by list (or folder of pictures)."""
-        if self._verb() == "predict":
+        if self._verb() == "predict" and self.photographs is not None:
             return {str(self.images): self.photographs.left_out.reasons}
         return self.parts.left_out()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Whole batches only, shuffled by seed and epoch, or with `overfit_batches` the list's first."""
+        """Whole batches only, shuffled by seed and epoch, or with `overfit_batches` the list's first.
+
+        Each iteration is the trainer's epoch; without a trainer, the next one.
+        """
         shuffled = not getattr(self.trainer, "overfit_batches", 0)
-        return self._loaders().training(self.parts["train"], self.seed, self._position, shuffled)
+        return self._loaders().training(self.train_dataset, self.seed, self.progress, shuffled)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every image once, in the list's order."""
-        return self._loaders().scoring(self.parts["val"])
+        return self._loaders().scoring(self.val_dataset)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The validation list: VOC's test labels are not public."""
@@ -202,6 +220,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The user's own pictures."""
+        self.photographs = self.photographs or self._pictures()
         return self._loaders().scoring(self.photographs)
 
     def _prepare(self) -> None:
@@ -220,8 +239,10 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
 
     def splits(self) -> dict[str, Split]:
         """The images of the verb: "train" and "val", or "val" alone."""
-        scoring = self._verb() in ("validate", "test")
-        splits = self.selection.splits(["val"] if scoring else ["train", "val"])
+        return self._splits(["val"] if self._verb() in ("validate", "test") else ["train", "val"])
+
+    def _splits(self, names: list[str]) -> dict[str, Split]:
+        splits = self.selection.splits(names)
         batch, have = self.batch_size * self._world(), len(splits.get("train", ()))
         if "train" in splits and have < batch:
             raise UserError(
@@ -234,8 +255,20 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         """What the trainer is at: fit, validate, test or predict."""
         return str(self.trainer.state.fn.value) if self.trainer and self.trainer.state.fn else "fit"
 
-    def _position(self) -> Position:
-        return self.position or Position(self.trainer.current_epoch if self.trainer else 0)
+    def _counted(self) -> Position | None:
+        """Where a trainer that trains on these images is; None: none does."""
+        trains = self.trainer is not None and self._verb() == "fit" and self.trainer.state.status == "running"
+        return self.position if trains else None
+
+    def _part(self, name: str) -> VOCSegmentation:
+        """The images of "train" or "val", made ready here where no trainer has done so, as in a notebook."""
+        if name not in self.parts:
+            if self.download:
+                self.selection.fetch()
+            splits = self._splits(["train", "val"] if name == "train" else ["val"])  # none may be in both
+            self.parts.prepare(splits)
+            self.parts.open(splits)
+        return self.parts[name]
 
     def _world(self) -> int:
         return self.trainer.world_size if self.trainer else 1

@@ -1,17 +1,18 @@
 """A split of VOC as a torch data set that gives whole batches."""
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vocseg.data.batch import Batch, Sample
+from vocseg.data.batch import Batch, Sample, Samples
 from vocseg.data.decoding import Bytes
 from vocseg.data.files import Files
 from vocseg.data.left_out import LeftOut, lost
-from vocseg.data.order import Draw
+from vocseg.data.order import Draw, as_draw
 from vocseg.data.reading import Pair, read_image, read_mask
 from vocseg.data.splits import Split
 from vocseg.data.store import Store
@@ -20,7 +21,16 @@ from vocseg.voc import IGNORE_INDEX
 
 
 class VOCSegmentation(Dataset[Sample]):
-    """The images and masks of one split, at the size the network gets."""
+    """The images and masks of one split, at the size the network gets.
+
+    A sample is a dictionary: `image` uint8 `[3,H,W]` RGB, `mask` uint8 `[H,W]` (class index, 255: void), and
+    `index`, its position in the split. What augmentation does to it follows from seed, epoch and index.
+
+    Attributes:
+        epoch: Of samples that are asked for by plain index; see `set_epoch`.
+    """
+
+    epoch = 0
 
     def __init__(self, split: Split, source: Store | Files, augmenter: Augmenter, skip: bool = False) -> None:
         """Put the parts together.
@@ -53,20 +63,31 @@ class VOCSegmentation(Dataset[Sample]):
         """Whether a pair is little more than copied: decoded already, and flipped at most."""
         return self.stored and self._augmenter.augmentation in ("none", "light")
 
-    def __getitem__(self, draw: Draw | int) -> Sample:
-        """One pair.
+    def set_epoch(self, epoch: int) -> None:
+        """Augment samples that are asked for by plain index as in this epoch.
+
+        A stock DataLoader's processes get it when they start, so not if `persistent_workers` is on.
+        """
+        self.epoch = epoch
+
+    def __getitem__(self, item: Draw | SupportsIndex) -> Sample:
+        """One sample.
+
+        Args:
+            item: A plain index, negative ones as in a list, or a draw of our own orders.
 
         Raises:
+            IndexError: If there is no such index.
             UserError: If a file is missing or wrong (see `PairReader`), unless such pairs are skipped.
         """
-        batch = self.__getitems__([draw if isinstance(draw, Draw) else Draw(draw)])
-        return {
-            "image": batch["image"][0].permute(1, 2, 0),  # [3,H,W] -> [H,W,3]
-            "mask": batch["mask"][0],
-            "index": int(batch["index"][0]),
-        }
+        sample: Sample = self.__getitems__([item])[0]
+        return sample
 
-    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+    def __getitems__(self, items: Sequence[Draw | SupportsIndex]) -> Samples:
+        """Several, for torch's DataLoader; arguments and errors as of `__getitem__`."""
+        return Samples(self.batch([as_draw(item, len(self), self.epoch) for item in items]))
+
+    def batch(self, draws: Sequence[Draw]) -> Batch:
         """A batch in one go: each pixel is copied once.
 
         Raises:

@@ -1,13 +1,12 @@
 """How batches of a part reach one of the processes that train or score."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
 
 from vocseg.data.batch import Loader, Sample, collate
 from vocseg.data.dataset import VOCSegmentation
-from vocseg.data.order import EvaluationOrder, Order, Position, TrainingOrder
+from vocseg.data.order import EvaluationOrder, Order, Progress, TrainingOrder
 from vocseg.data.workers import useful_workers
 
 _ON_A_GPU = 32  # images that are scored at once there: fewer leave it idle between them
@@ -18,19 +17,19 @@ class Place(NamedTuple):
 
     Attributes:
         rank: Its number among all, from 0.
-        world: How many there are.
+        world: How many there are; None, and rank too: as torch's process group says when images are read.
         neighbours: How many of them are on this machine, itself included.
         on_gpu: Whether it computes on one.
     """
 
-    rank: int = 0
-    world: int = 1
+    rank: int | None = None
+    world: int | None = None
     neighbours: int = 1
     on_gpu: bool = False
 
 
 def place_in(trainer: Any) -> Place:
-    """This process's among a trainer's; None: it is alone."""
+    """This process's among a trainer's; None: there is no trainer."""
     if trainer is None:
         return Place()
     on_gpu = trainer.strategy.root_device.type == "cuda"
@@ -57,19 +56,17 @@ class Loaders:
         usual = max(batch_size, _ON_A_GPU) if place.on_gpu else batch_size
         self._scored_at_once = usual if eval_batch_size is None else eval_batch_size
 
-    def training(
-        self, part: VOCSegmentation, seed: int, position: Callable[[], Position], shuffled: bool = True
-    ) -> Loader:
+    def training(self, part: VOCSegmentation, seed: int, progress: Progress, shuffled: bool = True) -> Loader:
         """Whole batches only.
 
         Args:
             part: What to train on.
             seed: Of the order.
-            position: Tells from which epoch and batch on.
+            progress: Tells from which epoch and batch on.
             shuffled: By seed and epoch; else in the order of the part.
         """
         rank, world = self._place.rank, self._place.world
-        order = TrainingOrder(len(part), self._batch_size, seed, position, rank, world, shuffled)
+        order = TrainingOrder(len(part), self._batch_size, seed, progress, rank, world, shuffled)
         order.weights = part.weights
         return self._made(part, order, self._batch_size)
 

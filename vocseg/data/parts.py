@@ -37,6 +37,10 @@ class Parts:
     _sets: dict[str, VOCSegmentation] = field(default_factory=dict)
     _facts: dict[str, SplitFacts] = field(default_factory=dict)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a part is open."""
+        return name in self._sets
+
     def __getitem__(self, name: str) -> VOCSegmentation:
         return self._sets[name]
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from vocseg import voc
 from vocseg.data.batch import Sample
 from vocseg.data.decoding import Bytes
 from vocseg.data.left_out import LeftOut, lost
-from vocseg.data.order import Draw
+from vocseg.data.order import Draw, as_draw
 from vocseg.data.reading import read_image
 from vocseg.data.resizing import resize_image
 from vocseg.errors import UserError
@@ -52,13 +53,13 @@ class Photographs(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, draw: Draw | int) -> Sample:
+    def __getitem__(self, item: Draw | SupportsIndex) -> Sample:
         """Read one picture, turned upright as its camera says.
 
         Raises:
             UserError: If the file cannot be read, unless such pictures are skipped.
         """
-        draw = draw if isinstance(draw, Draw) else Draw(draw)
+        draw = as_draw(item, len(self))
         index = draw.index
         try:
             image = self._read(index)
@@ -67,7 +68,7 @@ class Photographs(Dataset[Sample]):
                 raise
             image, index = np.zeros((self._size, self._size, 3), np.uint8), lost(index)
         return {
-            "image": torch.from_numpy(image),
+            "image": torch.from_numpy(image).permute(2, 0, 1),  # [H,W,3] -> [3,H,W]
             "mask": torch.full(image.shape[:2], voc.IGNORE_INDEX, dtype=torch.uint8),
             "index": -1 if draw.filler else index,
         }

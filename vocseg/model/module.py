@@ -16,7 +16,9 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vocseg.classes import ClassList, numbered_classes
+from vocseg.classes import ClassList, named_classes, numbered_classes
+from vocseg.errors import UserError
+from vocseg.model.description import DESCRIPTION_KEY, description_of, facts_source
 from vocseg.model.execution import Execution
 from vocseg.model.freezing import Freezing
 from vocseg.model.losses import PLAIN, LossSettings, Objective
@@ -24,7 +26,9 @@ from vocseg.model.metrics import EpochMetrics, curve_points
 from vocseg.model.network import build_network
 from vocseg.model.optimization import Optimization
 from vocseg.model.optimizers import OptimizerName, OptimizerSettings
+from vocseg.model.resuming import end_epoch_first, load_loader_states
 from vocseg.model.schedules import Schedule, ScheduleName
+from vocseg.model.seeding import seed_step
 from vocseg.model.step import BatchTensors, StepOutput
 from vocseg.model.step_update import StepUpdate, clip_gradients, step_update
 from vocseg.model.variants import Variants
@@ -88,9 +92,10 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
         self.network = build_network(arch, encoder, encoder_weights, self.classes, execution)
         self.train_metrics, self.val_metrics = EpochMetrics(self.classes), EpochMetrics(self.classes)
-        self.class_list: ClassList = numbered_classes(self.classes)  # the trainer puts the data's here
+        self.class_list: ClassList = numbered_classes(self.classes)  # until the data's are known
         self.variants = Variants()  # as which images are scored: a callback puts others here
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
+        self.image_size: int | None = None  # edge of what it learns from, in pixels
         self.loaded_from: Path | None = None  # the file that the trainer filled the network from
         self._work = Work(self, self.network, self.objective, self.classes)
         self._update: tuple[Any, StepUpdate | None] = None, None  # with what it was made for
@@ -101,12 +106,15 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         return logits
 
     def setup(self, stage: str) -> None:
-        """Weigh the classes by how often the training images show them, where that is asked for.
+        """Take the classes' names from the data, and weigh them by how often they occur if asked for.
 
         Raises:
-            UserError: If nobody can count them.
+            UserError: If network and data do not go together, or nobody can count the classes.
         """
         self._forget()
+        self._check_data(stage)
+        if stage == "fit":
+            self.optimization.schedule.reset()
         if self.objective.balanced and stage != "predict":
             data: Any = getattr(self.trainer, "datamodule", None)
             pixels = data.class_pixels() if hasattr(data, "class_pixels") else None
@@ -133,14 +141,22 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         } | self.optimization.conditions()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's sums so far, of every process: a figure over half an epoch is no figure."""
+        """Say what the network is, and keep the epoch's sums so far, of every process.
+
+        A figure over half an epoch is no figure.
+        """
+        checkpoint[DESCRIPTION_KEY] = description_of(self.trainer, self)
+        end_epoch_first(checkpoint["loops"])
         world = self.trainer.world_size
         checkpoint["epoch_sums"] = self.train_metrics.gathered(world)
         checkpoint["plateau"] = self.optimization.schedule.plateau_state()
         checkpoint["results"] = self.results
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Go on from them; the classes are the data's, or if it names none the file's."""
+        names = (checkpoint.get(DESCRIPTION_KEY) or {}).get("classes")
+        if _class_list(self._trainer) is None and isinstance(names, list) and len(names) == self.classes:
+            self.class_list = named_classes(names, checkpoint[DESCRIPTION_KEY].get("colours"))
         sums: dict[str, Tensor] = checkpoint.get("epoch_sums", {})
         if self._trainer is None:  # rebuilt from the file alone
             return
@@ -149,8 +165,32 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         self.optimization.schedule.load_plateau(checkpoint.get("plateau"))
         self.results = checkpoint.get("results", {})
 
+    def on_train_start(self) -> None:
+        """Go on in the midst of an epoch, if the run was broken off there."""
+        load_loader_states(self.trainer)
+
+    def on_train_epoch_start(self) -> None:
+        """Forget an epoch that was broken off; one that is gone on with does not come here."""
+        self.train_metrics.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget a validation that was broken off."""
+        self.val_metrics.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget a validation that was broken off."""
+        self.val_metrics.reset()
+
+    def on_train_batch_start(self, batch: BatchTensors, batch_idx: int) -> None:
+        """Seed the step, on every process in its own way."""
+        trainer = self.trainer
+        seed = getattr(getattr(trainer, "datamodule", None), "seed", 0)
+        device = trainer.strategy.root_device
+        seed_step(seed, trainer.current_epoch, batch_idx, trainer.global_rank, device)
+
     def training_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Loss of a batch; see `StepOutput`."""
+        self.image_size = batch["image"].shape[-1]
         self.optimization.freezing.apply(
             self.network.encoder, self.current_epoch, self.trainer.world_size == 1
         )
@@ -221,6 +261,18 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         """Log the figures."""
         self._close("val", self.val_metrics)
 
+    def _check_data(self, stage: str) -> None:
+        """See that the network can take the images, and take their classes' names."""
+        data, classes = facts_source(self.trainer), _class_list(self.trainer)
+        if data is not None:
+            self.network.check_size(data.size)
+        if stage == "predict" or classes is None:  # pictures to predict have no masks
+            return
+        if len(classes) != self.classes:
+            raise UserError(f"--model.classes {self.classes}: the masks hold {len(classes)} classes")
+        if classes.names != self.class_list.names:
+            self.class_list = classes
+
     def _after_gradients(self) -> StepUpdate | None:
         """What follows the gradients of a training step, for a capture; None: Lightning's loop does it."""
         if len(optimizers := self.trainer.optimizers) != 1 or not self.network.execution.records:
@@ -256,3 +308,9 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
             self.results[stage] = figures
         names = self.class_list.names if stage == "val" else ()
         self.log_dict(curve_points(stage, figures, names))
+
+
+def _class_list(trainer: Any) -> ClassList | None:
+    """The classes that a trainer's data names."""
+    classes = getattr(getattr(trainer, "datamodule", None), "classes", None)
+    return classes if isinstance(classes, ClassList) else None

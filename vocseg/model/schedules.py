@@ -31,6 +31,10 @@ class Schedule:
         self.name = name
         self.warmup = _ONECYCLE_WARMUP if name == "onecycle" and not warmup else warmup
         self.ends = name in ("poly", "cosine", "onecycle") or self.warmup > 0  # needs the number of all steps
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what validation said: training begins, with an optimiser of its own."""
         self._best, self._bad, self._cuts = -math.inf, 0, 0
 
     def scheduler(self, optimizer: Optimizer, steps: int) -> LambdaLR:

@@ -1,5 +1,6 @@
 """What a run is on disk: its folder, its checkpoints, its weights and its score."""
 
+from vocseg.model.description import newest_score
 from vocseg.runs.agreement import check_classes, check_shape, described_classes, network_shape
 from vocseg.runs.alarm import Alarm
 from vocseg.runs.announcement import Announcement
@@ -19,10 +20,8 @@ from vocseg.runs.logs import quieten, run_loggers
 from vocseg.runs.network_scores import NetworkScores, network_scores, newest_image_scores
 from vocseg.runs.origin import weights_origin
 from vocseg.runs.ownership import OwnFolder
-from vocseg.runs.position import Advance
 from vocseg.runs.refusals import check_callbacks, check_flags, check_monitor
 from vocseg.runs.resumption import Resumed, find_resumed, newest_run
-from vocseg.runs.scoring import newest_score
 from vocseg.runs.speed import Speed
 from vocseg.runs.tta import TTA
 from vocseg.runs.tuning import Wanted, find_batch_size, find_learning_rate
@@ -30,7 +29,6 @@ from vocseg.runs.weights import load_network, load_weights, read_weights
 
 __all__ = [
     "TTA",
-    "Advance",
     "Alarm",
     "Announcement",
     "Averaging",

@@ -7,12 +7,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from vocseg.model import SegmentationModule
-from vocseg.runs.agreement import Description
+from vocseg.model.description import description_of, newest_score
 from vocseg.runs.network_scores import newest_image_scores
 from vocseg.runs.refusals import best_mode
 from vocseg.runs.score_state import images_of, plain_images, plain_score, score_of
-from vocseg.runs.scoring import newest_score
-from vocseg.runs.weights import WEIGHTS_NAME, describe, save_weights
+from vocseg.runs.weights import WEIGHTS_NAME, save_weights
 from vocseg.scores import ImageScores, Score
 
 _LONG_WAIT = 0.05  # share of the time from which the user should know
@@ -20,6 +19,8 @@ _LONG_WAIT = 0.05  # share of the time from which the user should know
 
 class BestWeights(Checkpoint):
     """Keeps the weights with the best validation figure, as `best.ckpt` and as `unet_voc.pth`.
+
+    `LastCheckpoint`, where it is there too, saves both with its next checkpoint; else they are saved at once.
 
     Args:
         monitor: The logged figure to judge by; a loss is best when small, all else when large.
@@ -36,9 +37,17 @@ class BestWeights(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write into the run's folder itself."""
+        if stage != "fit":  # what the last fit kept is still the best
+            return
         folder = trainer.log_dir  # on every process: it is broadcast
-        kept = folder is not None and stage == "fit" and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        kept = folder is not None and not trainer.fast_dev_run  # type: ignore[attr-defined]
         self.weights = Path(folder) / WEIGHTS_NAME if kept and folder is not None else None
+
+    @property
+    def best_model_path(self) -> str:
+        """The best epoch's checkpoint, for Lightning's `ckpt_path="best"`; empty: there is none yet."""
+        path = None if self.weights is None else self.weights.with_name("best.ckpt")
+        return str(path) if path is not None and path.is_file() else ""
 
     def state_dict(self) -> dict[str, Any]:
         """The best epoch so far."""
@@ -71,14 +80,20 @@ class BestWeights(Checkpoint):
             self._newest = newest_score(trainer, pl_module), newest_image_scores(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge the epoch, and say in a line how it went; what is best is saved with the next checkpoint."""
+        """Judge the epoch, and say in a line how it went; one whose figure is missing is no better."""
         assert isinstance(pl_module, SegmentationModule)
-        better = self._validated and self._is_better(float(trainer.callback_metrics[self.monitor]))
+        # A class that no image of the epoch shows or is predicted in has no IoU, and is not logged.
+        value = float(trainer.callback_metrics.get(self.monitor, float("nan")))
+        better = self._validated and self._is_better(value)
         if better:
-            self.value = float(trainer.callback_metrics[self.monitor])
+            self.value = value
             (self.score, self.images), self.new = self._newest, True
         pl_module.print(_epoch_line(trainer, self._validated, better))
         self._validated, self._newest = False, (None, None)  # the next epoch may have no validation
+        waits = any(getattr(each, "saves_best", False) for each in trainer.callbacks)  # type: ignore[attr-defined]
+        if self.new and self.weights is not None and not waits:
+            trainer.save_checkpoint(self.weights.with_name("best.ckpt"))
+            self.new = False
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -95,14 +110,6 @@ class BestWeights(Checkpoint):
         if self.value != self.value:
             return True
         return value < self.value if best_mode(self.monitor) == "min" else value > self.value
-
-
-def description_of(trainer: Trainer, module: LightningModule) -> Description:
-    """What a file of a run's weights says."""
-    assert isinstance(module, SegmentationModule)
-    data = getattr(trainer, "datamodule", None)
-    parts = {stage: dict(data.facts(stage)) for stage in ("train", "val")} if data else {}
-    return describe(module, data.size if data else None, newest_score(trainer, module), parts)
 
 
 def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vocseg.errors import Interrupted
 from vocseg.interruption import INTERRUPTION
 from vocseg.model import SegmentationModule
-from vocseg.runs.best import BestWeights, description_of
+from vocseg.runs.best import BestWeights
 from vocseg.runs.conditions import Allowance, check_conditions, conditions
 from vocseg.runs.curves import mark
 from vocseg.runs.loops import Place, settle
@@ -21,7 +21,6 @@ from vocseg.runs.saving import own_weights, relocate, share, validated, window_c
 from vocseg.runs.score_state import plain_images, plain_score
 from vocseg.runs.slurm import requeue
 from vocseg.runs.stopping import Wishes, stopped
-from vocseg.runs.weights import DESCRIPTION_KEY
 
 STATE_KEY = "vocseg_run"  # where a checkpoint says what going on needs besides Lightning's own
 
@@ -38,6 +37,8 @@ class LastCheckpoint(Callback):
             then: data, batch, devices, seed, network, loss, optimizer, schedule, precision, threads,
             versions, or all.
     """
+
+    saves_best = True  # what `BestWeights` judges to be best
 
     def __init__(
         self,
@@ -156,7 +157,6 @@ class LastCheckpoint(Callback):
             return
         place, after_validation = self._saving or (_place(trainer), False)
         settle(checkpoint["loops"], place, after_validation)
-        checkpoint[DESCRIPTION_KEY] = description_of(trainer, pl_module)
         folder = None if self.path is None else self.path.parent
         checkpoint[STATE_KEY] = {
             "conditions": self._conditions,

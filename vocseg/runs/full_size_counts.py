@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vocseg.model import SegmentationModule
+from vocseg.model.description import protocol_of
 from vocseg.model.windows import Windows
-from vocseg.runs.image_counts import ImageCounts, protocol_of, summed
+from vocseg.runs.image_counts import ImageCounts, summed
 from vocseg.scores import ImageScores, confusion_matrices
 from vocseg.scores.bands import boundary_band
 from vocseg.scores.calibration import BINS, Calibration, calibration_counts

@@ -106,14 +106,3 @@ def scored_data(trainer: Trainer, module: Any) -> Any:
     """The data module whose images are being scored; None if there is none, or nothing to be scored."""
     data = getattr(trainer, "datamodule", None)
     return data if isinstance(module, SegmentationModule) and not trainer.sanity_checking else None
-
-
-def protocol_of(data: Any, module: SegmentationModule, images: int) -> Protocol:
-    """How a module scores the images of a data module at the network's size.
-
-    Args:
-        data: The data module.
-        module: What predicts.
-        images: How many of them were scored.
-    """
-    return Protocol(**{**data.facts("val"), "images": images, "tta": module.variants.label})

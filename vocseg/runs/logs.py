@@ -78,8 +78,6 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message=f"{folder} directory .* exists and is not empty")
     # Our figures are sums over all processes already, so that there is nothing to sync.
     warnings.filterwarnings("ignore", message="It is recommended to use .self.log.* sync_dist=True")
-    # The data module knows its place, which Lightning does not see.
-    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(lambda record: "Tip:" not in record.getMessage())

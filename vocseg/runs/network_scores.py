@@ -8,7 +8,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from vocseg.model import SegmentationModule
-from vocseg.runs.image_counts import ImageCounts, protocol_of, scored_data, summed
+from vocseg.model.description import protocol_of
+from vocseg.runs.image_counts import ImageCounts, scored_data, summed
 from vocseg.scores import ImageScores
 from vocseg.scores.calibration import BINS, Calibration, calibration_counts, confidences
 

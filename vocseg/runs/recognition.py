@@ -8,18 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from vocseg.errors import UserError
-from vocseg.voc import IMAGENET_MEAN, IMAGENET_STD
+from vocseg.model.description import DESCRIPTION_KEY, FORMAT, NORMALISATION
 
-FORMAT = 1
 WEIGHTS_NAME = "unet_voc.pth"
-DESCRIPTION_KEY = "vocseg"  # where a Lightning checkpoint holds the description
-NORMALISATION = {
-    "channels": "RGB",
-    "scale": 255.0,
-    "mean": list(IMAGENET_MEAN),
-    "std": list(IMAGENET_STD),
-}
-
 _LARGEST = 1 << 14  # edge of an image that anybody trains on
 
 

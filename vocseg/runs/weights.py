@@ -3,21 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from vocseg import __version__
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
+from vocseg.model.description import describe as describe
 from vocseg.model.network import Network, build_network
 from vocseg.runs.agreement import Description, check_shape, network_shape
-from vocseg.runs.recognition import DESCRIPTION_KEY as DESCRIPTION_KEY
-from vocseg.runs.recognition import FORMAT, NORMALISATION, described
 from vocseg.runs.recognition import WEIGHTS_NAME as WEIGHTS_NAME
-from vocseg.scores import Score
+from vocseg.runs.recognition import described
 from vocseg.tensor_files import read_tensors, write_tensors
-from vocseg.voc import IGNORE_INDEX
 
 _PREFIX = "network.model."  # of the smp model's parameters inside the LightningModule
 
@@ -28,32 +24,6 @@ class Weights:
 
     state_dict: dict[str, Tensor]
     description: Description
-
-
-def describe(
-    module: SegmentationModule, size: int | None, score: Score | None, data: Mapping[str, Any] | None = None
-) -> Description:
-    """What a file must say to be used without anything else; plain values only.
-
-    Args:
-        module: Whose network it is.
-        size: Edge in pixels of the images it was trained on, if that is known.
-        score: What it reached, if it was scored.
-        data: What it was trained and scored on: lists, numbers of images, fingerprints.
-    """
-    return {
-        "format": FORMAT,
-        "vocseg": __version__,
-        "arch": module.hparams["arch"],
-        "encoder": module.hparams["encoder"],
-        "classes": list(module.class_list.names),
-        "colours": [list(colour) for colour in module.class_list.colours],
-        "ignore_index": IGNORE_INDEX,
-        "size": size,
-        "data": dict(data or {}),
-        "normalisation": dict(NORMALISATION),
-        "score": None if score is None else score.as_dict(matrix=False),
-    }
 
 
 def save_weights(

@@ -1,21 +1,14 @@
 """Every step has its chance from seed, epoch and batch alone."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from vocseg.runs import Advance
+from vocseg.model.seeding import seed_step
 
 
-def _drawn(seed: int, epoch: int, batch_idx: int, rank: int = 0) -> list[float]:
-    trainer: Any = SimpleNamespace(
-        datamodule=SimpleNamespace(seed=seed),
-        current_epoch=epoch,
-        global_rank=rank,
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
-    )
-    Advance().on_train_batch_start(trainer, SimpleNamespace(), None, batch_idx)  # type: ignore[arg-type]
+def _drawn(seed: int, epoch: int, batch: int, rank: int = 0) -> list[float]:
+    seed_step(seed, epoch, batch, rank, torch.device("cpu"))
     return [float(each) for each in torch.nn.functional.dropout(torch.ones(64), 0.5)]
 
 

@@ -1,0 +1,419 @@
+"""The data module and the module as a stranger uses them: Lightning's own Trainer and no callback of ours."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
+
+import vocseg
+from tests.conftest import ROOT, TINY, tiny
+from vocseg.__main__ import main
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.photographs import Photographs
+from vocseg.errors import UserError
+from vocseg.model import SegmentationModule
+from vocseg.runs import Averaging, BestWeights, load_network, read_weights
+
+EPOCHS, BATCHES = 4, 5
+Seen = dict[int, list[tuple[list[int], str]]]  # by epoch: images and their pixels of each batch
+
+pytestmark = pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+
+
+class Watch(pl.Callback):
+    """Notes the batches that a run trains and validates on."""
+
+    def __init__(self) -> None:
+        self.trained: Seen = {}
+        self.validated: list[int] = []  # images of the newest validation
+        self.validations: list[int] = []  # epochs with one
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        pixels = batch["image"].contiguous().numpy().tobytes() + batch["mask"].numpy().tobytes()
+        seen = (batch["index"].tolist(), str(hash(pixels)))
+        self.trained.setdefault(trainer.current_epoch, []).append(seen)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self.validated = []
+        self.validations += [] if trainer.sanity_checking else [trainer.current_epoch]
+
+    def on_validation_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        self.validated += batch["index"].tolist()
+
+
+def _data(sample: Path, **options: Any) -> VOCDataModule:
+    return VOCDataModule(root=sample, size=32, augmentation="crops", **options)
+
+
+def _module(**options: Any) -> SegmentationModule:
+    pl.seed_everything(3, verbose=False)
+    return SegmentationModule(encoder=TINY, lr=1e-3, **options)
+
+
+def _trainer(folder: Path, *callbacks: pl.Callback, epochs: int = EPOCHS, **options: Any) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def _every(folder: Path, **when: int) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, filename="{step}", save_top_k=-1, auto_insert_metric_name=False, **when)
+
+
+@pytest.fixture(scope="module")
+def whole(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Seen, dict[str, Any]]:
+    """A run that nobody broke off: its checkpoints, what it saw, and its weights."""
+    root, watch, module = tmp_path_factory.mktemp("whole"), Watch(), _module()
+    saves = _every(root / "epochs", every_n_epochs=1), _every(root / "steps", every_n_train_steps=1)
+    _trainer(root, watch, *saves).fit(module, _data(sample))
+    return root, watch.trained, module.state_dict()
+
+
+def _same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_each_epoch_has_its_own_order_and_augmentation(whole: tuple[Path, Seen, dict[str, Any]]) -> None:
+    seen = whole[1]
+    assert sorted(seen) == list(range(EPOCHS))
+    for batches in seen.values():
+        assert sorted(index for batch, _ in batches for index in batch) == list(range(20))
+    assert len({json.dumps(batches) for batches in seen.values()}) == EPOCHS
+    pixels = [{json.dumps(batch): pixels for batch, pixels in batches} for batches in seen.values()]
+    assert len({pixels for epoch in pixels for pixels in epoch.values()}) == EPOCHS * BATCHES
+
+
+@pytest.mark.parametrize("name", ["epochs/10.ckpt", "steps/7.ckpt", "steps/10.ckpt", "steps/11.ckpt"])
+def test_resume_with_a_plain_trainer_equals_the_uninterrupted_run(
+    sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path, name: str
+) -> None:
+    root, seen, weights = whole
+    watch, module, done = Watch(), _module(), int(Path(name).stem)
+    _trainer(tmp_path, watch).fit(module, _data(sample), ckpt_path=root / name)
+    wanted = {epoch: batches for epoch, batches in seen.items() if epoch >= done // BATCHES}
+    wanted[done // BATCHES] = wanted[done // BATCHES][done % BATCHES :]
+    assert watch.trained == wanted
+    assert watch.validated == list(range(7))
+    first = 1 if name in ("steps/7.ckpt", "steps/10.ckpt") else 2
+    assert watch.validations == list(range(first, EPOCHS))
+    assert _same(module.state_dict(), weights)
+
+
+@pytest.mark.parametrize("first", [7, 10])
+def test_resume_of_a_resumed_run_equals_the_uninterrupted_run(
+    sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path, first: int
+) -> None:
+    root, seen, weights = whole
+    again = _every(tmp_path / "again", every_n_train_steps=1)
+    _trainer(tmp_path, again, max_steps=13).fit(
+        _module(), _data(sample), ckpt_path=root / "steps" / f"{first}.ckpt"
+    )
+    watch, module = Watch(), _module()
+    _trainer(tmp_path, watch).fit(module, _data(sample), ckpt_path=tmp_path / "again/12.ckpt")
+    assert watch.trained == {2: seen[2][2:], 3: seen[3]}
+    assert _same(module.state_dict(), weights)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "poly"])
+def test_resume_with_loaders_in_place_of_the_data_module_equals_the_uninterrupted_run(
+    sample: Path, tmp_path: Path, schedule: str
+) -> None:
+    def fit(module: SegmentationModule, *callbacks: pl.Callback, path: Path | None = None) -> None:
+        data = _data(sample)
+        loaders = data.train_dataloader(), data.val_dataloader()
+        _trainer(tmp_path, *callbacks, epochs=3).fit(module, *loaders, ckpt_path=path)
+
+    whole, rest = Watch(), Watch()
+    fit(_module(schedule=schedule), whole, _every(tmp_path / "steps", every_n_train_steps=7))
+    fit(_module(schedule=schedule), rest, path=tmp_path / "steps/7.ckpt")
+    assert rest.trained == {1: whole.trained[1][2:], 2: whole.trained[2]}
+
+
+def test_checkpoints_of_a_plain_trainer_serve_python_and_every_verb(
+    sample: Path, whole: tuple[Path, Seen, dict[str, Any]], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = whole[0] / "epochs/20.ckpt"
+    read = read_weights(path)
+    assert (read.description["size"], read.description["encoder"]) == (32, TINY)
+    assert read.description["data"]["val"]["images"] == 7
+    assert read.description["score"]["protocol"]["images"] == 7
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    network, module = load_network(path), SegmentationModule.load_from_checkpoint(path)
+    module.load_state_dict(whole[2])
+    assert torch.equal(network(image), module.eval()(image))
+    data = ["--data.root", str(sample), "--trainer.accelerator", "cpu"]
+    (here / "photos").mkdir()
+    picture = next((sample / "VOCdevkit/VOC2012/JPEGImages").iterdir())
+    (here / "photos" / picture.name).write_bytes(picture.read_bytes())
+    main(["test", "--ckpt_path", str(path), *data])
+    main(["validate", "--ckpt_path", str(path), *data])
+    main(["predict", "--ckpt_path", str(path), "--data.images", "photos", "--trainer.accelerator", "cpu"])
+    main(["export", "--ckpt_path", str(path), "--format", "pth"])
+    main(["submit", "--ckpt_path", str(path), "--root", str(sample), "--split", "val"])
+    small = ["--trainer.max_epochs", "1", "--data.train_images", "8", "--data.val_images", "4"]
+    main(["finetune", "--ckpt_path", str(path), *data, *small])
+    longer = ["--trainer.max_epochs", "5", "--data.augmentation", "crops"]
+    main(["fit", "--ckpt_path", str(path), *data, *longer])
+    assert "epoch 5/5" in capsys.readouterr().out
+
+
+def test_best_of_a_stock_model_checkpoint_is_validated_and_tested(sample: Path, tmp_path: Path) -> None:
+    best = ModelCheckpoint(tmp_path, monitor="miou/val", mode="max")
+    trainer, module, data = _trainer(tmp_path, best, epochs=2), _module(), _data(sample)
+    trainer.fit(module, data)
+    for score in (trainer.validate, trainer.test):
+        found = score(module, data, ckpt_path="best", verbose=False)
+        assert found[0]["miou/val"] == pytest.approx(float(best.best_model_score))
+
+
+def test_best_weights_alone_keep_the_best_epoch_for_lightning(sample: Path, tmp_path: Path) -> None:
+    best = BestWeights()
+    trainer, module, data = _trainer(tmp_path, best, epochs=2), _module(), _data(sample)
+    assert best.best_model_path == ""
+    trainer.fit(module, data)
+    folder = Path(str(trainer.log_dir))
+    assert best.best_model_path == str(folder / "best.ckpt")
+    for score in (trainer.validate, trainer.test):
+        found = score(module, data, ckpt_path="best", verbose=False)
+        assert found[0]["miou/val"] == pytest.approx(best.value)
+    assert read_weights(folder / "unet_voc.pth").description["score"]["mean_iou"] == pytest.approx(best.value)
+
+
+def test_best_on_the_command_line_is_found_by_lightning(sample: Path, here: Path) -> None:
+    cli = main(["fit", *tiny(sample)])
+    assert cli is not None
+    found = cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path="best")
+    assert found[0]["miou/val"] == pytest.approx(cli.trainer.checkpoint_callback.value)
+
+
+def test_a_monitored_class_that_is_missing_is_no_better(sample: Path, tmp_path: Path) -> None:
+    best = BestWeights(monitor="per_class_iou/sheep-that-nobody-logs")
+    _trainer(tmp_path, best, epochs=1).fit(_module(), _data(sample))
+    assert best.value != best.value
+    assert best.best_model_path == ""
+
+
+def test_averaging_without_a_kind_changes_nothing(
+    sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path
+) -> None:
+    module = _module()
+    _trainer(tmp_path, Averaging()).fit(module, _data(sample))
+    assert _same(module.state_dict(), whole[2])
+
+
+def test_load_from_checkpoint_knows_the_classes_of_its_data(sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").write_text(
+        "classes:\n  - background\n  - {name: thing, merge: [bird, cat], colour: [1, 2, 3]}\n"
+    )
+    data = _data(sample, classes=tmp_path / "classes.yaml")
+    trainer, module = _trainer(tmp_path, epochs=1), _module(classes=2)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+    loaded = SegmentationModule.load_from_checkpoint(tmp_path / "own.ckpt")
+    assert loaded.class_list.names == ("background", "thing")
+    assert loaded.class_list.colours[1] == (1, 2, 3)
+    assert VOCDataModule.load_from_checkpoint(tmp_path / "own.ckpt", root=sample).root == sample
+    with pytest.raises(UserError, match=r"--model.classes 21: the masks hold 2 classes"):
+        _trainer(tmp_path, epochs=1).fit(_module(), data)
+
+
+def test_cells_that_are_run_twice_do_the_same_twice(sample: Path, tmp_path: Path) -> None:
+    data, module = _data(sample), _module(schedule="plateau")
+    start = {key: value.clone() for key, value in module.state_dict().items()}
+    runs: list[tuple[Seen, dict[str, Any]]] = []
+    for _ in range(2):
+        module.load_state_dict(start)
+        watch, trainer = Watch(), _trainer(tmp_path, epochs=2)
+        trainer.callbacks.append(watch)  # type: ignore[attr-defined]
+        trainer.fit(module, data)
+        trainer.fit(module, data)  # finished: nothing to do
+        runs.append((watch.trained, {key: value.clone() for key, value in module.state_dict().items()}))
+    assert runs[0][0] == runs[1][0]
+    assert _same(runs[0][1], runs[1][1])
+
+
+def test_a_validation_after_one_that_was_broken_off_counts_each_image_once(
+    sample: Path, tmp_path: Path
+) -> None:
+    class Break(pl.Callback):
+        def on_validation_batch_end(self, *_: Any) -> None:
+            raise RuntimeError("broken off")
+
+    data, module = _data(sample), _module()
+    with pytest.raises(RuntimeError, match="broken off"):
+        _trainer(tmp_path, Break()).validate(module, data, verbose=False)
+    _trainer(tmp_path).validate(module, data, verbose=False)
+    assert int(module.results["val"]["images"]) == 7
+
+
+SCRIPT = """
+import json, sys
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.model import SegmentationModule
+
+class Watch(pl.Callback):
+    def __init__(self):
+        self.train, self.val = [], []
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        self.train += batch["index"].tolist()
+    def on_validation_batch_end(self, trainer, module, outputs, batch, *_):
+        self.val += batch["index"].tolist()
+
+def main():
+    pl.seed_everything(3, verbose=False)
+    found = {}
+    for kind in ("module", "ours", "stock"):
+        data = VOCDataModule(root=sys.argv[1], size=32, batch_size=2)
+        module = SegmentationModule(encoder=sys.argv[2])
+        watch = Watch()
+        trainer = pl.Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", logger=False,
+                             num_sanity_val_steps=0, enable_checkpointing=False, callbacks=[watch],
+                             enable_progress_bar=False, enable_model_summary=False)
+        if kind == "module":
+            trainer.fit(module, data)
+        elif kind == "ours":
+            trainer.fit(module, data.train_dataloader(), data.val_dataloader())
+        else:
+            train = DataLoader(data.train_dataset, 2, shuffle=True)
+            trainer.fit(module, train, DataLoader(data.val_dataset, 2))
+        found[kind] = [watch.train, watch.val, int(module.results["val"]["images"])]
+    with open(f"{sys.argv[3]}/{trainer.global_rank}.json", "w") as file:
+        json.dump(found, file)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_images_and_score_each_once(sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SCRIPT)
+    words = [sys.executable, str(tmp_path / "train.py"), str(sample), TINY, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    both = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    for kind in ("module", "ours"):
+        trained, scored = ([*both[0][kind][k], *both[1][kind][k]] for k in range(2))
+        assert sorted(trained) == list(range(20))
+        assert sorted(index for index in scored if index >= 0) == list(range(7))
+        assert both[0][kind][2] == both[1][kind][2] == 7
+    stock = [index for each in both for index in each["stock"][0]]
+    assert sorted(stock) == list(range(20))  # Lightning's DistributedSampler gives plain numbers
+
+
+def _pass(loader: Any) -> list[tuple[list[int], bytes]]:
+    return [(batch["index"].tolist(), batch["image"].contiguous().numpy().tobytes()) for batch in loader]
+
+
+def test_a_bare_loop_draws_a_new_order_and_augmentation_in_each_epoch(sample: Path) -> None:
+    data = _data(sample)  # neither prepare_data nor setup was called
+    loader = data.train_dataloader()
+    kept = [_pass(loader) for _ in range(3)]
+    again = _data(sample)
+    made_anew = [_pass(again.train_dataloader()) for _ in range(3)]
+    assert kept == made_anew  # whether the loader is kept or made in each epoch
+    assert len({json.dumps([index for index, _ in epoch]) for epoch in kept}) == 3
+    assert len({pixels for epoch in kept for _, pixels in epoch}) == 3 * BATCHES
+    loader.sampler.set_epoch(1)  # type: ignore[attr-defined]  # torch's way to name one
+    assert _pass(loader) == kept[1]
+
+
+def test_loaders_before_setup_work_or_say_what_is_missing(sample: Path, tmp_path: Path) -> None:
+    assert [len(batch["index"]) for batch in _data(sample).val_dataloader()] == [4, 3]
+    assert _data(sample).facts("val")["images"] == 7
+    with pytest.raises(UserError, match="there is no VOC 2012 below"):
+        _data(tmp_path, download=False).train_dataloader()
+    with pytest.raises(UserError, match=r"predict needs --data\.images"):
+        _data(sample).predict_dataloader()
+
+
+def test_a_data_module_that_scored_trains_in_a_bare_loop(sample: Path, tmp_path: Path) -> None:
+    data = _data(sample)
+    _trainer(tmp_path, logger=False).validate(_module(), data, verbose=False)
+    assert len(_pass(data.train_dataloader())) == BATCHES
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_stock_loader_takes_the_dataset(sample: Path, start: str) -> None:
+    dataset = _data(sample).train_dataset
+    loader = DataLoader(
+        dataset, batch_size=4, shuffle=True, num_workers=2, multiprocessing_context=start, timeout=120
+    )
+    batches = list(loader)
+    assert sorted(int(index) for batch in batches for index in batch["index"]) == list(range(20))
+    batch = batches[0]
+    assert (batch["image"].shape, batch["image"].dtype) == ((4, 3, 32, 32), torch.uint8)
+    assert (batch["mask"].shape, batch["mask"].dtype) == ((4, 32, 32), torch.uint8)
+    assert batch["index"].dtype == torch.int64
+    for k, index in enumerate(batch["index"].tolist()):
+        assert torch.equal(batch["image"][k], dataset[index]["image"])
+        assert torch.equal(batch["mask"][k], dataset[index]["mask"])
+
+
+def test_a_dataset_is_indexed_as_a_list(sample: Path) -> None:
+    dataset = _data(sample).train_dataset
+    assert len(dataset) == 20 == len(list(_listed(dataset)))
+    assert [dataset[k]["index"] for k in (0, 19, -1, -20)] == [0, 19, 19, 0]
+    assert torch.equal(dataset[-1]["image"], dataset[19]["image"])
+    assert dataset[torch.tensor(3)]["index"] == 3
+    for wrong in (20, -21):
+        with pytest.raises(IndexError, match=f"index {wrong} is out of range: the data set has 20 images"):
+            dataset[wrong]
+    for kind in ("a", 1.0, None):
+        with pytest.raises(TypeError):
+            dataset[kind]  # type: ignore[index]
+
+
+def _listed(dataset: Any) -> Iterator[Any]:
+    return iter([sample for sample in dataset])  # the old protocol: until IndexError
+
+
+def test_photographs_are_indexed_as_a_list(sample: Path) -> None:
+    pictures = Photographs(sample / "VOCdevkit/VOC2012/JPEGImages", 32)
+    last = len(pictures) - 1
+    assert pictures[-1]["index"] == last
+    assert torch.equal(pictures[-1]["image"], pictures[last]["image"])
+    assert pictures[0]["image"].shape == (3, 32, 32)
+    with pytest.raises(IndexError):
+        pictures[last + 1]
+
+
+def test_set_epoch_draws_the_augmentation_of_training(sample: Path) -> None:
+    data = _data(sample)
+    dataset = data.train_dataset
+    epochs = [_pass(data.train_dataloader()) for _ in range(2)]
+    for epoch, batches in enumerate(epochs):
+        dataset.set_epoch(epoch)
+        index, pixels = batches[0]
+        assert torch.stack([dataset[k]["image"] for k in index]).numpy().tobytes() == pixels
+
+
+def test_import_brings_nothing_heavy_and_knows_every_name() -> None:
+    code = """
+import sys, vocseg
+heavy = {"torch", "numpy", "lightning", "torchmetrics", "PIL", "cv2", "yaml", "jsonargparse", "rich"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+assert set(vocseg.__all__) <= set(dir(vocseg))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert vocseg.VOCDataModule is VOCDataModule
+    assert vocseg.load_network is load_network
