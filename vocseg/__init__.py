@@ -1,3 +1,49 @@
-"""Semantic segmentation on Pascal VOC 2012: U-Net, PyTorch Lightning, scores one can trust."""
+"""Semantic segmentation on Pascal VOC 2012: U-Net, PyTorch Lightning, scores one can trust.
+
+The names for use from Python are imported when they are first asked for: help, version and the tools need
+neither torch nor Lightning.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vocseg.data.datamodule import VOCDataModule
+    from vocseg.errors import UserError
+    from vocseg.model import SegmentationModule
+    from vocseg.runs import BestWeights, load_network, quieten
+    from vocseg.views import labelled_overlay, overlay, panel
 
 __version__ = "0.2.0"
+__all__ = [
+    "BestWeights",
+    "SegmentationModule",
+    "UserError",
+    "VOCDataModule",
+    "labelled_overlay",
+    "load_network",
+    "overlay",
+    "panel",
+    "quieten",
+]
+
+_FILES = {
+    "data.datamodule": ("VOCDataModule",),
+    "errors": ("UserError",),
+    "model": ("SegmentationModule",),
+    "runs": ("BestWeights", "load_network", "quieten"),
+    "views": ("labelled_overlay", "overlay", "panel"),
+}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:  # a checker would take every name for one that exists
+
+    def __getattr__(name: str) -> object:
+        for file, names in _FILES.items():
+            if name in names:
+                return getattr(import_module(f"vocseg.{file}"), name)
+        raise AttributeError(f"module 'vocseg' has no attribute '{name}'")
