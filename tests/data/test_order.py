@@ -57,7 +57,7 @@ def test_evaluation_takes_every_image_once_and_processes_do_equal_work(images: i
 
 def test_weighted_images_are_sampled_in_proportion_and_by_seed_and_epoch_alone() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        sampler = TrainingOrder(300, 4, seed, lambda: Position(epoch))
+        sampler = TrainingOrder(300, 4, seed, Progress(lambda: Position(epoch)))
         sampler.weights = torch.tensor([1.0] * 200 + [3.0] * 100)
         return _indices(sampler)
 
