@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "scores",
     },
     "recipes": {"errors", "duplicates"},
-    "trainer": {"errors", "data", "model", "runs", "reporting", "starting"},
+    "trainer": {"errors", "data", "scores", "model", "runs", "reporting", "starting"},
     "reporting": {"model", "runs", "scores", "views", "whole_files"},
     "output": {"errors", "scores", "whole_files"},
     "augmentations": {

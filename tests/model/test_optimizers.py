@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vocseg.errors import UserError
-from vocseg.model import SegmentationModule
+from vocseg.model import SegmentationModule, step_update
 from vocseg.model.freezing import Freezing
 from vocseg.model.optimizers import OptimizerSettings, build_optimizer, parameter_groups
 
@@ -31,7 +31,7 @@ def _of(module: SegmentationModule, settings: OptimizerSettings) -> dict[str, di
 def test_the_seeds_adam_has_one_group_of_all_parameters(network: SegmentationModule) -> None:
     optimizer = build_optimizer(OptimizerSettings(), network, network.network.encoder, {})
     plain = torch.optim.Adam(network.parameters(), lr=1e-4)
-    assert type(optimizer) is torch.optim.Adam
+    assert type(optimizer) is step_update.Adam
     assert optimizer.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
 
 

@@ -68,8 +68,8 @@ class Execution:
 
         Args:
             device: Where the network is.
-            clips_mixed: Whether gradients of mixed precision are clipped, which Lightning refuses where
-                torch's one kernel divides by fp16's scale; ours on a CPU does not.
+            clips_mixed: Whether gradients scaled for fp16 are clipped, which Lightning refuses where torch's
+                one kernel divides by the scale; ours on a CPU does not.
 
         Raises:
             UserError: If both are asked for on a GPU.
@@ -77,7 +77,7 @@ class Execution:
         refused = clips_mixed and device.type != "cpu"
         if self.fused and refused:
             raise UserError(
-                "--model.execution.fused true: Lightning refuses it on this device with mixed precision and "
+                "--model.execution.fused true: Lightning refuses it on this device with fp16 and "
                 "--trainer.gradient_clip_val: leave it out"
             )
         there = device.type in ("cpu", "cuda") and not refused

@@ -3,7 +3,6 @@
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 from vocseg.errors import UserError
@@ -40,7 +39,8 @@ class Optimization:
         Raises:
             UserError: If the schedule needs to know and the run has no end, or `optimizer_options` refuses.
         """
-        clips_mixed = isinstance(trainer.precision_plugin, MixedPrecision) and bool(trainer.gradient_clip_val)
+        scaler = getattr(trainer.precision_plugin, "scaler", None)  # of fp16 alone
+        clips_mixed = scaler is not None and bool(trainer.gradient_clip_val)
         options = network.execution.optimizer_options(network.mean.device, clips_mixed)
         optimizer = build_optimizer(self.optimizer, network, network.encoder, options)
         scheduler = self.schedule.scheduler(optimizer, self._steps(trainer) if self.schedule.ends else 0)
