@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
-from vocseg.reporting import report_finetuning, report_scores, report_training, say
+from vocseg.reporting import report_finetuning, report_predictions, report_scores, report_training, say
 from vocseg.runs import (
     BestWeights,
     Wanted,
@@ -42,7 +42,8 @@ class Trainer(lightning.Trainer):
         kwargs["plugins"] = with_whole_checkpoints(kwargs.get("plugins"))
         super().__init__(*args, use_distributed_sampler=False, **kwargs)
         self.resumed: Path | None = None  # the checkpoint of a run that goes on
-        self.figures: dict[str, Any] | None = None  # what the verb scored, for --json
+        self.figures: dict[str, Any] | None = None  # what the verb found, for --json
+        self.exit_code = 0  # 1: the verb did its work, but for some images
 
     def fit(
         self,
@@ -72,7 +73,6 @@ class Trainer(lightning.Trainer):
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, weights_only)
         if (best := self._best()) and best.score:
             report_training(self, best.score)
-            say(self, f"weights: {best.weights}")
 
     def finetune(
         self, model: SegmentationModule, datamodule: VOCDataModule, ckpt_path: str | Path | None = None
@@ -94,8 +94,6 @@ class Trainer(lightning.Trainer):
         after = kept if kept[1] else (newest_score(self, model), newest_image_scores(self, model))
         if before[0] and before[1] and after[0] and after[1]:
             report_finetuning(self, (before[0], before[1]), (after[0], after[1]))
-        if best and best.weights:
-            say(self, f"after: the best epoch, saved as {best.weights}")
 
     def tune(
         self,
@@ -170,11 +168,14 @@ class Trainer(lightning.Trainer):
         ckpt_path: str | Path | None = None,
         weights_only: bool | None = None,
     ) -> Any:
-        """Write a mask and an overlay for every picture of a folder."""
+        """Write a mask and an overlay for every image of a folder and its sub-folders."""
         if isinstance(model, SegmentationModule) and isinstance(datamodule, VOCDataModule):
             model.network.check_size(datamodule.size)
         path = begin_with(model, ckpt_path)
-        return super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
+        result = super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
+        if isinstance(model, SegmentationModule):
+            self.exit_code = report_predictions(self, model)
+        return result
 
     def _best(self) -> BestWeights | None:
         return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)
