@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from tests.conftest import refused
 from vocseg import voc
@@ -182,7 +183,7 @@ def _drawn(colour: Any = (200, 30, 30)) -> Image.Image:
 
 
 def test_phone_and_web_formats_are_read(trained: Path, here: Path) -> None:
-    pytest.importorskip("pillow_heif").register_heif_opener()
+    register_heif_opener()
     (here / "photos").mkdir()
     exif = Image.Exif()
     exif[274] = 6  # turned by a quarter
@@ -197,7 +198,7 @@ def test_phone_and_web_formats_are_read(trained: Path, here: Path) -> None:
 def test_heic_without_its_package_is_named_with_the_command_that_installs_it(
     trained: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("pillow_heif").register_heif_opener()
+    register_heif_opener()
     _drawn().save("photos/phone.heic")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     _predict(trained, "--data.images", "photos", code=1)

@@ -188,7 +188,7 @@ def test_scores_hold_all_that_the_table_shows(
     assert found["input_resolution"]["intervals"]["mean_iou"]["estimate"] == pytest.approx(
         found["input_resolution"]["mean_iou"]
     )
-    assert f"loss {found['test']['loss']:.3f}" in said
+    assert f"loss {found['input_resolution']['loss']:.3f}" in said
     band = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz").total_band()
     assert band is not None
     assert original["trimap_matrix"] == band.tolist()

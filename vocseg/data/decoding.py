@@ -24,7 +24,7 @@ _PHOTO_MODES = ("RGB", "L", "CMYK", "P", "RGBA")
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF")  # of the others some start programs
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of its container
 _STILLS = ("MPO", "HEIF")  # may hold several images, of which the first, or the one marked, is meant
-_LOSSY = ("JPEG", "MPO", "WEBP")
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _END_OF_JPEG = b"\xff\xd9"
 
 
