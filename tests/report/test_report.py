@@ -64,7 +64,7 @@ def test_a_run_of_test_is_shown_whole_with_the_curves_of_its_training(
     main(["report", str(tested)])
     assert "wrote report.html" in capsys.readouterr().out
     page, scores = Page(here / "report.html"), json.loads((tested / "scores.json").read_text())
-    assert f"{100 * scores['original']['mean_iou']:.1f}" in page.text
+    assert f"{100 * scores['original_resolution']['mean_iou']:.1f}" in page.text
     assert scores["original_resolution"]["protocol"]["fingerprint"] in page.text
     assert str(trained / "unet_voc.pth") in page.text
     assert [page.count(name) for name in ("chart", "confusion", "stack")] == [4, 1, 1]
