@@ -186,7 +186,7 @@ def test_finetune_compares_before_with_after_on_the_same_images(
     cli = _cli(["finetune", *words, "--model.lr", "1e-3"])
     said = capsys.readouterr().out
     assert "fine-tuning: val, 5 images at 64x64" in said
-    assert "person" in said
+    assert "background" in said
     folder = here / "lightning_logs" / "finetune" / "version_0"
     scores = _scores(folder)
     assert scores["before"]["protocol"] == scores["after"]["protocol"]
