@@ -291,7 +291,7 @@ def test_a_tool_refuses_what_it_cannot_use_by_name(
 
 
 @pytest.mark.parametrize("name", ["text", "nothing", "link", "folder", "pipe"])
-def test_predicting_odd_files_is_refused_or_leaves_them_out(
+def test_predicting_odd_files_lists_them_with_exit_code_1_or_2(
     trained: Path, small: Path, here: Path, capsys: Capture, name: str
 ) -> None:
     odd, folder = here / "photos" / "a.jpg", here / "photos"
@@ -306,12 +306,19 @@ def test_predicting_odd_files_is_refused_or_leaves_them_out(
     make[name]()
     words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", "photos"]
     if name in ("folder", "pipe"):  # not a picture, whatever it is called
-        _refuses(capsys, here, words, ["nothing to predict: photos holds none"])
+        _refuses(capsys, here, words, ["nothing to predict: photos holds no image"])
         shutil.copy(small / IMAGE, folder / "b.jpg")
         main(words)
         assert [path.name for path in here.rglob("masks/*")] == ["b.png"]
+    elif name == "link":
+        _refuses(capsys, here, words, ["photos/a.jpg is a link that leads nowhere"])
     else:
-        _refuses(capsys, here, words, ["photos/a.jpg"])
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 1
+        said = capsys.readouterr().out
+        assert "0 of 1 image predicted" in said
+        assert "the image photos/a.jpg cannot be read" in said
 
 
 def test_training_on_trainval_or_on_the_list_that_is_scored_is_nobodys_mistake(root: Path) -> None:

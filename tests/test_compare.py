@@ -38,6 +38,7 @@ def test_words_stand_for_runs_and_each_is_compared_with_the_first(runs: Path, ca
     assert "A: a1\nB: a2\n" in text
     assert "A: a1\nC: b1\n" in text
     assert "C is clearly worse than A" in text
+    assert text.endswith("next     python -m vocseg report a1 a2 b1\n")
 
 
 def test_everything_is_written_for_machines(runs: Path, capsys: Capture) -> None:

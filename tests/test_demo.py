@@ -1,5 +1,6 @@
 """The demo, as a newcomer runs it, once it is set up."""
 
+import json
 import os
 import re
 import subprocess
@@ -36,3 +37,5 @@ def test_the_demo_learns_and_says_where_to_look(tmp_path: Path) -> None:
     for path in re.findall(r"lightning_logs/\S+\.(?:pth|png|jpg)", said):
         assert (copy / path).is_file(), path
     assert "tensorboard --logdir" in said
+    scores = json.loads((copy / "lightning_logs/test/version_0/scores.json").read_text())
+    assert f"mean IoU     {scores['original_resolution']['mean_iou']:.2f} over" in said

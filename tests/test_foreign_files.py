@@ -351,7 +351,7 @@ def test_a_pipe_with_a_photographs_name_is_left_out(trained: Path, here: Path, c
     (here / "photos").mkdir()
     os.mkfifo(here / "photos" / "x.jpg")
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", "photos"]
-    assert "nothing to predict: photos holds none" in refused(capsys, ["predict", *words])
+    assert "nothing to predict: photos holds no image (x.jpg: a pipe" in refused(capsys, ["predict", *words])
 
 
 def test_weights_without_an_optimiser_are_not_gone_on_from(

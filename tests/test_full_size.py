@@ -49,11 +49,11 @@ def test_a_test_scores_at_both_sizes_as_by_hand(sample: Path, trained: Path, her
     assert (original.matrices == _by_hand(sample, trained / "unet_voc.pth", list(original.ids))).all()
     assert original.protocol.resolution == "original"
     assert network.protocol.resolution == "network"
-    assert network.total().tolist() == found["test"]["matrix"]
-    assert original.total().tolist() == found["original"]["matrix"]
+    assert network.total().tolist() == found["input_resolution"]["matrix"]
+    assert original.total().tolist() == found["original_resolution"]["matrix"]
     assert original.band is not None
     assert 0 < original.band.sum() < original.matrices.sum()
-    assert found["original"]["mean_iou"] < found["ceiling"]["mean_iou"] < 1
+    assert found["original_resolution"]["mean_iou"] < found["ceiling"]["mean_iou"] < 1
 
 
 @pytest.mark.slow
@@ -89,7 +89,11 @@ def test_a_score_of_some_images_says_how_many_they_are(sample: Path, trained: Pa
     main(["test", *words, "--data.batch_size", "2", "--trainer.limit_test_batches", "2"])
     folder = here / "lightning_logs/test/version_0"
     found = json.loads((folder / "scores.json").read_text())
-    assert found["test"]["protocol"]["images"] == found["original"]["protocol"]["images"] == 4
+    assert (
+        found["input_resolution"]["protocol"]["images"]
+        == found["original_resolution"]["protocol"]["images"]
+        == 4
+    )
     original = load_image_scores(folder / "image_scores_original.npz")
     assert len(original.ids) == 4
     assert original.matrices.any((1, 2)).all()

@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "recipes": {"errors", "duplicates"},
     "trainer": {"errors", "data", "scores", "model", "runs", "reporting", "starting"},
-    "reporting": {"model", "runs", "scores", "views", "whole_files"},
+    "reporting": {"errors", "deploy.masks", "model", "runs", "scores", "views", "whole_files"},
     "output": {"errors", "scores", "whole_files"},
     "augmentations": {
         *{"errors", "voc", "classes", "class_files", "data", "views", "whole_files"},
@@ -94,7 +94,9 @@ ALLOWED: dict[str, set[str]] = {
         "recipes",
         "arguments",
         "output",
+        "next_steps",
     },
+    "next_steps": {"data"},
     "resume": {"errors", "runs", "cli"},
     "__main__": {"errors", "interruption", "arguments", "resume", "cli"},
     "__init__": {"data.datamodule", "errors", "model", "runs", "views"},

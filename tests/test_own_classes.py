@@ -59,7 +59,7 @@ def test_scoring_with_the_list_gives_the_runs_score(
     words = ["--ckpt_path", _weights(five), "--data.root", str(sample)]
     main(["test", *words, "--data.classes", str(five / "five.yaml")])
     assert "vehicle" in capsys.readouterr().out
-    found = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())["test"]
+    found = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())["input_resolution"]
     best = read_weights(Path(_weights(five))).description["score"]
     assert found["mean_iou"] == best["mean_iou"]
     assert found["protocol"] == best["protocol"]

@@ -47,7 +47,7 @@ def test_version_is_the_packages(here: Path) -> None:
 def test_a_sentence_goes_to_stderr_with_exit_code_2(here: Path) -> None:
     done = _vocseg(here, "fitt")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("vocseg: there is no command 'fitt'")
+    assert done.stderr.startswith("vocseg: there is no command 'fitt'; do you mean fit?")
 
 
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
@@ -78,11 +78,11 @@ def test_two_processes_train_and_score_as_one_does(sample: Path, here: Path) -> 
 def check_equal_scores(one: Path, other: Path) -> None:
     """Whether two runs of `test` scored alike, though on other numbers of processes."""
     a, b = (json.loads((folder / "scores.json").read_text()) for folder in (one, other))
-    assert a["original"] == b["original"]
+    assert a["original_resolution"] == b["original_resolution"]
     assert a["calibration"] == b["calibration"]
-    assert a["test"]["matrix"] == b["test"]["matrix"]
-    assert a["test"]["protocol"] == b["test"]["protocol"]
-    assert a["test"]["loss"] == pytest.approx(b["test"]["loss"], rel=1e-5)
+    assert a["input_resolution"]["matrix"] == b["input_resolution"]["matrix"]
+    assert a["input_resolution"]["protocol"] == b["input_resolution"]["protocol"]
+    assert a["input_resolution"]["loss"] == pytest.approx(b["input_resolution"]["loss"], rel=1e-5)
     scores = [(folder / "image_scores_original.npz").read_bytes() for folder in (one, other)]
     assert scores[0] == scores[1]
 

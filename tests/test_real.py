@@ -68,7 +68,9 @@ def test_scores_on_real_images_equal_a_scorer_of_numpy_and_pil(real_voc: Path, h
         "false",
     ]
     main(["test", "--ckpt_path", "random.pth", *part])
-    found = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())["test"]["matrix"]
+    found = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())["input_resolution"][
+        "matrix"
+    ]
 
     data = VOCDataModule(root=real_voc, size=64, val_images=12, store=False, check=False)
     data.setup("validate")

@@ -94,7 +94,7 @@ def test_flips_and_scales_score_as_a_recomputation_does(
             found = _resize(_averaged(network, small), truth.shape).argmax(1)[0].numpy()
         assert np.array_equal(original.matrices[k], _matrix(found, truth))
     found_scores = _scores(here)
-    for part in ("test", "original", "calibration"):
+    for part in ("input_resolution", "original_resolution", "calibration"):
         assert found_scores[part]["protocol"]["tta"] == "flip, scales 0.5 1 1.5"
     assert found_scores["ceiling"]["protocol"]["tta"] is None
 
@@ -121,15 +121,15 @@ def test_windows_score_as_a_recomputation_does(
         assert np.array_equal(original.matrices[k], _matrix((total / times).argmax(0).numpy(), truth))
     found = _scores(here)
     assert found["ceiling"] is None
-    assert found["test"]["protocol"]["windows"] is None
-    assert found["calibration"]["protocol"] == found["original"]["protocol"]
+    assert found["input_resolution"]["protocol"]["windows"] is None
+    assert found["calibration"]["protocol"] == found["original_resolution"]["protocol"]
     pixels = sum(each["pixels"] for each in found["calibration"]["bins"])
     assert pixels == original.matrices.sum()
 
 
 def test_windows_and_variants_go_together(sample: Path, trained: Path, here: Path) -> None:
     _run("test", trained, sample, *FLIP, "--full_size.window", "true", "--full_size.stride", "1", *FEW)
-    protocol = _scores(here)["original"]["protocol"]
+    protocol = _scores(here)["original_resolution"]["protocol"]
     assert (protocol["tta"], protocol["windows"]) == ("flip", "stride 1")
 
 
@@ -167,7 +167,7 @@ def test_scores_hold_all_that_the_table_shows(
 ) -> None:
     _run("test", trained, sample)
     said, found = " ".join(capsys.readouterr().out.split()), _scores(here)
-    original = found["original"]
+    original = found["original_resolution"]
     for name, text in (
         ("mean_iou", "mean IoU"),
         ("pixel_accuracy", "pixel accuracy"),
@@ -185,8 +185,10 @@ def test_scores_hold_all_that_the_table_shows(
     assert f"without fault would give mean IoU {100 * found['ceiling']['mean_iou']:.1f} %" in said
     error = found["calibration"]["expected_calibration_error"]
     assert f"expected calibration error {100 * error:.1f} % at 64x64 (" in said
-    assert found["test"]["intervals"]["mean_iou"]["estimate"] == pytest.approx(found["test"]["mean_iou"])
-    assert f"loss {found['test']['loss']:.3f}" in said
+    assert found["input_resolution"]["intervals"]["mean_iou"]["estimate"] == pytest.approx(
+        found["input_resolution"]["mean_iou"]
+    )
+    assert f"loss {found['input_resolution']['loss']:.3f}" in said
     band = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz").total_band()
     assert band is not None
     assert original["trimap_matrix"] == band.tolist()
@@ -203,10 +205,9 @@ def test_scores_hold_all_that_the_table_shows(
         ("test", ["--full_size.stride", "1.5"], ["--full_size.stride 1.5"]),
         ("validate", ["--full_size.window", "true"], ["--full_size.validate true"]),
         ("test", ["--full_size.window", "true", "--full_size.test", "false"], ["--full_size.test true"]),
-        ("finetune", ["--tta.flip", "true"], ["--tta.flip is for validate and test alone", "finetune"]),
-        ("fit", ["--tta.scales", "[1,2]"], ["--tta.scales is for validate and test alone", "fit"]),
-        ("fit", ["--full_size.window", "true"], ["--full_size.window is for validate and test alone"]),
-        ("predict", ["--json", "x.json"], ["--json", "predict"]),
+        ("finetune", ["--tta.flip", "true"], ["--tta.flip is for validate, test and predict", "finetune"]),
+        ("fit", ["--tta.scales", "[1,2]"], ["--tta.scales is for validate, test and predict", "fit"]),
+        ("fit", ["--full_size.window", "true"], ["--full_size.window is for validate, test and predict"]),
         ("test", ["--json", "."], ["--json . cannot be written"]),
     ],
 )
@@ -229,7 +230,7 @@ def test_json_stands_alone_on_standard_output(
     said = capfd.readouterr()
     found = json.loads(said.out)
     assert found == _scores(here)
-    assert {"test", "original", "ceiling", "calibration", "weights"} == set(found)
+    assert {"original_resolution", "input_resolution", "ceiling", "calibration", "weights"} == set(found)
     assert "mean IoU" in said.err
 
 

@@ -1,5 +1,6 @@
 """`python -m vocseg`: help and version answer at once; what is heavy is imported when a verb needs it."""
 
+import difflib
 import inspect
 import os
 import signal
@@ -8,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vocseg import __version__
-from vocseg.errors import VOICE, Interrupted, Stopped, UserError
+from vocseg.errors import VOICE, Interrupted, Stopped, UserError, printable
 from vocseg.interruption import INTERRUPTION, leave
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ VERBS = {
     "tune": "look for a learning rate (--find lr) or the largest batch (--find batch_size); trains nothing",
     "validate": "score weights on the validation images",
     "test": "score weights on the test images (for VOC: the validation list)",
-    "predict": "write a mask and an overlay for every picture of a folder",
+    "predict": "write a mask and an overlay for every image of a folder and its sub-folders",
 }
 TOOLS = {
     "sample": ("vocseg.data.sample", "write_sample", "write a synthetic set in VOC's layout"),
@@ -105,10 +106,23 @@ def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
     elif command in VERBS:
         from vocseg.cli import VocCLI
 
-        return VocCLI(argv)
+        cli = VocCLI(argv)
+        if cli.exit_code:
+            raise SystemExit(cli.exit_code)
+        return cli
     else:
-        raise UserError(f"there is no command '{command}'; the commands are {', '.join([*VERBS, *TOOLS])}")
+        raise UserError(_unknown(command))
     return None
+
+
+def _unknown(command: str) -> str:
+    """There is no such command; if one is near, that one, else all."""
+    others = {"train": "fit", "eval": "test", "evaluate": "test", "score": "test", "infer": "predict"}
+    known = {name: name for name in (*VERBS, *TOOLS)} | others
+    near = difflib.get_close_matches(command.lower(), known, n=1, cutoff=0.7)
+    if near:
+        return f"there is no command '{printable(command)}'; do you mean {known[near[0]]}?"
+    return f"there is no command '{printable(command)}'; the commands are {', '.join([*VERBS, *TOOLS])}"
 
 
 def _run_tool(command: str, words: list[str]) -> None:

@@ -13,6 +13,7 @@ from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import Interrupted, UserError
 from vocseg.interruption import INTERRUPTION
 from vocseg.model import SegmentationModule
+from vocseg.next_steps import closing_lines
 from vocseg.output import JsonOutput, add_json_flag
 from vocseg.recipes import RECIPES, RecipeFile
 from vocseg.runs import (
@@ -29,6 +30,7 @@ from vocseg.runs import (
 )
 from vocseg.runs.resumption import requeued_run
 from vocseg.runs.slurm import slurm_job
+from vocseg.runs.weights import WEIGHTS_NAME
 from vocseg.standing import SaveTrainingConfig, add_standing, drop_unused, without_flags
 from vocseg.starting import Start, check_scoring_flags
 from vocseg.trainer import Trainer
@@ -59,8 +61,11 @@ class VocCLI(LightningCLI):
         try:
             with self._output:
                 self._run(args)
+                self._close()
             INTERRUPTION.check()
             self._output.write(self.trainer)
+            if self._verb == "predict":  # results that were sent elsewhere leave the folder unused
+                self._own.drop_unused()
         except Exception as fault:
             known = translate(fault, getattr(self, "trainer", None))
             if known is None:
@@ -80,6 +85,20 @@ class VocCLI(LightningCLI):
     def folder(self) -> Path | None:
         """Where the command's results are; None: it keeps none."""
         return self._own.path
+
+    def _close(self) -> None:
+        """Say where the results are and what to do next, on the main process."""
+        folder, verb = self.folder, self._verb
+        if folder is None or verb not in ("fit", "finetune", "validate", "test") or not folder.is_dir():
+            return
+        weights = folder / WEIGHTS_NAME if verb in _TRAINING else None
+        weights = weights if weights is not None and weights.is_file() else None
+        print("\n".join(["", *closing_lines(verb, folder, weights, self.config[verb])]), flush=True)
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command, which came to its end: 1 if some images could not be read, else 0."""
+        return int(getattr(self.trainer, "exit_code", 0))
 
     def _run(self, args: list[str] | None) -> None:
         bases = {verb: base for verb, base in _BASES.items() if verb in self.subcommands()}
@@ -129,7 +148,7 @@ class VocCLI(LightningCLI):
         """What files of weights and classes say of the network are defaults: typed flags go before them."""
         super().parse_arguments(parser, args)
         verb = self.config["subcommand"]
-        self._output.open(verb, self.config[verb]["json"])
+        self._output.open(self.config[verb]["json"])
         check_scoring_flags(verb, self.config[verb])
         if verb == "fit" and self.config[verb]["ckpt_path"] == "last":
             self._own.resumed = newest_run(self.config[verb])

@@ -1,5 +1,6 @@
 """The tool `python -m vocseg compare`: is this run better than that one, and how sure is that."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -59,6 +60,8 @@ def compare(
     if json is not None:
         _write(json, results)
     _print(results, images)
+    if all(Path(run).is_dir() for run in runs):
+        print(f"next     python -m vocseg report {' '.join(map(shlex.quote, runs))}")
     return results
 
 

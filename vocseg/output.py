@@ -16,7 +16,8 @@ def add_json_flag(parser: Any) -> None:
         "--json",
         type=Path | None,
         default=None,
-        help="File to write all scores to that are shown, with intervals and protocol; "
+        help="File to write all scores to that are shown, with intervals and protocol (predict: the area "
+        "of each class in each image); "
         "`-`: standard output, and all else goes to standard error.",
     )
 
@@ -29,21 +30,18 @@ class JsonOutput(ExitStack):
         super().__init__()
         self._path: Path | None = None
 
-    def open(self, verb: str, path: Path | None) -> None:
+    def open(self, path: Path | None) -> None:
         """Say where JSON goes; tables, bars and notices move out of its way.
 
         Args:
-            verb: The command.
             path: A file, or `-`; None: there is none.
 
         Raises:
-            UserError: If the verb scores nothing, or the file cannot be there.
+            UserError: If the file cannot be there.
         """
         self._path = path
         if path is None:
             return
-        if verb == "predict":
-            raise UserError("--json is for verbs that score, and predict does not: leave it out")
         if path == STDOUT:
             self.enter_context(redirect_stdout(sys.stderr))
         elif path.is_dir() or not next(k for k in path.absolute().parents if k.exists()).is_dir():

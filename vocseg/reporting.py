@@ -1,20 +1,24 @@
 """What a verb that scores says and leaves at its end."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 
+from vocseg.deploy.masks import RESULTS, MaskWriter, Predicted
+from vocseg.errors import printable
 from vocseg.model import SegmentationModule
 from vocseg.runs import FullSize, FullSizeScores, network_scores, newest_score, weights_origin
 from vocseg.scores import Group, ImageScores, Score, compare_groups, error_budget, score_intervals
 from vocseg.scores.bands import WIDTH
 from vocseg.scores.intervals import ScoreIntervals
-from vocseg.scores.plain import as_json
+from vocseg.scores.plain import INPUT_RESOLUTION, ORIGINAL_RESOLUTION, as_json
 from vocseg.views import calibration_line, difference_tables, interval_table, score_table, sizes_line
 from vocseg.whole_files import write_whole
 
 Figures = dict[str, Any]
+_LISTED = 10  # files of a kind that are named on the terminal; `predictions.json` has all
 ORIGINAL, NETWORK, BEFORE = (f"image_scores_{name}.npz" for name in ("original", "network", "before"))
 
 
@@ -45,9 +49,9 @@ def report_scores(trainer: Any, verb: str, model: SegmentationModule) -> None:
     say(trainer, _network_line(score, full))
     if calibration:
         say(trainer, calibration_line(calibration))
-    figures: Figures = {verb: _figures(images, None if full else intervals, score.loss)}
+    figures: Figures = {ORIGINAL_RESOLUTION: _figures(full.original, intervals)} if full else {}
+    figures[INPUT_RESOLUTION] = _figures(images, None if full else intervals, score.loss)
     if full:
-        figures["original"] = _figures(full.original, intervals)
         figures["ceiling"] = full.ceiling and Score.of(full.ceiling).as_dict()
     keep(trainer, figures | {"calibration": calibration and calibration.as_dict()})
     _save(trainer, {NETWORK: images} | ({ORIGINAL: full.original} if full else {}))
@@ -77,6 +81,53 @@ def report_training(trainer: Any, best: Score) -> None:
     """The score of the best epoch."""
     say(trainer, score_table(best, "best epoch"))
     trainer.figures = {"best": best.as_dict()}
+
+
+def report_predictions(trainer: Any, model: SegmentationModule) -> int:
+    """What was predicted and what was left out, on the terminal and as `predictions.json`.
+
+    Args:
+        trainer: Lightning's, on every process.
+        model: What predicted.
+
+    Returns:
+        Exit code: 1 if an image cannot be read.
+    """
+    writer = next((each for each in trainer.callbacks if isinstance(each, MaskWriter)), None)
+    if writer is None or (done := writer.predicted) is None:
+        return 0
+    kept = not trainer.fast_dev_run
+    if trainer.is_global_zero:
+        origin = weights_origin(model.loaded_from, done.folder, model)
+        ways = {"size": trainer.datamodule.size, "tta": model.variants.label, "windows": writer.windows}
+        trainer.figures = {**done.as_dict(), **ways, "weights": origin}
+        if kept:
+            write_whole(done.folder / RESULTS, as_json(trainer.figures) + "\n")
+        print("\n".join(_predicted_lines(done, kept)), flush=True)
+    return 1 if done.unreadable else 0
+
+
+def _predicted_lines(done: Predicted, kept: bool) -> Iterator[str]:
+    count, read = len(done.images), len(done.images) + len(done.unreadable)
+    rate = f" ({count / done.seconds:.1f} images/s)" if count else ""
+    yield f"\n{count:,} of {read:,} image{'s' * (read != 1)} predicted in {done.seconds:.1f} s{rate}"
+    yield from _named("cannot be read", "image", [printable(each) for each in done.unreadable.values()])
+    others = [printable(f"{name}: {why}") for name, why in done.other_files.items()]
+    yield from _named("left out", "entry", others, "entries")
+    yield f"masks       {done.folder / 'masks'}"
+    yield f"overlays    {done.folder / 'overlays'}"
+    if done.confidence:
+        yield f"confidence  {done.folder / 'confidence'}"
+    if kept:
+        yield f"areas       {done.folder / RESULTS}  (every image's classes, and what was left out)"
+
+
+def _named(what: str, one: str, lines: list[str], several: str = "") -> Iterator[str]:
+    if lines:
+        yield f"{len(lines):,} {one if len(lines) == 1 else several or one + 's'} {what}:"
+        yield from (f"  {line}" for line in lines[:_LISTED])
+        if len(lines) > _LISTED:
+            yield f"  and {len(lines) - _LISTED:,} more"
 
 
 def _network_line(score: Score, full: FullSizeScores | None) -> RenderableType:

@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.class_files import read_classes
 from vocseg.classes import VOC_CLASSES, ClassList
@@ -18,11 +19,13 @@ from vocseg.runs import (
     described_classes,
     load_weights,
     network_shape,
+    newest_checkpoint,
     newest_weights,
     read_weights,
 )
 
-OWN_WORDS = ("best", "last", "hpc")  # what Lightning finds itself
+NEWEST = ("best", "last")  # checkpoints of the newest run
+OWN_WORDS = (*NEWEST, "hpc")  # what Lightning finds itself
 
 
 def starting_weights(verb: str, config: Namespace) -> Path | None:
@@ -31,10 +34,14 @@ def starting_weights(verb: str, config: Namespace) -> Path | None:
     Raises:
         UserError: If it needs one.
     """
-    if config["ckpt_path"] is not None:
-        # "last" or "best" are no files: a run's folder is its own.
-        return local_file(config["ckpt_path"], "--ckpt_path", ", such as last.ckpt or unet_voc.pth")
     root = Path(config["trainer"]["default_root_dir"] or ".")
+    if config["ckpt_path"] in NEWEST and verb != "fit" and not Path(config["ckpt_path"]).exists():
+        path = newest_checkpoint(root, config["ckpt_path"])
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            print(f"{config['ckpt_path']}: {path}")
+        return path
+    if config["ckpt_path"] is not None:
+        return local_file(config["ckpt_path"], "--ckpt_path", ", such as last.ckpt or unet_voc.pth")
     newest = newest_weights(root)
     # Weights that were fine-tuned already are taken by name only: doing it twice would compound.
     if verb == "finetune" and (fitted := newest_weights(root, "fit")) is not None:
@@ -47,7 +54,7 @@ def starting_weights(verb: str, config: Namespace) -> Path | None:
 
 
 def check_scoring_flags(verb: str, config: Namespace) -> None:
-    """Whether flags that change how images are scored are given to a verb that scores and does nothing else.
+    """Whether flags that change how images are predicted are given to a verb that does nothing else.
 
     Training validates on the images as they are, so that `finetune` compares like with like.
 
@@ -60,10 +67,11 @@ def check_scoring_flags(verb: str, config: Namespace) -> None:
         "--tta.scales": scales != (1.0,),
         "--full_size.window": bool(config["full_size"]["window"]),
     }
-    if verb not in ("validate", "test") and any(given.values()):
+    if verb not in ("validate", "test", "predict") and any(given.values()):
         flag = next(name for name, value in given.items() if value)
         raise UserError(
-            f"{flag} is for validate and test alone: leave it out of {verb}, and score the weights with test"
+            f"{flag} is for validate, test and predict: leave it out of {verb}, and score the weights with "
+            "test"
         )
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
-from vocseg.reporting import report_finetuning, report_scores, report_training, say
+from vocseg.reporting import report_finetuning, report_predictions, report_scores, report_training, say
 from vocseg.runs import (
     BestWeights,
     Wanted,
@@ -64,7 +64,8 @@ class Trainer(lightning.Trainer):
             kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
         super().__init__(*args, use_distributed_sampler=False, **kwargs)
         self.resumed: Path | None = None  # the checkpoint of a run that goes on
-        self.figures: dict[str, Any] | None = None  # what the verb scored, for --json
+        self.figures: dict[str, Any] | None = None  # what the verb found, for --json
+        self.exit_code = 0  # 1: the verb did its work, but for some images
         self.verb = "fit"  # which a checkpoint names, so that `resume` does the same
         self.before: tuple[Score | None, ImageScores | None] = (None, None)  # of `finetune`
         self.job: dict[str, Any] | None = None  # of SLURM, which may requeue it
@@ -97,7 +98,6 @@ class Trainer(lightning.Trainer):
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, weights_only)
         if (best := self._best()) and best.score:
             report_training(self, best.score)
-            say(self, f"weights: {best.weights}")
 
     def finetune(
         self, model: SegmentationModule, datamodule: VOCDataModule, ckpt_path: str | Path | None = None
@@ -129,8 +129,6 @@ class Trainer(lightning.Trainer):
         after = kept if kept[1] else (newest_score(self, model), newest_image_scores(self, model))
         if before[0] and before[1] and after[0] and after[1]:
             report_finetuning(self, (before[0], before[1]), (after[0], after[1]))
-        if best and best.weights:
-            say(self, f"after: the best epoch, saved as {best.weights}")
 
     def tune(
         self,
@@ -205,11 +203,14 @@ class Trainer(lightning.Trainer):
         ckpt_path: str | Path | None = None,
         weights_only: bool | None = None,
     ) -> Any:
-        """Write a mask and an overlay for every picture of a folder."""
+        """Write a mask and an overlay for every image of a folder and its sub-folders."""
         if isinstance(model, SegmentationModule) and isinstance(datamodule, VOCDataModule):
             model.network.check_size(datamodule.size)
         path = begin_with(model, ckpt_path)
-        return super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
+        result = super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
+        if isinstance(model, SegmentationModule):
+            self.exit_code = report_predictions(self, model)
+        return result
 
     def _best(self) -> BestWeights | None:
         return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)

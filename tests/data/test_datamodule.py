@@ -13,7 +13,6 @@ from vocseg import voc
 from vocseg.data.audit import audit
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.order import Draw
-from vocseg.data.photographs import Photographs
 from vocseg.errors import UserError
 from vocseg.voc import find, split_ids
 
@@ -158,18 +157,6 @@ def test_a_damaged_file_met_in_a_worker_gives_its_sentence(sample: Path, tmp_pat
         list(data.val_dataloader())
     assert fault.value.sentence.startswith(f"the image {victim} cannot be read")
     assert "\n" not in fault.value.sentence
-
-
-def test_nothing_to_predict_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing to predict: .* does not exist"):
-        Photographs(tmp_path / "no", 64)
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(UserError, match=r"nothing to predict: .* holds none"):
-        Photographs(tmp_path, 64)
-    for name in ("a.jpg", "a.png"):
-        (tmp_path / name).write_bytes(b"")
-    with pytest.raises(UserError, match="two pictures called 'a'"):
-        Photographs(tmp_path, 64)
 
 
 def test_trainaug_is_fetched_for_the_official_set_alone(

@@ -149,15 +149,3 @@ def test_with_a_store_images_may_vanish_but_a_store_cut_short_stops_the_run(
     _in_step(monkeypatch, "training_step", cut)
     said = refused(capsys, ["fit", *tiny(copy), *SHORT, "--trainer.max_epochs", "2"])
     assert "images.bin was cut short: remove the folder and start again" in said
-
-
-def test_with_skip_predict_leaves_a_damaged_picture_out(trained: Path, here: Path, capsys: Capture) -> None:
-    (here / "pictures").mkdir()
-    Image.new("RGB", (80, 60)).save(here / "pictures/fine.jpg")
-    (here / "pictures/spoilt.jpg").write_text("no picture")
-    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", "pictures"]
-    words += ["--trainer.accelerator", "cpu", "--data.on_error", "skip"]
-    with pytest.warns(UserWarning, match=r"spoilt.jpg is left out: the image .* is no picture"):
-        main(words)
-    assert "spoilt.jpg (pictures)" in capsys.readouterr().out
-    assert [path.name for path in here.rglob("masks/*")] == ["fine.png"]

@@ -57,6 +57,8 @@ def test_asking_twice_writes_once_and_another_set_is_never_mixed_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_sample(tmp_path, train=2, val=1, progress=False)
+    following = f"next     python -m vocseg fit --config demo --data.root {tmp_path}\n"
+    assert capsys.readouterr().out.endswith(following)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     write_sample(tmp_path, train=2, val=1, progress=False)
     assert "there already" in capsys.readouterr().out

@@ -70,9 +70,7 @@ def test_every_way_gives_the_same_losses_over_20_steps(
 ) -> None:
     losses = _losses(execution)
     assert losses[:3] == pytest.approx(plain_losses[:3], rel=2e-5)
-    assert losses == pytest.approx(
-        plain_losses, rel=1e-3
-    )  # rounding grows, by the order of sums
+    assert losses == pytest.approx(plain_losses, rel=1e-3)  # rounding grows, by the order of sums
 
 
 def test_bf16_gives_the_same_losses_but_for_its_rounding(plain_losses: list[float]) -> None:

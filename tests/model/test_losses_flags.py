@@ -135,4 +135,4 @@ def test_scoring_with_a_runs_loss_gives_the_runs_figure(
     words = ["--ckpt_path", str(finished / "best.ckpt"), "--data.root", str(sample), "--data.batch_size", "4"]
     main(["test", *words, *FLAGS, "--trainer.accelerator", "cpu", "--full_size.test", "false"])
     scores = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())
-    assert scores["test"]["loss"] == pytest.approx(of_run, rel=1e-4)
+    assert scores["input_resolution"]["loss"] == pytest.approx(of_run, rel=1e-4)

@@ -110,8 +110,8 @@ def _write_scores(folder: Path, scores: ImageScores, network: ImageScores) -> No
         replace(scores, matrices=scores.matrices * np.eye(len(scores.classes), dtype=np.int64), band=None)
     )
     figures = {
-        "test": _figures(network, None, 0.5),
-        "original": _figures(scores),
+        "original_resolution": _figures(scores),
+        "input_resolution": _figures(network, None, 0.5),
         "ceiling": ceiling.as_dict(),
         "calibration": Calibration(CALIBRATION, network.protocol).as_dict(),
     }

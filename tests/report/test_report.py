@@ -64,8 +64,8 @@ def test_a_run_of_test_is_shown_whole_with_the_curves_of_its_training(
     main(["report", str(tested)])
     assert "wrote report.html" in capsys.readouterr().out
     page, scores = Page(here / "report.html"), json.loads((tested / "scores.json").read_text())
-    assert f"{100 * scores['original']['mean_iou']:.1f}" in page.text
-    assert scores["original"]["protocol"]["fingerprint"] in page.text
+    assert f"{100 * scores['original_resolution']['mean_iou']:.1f}" in page.text
+    assert scores["original_resolution"]["protocol"]["fingerprint"] in page.text
     assert str(trained / "unet_voc.pth") in page.text
     assert [page.count(name) for name in ("chart", "confusion", "stack")] == [4, 1, 1]
     assert sum("data-n" in attrs for _, attrs in page.tags) == 21 * 21
@@ -101,8 +101,8 @@ def test_figures_that_a_score_has_beside_are_shown_as_they_were_written(made: Pa
     near, network = (
         "{estimate:.1f} % [{low:.1f}, {high:.1f}]".format(**{k: 100 * v for k, v in each.items()})
         for each in (
-            scores["original"]["intervals"]["trimap_mean_iou"],
-            scores["test"]["intervals"]["mean_iou"],
+            scores["original_resolution"]["intervals"]["trimap_mean_iou"],
+            scores["input_resolution"]["intervals"]["mean_iou"],
         )
     )
     for words in (
@@ -273,7 +273,7 @@ def test_what_cannot_be_reported_on_is_refused_in_a_sentence(
         (here / folder).mkdir()
     (here / "x.txt").write_text("x")
     (here / "bad" / "scores.json").write_text("{")
-    (here / "old" / "scores.json").write_text(json.dumps({"test": {"mean_iou": 0.4}}))
+    (here / "old" / "scores.json").write_text(json.dumps({"input_resolution": {"mean_iou": 0.4}}))
     words, parts = REFUSED[name]
     said = refused(capsys, ["report", *(str(made) if word == "RUN" else word for word in words)])
     assert said.startswith("vocseg: ")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vocseg.errors import Interrupted
 from vocseg.runs import OwnFolder, Resumed
-from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_weights
+from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_checkpoint, newest_weights
 
 
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:
@@ -49,3 +49,21 @@ def test_a_run_that_is_stopped_before_its_folder_is_claimed_is_named_all_the_sam
     assert "nothing to resume" in str(
         OwnFolder(None).stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
     )
+
+
+def test_the_newest_run_is_the_one_that_saved_a_checkpoint_last(tmp_path: Path) -> None:
+    for k, (run, name) in enumerate(
+        [("fit/version_0", "best"), ("fit/version_1", "best"), ("finetune/version_0", "last")]
+    ):
+        path = tmp_path / "lightning_logs" / run / f"{name}.ckpt"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (k, k))
+    old = tmp_path / "lightning_logs/fit/version_0/last.ckpt"
+    old.touch()
+    os.utime(old, (9, 9))
+    assert newest_checkpoint(tmp_path, "best") == old.with_name("best.ckpt")
+    assert newest_checkpoint(tmp_path, "last") == old
+    old.unlink()
+    assert newest_checkpoint(tmp_path, "last").parts[-3:] == ("finetune", "version_0", "last.ckpt")
+    assert newest_checkpoint(tmp_path, "best").parts[-2:] == ("version_1", "best.ckpt")

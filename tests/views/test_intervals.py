@@ -14,6 +14,7 @@ from vocseg.scores.measures import error_budget
 from vocseg.views import difference_tables, interval_table
 from vocseg.views.differences import verdict
 from vocseg.views.intervals import interval_text
+from vocseg.voc import CLASSES
 
 MATRICES = population(80, seed=4)
 
@@ -100,7 +101,41 @@ def test_names_that_are_markup_are_shown_as_they_are() -> None:
     names = ("background", "[/x]", "[red]cat", "[link=x]y", *(f"c{k}" for k in range(17)))
     one, two = (image_scores(m, classes=names) for m in (MATRICES, worse(MATRICES, 0.6, 1)))
     found = compare_groups(Group("[/a]", (one,)), Group("[b]", (two,)), resamples=100)
-    for text in (_text(interval_table(one, "test")), _text(difference_tables(found))):
-        for name in names:
+    shown = [name for name, each in found.class_iou.items() if each.before or each.after]
+    assert names[1] in shown
+    for text, there in (
+        (_text(interval_table(one, "test")), names),
+        (_text(difference_tables(found)), shown),
+    ):
+        for name in there:
             assert f" {name} " in text
     assert "A: [/a]\nB: [b]" in _text(difference_tables(found))
+
+
+def test_a_class_that_is_predicted_but_in_no_image_is_said_to_be() -> None:
+    matrices = np.zeros((8, 21, 21), int)
+    matrices[:, 0, 0], matrices[:, 0, 5] = 900, 100
+    text = _text(interval_table(image_scores(matrices), "test"))
+    assert re.search(r"bottle +│ +0\.0 \(only predicted\)", text)
+    assert "(0 images)" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_comparison_leaves_out_classes_at_0_and_sides_named_as_they_are() -> None:
+    found = compare_groups(
+        Group("before", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
+        Group("after", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
+        resamples=100,
+    )
+    text = _text(difference_tables(found, "after", first="before", title="fine-tuning: "))
+    assert "before: before" not in text
+    assert "fine-tuning: val" in text
+    assert re.search(r"│ frequency +│", text)
+    matrices = MATRICES.copy()
+    matrices[:, :, 7] = matrices[:, 7] = 0
+    found = _compared(matrices, matrices)
+    hidden = [name for name, each in found.class_iou.items() if not each.before and not each.after]
+    text = _text(difference_tables(found))
+    assert CLASSES[7] in hidden
+    assert f" {CLASSES[7]} " not in text
+    assert re.search(rf"{len(hidden)} class(es)? at 0 or absent in both (is|are) left out", text)

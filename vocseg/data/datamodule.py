@@ -50,12 +50,12 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         classes: Text or YAML file that names the classes of your own masks, or merges VOC's; null: VOC's 21.
         image_folder: Folder of the images beside SegmentationClass and ImageSets.
         image_suffix: Ending of the images' names.
-        images: Folder of pictures, or one picture, for `predict`.
+        images: Folder of images, searched with its sub-folders, or one image, for `predict`.
         workers: Loader processes; null: none on a CPU, or where images are little more than copied out of a
             store (`none`, `light`, scoring), else one a core up to 8.
         worker_timeout: Seconds to wait for a batch from them before the run stops.
         on_error: What an image that cannot be read does to a run: `stop`, or `skip`: the run goes on without
-            it, and says so.
+            it, and says so. `predict` always skips it, and its exit code is 1.
         store: Decode every file once, into a memory-mapped store; null: where there is room.
         cache: Folder for stores and what is known of files; null: `.vocseg` in the data set, or where that
             cannot be written, your own cache.
@@ -197,9 +197,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         return self._class_pixels
 
     def left_out(self) -> dict[str, dict[str, str]]:
-        """Images that this process went on without, with reasons, by list (or folder of pictures)."""
-        if self._verb() == "predict" and self.photographs is not None:
-            return {str(self.images): self.photographs.left_out.reasons}
+        """Images that this process went on without, with reasons, by list."""
         return self.parts.left_out()
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -219,7 +217,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         return self.val_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """The user's own pictures."""
+        """The user's own images."""
         self.photographs = self.photographs or self._pictures()
         return self._loaders().scoring(self.photographs)
 
@@ -232,10 +230,10 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         self.parts.prepare(self.splits())
 
     def _pictures(self) -> Photographs:
-        """The user's own pictures."""
+        """The user's own images."""
         if self.images is None:
-            raise UserError("predict needs --data.images: a folder of pictures, or one picture")
-        return Photographs(Path(self.images), self.size, self.skip)
+            raise UserError("predict needs --data.images: a folder of images, or one image")
+        return Photographs(Path(self.images), self.size)
 
     def splits(self) -> dict[str, Split]:
         """The images of the verb: "train" and "val", or "val" alone."""

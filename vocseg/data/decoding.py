@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, features
 
 from vocseg.classes import VOC_CLASSES, ClassList
 from vocseg.data.png import MOST_PIXELS, decode_plain_png
@@ -21,14 +21,16 @@ from vocseg.errors import UserError, shown
 Bytes = npt.NDArray[np.uint8]
 
 _PHOTO_MODES = ("RGB", "L", "CMYK", "P", "RGBA")
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")  # of the others some start programs
-_LOSSY = ("JPEG", "MPO", "WEBP")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF")  # of the others some start programs
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of its container
+_STILLS = ("MPO", "HEIF")  # may hold several images, of which the first, or the one marked, is meant
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _END_OF_JPEG = b"\xff\xd9"
 
 
 def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
     """What `read_image` gives, from the file's bytes; `path` is for the sentence."""
-    picture = _open(data, path, "image")
+    picture = _open(data, path, "image", exif)
     if picture.mode not in _PHOTO_MODES:
         raise UserError(f"the image {path} has mode {picture.mode}: save it with 8 bits a channel (RGB)")
     if picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_END_OF_JPEG) and not exif:
@@ -56,7 +58,7 @@ def _as_rgb(picture: Image.Image, path: Path, exif: bool) -> Bytes:
             picture = ImageOps.exif_transpose(picture)
         return np.asarray(picture.convert("RGB"))
     except Exception as fault:  # PIL's decoders raise nearly anything on damaged bytes
-        raise _unreadable(path, "image", fault) from fault
+        raise _unreadable(path, "image", fault, exif) from fault
 
 
 def decode_mask(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
@@ -94,13 +96,21 @@ def _decode_odd_mask(data: bytes, path: Path) -> Bytes:
         raise _unreadable(path, "mask", fault) from fault
 
 
-def _open(data: bytes, path: Path, what: str) -> ImageFile.ImageFile:
-    """The picture with its header read."""
+def _open(data: bytes, path: Path, what: str, own: bool = False) -> ImageFile.ImageFile:
+    """The picture with its header read.
+
+    Args:
+        data: The file's bytes.
+        path: Where it is.
+        what: `image` or `mask`.
+        own: Whether it is a user's own photograph, of which no archive has a copy.
+    """
+    formats = _formats(data, path)
     try:
-        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
-        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+        picture = Image.open(io.BytesIO(data), formats=formats)
+        frames = 1 if picture.format in _STILLS else getattr(picture, "n_frames", 1)
     except Exception as fault:  # as above
-        raise _unreadable(path, what, fault) from fault
+        raise _unreadable(path, what, fault, own) from fault
     if frames > 1:
         raise UserError(f"the {what} {path} is an animation: keep one frame of it")
     if picture.width * picture.height > MOST_PIXELS:
@@ -111,10 +121,37 @@ def _open(data: bytes, path: Path, what: str) -> ImageFile.ImageFile:
     return picture
 
 
-def _unreadable(path: Path, what: str, fault: Exception) -> UserError:
+def _formats(data: bytes, path: Path) -> tuple[str, ...]:
+    """What Pillow may take a file for.
+
+    Raises:
+        UserError: If it is an image that this Pillow cannot read.
+    """
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand in _HEIC:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            raise UserError(
+                f"the image {path} cannot be read: HEIC needs pillow-heif. "
+                'Install it: pip install "vocseg[heic]"'
+            ) from None
+        register_heif_opener()
+        return ("HEIF",)
+    avif = features.check("avif")
+    if brand == b"avif" and not avif:
+        raise UserError(
+            f"the image {path} cannot be read: AVIF needs Pillow 11.3 or newer. "
+            "Install it: pip install -U pillow"
+        )
+    return _FORMATS if avif else _FORMATS[:-1]
+
+
+def _unreadable(path: Path, what: str, fault: Exception, own: bool = False) -> UserError:
     said = " ".join(str(fault).split()) or type(fault).__name__
     reason = "it is no picture" if "BytesIO" in said else shown(said, 120)
-    return UserError(f"the {what} {path} cannot be read ({reason}): restore it from the archive")
+    remedy = "copy it again from where it comes from" if own else "restore it from the archive"
+    return UserError(f"the {what} {path} cannot be read ({reason}): {remedy}")
 
 
 def _check_values(mask: Bytes, path: Path, classes: ClassList) -> None:

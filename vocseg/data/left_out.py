@@ -22,15 +22,22 @@ def lost(position: int) -> int:
 class LeftOut:
     """Which images of a split this process has left out, with reasons."""
 
-    def __init__(self, what: str, names: Sequence[str], read: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        what: str,
+        names: Sequence[str],
+        read: Callable[[int], object],
+        limit: float | None = _MOST,
+    ) -> None:
         """Start with none.
 
         Args:
             what: Name of the split.
             names: Of its images.
             read: Reads the image of a position, or raises `UserError`.
+            limit: Share of the images that may be lost; None: all, and nothing is printed before the end.
         """
-        self._what, self._names, self._read = what, names, read
+        self._what, self._names, self._read, self._limit = what, names, read, limit
         self.reasons: dict[str, str] = {}
 
     def note(self, index: Tensor) -> None:
@@ -48,8 +55,10 @@ class LeftOut:
     def _add(self, position: int) -> None:
         name, reason = self._names[position], self._reason(position)
         self.reasons[name] = reason
+        if self._limit is None:
+            return
         count, all_of = len(self.reasons), len(self._names)
-        if count > max(1, _MOST * all_of):
+        if count > max(1, self._limit * all_of):
             raise UserError(
                 f"{count} of the {all_of} images of {self._what} cannot be read, too many for "
                 f"--data.on_error skip; the last one: {reason}"

@@ -5,6 +5,7 @@ others, on a cluttered ground. The masks are palette PNGs with a void border rou
 """
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from vocseg.voc import find, image_path, mask_path, split_list
 Bytes = npt.NDArray[np.uint8]
 
 _MARKER = "sample.json"
+_ROOT = Path("data/sample")  # which the recipe `demo` names
 
 
 def write_sample(
-    root: Path = Path("data/sample"), train: int = 320, val: int = 80, seed: int = 0, progress: bool = True
+    root: Path = _ROOT, train: int = 320, val: int = 80, seed: int = 0, progress: bool = True
 ) -> Path:
     """Write a synthetic data set in VOC's layout, the same bytes for the same seed.
 
@@ -61,6 +63,8 @@ def write_sample(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     print(f"wrote {train} train and {val} val images with masks to {voc}")
+    own = "" if root == _ROOT else f" --data.root {shlex.quote(str(root))}"
+    print(f"next     python -m vocseg fit --config demo{own}")
     return voc
 
 

@@ -245,7 +245,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def predict_step(self, batch: BatchTensors, batch_idx: int) -> Tensor:
         """Logits float32 `[N,C,H,W]`: whoever writes them brings them to the picture's own size first."""
-        return self.forward(batch["image"])
+        return self.variants.logits(self, batch["image"])
 
     def on_train_epoch_end(self) -> None:
         """Log the training figures of the epoch."""

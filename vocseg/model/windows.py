@@ -65,7 +65,7 @@ class Windows:
             for (y, x), probabilities in zip(places, found, strict=True):
                 total[:, y, x] += probabilities
                 seen[y, x] += 1
-        return (total / seen)[:, :height, :width]
+        return total.div_(seen)[:, :height, :width]
 
     def _padded(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         missing = [(0, max(0, self.size - edge)) for edge in image.shape[:2]]

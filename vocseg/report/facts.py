@@ -7,6 +7,7 @@ from typing import Any
 from vocseg import __version__
 from vocseg.report.kept import intervals_from
 from vocseg.report.recorded import RecordedRun
+from vocseg.scores.plain import INPUT_RESOLUTION
 from vocseg.scores.protocol import Protocol
 from vocseg.views.report.parts import Figure
 
@@ -41,7 +42,7 @@ def _facts(run: RecordedRun) -> Iterator[tuple[str, Any]]:
     if model:
         yield "training", _training(run.settings)
     loss = next(
-        (each["loss"] for name in ("test", "validate", "after") if (each := run.scores.get(name))), None
+        (each["loss"] for name in (INPUT_RESOLUTION, "after") if (each := run.scores.get(name))), None
     )
     yield "loss at the network's size", None if loss is None else f"{loss:.3f}"
     yield "scored by vocseg", weights.get("vocseg")
@@ -75,8 +76,10 @@ def _training(settings: Mapping[str, Any]) -> str:
 
 def further_figures(run: RecordedRun) -> tuple[Figure, ...]:
     """What else was scored: at the network's size, without fault, before fine-tuning, by calibration."""
-    found = [_mean_iou(run, name, _NETWORK, _network_note(run)) for name in ("test", "validate")]
-    found.append(_mean_iou(run, "before", "mean IoU before fine-tuning", "on the same images"))
+    found = [
+        _mean_iou(run, INPUT_RESOLUTION, _NETWORK, _network_note(run)),
+        _mean_iou(run, "before", "mean IoU before fine-tuning", "on the same images"),
+    ]
     if ceiling := run.scores.get("ceiling"):
         size = run.protocol.size if run.protocol else 0
         note = f"the most that predicting at {size}x{size} allows"

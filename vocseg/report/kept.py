@@ -9,12 +9,13 @@ from vocseg.scores.changes import ImageChange
 from vocseg.scores.comparison import Comparison, Difference
 from vocseg.scores.intervals import Interval, ScoreIntervals
 from vocseg.scores.measures import MEASURES, TRIMAP, ErrorBudget
+from vocseg.scores.plain import INPUT_RESOLUTION, ORIGINAL_RESOLUTION
 from vocseg.scores.protocol import Protocol
 from vocseg.views.report.reliability import Bin, Calibration
 
 Plain = Mapping[str, Any]
 
-SCORES = ("original", "test", "validate", "after", "before")
+SCORES = (ORIGINAL_RESOLUTION, INPUT_RESOLUTION, "after", "before")
 PRIMARY = SCORES[:-1]  # the first that is there is what the page is about
 
 

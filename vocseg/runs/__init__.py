@@ -11,7 +11,7 @@ from vocseg.runs.checkpoints import LastCheckpoint
 from vocseg.runs.companions import Companions
 from vocseg.runs.faults import translate
 from vocseg.runs.finite import Finite
-from vocseg.runs.folder import newest_weights
+from vocseg.runs.folder import newest_checkpoint, newest_weights
 from vocseg.runs.full_size import FullSize
 from vocseg.runs.full_size_counts import FullSizeScores
 from vocseg.runs.going_on import holds_training, newest_whole_checkpoint, read_checkpoint
@@ -59,6 +59,7 @@ __all__ = [
     "load_weights",
     "network_scores",
     "network_shape",
+    "newest_checkpoint",
     "newest_image_scores",
     "newest_run",
     "newest_score",

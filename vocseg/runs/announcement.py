@@ -1,5 +1,7 @@
 """What a run is about to do, in three lines."""
 
+import shutil
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vocseg.model import SegmentationModule
@@ -28,8 +30,26 @@ class Announcement(Callback):
         objective = pl_module.objective if isinstance(pl_module, SegmentationModule) else None
         if objective is not None and objective.settings != PLAIN:
             print(f"loss     {objective.describe()}")
+            assert isinstance(pl_module, SegmentationModule)
+            weights = zip(pl_module.class_list.names, objective.class_weights or (), strict=False)
+            print(
+                "".join(f"{line}\n" for line in _weight_lines([f"{a} {b:.3g}" for a, b in weights])), end=""
+            )
         kept = f"{folder}  (curves: tensorboard --logdir {folder})" if folder else "a trial; nothing is kept"
         print(f"run      {kept}", flush=True)
+
+
+def _weight_lines(weights: list[str]) -> list[str]:
+    """Class weights with their names, broken between two of them at the terminal's edge."""
+    width = shutil.get_terminal_size().columns
+    lines: list[str] = []
+    for k, text in enumerate(weights):
+        text += "," * (k + 1 < len(weights))
+        if lines and len(lines[-1]) + 1 + len(text) <= width:
+            lines[-1] += f" {text}"
+        else:
+            lines.append(f"{'weights' if not lines else '':<9}{text}")
+    return lines
 
 
 def _part(facts: dict[str, object]) -> str:

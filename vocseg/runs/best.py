@@ -119,9 +119,11 @@ def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:
         f"epoch {trainer.current_epoch + 1}"
         + (f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else "")
     ]
-    for name, label in (("loss", "loss"), ("miou", "mIoU"), ("pixel_accuracy", "accuracy")):
-        stages = ("train", "val") if validated else ("train",)
-        parts.append(f"{label} " + ", ".join(f"{figures[f'{name}/{stage}']:.3f} {stage}" for stage in stages))
+    stages = ("train", "val") if validated else ("train",)
+    for name, label in (("loss", "loss"), ("miou", "mIoU %"), ("pixel_accuracy", "accuracy %")):
+        values = (figures[f"{name}/{stage}"] for stage in stages)
+        texts = (f"{value:.3f}" if name == "loss" else f"{100 * value:.1f}" for value in values)
+        parts.append(f"{label} " + ", ".join(map(" ".join, zip(texts, stages, strict=True))))
     if "speed/images_per_s" in figures:
         parts.append(f"{figures['speed/images_per_s']:.1f} images/s")
     if figures.get("speed/data_wait", 0) > _LONG_WAIT:

@@ -99,6 +99,28 @@ def clear_dead(folder: Path) -> None:
             lock.release()
 
 
+def newest_checkpoint(root: Path, word: str) -> Path:
+    """The file that `--ckpt_path best` or `last` means: that of the run which saved a checkpoint last.
+
+    Args:
+        root: Where folders of runs are.
+        word: `best` or `last`.
+
+    Raises:
+        UserError: If no run has one.
+    """
+    runs: dict[Path, float] = {}
+    for path in (root / LOGS).glob("*/version_*/*.ckpt"):
+        with contextlib.suppress(OSError):  # a run that goes on has replaced it
+            runs[path.parent] = max(path.stat().st_mtime, runs.get(path.parent, 0))
+    for folder in sorted(runs, key=lambda folder: runs[folder], reverse=True):
+        if (folder / f"{word}.ckpt").is_file():
+            return folder / f"{word}.ckpt"
+    raise UserError(
+        f"--ckpt_path {word}: no run in {root / LOGS} has a {word}.ckpt. Train one with fit, or name a file."
+    )
+
+
 def newest_weights(root: Path, verb: str = "*") -> Path | None:
     """The `unet_voc.pth` written last below a folder of runs, if there is one.
 

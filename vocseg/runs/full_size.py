@@ -29,8 +29,8 @@ class FullSize(Callback):
         test: In `test`.
         validate: In `validate`, and in the validation of every epoch of training.
         window: Predict in windows of the network's size that slide over the picture at its own size, instead
-            of resizing it (`test` and `validate`): the mean of the softmax of all windows that see a pixel,
-            with equal weights. A picture smaller than a window is enlarged by reflection, not scored.
+            of resizing it (`test`, `validate` and `predict`): the mean of the softmax of all windows that see
+            a pixel, with equal weights. A picture smaller than one is enlarged by reflection, not scored.
         stride: From one window to the next, in parts of a window's edge; above 0, and 1 at most.
         evidence: In `test` and `validate`, keep predictions and what `report` shows of them.
     """
@@ -67,6 +67,18 @@ class FullSize(Callback):
         """What was counted in the newest epoch; None if nothing was."""
         data = scored_data(trainer, module)
         return None if self._counts is None or data is None else self._counts.scores(data, module)
+
+    def windows(self, size: int) -> Windows:
+        """The windows of a network that takes images of this edge."""
+        return Windows(size, self.stride)
+
+    def probabilities(self, trainer: Trainer, module: SegmentationModule, image: Bytes) -> Tensor:
+        """Mean softmax float32 `[C,H,W]` of the windows over an image uint8 `[H,W,3]`."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        with trainer.precision_plugin.forward_context():
+            return self.windows(data.size).probabilities(
+                lambda images: module.variants.logits(module, images), image, data.batch_size, module.device
+            )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""
@@ -118,7 +130,7 @@ class FullSize(Callback):
         data = scored_data(trainer, module) if self.stages[stage] else None
         self._counts = None
         if data is not None and isinstance(module, SegmentationModule):
-            windows = Windows(data.size, self.stride) if self.window else None
+            windows = self.windows(data.size) if self.window else None
             self._counts = FullSizeCounts(data.facts("val")["images"], module.classes, windows)
         self.evidence.begin(trainer, module, self._counts is not None)
 
@@ -127,15 +139,8 @@ class FullSize(Callback):
     ) -> tuple[Tensor, Tensor]:
         """A picture's classes, uint8 `[H,W]`, and log-probabilities `[C,H,W]`, from windows over it."""
         assert self._counts is not None
-        assert self._counts.windows is not None
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        with trainer.precision_plugin.forward_context():
-            probabilities = self._counts.windows.probabilities(
-                lambda images: module.variants.logits(module, images),
-                data.full_image(index),
-                data.batch_size,
-                module.device,
-            )
+        image = trainer.datamodule.full_image(index)  # type: ignore[attr-defined]
+        probabilities = self.probabilities(trainer, module, image)
         confidence, best = (each.cpu() for each in probabilities.max(0))
         self._counts.put_confidences(confidence, best, truth)
         return best.to(torch.uint8), probabilities.clamp(min=1e-12).log()

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,6 +12,7 @@ from vocseg.whole_files import write_whole
 _LISTED = 10  # lines on the terminal; the file has all
 
 Reasons = dict[str, dict[str, str]]  # by list, by id
+T = TypeVar("T")
 
 
 class LeftOutReport(Callback):
@@ -34,7 +35,7 @@ class LeftOutReport(Callback):
         if folder is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             write_whole(Path(folder) / "left_out.json", json.dumps(reasons, indent=1) + "\n")
 
-    on_test_end = on_predict_end = on_fit_end
+    on_test_end = on_fit_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """As at the end of a test, unless training goes on."""
@@ -42,10 +43,20 @@ class LeftOutReport(Callback):
             self.on_fit_end(trainer, pl_module)
 
 
+def from_all(mine: T, world: int) -> list[T]:
+    """An object of every process, on every process.
+
+    Args:
+        mine: This process's.
+        world: How many there are.
+    """
+    each = [mine] * world
+    if world > 1:
+        torch.distributed.all_gather_object(each, mine)
+    return each
+
+
 def _together(mine: Reasons, world: int) -> Reasons:
     """Of all processes."""
-    each: list[Reasons] = [mine]
-    if world > 1:
-        each = each * world
-        torch.distributed.all_gather_object(each, mine)
+    each = from_all(mine, world)
     return {name: {k: v for share in each for k, v in share.get(name, {}).items()} for name in mine}

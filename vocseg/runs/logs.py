@@ -11,6 +11,16 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from vocseg.runs.table import Table
 
+_with_place = warnings.formatwarning
+_NOTICES = (  # of Lightning, as regular expressions
+    "Checkpoint directory .* exists and is not empty",  # it is new by construction
+    "Experiment logs directory .* exists and is not empty",
+    "It is recommended to use .self.log.* sync_dist=True",  # our figures are sums over all processes already
+    "You're resuming from a checkpoint that ended before",  # the data module knows its place
+    "The number of training batches .* is smaller than the logging interval",  # curves have every epoch
+    "LightningCLI's args parameter is intended",  # for calls as those of `resume`
+)
+
 
 class Curves(TensorBoardLogger):
     """TensorBoard's groups in the order a person looks for them: loss and mIoU are first, and so unfolded."""
@@ -73,11 +83,21 @@ def bear_faults(logger: Any) -> Any:
 
 
 def quieten() -> None:
-    """Keep back what Lightning says of folders that are new by construction, and its advertisements."""
-    for folder in ("Checkpoint", "Experiment logs"):
-        warnings.filterwarnings("ignore", message=f"{folder} directory .* exists and is not empty")
-    # Our figures are sums over all processes already, so that there is nothing to sync.
-    warnings.filterwarnings("ignore", message="It is recommended to use .self.log.* sync_dist=True")
+    """Print only what a user can act on: Lightning's notices of what is as it should be are kept back."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.callbacks").setLevel(logging.INFO)  # verbose ones were asked for
+    for message in _NOTICES:
+        warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    logger.addFilter(lambda record: "Tip:" not in record.getMessage())
+    warnings.formatwarning = _format_warning
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Our own warnings as sentences, without the line of code that issued them."""
+    text = str(message)
+    return (
+        f"{text}\n" if text.startswith("vocseg: ") else _with_place(message, category, filename, lineno, line)
+    )

@@ -1,4 +1,4 @@
-"""Test-time augmentation from the command line: which variants of an image `validate` and `test` score."""
+"""Test-time augmentation from the command line."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ _LARGEST = 4.0  # a variant of 16 times the pixels
 
 
 class TTA(Callback):
-    """Test-time augmentation: `validate` and `test` score the mean over variants of each image.
+    """Test-time augmentation: `validate`, `test` and `predict` take the mean over variants of each image.
 
     Each variant's logits are brought to the network's size and turned into probabilities (softmax), and these
     are averaged. Scores at both sizes, loss and calibration are those of the mean, and say so.
@@ -33,12 +33,12 @@ class TTA(Callback):
             )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let the module see the variants when it scores; training validates on the images as they are.
+        """Let the module see the variants when it scores or predicts; training sees the images as they are.
 
         Raises:
             UserError: If two scales come to the same, as the decoder takes some sizes only.
         """
-        if stage in ("validate", "test") and isinstance(pl_module, SegmentationModule):
+        if stage in ("validate", "test", "predict") and isinstance(pl_module, SegmentationModule):
             data: Any = getattr(trainer, "datamodule", None)
             pl_module.variants = replace(self.variants, step=pl_module.network.step)
             if data is not None:

@@ -5,6 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+ORIGINAL_RESOLUTION, INPUT_RESOLUTION = "original_resolution", "input_resolution"  # keys of `scores.json`
 STDOUT = Path("-")  # as a file's name: standard output
 
 

@@ -5,6 +5,7 @@ class by class while a running maximum is kept. Where two classes are close, the
 torch's own weights; where they are so close that the last bit decides, torch itself is asked.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import cv2
@@ -47,6 +48,24 @@ def full_size_classes(logits: Tensor, shape: tuple[int, int]) -> Tensor:
         tolerance = _SUM * max(-lowest, highest)
         best.ravel()[places] = _closely(channels, shape, places, tolerance)
     return torch.from_numpy(best)
+
+
+def full_size_confidence(logits: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The probability of the best class of every pixel: the largest softmax of the upsampled logits.
+
+    Class by class, since all of a photograph's at its own size would take gigabytes.
+
+    Args:
+        logits: float32 `[C,h,w]`.
+        shape: Height H and width W of the picture.
+
+    Returns:
+        float32 `[H,W]` on the same device.
+    """
+    channels = logits.detach().float().contiguous()[:, None].unbind()  # C times [1,h,w]
+    best = reduce(torch.maximum, (_interpolate(each, shape) for each in channels))
+    total = sum((_interpolate(each, shape).sub_(best).exp_() for each in channels), torch.zeros_like(best))
+    return (1 / total)[0]
 
 
 def _plainly(logits: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -25,7 +25,8 @@ def difference_tables(
     changed = any(each.change for each in comparison.images)
     one = comparison.protocols[0] == comparison.protocols[1]
     how = ["", ""] if one else [f"\n   {protocol}" for protocol in comparison.protocols]
-    lines = [f"{name}: {_name(comparison, k)}{how[k]}" for k, name in enumerate((first, letter))]
+    sides = [f"{name}: {_name(comparison, k)}{how[k]}" for k, name in enumerate((first, letter))]
+    lines = [side for side in sides if side not in (f"{first}: {first}", f"{letter}: {letter}")]
     lines += [f"{title}{comparison.protocols[0]}"] if one else []
     heading = Text("\n" + "\n".join(lines))
     return Group(
@@ -58,14 +59,19 @@ def _name(comparison: Comparison, which: int) -> str:
 
 def _figures(comparison: Comparison, letter: str, first: str) -> Table:
     table = Table()
-    table.add_column("%")
+    table.add_column("%", overflow="fold")  # names break between words
     for name in (first, letter, f"{letter} - {first}", "95 % interval", f"{letter} better"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, figure in comparison.measures.items():
-        _add_row(table, MEASURE_NAMES[name], figure, "bold" if name == "mean_iou" else "")
+        _add_row(table, MEASURE_NAMES[name].replace("-", " "), figure, "bold" if name == "mean_iou" else "")
     table.add_section()
-    for name, figure in comparison.class_iou.items():
+    shown = {name: each for name, each in comparison.class_iou.items() if each.before or each.after}
+    for name, figure in shown.items():
         _add_row(table, name, figure, "")
+    if len(shown) < len(comparison.class_iou):
+        hidden = len(comparison.class_iou) - len(shown)
+        words = ("class", "is") if hidden == 1 else ("classes", "are")
+        table.caption = f"{hidden} {words[0]} at 0 or absent in both {words[1]} left out"
     return table
 
 
@@ -124,9 +130,10 @@ def caption(comparison: Comparison, seeds: bool = True) -> str:
 
 def _images(comparison: Comparison, letter: str, shown: int, first: str) -> Table:
     title = "images that changed most, by mean IoU over their own classes"
+    title += "\n(share: of the difference above, in points)"
     table = Table(title=title, title_justify="left")
     table.add_column("image", overflow="fold")
-    for name in (f"{first} %", f"{letter} %", f"{letter} - {first}", "moves the difference by"):
+    for name in (f"{first} %", f"{letter} %", f"{letter} - {first}", "share"):
         table.add_column(name, justify="right")
     for each in comparison.images[:shown]:
         if each.change:

@@ -77,6 +77,8 @@ def _classes(known: ScoreIntervals) -> Table:
 def _few(interval: Interval, images: int) -> str:
     """Why a figure has no interval."""
     lacking = interval.estimate is not None and interval.low is None
+    if lacking and not images:
+        return " (only predicted)"
     return f" ({images} image{'s' * (images != 1)})" if lacking else ""
 
 
@@ -85,7 +87,7 @@ def _budget(budget: ErrorBudget) -> Table:
     table.add_column("wrong pixels")
     table.add_column("points", justify="right")
     table.add_column("share", justify="right")
-    table.add_column("", no_wrap=True)
+    table.add_column("of all that is lost", no_wrap=True)
     for name, lost in budget.as_dict().items():
         if lost is not None:
             share = lost / budget.total if budget.total else 0.0

@@ -17,7 +17,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("form", ["flag twice", "list", "with ="])
 def test_mirrors_are_asked_in_order_before_the_known_addresses(
-    server: FaultyServer, here: Path, monkeypatch: pytest.MonkeyPatch, form: str
+    server: FaultyServer, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, form: str
 ) -> None:
     monkeypatch.setattr(voc, "SOURCES", [f"{server.address}/known.tar"])
     first, second = f"{server.address}/first.tar", f"{server.address}/folder/"
@@ -31,6 +31,7 @@ def test_mirrors_are_asked_in_order_before_the_known_addresses(
     asked = [request.path for request in server.log]
     assert asked == ["/first.tar", f"/folder/{voc.ARCHIVE}", "/known.tar"]
     assert voc.find(here / "data") is not None
+    assert capsys.readouterr().out.endswith("next     python -m vocseg fit\n")
 
 
 def test_only_mirrors_leaves_the_known_addresses_out(

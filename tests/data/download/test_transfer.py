@@ -216,8 +216,16 @@ def test_the_next_run_goes_on(server: FaultyServer, root: Path, capsys: pytest.C
     assert f"going on with {voc.ARCHIVE} at 1 of" in capsys.readouterr().out
 
 
-def test_no_connection_is_said_for_each_source(archive: Path, root: Path) -> None:
+def test_no_connection_is_said_for_each_source(
+    archive: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound, so that nobody else answers there; not listening
         nobody = FaultyServer(b"", address=f"http://127.0.0.1:{closed.getsockname()[1]}")
-        assert _refused(root, nobody, nobody).count("no connection (ConnectionError)") == 2
+        sentence = _refused(root, nobody, nobody)
+    host = nobody.address.removeprefix("http://")
+    lines = [f"  {host}: no connection; asking the next source", f"  {host}: no connection"]
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "connection" in line] == lines  # one source a line
+    assert "from any of its 2 sources, whose reasons are above" in sentence
+    assert "no connection" not in sentence

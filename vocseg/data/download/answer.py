@@ -101,8 +101,8 @@ def ask(
         response = session.get(address, headers=headers, stream=True, timeout=patience.stall)
     except requests.exceptions.ReadTimeout:
         raise Refused(f"no answer for {patience.stall:.0f} s") from None
-    except requests.ConnectionError as fault:
-        raise Broken(f"no connection ({type(fault).__name__})") from None
+    except requests.ConnectionError:
+        raise Broken("no connection") from None
     except requests.RequestException as fault:
         raise Refused(f"{type(fault).__name__}") from None
     with response:

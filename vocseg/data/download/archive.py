@@ -82,13 +82,16 @@ class Archive:
                 return part.path
             except Refused as fault:
                 faults.append(f"{host(source)}: {fault}")
-                if len(faults) < len(sources):
-                    print(f"{faults[-1]}; asking the next source")
+                if len(sources) > 1:  # a list, of which the refusal at the end repeats nothing
+                    more = len(faults) < len(sources)
+                    print(f"  {faults[-1]}{'; asking the next source' if more else ''}", flush=True)
             except (KeyboardInterrupt, Interrupted):
                 print(f"kept {_progress(part.size, self.size)}: the next run goes on from there")
                 raise
+        why = f"from any of its {len(faults)} sources, whose reasons are above" if faults[1:] else ""
+        why = why or f"({''.join(faults) or 'no source is named'})"
         raise UserError(
-            f"{self.title} could not be fetched ({'; '.join(faults) or 'no source is named'}): "
+            f"{self.title} could not be fetched {why}: "
             f"run this again to go on, name another --mirror, or get {self.name} "
             f"(MD5 {self.md5}) by other means and run "
             f"`python -m vocseg download --dataset {self.dataset} --archive FILE`"

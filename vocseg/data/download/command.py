@@ -1,5 +1,6 @@
 """`python -m vocseg download`."""
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -46,4 +47,8 @@ def download(
         else (download_sbd, voc.SBD_ARCHIVE, voc.SBD_SOURCES)
     )
     sources = addresses(mirror or [], name, known, only_mirrors)
-    return get(root, sources, archive)
+    folder = get(root, sources, archive)
+    flags = "" if root == Path("data") else f" --data.root {shlex.quote(str(root))}"
+    flags += " --data.train_split trainaug" if dataset == "sbd" else ""
+    print(f"next     python -m vocseg fit{flags}")
+    return folder

@@ -2,15 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from vocseg.data.decoding import Bytes
 from vocseg.data.reading import read_image
 from vocseg.data.resizing import resize_image
 from vocseg.deploy.masks import full_size_mask
 from vocseg.errors import UserError
+from vocseg.model.windows import Windows
+from vocseg.runs import TTA, FullSize
 from vocseg.runs.weights import Weights, read_weights, rebuilt
 from vocseg.voc import CLASSES, Layout
 
@@ -50,34 +55,64 @@ def read_voc_weights(path: Path, competition: int) -> Weights:
     return weights
 
 
-def predict_masks(
-    weights: Weights, path: Path, layout: Layout, ids: Sequence[str], batch_size: int
-) -> Iterator[tuple[str, Bytes]]:
-    """The mask uint8 `[H,W]` of every image, with its id, in the list's order.
+class Predictor:
+    """The network of a file of weights, predicting as `test` does."""
 
-    Args:
-        weights: Of the network; what they say of themselves rebuilds it.
-        path: Where they are from.
-        layout: Where the images are.
-        ids: Which of them.
-        batch_size: How many go through the network together.
+    def __init__(
+        self,
+        weights: Weights,
+        path: Path,
+        batch_size: int,
+        flip: bool = False,
+        scales: tuple[float, ...] = (1.0,),
+        stride: float | None = None,
+    ) -> None:
+        """Rebuild the network.
 
-    Raises:
-        UserError: If an image is missing or cannot be read.
-    """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, size = rebuilt(weights, path).to(device), weights.description["size"] or _SIZE
-    with ThreadPoolExecutor(max_workers=2) as pool, torch.inference_mode():
-        for at in range(0, len(ids), batch_size):
-            part = ids[at : at + batch_size]
-            read = list(pool.map(lambda id: _read(layout.image(id), size), part))
-            batch = torch.stack([torch.from_numpy(pixels) for pixels, _ in read])  # [N,h,w,3]
-            logits = network(batch.to(device).permute(0, 3, 1, 2))  # [N,C,h,w]
-            for id, one, (_, shape) in zip(part, logits, read, strict=True):
-                yield id, full_size_mask(one, shape)
+        Args:
+            weights: Of the network; what they say of themselves rebuilds it.
+            path: Where they are from.
+            batch_size: How many images, or windows, go through the network together.
+            flip: Predict images mirrored too.
+            scales: Of the variants of an image.
+            stride: Of windows that slide over an image; None: each is resized whole.
 
+        Raises:
+            UserError: If the flags cannot be used with this network.
+        """
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = rebuilt(weights, path).to(self._device)
+        self._size, self._batch_size = weights.description["size"] or _SIZE, batch_size
+        self._variants = replace(TTA(flip, scales).variants, step=self._network.step)
+        self._variants.sizes(self._size)
+        self._windows = None if stride is None else FullSize(stride=stride).windows(self._size)
 
-def _read(path: Path, size: int) -> tuple[Bytes, tuple[int, int]]:
-    """An image at the network's size, and its own height and width."""
-    image = read_image(path)
-    return resize_image(image, (size, size)), (image.shape[0], image.shape[1])
+    def masks(self, layout: Layout, ids: Sequence[str]) -> Iterator[tuple[str, Bytes]]:
+        """The mask uint8 `[H,W]` of every image, with its id, in the list's order.
+
+        Args:
+            layout: Where the images are.
+            ids: Which of them.
+
+        Raises:
+            UserError: If an image is missing or cannot be read.
+        """
+        with ThreadPoolExecutor(max_workers=2) as pool, torch.inference_mode():
+            for at in range(0, len(ids), self._batch_size):
+                part = ids[at : at + self._batch_size]
+                images = list(pool.map(read_image, map(layout.image, part)))
+                yield from zip(part, self._masks(images), strict=True)
+
+    def _masks(self, images: list[Bytes]) -> list[Bytes]:
+        if self._windows is not None:
+            return [self._slide(self._windows, image) for image in images]
+        resized = [torch.from_numpy(resize_image(image, (self._size, self._size))) for image in images]
+        logits = self._logits(torch.stack(resized).to(self._device).permute(0, 3, 1, 2))  # [N,C,h,w]
+        return [full_size_mask(one, image.shape[:2]) for one, image in zip(logits, images, strict=True)]
+
+    def _slide(self, windows: Windows, image: Bytes) -> Bytes:
+        best = windows.probabilities(self._logits, image, self._batch_size, self._device).argmax(0)
+        return np.asarray(best.cpu().numpy(), np.uint8)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return self._variants.logits(self._network, images)

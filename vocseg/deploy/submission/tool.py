@@ -1,9 +1,10 @@
 """The tool `python -m vocseg submit`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from vocseg.data.progress import follow
 from vocseg.deploy.submission.checking import check_archive
@@ -13,6 +14,35 @@ from vocseg.deploy.submission.result import Check, Tally
 from vocseg.deploy.submission.telling import tell, tell_next
 from vocseg.deploy.submission.writing import check_target, encode, written
 from vocseg.errors import UserError
+
+
+@dataclass(frozen=True)
+class AugmentationFlags:
+    """Test-time augmentation, as in `test`.
+
+    Attributes:
+        flip: Every variant also mirrored, left for right.
+        scales: Variants scaled by these, such as [0.75,1,1.25].
+    """
+
+    flip: bool = False
+    scales: tuple[PositiveFloat, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class WindowFlags:
+    """Sliding windows, as in `test`.
+
+    Attributes:
+        window: Predict in overlapping windows over the image at its own size.
+        stride: From one window to the next, in parts of a window's edge; above 0, and 1 at most.
+    """
+
+    window: bool = False
+    stride: float = 0.5
+
+
+_NO_AUGMENTATION, _NO_WINDOWS = AugmentationFlags(), WindowFlags()
 
 
 def submit(
@@ -25,6 +55,8 @@ def submit(
     output: Path | None = None,
     replace: bool = False,
     batch_size: PositiveInt = 4,
+    tta: AugmentationFlags = _NO_AUGMENTATION,
+    full_size: WindowFlags = _NO_WINDOWS,
     progress: bool = True,
 ) -> Check:
     """Write the archive that VOC's evaluation server takes, or check one.
@@ -43,6 +75,8 @@ def submit(
         output: The archive to write; null: `voc2012_SPLIT_compN.tar.gz` in the current folder.
         replace: Let the archive take the place of a file of that name.
         batch_size: Images that go through the network together.
+        tta: Test-time augmentation.
+        full_size: Sliding windows.
         progress: Show a progress bar.
 
     Raises:
@@ -56,7 +90,7 @@ def submit(
     output = output or Path(f"voc2012_{split}_comp{number}.tar.gz")
     check_target(output, replace)
     if ckpt_path is not None:
-        predicted = _predict(ckpt_path, images, number, batch_size, progress)
+        predicted = _predict(ckpt_path, images, number, batch_size, tta, full_size, progress)
         return _pack(predicted, images, number, output, progress)
     assert masks is not None  # one of the three is there
     return _pack_folder(masks, images, number, output, progress)
@@ -83,13 +117,21 @@ def _check_flags(
 
 
 def _predict(
-    ckpt_path: Path, images: Images, competition: int, batch_size: int, progress: bool
+    ckpt_path: Path,
+    images: Images,
+    competition: int,
+    batch_size: int,
+    tta: AugmentationFlags,
+    full_size: WindowFlags,
+    progress: bool,
 ) -> dict[str, bytes]:
     """The network's masks as PNGs."""
-    from vocseg.deploy.submission.predicting import predict_masks, read_voc_weights  # they wait for torch
+    from vocseg.deploy.submission.predicting import Predictor, read_voc_weights  # they wait for torch
 
     weights = read_voc_weights(ckpt_path, competition)
-    predicted = predict_masks(weights, ckpt_path, images.layout, list(images.sizes), batch_size)
+    stride = full_size.stride if full_size.window else None
+    predictor = Predictor(weights, ckpt_path, batch_size, tta.flip, tta.scales, stride)
+    predicted = predictor.masks(images.layout, list(images.sizes))
     return {id: encode(mask) for id, mask in follow(predicted, "predicting", len(images.sizes), progress)}
 
 

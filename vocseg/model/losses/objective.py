@@ -98,7 +98,7 @@ class Objective:
         return LossValue(objective, objective * count, count)
 
     def describe(self) -> str:
-        """The terms in words, for the user: `cross_entropy + 0.5 dice, class weights 0.5 1.2`."""
+        """The terms in words, for the user: `cross_entropy + 0.5 dice`."""
         settings = self.settings
         terms = {"cross_entropy": settings.cross_entropy, "dice": settings.dice, "lovasz": settings.lovasz}
         terms |= {
@@ -107,8 +107,6 @@ class Objective:
         }
         words = [name if value == 1 else f"{value:g} {name}" for name, value in terms.items() if value]
         more = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
-        if self.class_weights:
-            more += ", class weights " + " ".join(f"{number:g}" for number in self.class_weights)
         return " + ".join(words) + more
 
     def _over_pixels(self, logits: Tensor, mask: Tensor, weights: Tensor | None) -> list[Tensor]:

@@ -1,0 +1,122 @@
+"""Which files of a folder are predicted, under which names, and why the others are not."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vocseg.data.photographs import Photographs
+from vocseg.errors import UserError
+
+
+def _image(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6), (200, 100, 50)).save(path)
+    return path
+
+
+def test_images_in_sub_folders_are_found_and_their_results_lie_in_the_same_tree(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a/deep er/ü 1.PNG", "a/x.webp"):
+        _image(tmp_path / name)
+    found = Photographs(tmp_path, 64)
+    assert found.names == ["a/deep er/ü 1", "a/x", "b"]
+    assert [found.name_of(file) for file in found.files] == ["a/deep er/ü 1.PNG", "a/x.webp", "b.jpg"]
+    assert found.other_files == {}
+    assert [found[k]["index"] for k in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["web.png", "web.webp"], ["web_png", "web_webp"]),
+        (["web.png", "web.webp", "web_png.jpg"], ["web_png_2", "web_webp", "web_png"]),
+        (["IMG.jpg", "img.png"], ["IMG_jpg", "img_png"]),  # one file where upper and lower case are the same
+        (["a.jpg", "sub/a.jpg"], ["a", "sub/a"]),
+        (["a.b.jpg", "a.jpg"], ["a.b", "a"]),
+    ],
+)
+def test_images_whose_names_differ_in_the_ending_alone_get_distinct_names(
+    tmp_path: Path, files: list[str], names: list[str]
+) -> None:
+    for name in files:
+        _image(tmp_path / name)
+    found = Photographs(tmp_path, 64)
+    assert dict(zip(map(found.name_of, found.files), found.names, strict=True)) == dict(
+        zip(files, names, strict=True)
+    )
+
+
+def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -> None:
+    _image(tmp_path / "a.jpg")
+    for name in ("notes.txt", "README", "clip.MP4", "._a.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    for folder in (".git", "lightning_logs", "masks", "overlays", "sub"):
+        _image(tmp_path / folder / "b.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "again").symlink_to(".")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    found = Photographs(tmp_path, 64)
+    assert found.names == ["a", "sub/b"]
+    parts = {
+        "notes.txt": "not an image by its ending (.txt)",
+        "README": "no ending",
+        "clip.MP4": "a video: extract its frames first",
+        "._a.jpg": "hidden",
+        ".git/": "hidden",
+        "lightning_logs/": "runs",
+        "masks/": "results of predict",
+        "overlays/": "results of predict",
+        "pipe.jpg": "a pipe or a device",
+        "again/": "a link to a folder",
+    }
+    assert found.other_files.keys() == parts.keys()
+    for name, part in parts.items():
+        assert part in found.other_files[name]
+    assert "leads nowhere" in found.left_out.reasons["gone.png"]
+
+
+def test_masks_without_overlays_beside_them_are_a_folder_as_any_other(tmp_path: Path) -> None:
+    _image(tmp_path / "masks" / "a.png")
+    assert Photographs(tmp_path, 64).names == ["masks/a"]
+
+
+def test_an_image_named_by_itself_needs_no_known_ending(tmp_path: Path) -> None:
+    path = _image(tmp_path / "photo.jpg").rename(tmp_path / "photo.xyz")
+    found = Photographs(path, 64)
+    assert (found.names, found.name_of(path)) == (["photo"], "photo.xyz")
+    assert found[0]["image"].float().mean() > 50
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("https:/example.com/a.jpg", ["https://example.com/a.jpg is a URL", "Download the file"]),
+        ("s3:/bucket/folder", ["s3://bucket/folder is a URL"]),
+        ("no", ["no does not exist"]),
+        ("clip.mov", ["clip.mov is a video", "ffmpeg -i "]),
+        ("empty", ["empty holds no image. Give", ".heic"]),
+        ("texts", ["texts holds no image (1.txt: not an image by its ending (.txt); ", "and 2 more"]),
+    ],
+)
+def test_nothing_to_predict_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, parts: list[str]
+) -> None:
+    """A path turns the two slashes of a URL into one."""
+    monkeypatch.chdir(tmp_path)
+    Path("clip.mov").write_bytes(b"x")
+    for name in ("empty", "texts"):
+        Path(name).mkdir()
+    for k in range(5):
+        Path(f"texts/{k + 1}.txt").touch()
+    with pytest.raises(UserError, match="nothing to predict: ") as refusal:
+        Photographs(Path(source), 64)
+    for part in parts:
+        assert part in refusal.value.sentence
+
+
+def test_an_image_that_cannot_be_read_has_an_index_below_zero(tmp_path: Path) -> None:
+    _image(tmp_path / "a.jpg")
+    (tmp_path / "b.gif").write_bytes(b"GIF89a")
+    found = Photographs(tmp_path, 64)
+    assert [found[k]["index"] for k in range(2)] == [0, -3]

@@ -1,0 +1,104 @@
+"""Verbs end with where their results are and what to type next, and print nothing else of no use."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jsonargparse import Namespace
+
+from tests.conftest import ROOT, refused, tiny
+from vocseg.__main__ import main
+from vocseg.next_steps import closing_lines
+
+Capture = pytest.CaptureFixture[str]
+DATA = {"root": Path("data"), "classes": None, "image_folder": "JPEGImages", "image_suffix": ".jpg"}
+
+
+def _lines(verb: str, folder: Path, weights: Path | None, **data: object) -> list[str]:
+    return closing_lines(verb, folder, weights, Namespace(data=Namespace(**{**DATA, **data})))
+
+
+def test_training_ends_with_commands_that_score_and_use_its_weights() -> None:
+    run = Path("lightning_logs/fit/version_0")
+    assert _lines("fit", run, run / "unet_voc.pth") == [
+        f"weights  {run}/unet_voc.pth",
+        f"results  {run}  (panels.png, metrics.csv, config.yaml, checkpoints)",
+        f"next     python -m vocseg test --ckpt_path {run}/unet_voc.pth",
+        f"         python -m vocseg predict --ckpt_path {run}/unet_voc.pth --data.images FOLDER",
+        f"         python -m vocseg report {run}",
+    ]
+
+
+def test_the_next_command_names_data_that_are_not_the_defaults() -> None:
+    run = Path("my runs/version_0")
+    line = _lines("fit", run, run / "w.pth", root=Path("my set"), classes="c.txt", image_suffix=".png")[2]
+    assert line == (
+        "next     python -m vocseg test --ckpt_path 'my runs/version_0/w.pth' --data.root 'my set' "
+        "--data.classes c.txt --data.image_suffix .png"
+    )
+
+
+def test_a_second_score_is_to_be_compared_with_the_first(tmp_path: Path) -> None:
+    first, second = tmp_path / "version_0", tmp_path / "version_1"
+    first.mkdir()
+    assert not any("compare" in line for line in _lines("test", second, None))
+    (first / "scores.json").touch()
+    assert f"next     python -m vocseg compare {first} {second}" in _lines("test", second, None)
+    assert not any("compare" in line for line in _lines("test", first, None))
+
+
+def test_best_is_the_newest_runs_and_the_score_ends_with_a_command_that_runs(
+    sample: Path, trained: Path, here: Path, capsys: Capture
+) -> None:
+    shutil.copytree(trained, here / "lightning_logs/fit/version_3")
+    words = ["--data.root", str(sample), "--trainer.accelerator", "cpu", "--data.val_images", "2"]
+    main(["test", "--ckpt_path", "best", *words, "--trainer.enable_progress_bar", "false"])
+    said = capsys.readouterr().out
+    assert said.startswith("best: lightning_logs/fit/version_3/best.ckpt\n")
+    scores = json.loads(Path("lightning_logs/test/version_0/scores.json").read_text())
+    assert scores["weights"]["path"] == str(here / "lightning_logs/fit/version_3/best.ckpt")
+    results, following = said.splitlines()[-2:]
+    assert results.startswith("results  lightning_logs/test/version_0  (scores.json")
+    assert following == "next     python -m vocseg report lightning_logs/test/version_0"
+    main(shlex.split(following)[4:])
+    assert Path("report.html").is_file()
+
+
+def test_best_without_a_run_is_refused(here: Path, capsys: Capture) -> None:
+    said = refused(capsys, ["predict", "--ckpt_path", "best"])
+    assert "--ckpt_path best: no run in lightning_logs has a best.ckpt. Train one with fit" in said
+
+
+def test_a_terminal_shows_only_what_a_user_can_act_on(sample: Path, here: Path) -> None:
+    """In a process of its own, as pytest keeps warnings back; `resume` passes its flags in this way too."""
+    words = ["fit", *tiny(sample), "--data.size", "32", "--data.check", "false"]
+    code = f"from vocseg.__main__ import main; main({words!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "word"], cwd=here, capture_output=True, text=True, env=_environment()
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for notice in ("Seed set", "available", "Trainer.fit", "Warning", "lightning/pytorch"):
+        assert notice not in done.stdout
+    run = Path("lightning_logs/fit/version_0")
+    assert done.stdout.endswith("\n".join(_lines("fit", run, run / "unet_voc.pth", root=sample)) + "\n")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def test_our_own_warnings_are_sentences_without_a_line_of_code() -> None:
+    code = (
+        "import warnings; from vocseg.runs.logs import quieten; quieten(); quieten(); "
+        "warnings.warn('vocseg: x is left out', stacklevel=1); warnings.warn('other', stacklevel=1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=_environment(), check=True
+    )
+    assert done.stderr.startswith("vocseg: x is left out\n<string>:1: UserWarning: other\n")

@@ -1,0 +1,232 @@
+"""The verb predict, from the command line."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pillow_heif import register_heif_opener
+
+from tests.conftest import refused
+from vocseg import voc
+from vocseg.__main__ import main
+from vocseg.data.photographs import Photographs
+from vocseg.runs import load_network
+from vocseg.scores.upsampling import full_size_confidence
+
+Capture = pytest.CaptureFixture[str]
+FOLDER = Path("lightning_logs/predict/version_0")
+
+
+def _predict(trained: Path, *words: str, code: int = 0) -> None:
+    start = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--trainer.accelerator", "cpu"]
+    words = (*start, "--trainer.enable_progress_bar", "false", *words)
+    if code == 0:
+        main(list(words))
+        return
+    with pytest.raises(SystemExit) as end:
+        main(list(words))
+    assert end.value.code == code
+
+
+def _images(sample: Path) -> dict[str, Path]:
+    folder = voc.find(sample)
+    assert folder is not None
+    return {id: voc.image_path(folder, id) for id in voc.split_ids(folder, "val")}
+
+
+@pytest.fixture
+def photos(sample: Path, here: Path) -> Path:
+    """A folder with an image, one in a sub-folder, and a file that is none."""
+    (here / "photos/trip/day 2").mkdir(parents=True)
+    for path, name in zip(_images(sample).values(), ("a.jpg", "trip/day 2/b.jpg"), strict=False):
+        shutil.copy(path, here / "photos" / name)
+    (here / "photos/notes.txt").write_text("no image")
+    return here / "photos"
+
+
+def _areas(mask: Path) -> dict[str, int]:
+    values, counts = np.unique(np.asarray(Image.open(mask)), return_counts=True)
+    return {voc.CLASSES[value]: int(count) for value, count in zip(values, counts, strict=True)}
+
+
+def test_predict_ends_with_where_the_results_are_and_what_was_left_out(
+    trained: Path, photos: Path, capsys: Capture
+) -> None:
+    _predict(trained, "--data.images", "photos")
+    said = capsys.readouterr().out
+    assert "2 of 2 images predicted in " in said
+    assert "images/s" in said
+    assert "1 entry left out:\n  notes.txt: not an image by its ending (.txt)\n" in said
+    for kind in ("masks", "overlays"):
+        assert f"{kind:<12}{FOLDER / kind}\n" in said
+        assert len([path for path in (FOLDER / kind).rglob("*") if path.is_file()]) == 2
+    assert str(FOLDER / "predictions.json") in said
+    assert (FOLDER / "masks/trip/day 2/b.png").is_file()
+    assert (FOLDER / "overlays/trip/day 2/b.jpg").is_file()
+
+
+def test_an_image_that_cannot_be_read_costs_no_other_and_the_exit_code_is_1(
+    trained: Path, photos: Path, capsys: Capture
+) -> None:
+    whole = (photos / "a.jpg").read_bytes()
+    (photos / "broken.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "x.gif").write_bytes(b"GIF89a")
+    _predict(trained, "--data.images", "photos", "--data.batch_size", "2", code=1)
+    said = capsys.readouterr()
+    assert "2 of 4 images predicted in " in said.out
+    assert (
+        "2 images cannot be read:\n  the image photos/broken.jpg cannot be read (image file is " in said.out
+    )
+    assert "restore it from the archive" not in said.out
+    assert "  the image photos/x.gif cannot be read (it is no picture)" in said.out
+    assert "Warning" not in said.err
+    assert len(list(FOLDER.rglob("masks/**/*.png"))) == 2
+    assert json.loads((FOLDER / "predictions.json").read_text())["left_out"].keys() == {
+        "broken.jpg",
+        "x.gif",
+        "notes.txt",
+    }
+
+
+def test_an_image_that_breaks_between_its_batch_and_its_mask_is_listed(
+    trained: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vocseg.deploy import masks
+
+    plain = masks.read_image
+    (photos / "c.jpg").write_bytes((photos / "a.jpg").read_bytes())
+    monkeypatch.setattr(
+        masks, "read_image", lambda path, exif: plain(Path("gone") if path.stem == "a" else path, exif)
+    )
+    _predict(trained, "--data.images", "photos", code=1)
+    assert "2 of 3 images predicted in " in capsys.readouterr().out
+    assert sorted(path.name for path in FOLDER.rglob("masks/**/*.png")) == ["b.png", "c.png"]
+
+
+def test_json_gives_the_area_of_each_class_in_each_image(trained: Path, photos: Path, here: Path) -> None:
+    _predict(trained, "--data.images", "photos", "--json", "found.json")
+    found = json.loads((here / "found.json").read_text())
+    assert found == json.loads((FOLDER / "predictions.json").read_text())
+    assert found["images"].keys() == {"a.jpg", "trip/day 2/b.jpg"}
+    for name, image in found["images"].items():
+        width, height = Image.open(photos / name).size
+        assert (image["width"], image["height"]) == (width, height)
+        classes = image["classes"]
+        assert {name: each["pixels"] for name, each in classes.items()} == _areas(FOLDER / image["mask"])
+        assert sum(each["share"] for each in classes.values()) == pytest.approx(1)
+        assert (FOLDER / image["overlay"]).is_file()
+        assert "confidence" not in image
+
+
+def test_confidence_is_the_probability_of_the_predicted_class_in_255ths(trained: Path, photos: Path) -> None:
+    _predict(trained, "--data.images", "photos/a.jpg", "--predictions.confidence", "true")
+    with Image.open(FOLDER / "confidence/a.png") as picture, Image.open(photos / "a.jpg") as photo:
+        assert (picture.mode, picture.size) == ("L", photo.size)
+        grey = np.asarray(picture)
+    mask = torch.from_numpy(np.array(Image.open(FOLDER / "masks/a.png"))).long()
+    image = Photographs(photos / "a.jpg", 64)[0]["image"].permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        logits = load_network(trained / "unet_voc.pth")(image)
+    full = torch.nn.functional.interpolate(logits, grey.shape, mode="bilinear").softmax(1)[0]  # [C,H,W]
+    of_mask = full.gather(0, mask[None])[0]
+    assert np.abs(255 * of_mask.numpy() - grey).max() < 0.51
+    assert np.allclose(full_size_confidence(logits[0], (grey.shape[0], grey.shape[1])), of_mask, atol=1e-5)
+
+
+WAYS: dict[str, list[str]] = {
+    "variants": ["--tta.flip", "true", "--tta.scales", "[0.5,1]"],
+    "windows": ["--tta.flip", "true", "--full_size.window", "true", "--full_size.stride", "1"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_masks_of_predict_and_submit_are_those_of_the_score(
+    sample: Path, trained: Path, here: Path, way: str
+) -> None:
+    """`test` keeps its predictions; the others have to write the same pixels."""
+    shutil.copytree(sample, here / "set", ignore=shutil.ignore_patterns(".vocseg"))
+    (here / "images").mkdir()
+    two = dict(list(_images(here / "set").items())[:2])
+    next((here / "set").rglob("val.txt")).with_name("two.txt").write_text("\n".join(two) + "\n")
+    for path in two.values():
+        shutil.copy(path, here / "images")
+    flags = WAYS[way]
+    size, bar = ["--data.batch_size", "8"], ["--trainer.enable_progress_bar", "false"]
+    weights = ["--ckpt_path", str(trained / "unet_voc.pth")]
+    scored_set = ["--data.root", "set", "--data.val_split", "two", "--trainer.accelerator", "cpu"]
+    main(["test", *weights, *scored_set, *size, *bar, *flags])
+    _predict(trained, "--data.images", "images", *size, *flags)
+    packed = ["--split", "two", "--output", "s.tar.gz", "--batch_size", "8", "--progress", "false"]
+    main(["submit", "set", *weights, *packed, *flags])
+    shutil.unpack_archive("s.tar.gz", "s", filter="data")
+    scored = here / "lightning_logs/test/version_0/predictions"
+    submitted = here / "s/results/VOC2012/Segmentation/comp6_test_cls"
+    for id in two:
+        pixels = np.asarray(Image.open(scored / f"{id}.png"))
+        assert (pixels == np.asarray(Image.open(FOLDER / f"masks/{id}.png"))).all()
+        assert (pixels == np.asarray(Image.open(submitted / f"{id}.png"))).all()
+    found = json.loads((FOLDER / "predictions.json").read_text())
+    assert found["tta"] is not None
+    assert (found["windows"] is None) == ("--full_size.window" not in flags)
+
+
+def _drawn(colour: Any = (200, 30, 30)) -> Image.Image:
+    picture = Image.new("RGB", (60, 40), (0, 0, 0))
+    picture.paste(colour, (0, 0, 30, 40))
+    return picture
+
+
+def test_phone_and_web_formats_are_read(trained: Path, here: Path) -> None:
+    register_heif_opener()
+    (here / "photos").mkdir()
+    exif = Image.Exif()
+    exif[274] = 6  # turned by a quarter
+    _drawn().save("photos/phone.heic", exif=exif.tobytes())
+    _drawn().save("photos/web.avif", exif=exif)
+    _drawn().save("photos/still.gif")
+    _predict(trained, "--data.images", "photos")
+    sizes = {path.stem: Image.open(path).size for path in (FOLDER / "masks").iterdir()}
+    assert sizes == {"phone": (40, 60), "web": (40, 60), "still": (60, 40)}
+
+
+def test_heic_without_its_package_is_named_with_the_command_that_installs_it(
+    trained: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_heif_opener()
+    _drawn().save("photos/phone.heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    _predict(trained, "--data.images", "photos", code=1)
+    assert (
+        'photos/phone.heic cannot be read: HEIC needs pillow-heif. Install it: pip install "vocseg[heic]"'
+        in (capsys.readouterr().out)
+    )
+
+
+def test_a_second_prediction_beside_the_images_does_not_predict_the_first(
+    trained: Path, photos: Path, capsys: Capture
+) -> None:
+    for _ in range(2):
+        _predict(trained, "--data.images", "photos", "--predictions.folder", "photos")
+        assert "2 of 2 images predicted" in capsys.readouterr().out
+    assert not Path("lightning_logs").exists()
+
+
+def test_a_url_is_refused_as_it_was_typed(trained: Path, here: Path, capsys: Capture) -> None:
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images"]
+    said = refused(capsys, [*words, "https://example.com/a.jpg"])
+    assert "--data.images https://example.com/a.jpg is a URL, and URLs are not downloaded" in said
+
+
+def test_a_folder_that_cannot_hold_results_is_refused_by_name(
+    trained: Path, photos: Path, capsys: Capture
+) -> None:
+    Path("out").write_text("a file")
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", "photos"]
+    said = refused(capsys, [*words, "--predictions.folder", "out"])
+    assert "--predictions.folder out cannot be used" in said
