@@ -7,9 +7,7 @@ from rich.console import Console, RenderableType
 
 from vocseg.model import SegmentationModule
 from vocseg.runs import FullSize, FullSizeScores, network_scores, newest_score, weights_origin
-from vocseg.scores import Group, ImageScores, Score, compare_groups, error_budget, score_intervals
-from vocseg.scores.bands import WIDTH
-from vocseg.scores.intervals import ScoreIntervals
+from vocseg.scores import Group, ImageScores, Score, compare_groups, score_figures, score_intervals
 from vocseg.scores.plain import as_json
 from vocseg.views import calibration_line, difference_tables, interval_table, score_table, sizes_line
 from vocseg.whole_files import write_whole
@@ -45,9 +43,9 @@ def report_scores(trainer: Any, verb: str, model: SegmentationModule) -> None:
     say(trainer, _network_line(score, full))
     if calibration:
         say(trainer, calibration_line(calibration))
-    figures: Figures = {verb: _figures(images, None if full else intervals, score.loss)}
+    figures: Figures = {verb: score_figures(images, None if full else intervals, score.loss)}
     if full:
-        figures["original"] = _figures(full.original, intervals)
+        figures["original"] = score_figures(full.original, intervals)
         figures["ceiling"] = full.ceiling and Score.of(full.ceiling).as_dict()
     keep(trainer, figures | {"calibration": calibration and calibration.as_dict()})
     _save(trainer, {NETWORK: images} | ({ORIGINAL: full.original} if full else {}))
@@ -67,8 +65,8 @@ def report_finetuning(
     """
     found = compare_groups(Group("before", (before[1],)), Group("after", (after[1],)))
     say(trainer, difference_tables(found, "after", first="before", title="fine-tuning: "))
-    figures = {"before": _figures(before[1], None, before[0].loss)}
-    figures |= {"after": _figures(after[1], None, after[0].loss), "comparison": found.as_dict()}
+    figures = {"before": score_figures(before[1], None, before[0].loss)}
+    figures |= {"after": score_figures(after[1], None, after[0].loss), "comparison": found.as_dict()}
     keep(trainer, figures)
     _save(trainer, {BEFORE: before[1], NETWORK: after[1]})
 
@@ -92,20 +90,6 @@ def keep(trainer: Any, figures: Figures) -> None:
         module = trainer.lightning_module
         trainer.figures = figures | {"weights": weights_origin(module.loaded_from, folder, module)}
         write_whole(folder / "scores.json", as_json(trainer.figures) + "\n")
-
-
-def _figures(
-    images: ImageScores, intervals: ScoreIntervals | None = None, loss: float | None = None
-) -> Figures:
-    """All that the tables show of a score."""
-    known, band = intervals or score_intervals(images), images.total_band()
-    budget = error_budget(images.total(), images.classes, band)
-    return {
-        **Score.of(images, loss).as_dict(),
-        "intervals": known.as_dict(),
-        "error_budget": budget.as_dict(),
-        **({} if band is None else {"trimap_width": WIDTH, "trimap_matrix": band.tolist()}),
-    }
 
 
 def _save(trainer: Any, files: dict[str, ImageScores]) -> None:
