@@ -99,7 +99,7 @@ ALLOWED: dict[str, set[str]] = {
     "next_steps": {"data"},
     "resume": {"errors", "runs", "cli"},
     "__main__": {"errors", "interruption", "arguments", "resume", "cli"},
-    "__init__": {"data.datamodule", "errors", "model", "runs", "views"},
+    "__init__": {"data.datamodule", "errors", "model", "runs", "scores", "views"},
 }
 HEAVY = {"torch", "torchvision", "lightning", "torchmetrics", "segmentation_models_pytorch", "albumentations"}
 

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from vocseg.errors import UserError
     from vocseg.model import SegmentationModule
     from vocseg.runs import BestWeights, load_network, quieten
+    from vocseg.scores.scorer import Scorer
     from vocseg.views import labelled_overlay, overlay, panel
 
 __version__ = "0.2.0"
 __all__ = [
     "BestWeights",
+    "Scorer",
     "SegmentationModule",
     "UserError",
     "VOCDataModule",
@@ -32,6 +34,7 @@ _FILES = {
     "errors": ("UserError",),
     "model": ("SegmentationModule",),
     "runs": ("BestWeights", "load_network", "quieten"),
+    "scores.scorer": ("Scorer",),
     "views": ("labelled_overlay", "overlay", "panel"),
 }
 

@@ -10,9 +10,7 @@ from vocseg.deploy.masks import RESULTS, MaskWriter, Predicted
 from vocseg.errors import printable
 from vocseg.model import SegmentationModule
 from vocseg.runs import FullSize, FullSizeScores, network_scores, newest_score, weights_origin
-from vocseg.scores import Group, ImageScores, Score, compare_groups, error_budget, score_intervals
-from vocseg.scores.bands import WIDTH
-from vocseg.scores.intervals import ScoreIntervals
+from vocseg.scores import Group, ImageScores, Score, compare_groups, score_figures, score_intervals
 from vocseg.scores.plain import INPUT_RESOLUTION, ORIGINAL_RESOLUTION, as_json
 from vocseg.views import calibration_line, difference_tables, interval_table, score_table, sizes_line
 from vocseg.whole_files import write_whole
@@ -49,8 +47,8 @@ def report_scores(trainer: Any, verb: str, model: SegmentationModule) -> None:
     say(trainer, _network_line(score, full))
     if calibration:
         say(trainer, calibration_line(calibration))
-    figures: Figures = {ORIGINAL_RESOLUTION: _figures(full.original, intervals)} if full else {}
-    figures[INPUT_RESOLUTION] = _figures(images, None if full else intervals, score.loss)
+    figures: Figures = {ORIGINAL_RESOLUTION: score_figures(full.original, intervals)} if full else {}
+    figures[INPUT_RESOLUTION] = score_figures(images, None if full else intervals, score.loss)
     if full:
         figures["ceiling"] = full.ceiling and Score.of(full.ceiling).as_dict()
     keep(trainer, figures | {"calibration": calibration and calibration.as_dict()})
@@ -71,8 +69,8 @@ def report_finetuning(
     """
     found = compare_groups(Group("before", (before[1],)), Group("after", (after[1],)))
     say(trainer, difference_tables(found, "after", first="before", title="fine-tuning: "))
-    figures = {"before": _figures(before[1], None, before[0].loss)}
-    figures |= {"after": _figures(after[1], None, after[0].loss), "comparison": found.as_dict()}
+    figures = {"before": score_figures(before[1], None, before[0].loss)}
+    figures |= {"after": score_figures(after[1], None, after[0].loss), "comparison": found.as_dict()}
     keep(trainer, figures)
     _save(trainer, {BEFORE: before[1], NETWORK: after[1]})
 
@@ -143,20 +141,6 @@ def keep(trainer: Any, figures: Figures) -> None:
         module = trainer.lightning_module
         trainer.figures = figures | {"weights": weights_origin(module.loaded_from, folder, module)}
         write_whole(folder / "scores.json", as_json(trainer.figures) + "\n")
-
-
-def _figures(
-    images: ImageScores, intervals: ScoreIntervals | None = None, loss: float | None = None
-) -> Figures:
-    """All that the tables show of a score."""
-    known, band = intervals or score_intervals(images), images.total_band()
-    budget = error_budget(images.total(), images.classes, band)
-    return {
-        **Score.of(images, loss).as_dict(),
-        "intervals": known.as_dict(),
-        "error_budget": budget.as_dict(),
-        **({} if band is None else {"trimap_width": WIDTH, "trimap_matrix": band.tolist()}),
-    }
 
 
 def _save(trainer: Any, files: dict[str, ImageScores]) -> None:

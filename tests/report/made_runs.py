@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.scores.population import PROTOCOL
 from vocseg.data.scene import draw_scene
-from vocseg.reporting import BEFORE, NETWORK, ORIGINAL, _figures, keep, report_finetuning
-from vocseg.scores import Calibration, Score
+from vocseg.reporting import BEFORE, NETWORK, ORIGINAL, keep, report_finetuning
+from vocseg.scores import Calibration, Score, score_figures
 from vocseg.scores.evidence import Evidence, Origin, prediction_path
 from vocseg.scores.image_scores import ImageScores
 from vocseg.voc import PALETTE, Layout
@@ -110,8 +110,8 @@ def _write_scores(folder: Path, scores: ImageScores, network: ImageScores) -> No
         replace(scores, matrices=scores.matrices * np.eye(len(scores.classes), dtype=np.int64), band=None)
     )
     figures = {
-        "original_resolution": _figures(scores),
-        "input_resolution": _figures(network, None, 0.5),
+        "original_resolution": score_figures(scores),
+        "input_resolution": score_figures(network, None, 0.5),
         "ceiling": ceiling.as_dict(),
         "calibration": Calibration(CALIBRATION, network.protocol).as_dict(),
     }

@@ -71,6 +71,7 @@ def test_a_run_of_test_is_shown_whole_with_the_curves_of_its_training(
     assert sum("data-n" in attrs for _, attrs in page.tags) == 21 * 21
     assert sum(tag == "img" for tag, _ in page.tags) % 4 == 0
     assert page.count("card") >= 7
+    assert scores["original_resolution"]["intervals"]["warning"] in page.text  # seven images of 21 classes
     assert {path.name for path in here.iterdir()} == {"report.html"}
 
 

@@ -5,10 +5,20 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.scores.coverage import (
+    Model,
+    difference_coverage,
+    hit,
+    objects,
+    pair,
+    predicted,
+    score_coverage,
+)
+from tests.scores.coverage import population as pool
 from tests.scores.population import image_scores, population, worse
 from vocseg.scores.comparison import compare_groups
 from vocseg.scores.groups import Group
-from vocseg.scores.intervals import Interval, score_intervals
+from vocseg.scores.intervals import score_intervals
 from vocseg.scores.measures import MEASURES, measure, parts
 
 IMAGES = 200
@@ -24,19 +34,13 @@ def _draws(number: int, seed: int) -> Iterator[np.ndarray]:
         yield np.random.default_rng([seed, k]).integers(3000, size=IMAGES)
 
 
-def _hit(interval: Interval, truth: float) -> float:
-    if interval.low is None or interval.high is None:
-        return np.nan
-    return float(interval.low <= truth <= interval.high)
-
-
 def test_intervals_hold_the_truth_as_often_as_they_claim(everything: np.ndarray) -> None:
     truth = measure(parts(everything.sum(0)))
     hits = []
     for draw in _draws(400, seed=1):
         found = score_intervals(image_scores(everything[draw]), resamples=600)
         each = [*found.measures.values(), *found.class_iou.values()]
-        hits.append([_hit(interval, true) for interval, true in zip(each, truth, strict=True)])
+        hits.append([hit(interval, true) for interval, true in zip(each, truth, strict=True)])
     share = np.nanmean(hits, axis=0)
     for name, found_share in zip(MEASURES, share, strict=False):
         assert 0.925 <= found_share <= 0.975, name
@@ -53,7 +57,7 @@ def test_intervals_of_a_difference_hold_the_true_one(everything: np.ndarray) -> 
         a, b = (Group(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
         found = compare_groups(a, b, resamples=600)
         hits.append(
-            [_hit(each.difference, t) for each, t in zip(found.measures.values(), truth, strict=False)]
+            [hit(each.difference, t) for each, t in zip(found.measures.values(), truth, strict=False)]
         )
         certain.append(found.measures["mean_iou"].better)
     share = np.mean(hits, axis=0)
@@ -86,6 +90,36 @@ def test_with_seeds_the_interval_holds_for_the_recipe_not_the_run(everything: np
                 for name, pool in zip("ab", pools, strict=True)
             ]
             found = compare_groups(*groups, resamples=400).measures["mean_iou"].difference
-            list_.append(_hit(found, float(means[1] - means[0])))
+            list_.append(hit(found, float(means[1] - means[0])))
     assert np.mean(hits[1]) < 0.91  # one run of each tells nothing of the spread from seed to seed
     assert 0.925 <= np.mean(hits[3]) <= 0.99
+
+
+@pytest.mark.parametrize("name", ["fixed confusions", "random false positives"])
+def test_mean_iou_of_100_images_has_its_coverage_whatever_the_errors(name: str) -> None:
+    found = score_coverage(pool(name), images=100, draws=100)
+    assert 0.92 <= found.measures[0] <= 0.99  # of 100 cases: 95 give or take 2.2
+    assert found.measures.min() >= 0.9
+    assert 0.93 <= np.nanmean(found.classes) <= 0.98
+    assert found.warned < 0.05
+
+
+def test_too_few_images_for_the_classes_carry_a_warning() -> None:
+    found = score_coverage(pool("mixed"), images=30, draws=40)
+    assert found.measures[0] < 0.9
+    assert found.warned == 1
+
+
+def test_differences_of_100_images_have_their_coverage_whatever_the_errors() -> None:
+    before, after = pair("random false positives, fewer")
+    assert 0.91 <= difference_coverage(before, after, images=100, draws=80)[0] <= 1
+
+
+def test_the_models_of_the_simulation_make_the_errors_they_are_named_after() -> None:
+    truth = objects(500, 1)
+    fixed, random = (predicted(truth, each, 2) for each in (Model(fixed=0.8), Model(invented=2.0)))
+    assert (fixed.sum((1, 2)) >= 65_536).all()
+    assert np.array_equal(fixed[:, 1:].sum(2), random[:, 1:].sum(2))  # the same objects
+    other = fixed.sum(0)[1:, 1:] * (1 - np.eye(20, dtype=int))
+    assert ((other > 0).sum(1) <= 1).all()
+    assert (random.sum(0)[0, 1:] > fixed.sum(0)[0, 1:]).all()

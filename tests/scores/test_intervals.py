@@ -6,7 +6,7 @@ import pytest
 from tests.scores.population import image_scores, population
 from vocseg.scores.intervals import FEWEST_IMAGES, score_intervals
 from vocseg.scores.measures import MEASURES, TRIMAP, measure, parts
-from vocseg.scores.resampling import influence, leave_one_out, percentile_interval, resampled_sums
+from vocseg.scores.resampling import influence, iou_bias, leave_one_out, percentile_interval, resampled_sums
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,7 @@ def test_a_class_in_few_images_has_no_interval_and_an_absent_one_no_figure() -> 
     matrices[:, 0, 0], matrices[:, 0, 1] = np.arange(100, 109), 5
     matrices[: FEWEST_IMAGES - 1, 1, 1] = 10
     found = score_intervals(image_scores(matrices), 300)
+    assert found.warning is None  # one class of two
     assert found.class_iou["background"].low is not None
     assert found.class_iou["aeroplane"].estimate == 40 / 85
     assert (found.class_iou["aeroplane"].low, found.class_iou["aeroplane"].high) == (None, None)
@@ -111,3 +112,41 @@ def test_the_trimap_measure_is_mean_iou_of_the_band_alone(matrices: np.ndarray) 
     assert found.measures["mean_iou"] == score_intervals(image_scores(matrices), 300).measures["mean_iou"]
     assert found.as_dict()[TRIMAP]["low"] < found.as_dict()[TRIMAP]["estimate"]
     assert TRIMAP not in score_intervals(image_scores(matrices), 300).measures
+
+
+def test_resamples_repeat_the_bias_of_mean_iou_and_the_interval_takes_it_out_twice(
+    matrices: np.ndarray,
+) -> None:
+    sums = parts(matrices)
+    estimate, replicates = measure(sums.sum(0)), measure(resampled_sums(sums, 2000, seed=0))
+    bias = iou_bias(estimate, replicates)
+    assert bias[0] == pytest.approx(np.nanmean(replicates[:, 4:], 0).mean() - estimate[4:].mean(), abs=1e-12)
+    assert bias[0] < 0
+    assert bias[1] == bias[2] == 0
+    interval = score_intervals(image_scores(matrices)).measures["mean_iou"]
+    middle = (interval.low + interval.high) / 2  # type: ignore[operator]
+    assert middle - estimate[0] == pytest.approx(-bias[0], abs=0.003)
+
+
+def test_a_figure_that_is_not_there_has_no_bias() -> None:
+    replicates = np.array([[0.5, 0.5, 0.5, 0.5, 0.4, np.nan]] * 3)
+    assert iou_bias(np.array([0.5, 0.5, 0.5, 0.5, 0.5, np.nan]), replicates).tolist() == pytest.approx(
+        [-0.1, 0, 0, 0, -0.1, 0]
+    )
+
+
+def test_an_interval_lies_within_0_and_1_and_holds_its_figure() -> None:
+    for seed in range(20):
+        few = population(6, seed=seed)
+        for each in score_intervals(image_scores(few), 200).measures.values():
+            assert 0 <= each.low <= each.estimate <= each.high <= 1  # type: ignore[operator]
+
+
+def test_more_than_half_of_the_classes_in_few_images_is_a_warning() -> None:
+    found = score_intervals(image_scores(population(30, seed=1)), 200)
+    there = [found.images[name] for name, iou in found.class_iou.items() if iou.estimate is not None]
+    few = sum(images < FEWEST_IMAGES for images in there)
+    assert found.warning is not None
+    assert f"{few} of the {len(there)} classes are in fewer than 5 images" in found.warning
+    assert found.as_dict()["warning"] == found.warning
+    assert score_intervals(image_scores(population(150, seed=1)), 200).warning is None

@@ -64,6 +64,12 @@ def test_few_or_void_images_are_said_to_have_no_interval() -> None:
     assert "what keeps" not in void
 
 
+def test_an_interval_that_is_not_reliable_is_said_so() -> None:
+    text = " ".join(_text(interval_table(image_scores(MATRICES[:20]), "test")).split())
+    assert "the interval of mean IoU is not reliable" in text
+    assert "not reliable" not in _text(interval_table(image_scores(population(150, seed=1)), "test"))
+
+
 def test_a_comparison_marks_what_changed_clearly_and_names_images() -> None:
     found = _compared(MATRICES, worse(MATRICES, 0.6, 1))
     text = _text(difference_tables(found))

@@ -40,6 +40,7 @@ def run_view(run: RecordedRun, letter: str, pictures: Pictures | None, count: in
         name=name_of(run.folder) + (", one of several seeds" if Path(run.name) != run.folder else ""),
         kind=kind_of(run),
         main=main,
+        warning=(known and known.warning) or "",
         figures=(*figures, *further_figures(run)),
         facts=facts_of(run),
         notes=tuple(_notes(run, pictures)),

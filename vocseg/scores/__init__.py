@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from vocseg.scores.calibration import Calibration
     from vocseg.scores.comparison import Comparison, compare_groups
     from vocseg.scores.confusion import class_iou, confusion_matrices, mean_iou, pixel_accuracy
+    from vocseg.scores.figures import score_figures
     from vocseg.scores.groups import Group
     from vocseg.scores.image_scores import ImageScores, load_image_scores
     from vocseg.scores.intervals import ScoreIntervals, score_intervals
     from vocseg.scores.measures import ErrorBudget, error_budget
     from vocseg.scores.protocol import Protocol
     from vocseg.scores.score import Score
+    from vocseg.scores.scorer import Scorer
 
 __all__ = [
     "Calibration",
@@ -26,6 +28,7 @@ __all__ = [
     "Protocol",
     "Score",
     "ScoreIntervals",
+    "Scorer",
     "class_iou",
     "compare_groups",
     "confusion_matrices",
@@ -33,6 +36,7 @@ __all__ = [
     "load_image_scores",
     "mean_iou",
     "pixel_accuracy",
+    "score_figures",
     "score_intervals",
 ]
 
@@ -40,12 +44,14 @@ _FILES = {
     "calibration": ("Calibration",),
     "comparison": ("Comparison", "compare_groups"),
     "confusion": ("class_iou", "confusion_matrices", "mean_iou", "pixel_accuracy"),
+    "figures": ("score_figures",),
     "groups": ("Group",),
     "image_scores": ("ImageScores", "load_image_scores"),
     "intervals": ("ScoreIntervals", "score_intervals"),
     "measures": ("ErrorBudget", "error_budget"),
     "protocol": ("Protocol",),
     "score": ("Score",),
+    "scorer": ("Scorer",),
 }
 
 if not TYPE_CHECKING:  # a checker would take every name for one that exists

@@ -136,7 +136,7 @@ def _protocol(path: Path, plain: dict[str, Any]) -> Protocol:
         )
     protocol = Protocol(**plain)
     _names([protocol.split, protocol.fingerprint])
-    whole = all(type(number) is int and number > 0 for number in (protocol.images, protocol.size))
-    if not whole or protocol.resolution not in ("network", "original"):
+    whole = all(type(number) is int and number >= 0 for number in (protocol.images, protocol.size))
+    if not whole or not protocol.images or protocol.resolution not in ("network", "original"):
         raise ValueError("the protocol's numbers are none")
     return protocol

@@ -13,6 +13,7 @@ from vocseg.scores.resampling import (
     LEVEL,
     RESAMPLES,
     influence,
+    iou_bias,
     leave_one_out,
     percentile_interval,
     resampled_sums,
@@ -56,11 +57,24 @@ class ScoreIntervals:
     images: dict[str, int]
     resamples: int
 
+    @property
+    def warning(self) -> str | None:
+        """Reason not to trust the interval of mean IoU, a sentence; None: it holds what it claims."""
+        counted = [self.images[name] for name, iou in self.class_iou.items() if iou.estimate is not None]
+        few = sum(images < FEWEST_IMAGES for images in counted)
+        if self.measures["mean_iou"].low is None or 2 * few <= len(counted):
+            return None
+        return (
+            f"the interval of mean IoU is not reliable: {few} of the {len(counted)} classes are in fewer "
+            f"than {FEWEST_IMAGES} images. Score more images."
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "level": LEVEL,
             "resamples": self.resamples,
+            "warning": self.warning,
             **{name: each.as_dict() for name, each in self.measures.items()},
             "class_iou": {name: each.as_dict() for name, each in self.class_iou.items()},
             "class_images": self.images,
@@ -90,7 +104,11 @@ def _figures(sums: Floats, resamples: int, seed: int) -> Sequence[Interval]:
     """The measures and the IoU of each class, from `parts` of each image; a seed draws the same images."""
     estimate = measure(sums.sum(0))
     freedom = influence(estimate, leave_one_out(sums)).freedom
-    ends = percentile_interval(measure(resampled_sums(sums, resamples, seed)), freedom)
+    replicates = measure(resampled_sums(sums, resamples, seed))
+    low, high = percentile_interval(replicates - 2 * iou_bias(estimate, replicates), freedom).clip(0, 1)
+    ends = np.stack(
+        [np.fmin(low, estimate), np.fmax(high, estimate)]
+    )  # with few images bias may exceed width
     return as_intervals(estimate, ends, images_behind(sums))
 
 

@@ -11,7 +11,7 @@ class Protocol:
     split: str
     images: int
     fingerprint: str  # over the ids of the images and their decoded content
-    size: int  # images are predicted at size x size
+    size: int  # images are predicted at size x size; 0: not known
     resolution: Literal["network", "original"] = "network"  # or at each image's own size
     tta: str | None = None  # test-time augmentation, as "flip, scales 0.75 1 1.25"; None: each image as it is
     windows: str | None = None  # as "stride 0.5": cut from the image at its own size; None: resized whole
@@ -24,6 +24,6 @@ class Protocol:
         return size + windows + (f"; tta: {self.tta}" if self.tta else "")
 
     def __str__(self) -> str:
-        predicted = f"predicted {'in' if self.windows else 'at'} {self.views}"
-        where = self.views if self.resolution == "network" else f"their own size ({predicted})"
+        predicted = f" (predicted {'in' if self.windows else 'at'} {self.views})" if self.size else ""
+        where = self.views if self.resolution == "network" else f"their own size{predicted}"
         return f"{self.split}, {self.images:,} images at {where} (data {self.fingerprint[:8]})"

@@ -3,30 +3,28 @@
 Whole images are drawn with replacement, as pixels of one image stand and fall together. Images count in the
 order of their ids, so that neither the order of a list nor that of processes changes a figure.
 
-Which interval has the coverage it claims was settled by simulation (`tests/scores/test_coverage.py` keeps the
-proof): 300 to 2,000 draws of 200 images from a population with VOC's rare classes, 95 % intervals wanted:
+Three things about the intervals were settled by simulation (`tests/scores/coverage.py`):
 
-| interval                                    | mean IoU | mean class accuracy | classes, on average |
-|---------------------------------------------|----------|---------------------|---------------------|
-| percentile                                  | 93-94    | 92-94               | 91                  |
-| basic (reflected percentile)                | 91       | 91                  | 84                  |
-| bias-corrected and accelerated (BCa)        | 91       | 92                  | 90                  |
-| jackknife, Student's t                      | 96       | 96                  | 93                  |
-| studentised                                 | 94       | -                   | 94, a third wider   |
-| percentile at Student's levels (used here)  | 94-95    | 94                  | 95                  |
-
-A percentage is good to about 1. BCa and the basic interval take the small bias of a ratio in a resample for
-one of the estimate. The plain percentile interval is too short where few images decide, as a class of ten
-images has only ten. So its levels are moved outwards, from the normal's to those of Student's t, with as many
-degrees of freedom as there is knowledge of the variance: `freedom`.
+1. Mean IoU of few images is too low. The IoU of a rare class is concave in its hits, and false positives come
+   from every image, so its mean over samples lies below the value of the population. Of 100 images with
+   VOC's classes that is a quarter to one standard deviation, of 1,449 a quarter at most. Classes that occur
+   only as false positives are not the cause: of 100 images they are 0.04 of 21.
+2. Resamples repeat this bias, so that a percentile interval has it twice, and the truth lies above: it held
+   mean IoU in 56 to 91 % of the draws of 100 images. So replicates are moved by twice the bias. It is taken
+   class by class: a class that a resample has lost altogether adds noise to the mean, but no bias. Recall has
+   no such bias, and is not moved. BCa, which takes the bias from the median, covers 79 to 93 %.
+3. Percentiles are too close together where few images decide, as a class of ten images has only ten. So
+   their levels are moved outwards, from the normal's to those of Student's t, with as many degrees of freedom
+   as there is knowledge of the variance: `freedom`.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from vocseg.scores.measures import Floats, measure
+from vocseg.scores.measures import MEASURES, Floats, measure
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -100,6 +98,26 @@ def influence(estimate: Floats, without: Floats) -> Influence:
         kurtosis = images * (terms**4).sum(0) / squares**2
         freedom = np.nan_to_num(2 * images / (kurtosis - 1), nan=images, posinf=images)
     return Influence(moved, squares * (images - 1) / images, np.maximum(freedom, 1))
+
+
+def iou_bias(estimate: Floats, replicates: Floats) -> Floats:
+    """Mean error of the IoUs of so few images, by the bootstrap; see the module's docstring.
+
+    Args:
+        estimate: `measure` of all images, float64 `[...,4+C]`.
+        replicates: The same of each resample, float64 `[B,...,4+C]`.
+
+    Returns:
+        float64 `[...,4+C]`; 0 for the measures without IoU, and where it is not known.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN
+        bias = np.nanmean(replicates - estimate, axis=0)
+        bias[..., MEASURES.index("mean_iou")] = np.nanmean(bias[..., len(MEASURES) :], axis=-1)
+    for name in ("pixel_accuracy", "mean_class_accuracy"):
+        bias[..., MEASURES.index(name)] = 0
+    known: Floats = np.nan_to_num(bias)
+    return known
 
 
 def percentile_interval(replicates: Floats, freedom: Floats) -> Floats:

@@ -54,6 +54,8 @@ def interval_table(scores: ImageScores, title: str, intervals: ScoreIntervals | 
         line = f"{MEASURE_NAMES[name]:<{width}}  {interval_text(interval)} %{lacking}"
         parts.append(Text(line, style="bold" if name == "mean_iou" else ""))
     parts.append(Text("[ ]: 95 % interval over other images of the kind; other seeds are not in it", "dim"))
+    if known.warning:
+        parts.append(Text(known.warning, "yellow"))
     budget = error_budget(scores.total(), scores.classes, scores.total_band())
     return Group(*parts, *([_budget(budget)] if budget.total == budget.total else []))
 

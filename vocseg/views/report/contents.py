@@ -18,6 +18,7 @@ class RunView:
         name: What the user calls it.
         kind: What was scored, in words.
         main: Mean IoU.
+        warning: Reason not to trust its interval, a sentence.
         figures: The other scores.
         facts: How it was scored, by what, as pairs of name and value.
         notes: What is missing, and how to have it.
@@ -34,6 +35,7 @@ class RunView:
     figures: tuple[Figure, ...]
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    warning: str = ""
     bars: tuple[ClassBar, ...] = ()
     bars_note: str = ""
     matrix: MatrixView | None = None

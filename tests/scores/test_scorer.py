@@ -1,0 +1,190 @@
+"""Scores of any model's masks and logits, held against `test`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import vocseg
+from vocseg import Scorer
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.errors import UserError
+from vocseg.runs import load_network
+from vocseg.scores import load_image_scores
+from vocseg.scores.plain import as_json
+from vocseg.voc import CLASSES
+
+Pairs = list[tuple[str, torch.Tensor, np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def pairs(sample: Path, trained: Path) -> Pairs:
+    """Id, logits `[21,64,64]` and mask at its own size of each validation image."""
+    network = load_network(trained / "unet_voc.pth")
+    data = VOCDataModule(root=sample, size=64, store=False, check=False)
+    data.setup("validate")
+    found = []
+    for k, id in enumerate(data.ids("val")):
+        image = data.parts["val"][k]["image"].permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            found.append((id, network(image)[0], data.full_mask(k)))
+    return found
+
+
+def _random(images: int = 12, classes: int = 3, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    random = np.random.default_rng(seed)
+    masks = [random.integers(0, classes, (20 + k, 30)) for k in range(images)]
+    return [(np.where(random.random(m.shape) < 0.3, 0, m), m) for m in masks]
+
+
+def test_scorer_gives_the_figures_of_test_to_the_bit(pairs: Pairs, tested: Path) -> None:
+    scorer = Scorer()
+    for _, logits, mask in pairs:
+        scorer.update(logits, mask)
+    wanted = json.loads((tested / "scores.json").read_text())["original_resolution"]
+    found = json.loads(as_json(scorer.compute()))
+    protocols = found.pop("protocol"), wanted.pop("protocol")
+    assert found == wanted | {"loss": None}
+    assert protocols[0]["resolution"] == protocols[1]["resolution"] == "original"
+    assert protocols[0]["images"] == protocols[1]["images"] == len(pairs) == len(scorer)
+
+
+def test_scorer_takes_masks_batches_and_lists_alike(pairs: Pairs) -> None:
+    logits, masks = [p[1] for p in pairs], [p[2] for p in pairs]
+    one_by_one, listed, batched, classes = Scorer(), Scorer(), Scorer(), Scorer()
+    for one, mask in zip(logits, masks, strict=True):
+        one_by_one.update(one, mask)
+        shown = torch.nn.functional.interpolate(one[None], mask.shape, mode="bilinear").argmax(1)[0]
+        classes.update(shown, torch.from_numpy(mask.astype(np.int64)))
+    listed.update(logits, masks)
+    batched.update(torch.stack(logits), masks)
+    wanted = one_by_one.compute()
+    assert listed.compute() == batched.compute() == classes.compute() == wanted
+
+
+def test_scorer_with_ids_does_not_depend_on_the_order(pairs: Pairs, tested: Path) -> None:
+    scorer = Scorer(CLASSES)
+    for id, logits, mask in reversed(pairs):
+        scorer.update(logits, mask, ids=id)
+    original = load_image_scores(tested / "image_scores_original.npz")
+    found = scorer.image_scores()
+    rows = [found.ids.index(id) for id in original.ids]
+    assert np.array_equal(found.matrices[rows], original.matrices)
+    assert np.array_equal(found.band[rows], original.band)  # type: ignore[index, arg-type]
+    intervals = json.loads((tested / "scores.json").read_text())["original"]["intervals"]
+    assert json.loads(as_json(scorer.compute()["intervals"])) == intervals
+
+
+def test_compare_gives_the_difference_to_a_baseline_on_the_same_images() -> None:
+    baseline, better = Scorer(3), Scorer(3)
+    for prediction, mask in _random():
+        baseline.update(prediction, mask)
+        better.update(np.where(np.arange(30) < 15, mask, prediction), mask)
+    found = better.compare(baseline).measures["mean_iou"]
+    assert found.before == baseline.compute()["mean_iou"]
+    assert found.after == better.compute()["mean_iou"]
+    assert found.difference.low is not None
+    assert found.difference.low > 0
+    assert found.clear
+    assert found.better is not None
+    assert found.better > 0.99
+
+
+def test_compare_refuses_other_images_masks_and_classes() -> None:
+    three, longer, other, named = Scorer(3), Scorer(3), Scorer(3), Scorer(["a", "b", "c"])
+    for prediction, mask in _random():
+        for scorer in (three, longer, named):
+            scorer.update(prediction, mask)
+        other.update(prediction, np.where(mask == 1, 2, mask))
+    longer.update(prediction, mask)
+    for scorer in (longer, other):
+        with pytest.raises(UserError, match="other images or masks"):
+            scorer.compare(three)
+    with pytest.raises(UserError, match="same classes"):
+        named.compare(three)
+
+
+def test_saved_scores_are_read_by_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from vocseg.compare import compare
+
+    scorers = [Scorer(3), Scorer(3)]
+    for prediction, mask in _random():
+        scorers[0].update(prediction, mask)
+        scorers[1].update(mask, mask)
+    for scorer, name in zip(scorers, "ab", strict=True):
+        scorer.image_scores().save(tmp_path / f"{name}.npz")
+    found = compare([str(tmp_path / "a.npz"), str(tmp_path / "b.npz")])[0]
+    said = capsys.readouterr().out
+    assert found.measures["mean_iou"] == scorers[1].compare(scorers[0]).measures["mean_iou"]
+    assert "images, 12 images at their own size (data" in said
+    assert "0x0" not in said
+
+
+def test_ignored_pixels_count_nowhere_whatever_their_value() -> None:
+    usual, other = Scorer(3), Scorer(3, ignore_index=-100)
+    for prediction, mask in _random():
+        hidden = np.arange(30) % 7 == 0
+        usual.update(prediction, np.where(hidden, 255, mask).astype(np.uint8))
+        other.update(prediction, np.where(hidden, -100, mask))
+    assert usual.compute() == other.compute()
+    assert np.sum(usual.compute()["matrix"]) == sum((~hidden).sum() * len(m) for _, m in _random())
+
+
+GOOD = np.zeros((4, 5), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "mask", "said"),
+    [
+        (np.zeros((2, 4, 5), np.float32), GOOD, r"shape \(2, 4, 5\), but there are 3 classes"),
+        (np.full((3, 4, 5), np.nan, np.float32), GOOD, "hold NaN"),
+        (GOOD, GOOD + 3, "has the value 3, but there are 3 classes"),
+        (GOOD, GOOD - 1, "has the value -1"),
+        (GOOD, GOOD.astype(np.float32), "float32"),
+        (GOOD + 255, GOOD, "has the class 255"),
+        (GOOD - 1, GOOD, "has the class -1"),
+        (np.zeros((2, 5), np.int64), GOOD, r"shape \(2, 5\), its mask \(4, 5\)"),
+        ([GOOD, GOOD], [GOOD], "2 predictions, 1 masks"),
+        ([GOOD, GOOD + 7], [GOOD, GOOD], "has the class 7"),
+    ],
+)
+def test_wrong_input_is_refused_and_counts_nothing(prediction: Any, mask: Any, said: str) -> None:
+    scorer = Scorer(3)
+    with pytest.raises(UserError, match=said):
+        scorer.update(prediction, mask)
+    assert len(scorer) == 0
+    with pytest.raises(UserError, match="call `update` first"):
+        scorer.compute()
+
+
+def test_an_image_given_twice_is_refused_until_reset() -> None:
+    scorer = Scorer(3)
+    scorer.update(GOOD, GOOD, ids="cat")
+    with pytest.raises(UserError, match="'cat' was scored before"):
+        scorer.update([GOOD, GOOD], [GOOD, GOOD], ids=["dog", "cat"])
+    assert repr(scorer) == "Scorer(3 classes, 1 images)"
+    scorer.reset()
+    scorer.update(GOOD, GOOD, ids="cat")
+    assert scorer.compute()["pixel_accuracy"] == 1
+
+
+@pytest.mark.parametrize("classes", [0, 256, [], ["a", "a"], "background"])
+def test_impossible_classes_are_refused(classes: Any) -> None:
+    with pytest.raises(UserError, match="1 to 255 different names"):
+        Scorer(classes)
+
+
+def test_the_package_exports_the_scorer_without_lightning() -> None:
+    assert vocseg.Scorer is Scorer
+    code = (
+        "import sys, vocseg; assert 'torch' not in sys.modules; vocseg.Scorer(3)\n"
+        "assert not {'lightning', 'torchmetrics', 'segmentation_models_pytorch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        vocseg.nothing  # noqa: B018
