@@ -114,6 +114,22 @@ def test_resume_with_a_plain_trainer_equals_the_uninterrupted_run(
     assert _same(module.state_dict(), weights)
 
 
+@pytest.mark.parametrize("options", [{"val_check_interval": 0.4}, {"check_val_every_n_epoch": 2}])
+def test_resume_from_a_step_validates_as_often_as_the_uninterrupted_run(
+    sample: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    whole, saves = Watch(), _every(tmp_path / "steps", every_n_train_steps=1)
+    _trainer(tmp_path, whole, saves, epochs=2, **options).fit(_module(), _data(sample))
+    first = [0, 0, 1, 1] if "val_check_interval" in options else [1]
+    assert whole.validations == first
+    for step in (2, 3, 5, 7):
+        rest = Watch()
+        path = tmp_path / f"steps/{step}.ckpt"
+        _trainer(tmp_path, rest, epochs=2, **options).fit(_module(), _data(sample), ckpt_path=path)
+        done = sum(step > due for due in (2, 4, 7, 9)) if len(first) > 1 else 0
+        assert rest.validations == first[done:]
+
+
 @pytest.mark.parametrize("first", [7, 10])
 def test_resume_of_a_resumed_run_equals_the_uninterrupted_run(
     sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path, first: int

@@ -26,7 +26,7 @@ from vocseg.model.metrics import EpochMetrics, curve_points
 from vocseg.model.network import build_network
 from vocseg.model.optimization import Optimization
 from vocseg.model.optimizers import OptimizerName, OptimizerSettings
-from vocseg.model.resuming import end_epoch_first, load_loader_states
+from vocseg.model.resuming import keep_validation, load_loader_states
 from vocseg.model.schedules import Schedule, ScheduleName
 from vocseg.model.seeding import seed_step
 from vocseg.model.step import BatchTensors, StepOutput
@@ -146,7 +146,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         A figure over half an epoch is no figure.
         """
         checkpoint[DESCRIPTION_KEY] = description_of(self.trainer, self)
-        end_epoch_first(checkpoint["loops"])
+        keep_validation(self.trainer, checkpoint["loops"])
         world = self.trainer.world_size
         checkpoint["epoch_sums"] = self.train_metrics.gathered(world)
         checkpoint["plateau"] = self.optimization.schedule.plateau_state()

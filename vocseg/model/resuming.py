@@ -3,19 +3,23 @@
 from typing import Any
 
 
-def end_epoch_first(loops: dict[str, Any]) -> None:
-    """Let a run that resumes from its epoch's last step validate and end that epoch first.
+def keep_validation(trainer: Any, loops: dict[str, Any]) -> None:
+    """Let a run that resumes from a step validate first, or end the epoch, where that comes next.
 
-    `ModelCheckpoint(every_n_train_steps=...)` saves such a checkpoint between that step and the validation.
-    Lightning would leave the validation out, and count the next epoch as one that has not begun.
+    `ModelCheckpoint(every_n_train_steps=...)` saves between a step and the validation that follows it.
+    Lightning would leave that validation out, and count the next epoch as one that has not begun.
 
     Args:
-        loops: What a checkpoint holds of the loops; changed in place.
+        trainer: Lightning's, while it saves.
+        loops: What the checkpoint holds of the loops; changed in place.
     """
+    loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
     fit = loops["fit_loop"]
     batches, validation = fit["epoch_loop.batch_progress"], fit["epoch_loop.val_loop.batch_progress"]
     counts = batches["current"]
-    if not batches["is_last_batch"] or counts["completed"] == counts["processed"]:
+    if fetcher is None or counts["completed"] == counts["processed"]:  # not at the end of a step
+        return
+    if not batches["is_last_batch"] and not loop._should_check_val_fx(fetcher):
         return
     for counts in (batches["total"], batches["current"]):
         counts["completed"] = counts["processed"]
