@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vocseg import __version__
 from vocseg.errors import VOICE, Interrupted, Stopped, UserError
-from vocseg.interruption import INTERRUPTION, leave
+from vocseg.interruption import INTERRUPTION, MAIN_PROCESS, PARENT, leave
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
@@ -70,6 +70,7 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     """
     words = sys.argv[1:] if argv is None else argv
     VOICE.rest()
+    PARENT.start()
     try:
         with INTERRUPTION:
             result = _dispatch(words, argv)
@@ -90,6 +91,9 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     except KeyboardInterrupt:  # in a thread or a process that hears no signals
         VOICE.say("interrupted")
         raise SystemExit(130) from None
+    finally:
+        if os.environ.get(MAIN_PROCESS) == str(os.getpid()):  # what starts later is no part
+            del os.environ[MAIN_PROCESS]
 
 
 def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":

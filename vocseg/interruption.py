@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,7 @@ _SIGNALS = [
 MAIN_PROCESS = "VOCSEG_MAIN_PROCESS"  # its number, in the environment of those that it started
 _ORDINARY = (signal.SIG_DFL, signal.default_int_handler)  # who asked for anything else keeps it
 _PATIENCE = 5.0  # seconds to tidy up
+_LOOK = 0.2  # seconds between two looks at the main process
 
 
 class Interruption:
@@ -126,4 +128,51 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
+class ParentWatch:
+    """Ends a process that the main process of a run has started, soon after the main process has ended.
+
+    It begins with the program, before torch is imported: nobody else would end a process whose main process
+    was killed while both were starting.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is watched yet."""
+        self._thread: threading.Thread | None = None
+        self._over = False
+
+    @property
+    def watching(self) -> bool:
+        """Whether this is such a process; torchrun and SLURM end theirs themselves."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Begin, if another process of the run has started this one."""
+        main = os.environ.get(MAIN_PROCESS, "")
+        rank = os.environ.get("LOCAL_RANK", "0")
+        if main.isdecimal() and rank != "0" and self._thread is None and sys.platform != "win32":
+            arguments = (int(main), rank == "1")  # of several, one prints the sentence
+            self._thread = threading.Thread(target=self._watch, args=arguments, name="parent", daemon=True)
+            self._thread.start()
+
+    def set_over(self, over: bool) -> None:
+        """Say whether the run has ended well, so that the main process may end first."""
+        self._over = over
+
+    def join(self, seconds: float) -> None:
+        """Wait to be ended."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _watch(self, main: int, prints: bool) -> None:
+        while os.getppid() == main:
+            time.sleep(_LOOK)
+        if self._over:
+            time.sleep(_PATIENCE)  # for what is left to do here
+            leave(0)
+        if prints:
+            VOICE.say(f"the main process ({main}) has ended without a word, and the others end with it")
+        leave(2)
+
+
+PARENT = ParentWatch()
 INTERRUPTION = Interruption()
