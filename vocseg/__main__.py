@@ -72,10 +72,8 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     VOICE.rest()
     PARENT.start()
     try:
-        with INTERRUPTION:
-            result = _dispatch(words, argv)
-            INTERRUPTION.check()
-            return result
+        with INTERRUPTION, INTERRUPTION.claiming():
+            return _dispatch(words, argv)
     except UserError as fault:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
             VOICE.say(fault.sentence)

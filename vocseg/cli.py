@@ -54,9 +54,8 @@ class VocCLI(LightningCLI):
         self._own = OwnFolder(resumed)
         self._output = JsonOutput()
         try:
-            with self._output:
+            with INTERRUPTION.claiming(), self._output:
                 self._run(args)
-            INTERRUPTION.check()
             self._output.write(self.trainer)
         except Exception as fault:
             known = translate(fault, getattr(self, "trainer", None))

@@ -8,12 +8,14 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from vocseg.errors import VOICE, Interrupted
+from vocseg.errors import VOICE, Interrupted, Stopped
 
-_SIGNALS = [
+# What asks a process to end; SLURM sends one of the last two, which Windows does not have.
+SIGNALS = [
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 ]
 MAIN_PROCESS = "VOCSEG_MAIN_PROCESS"  # its number, in the environment of those that it started
@@ -52,7 +54,7 @@ class Interruption:
         self._number = 0
         if threading.current_thread() is not threading.main_thread():
             return self
-        found = {number: signal.getsignal(number) for number in _SIGNALS}
+        found = {number: signal.getsignal(number) for number in SIGNALS}
         self._before = {number: handler for number, handler in found.items() if handler in _ORDINARY}
         if os.environ.get("LOCAL_RANK", "0") != "0":  # the main process of the run says why it ended
             helper = os.environ.get(MAIN_PROCESS) == str(os.getppid())  # which the main one ends
@@ -90,12 +92,23 @@ class Interruption:
         self.heard, self._raised, self._number = True, True, number
         raise Interrupted(number)
 
-    def check(self) -> None:
-        """Interrupt now, if what was raised on a signal got lost, as it does in a destructor.
+    @contextlib.contextmanager
+    def claiming(self) -> Iterator[None]:
+        """A block that ends with `Interrupted` after a signal, whatever became of what the handler raised.
+
+        It gets lost in a destructor, and torch's writer of files makes a RuntimeError of it.
 
         Raises:
-            Interrupted: If so.
+            Interrupted: If there was a signal.
         """
+        try:
+            yield
+        except Stopped:
+            raise
+        except Exception as fault:
+            if self._raised:
+                raise Interrupted(self._number) from fault
+            raise
         if self._raised:
             raise Interrupted(self._number)
 

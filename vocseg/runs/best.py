@@ -1,5 +1,6 @@
 """`unet_voc.pth`, the weights of a run's best epoch."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,11 @@ class BestWeights(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the epoch, and say in a line how it went; what is best is saved with the next checkpoint."""
         assert isinstance(pl_module, SegmentationModule)
-        better = self._validated and self._is_better(float(trainer.callback_metrics[self.monitor]))
+        # A class without pixels in an epoch has no IoU there, which is not better than any.
+        value = float(trainer.callback_metrics.get(self.monitor, math.nan))
+        better = self._validated and self._is_better(value)
         if better:
-            self.value = float(trainer.callback_metrics[self.monitor])
+            self.value = value
             self.score, self.new = newest_score(trainer, pl_module), True
             self.images = newest_image_scores(trainer, pl_module)
         pl_module.print(_epoch_line(trainer, self._validated, better))
