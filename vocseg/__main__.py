@@ -1,5 +1,6 @@
 """`python -m vocseg`: help and version answer at once; what is heavy is imported when a verb needs it."""
 
+import errno
 import inspect
 import os
 import signal
@@ -8,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vocseg import __version__
-from vocseg.errors import VOICE, Interrupted, Stopped, UserError
+from vocseg.errors import VOICE, Interrupted, Stopped, UserError, check_readable, plain_output, shown
 from vocseg.interruption import INTERRUPTION, MAIN_PROCESS, PARENT, leave
 
 if TYPE_CHECKING:
@@ -71,12 +72,19 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     words = sys.argv[1:] if argv is None else argv
     VOICE.rest()
     PARENT.start()
+    plain_output()
     try:
+        check_readable(words)
         with INTERRUPTION, INTERRUPTION.claiming():
             return _dispatch(words, argv)
     except UserError as fault:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
             VOICE.say(fault.sentence)
+        raise SystemExit(2) from fault
+    except OSError as fault:
+        if fault.errno != errno.ENAMETOOLONG:
+            raise
+        VOICE.say(f"'{shown(str(fault.filename))}' is longer than the system allows names to be: use another")
         raise SystemExit(2) from fault
     except Stopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":

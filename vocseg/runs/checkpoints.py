@@ -14,6 +14,7 @@ from vocseg.model import SegmentationModule
 from vocseg.runs.best import BestWeights, description_of
 from vocseg.runs.conditions import Condition, check_conditions, conditions
 from vocseg.runs.curves import mark
+from vocseg.runs.folder import gone
 from vocseg.runs.loops import Place, settle
 from vocseg.runs.saving import own_weights, share, validated
 from vocseg.runs.stopping import Wishes, stopped
@@ -165,6 +166,8 @@ class LastCheckpoint(Callback):
     def _save(self, trainer: Trainer, place: Place) -> None:
         if self.path is None:
             return
+        if trainer.is_global_zero and not self.path.parent.is_dir():
+            raise gone(self.path.parent)  # or a half of a run would be written in its place
         with own_weights(trainer, place):
             trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_at = time.monotonic()
