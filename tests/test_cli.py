@@ -398,3 +398,9 @@ def test_export_writes_a_plain_state_dict(
 def test_sample_is_written(here: Path) -> None:
     main(["sample", "--root", "toy", "--train", "2", "--val", "1", "--seed", "5"])
     assert len(list((here / "toy/VOCdevkit/VOC2012/JPEGImages").iterdir())) == 3
+
+
+def test_monitored_class_that_does_not_occur_is_not_better(sample: Path, here: Path) -> None:
+    flags = ["--data.val_images", "1", "--best.monitor", "per_class_iou/sheep"]
+    main(["fit", *tiny(sample), *flags, "--trainer.limit_train_batches", "1"])
+    assert (here / "lightning_logs/fit/version_0/last.ckpt").is_file()

@@ -1,12 +1,14 @@
 """A key that a YAML file gives twice is named with its lines."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import refused, tiny
 from vocseg.class_files import read_classes
-from vocseg.duplicates import refuse_duplicate_keys
+from vocseg.duplicates import check_document
 from vocseg.errors import UserError
 
 
@@ -36,7 +38,7 @@ def test_a_class_list_that_gives_a_key_twice_is_refused_by_line(here: Path) -> N
     ],
 )
 def test_what_is_given_once_passes(text: str) -> None:
-    refuse_duplicate_keys(text, "file")
+    check_document(text, "file")
 
 
 def test_packaged_recipes_say_nothing_twice() -> None:
@@ -45,4 +47,69 @@ def test_packaged_recipes_say_nothing_twice() -> None:
     recipes = list(RECIPES.glob("*.yaml"))
     assert recipes
     for path in recipes:
-        refuse_duplicate_keys(path.read_text(), path.name)
+        check_document(path.read_text(), path.name)
+
+
+BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"a{k}: &a{k} [{','.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 9)
+)
+ENDLESS = {
+    "aliases of aliases": (BOMB, "its aliases stand for more than settings can be"),
+    "merged aliases": ("a: &a {x: 1}\nb: {<<: [*a, *a]}\n" + BOMB, "its aliases stand for more"),
+    "one long text again and again": (f"a: &a {'x' * 9000}\nb: [{','.join(['*a'] * 900)}]\n", "its aliases"),
+    "an alias of itself": ("root: &a [*a]\n", "an alias stands for itself"),
+    "an alias of itself below": ("root: &a {b: [1, {c: *a}]}\n", "an alias stands for itself"),
+    "400 levels": (f"root: {'[' * 400}{']' * 400}\n", "is nested deeper than 50 levels"),
+    "60 levels": (f"root: {'[' * 60}{']' * 60}\n", "is nested deeper than 50 levels"),
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"), [*(("audit", name) for name in ENDLESS), ("fit", "aliases of aliases")]
+)
+def test_endless_settings_are_refused_within_two_seconds(
+    here: Path, capsys: pytest.CaptureFixture[str], verb: str, name: str
+) -> None:
+    text, words = ENDLESS[name]
+    (here / "mine.yaml").write_text(text)
+    start = time.process_time()
+    said = refused(capsys, [verb, "--config", "mine.yaml"])
+    assert said.startswith(f"vocseg: --config mine.yaml: {words}")
+    assert time.process_time() - start < 2
+
+
+def test_endless_value_of_a_flag_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, ["fit", "--data", "{" + BOMB.replace("\n", ", ") + "}"])
+    assert "its aliases stand for more than settings can be" in said
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+FOREIGN = {
+    "a pipe": (_pipe, "it is a pipe or a device"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), ""),
+    "a link to itself": (lambda path: path.symlink_to(path.name), ""),
+    "a folder": (Path.mkdir, ""),
+    "no text": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "no"),
+    "far too large": (lambda path: path.write_bytes(b"a: b\n" * 100_000), "it has more than"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("words", [["audit", "--config"], ["audit", "--classes"]])
+def test_settings_that_are_no_plain_file_are_refused_by_name(
+    sample: Path, here: Path, capsys: pytest.CaptureFixture[str], name: str, words: list[str]
+) -> None:
+    make, reason = FOREIGN[name]
+    make(here / "mine.yaml")
+    said = refused(capsys, [*words, "mine.yaml", "--root", str(sample)])
+    assert "mine.yaml" in said
+    assert reason in said
+
+
+def test_wide_settings_are_looked_through_in_a_second() -> None:
+    start = time.process_time()
+    check_document(f"[{','.join(['1'] * 30_000)}]", "file")
+    assert time.process_time() - start < 5

@@ -1,5 +1,6 @@
 """Signals before training begins, or where nothing is trained: it ends soon; nothing is half done."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -147,16 +148,35 @@ def _at(call: int, number: int, method: Callable[..., Any]) -> Callable[..., Any
 
 def test_an_interruption_that_gets_lost_is_made_up_for(capsys: Capture) -> None:
     """As in a destructor, from which nothing can be raised."""
-    with INTERRUPTION:
-        try:
+
+    def lose() -> None:
+        with INTERRUPTION, INTERRUPTION.claiming(), contextlib.suppress(Interrupted):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
+
+    with pytest.raises(Interrupted):
+        lose()
+    with INTERRUPTION, INTERRUPTION.claiming():
+        pass  # it is over
+
+
+def test_error_in_the_wake_of_a_signal_is_that_signals(
+    trained: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in torch's writer of files, which makes an error of its own of whatever is raised within it."""
+
+    def write(*_: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
         except Interrupted:
-            pass
-        with pytest.raises(Interrupted):
-            INTERRUPTION.check()
-    with INTERRUPTION:
-        INTERRUPTION.check()  # it is over
+            raise RuntimeError("unexpected pos 64 vs 0") from None
+
+    monkeypatch.setattr("vocseg.tensor_files.torch.save", write)
+    words = ["export", "--ckpt_path", str(trained / "unet_voc.pth"), "--output", str(here / "out.pth")]
+    said = _stopped(words, signal.SIGINT, capsys)
+    assert said == "vocseg: stopped by SIGINT; nothing is half-written: run it again\n"
+    assert list(here.iterdir()) == []
 
 
 def _stopped(words: list[str], number: int, capsys: Capture) -> str:

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import tiny
 from tests.forks import Forked, after_mounting, may_mount, run, run_together
 from vocseg import voc
+from vocseg.runs import companions
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +95,51 @@ def test_when_one_of_two_processes_is_killed_the_other_ends_and_says_so(
         else:
             assert code == 2
             assert "process 1 of 2 (counted from 0) was ended by SIGKILL" in said
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize(
+    ("number", "seconds"), [(signal.SIGKILL, 0.0), (signal.SIGKILL, 3.0), (signal.SIGTERM, 1.0)]
+)
+def test_main_process_killed_during_start_ends_the_other_within_seconds(
+    sample: Path, here: Path, number: int, seconds: float
+) -> None:
+    with Forked(["fit", *tiny(sample), *LONG, *TWO], here) as run:
+        _until(lambda: bool(_children(run.pid, "vocseg")), run)
+        (other,) = _children(run.pid, "vocseg")
+        time.sleep(seconds)
+        os.kill(run.pid, number)
+        run.wait(30)
+        deadline = time.monotonic() + 3
+        while not _gone(other):
+            assert time.monotonic() < deadline, "the other process is still there"
+            time.sleep(0.05)
+        assert "Traceback" not in run.out + run.err
+
+
+def test_note_of_another_user_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    (folder / "1.txt").write_text("\x1b[2Jforged")
+    monkeypatch.setenv("VOCSEG_NOTES", str(folder))
+    assert companions._read_note(1) is None
+    folder.chmod(0o700)
+    assert companions._read_note(1) == "\\x1b[2Jforged"
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.setenv("VOCSEG_NOTES", str(tmp_path / "link"))
+    assert companions._read_note(1) is None
+
+
+def test_note_is_written_into_a_folder_of_this_user_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VOCSEG_NOTES", str(tmp_path / "notes"))
+    companions._write_note(1, "what happened")
+    assert (tmp_path / "notes").stat().st_mode & 0o777 == 0o700
+    assert companions._read_note(1) == "what happened"
+    companions._remove_notes()
+    assert not (tmp_path / "notes").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")

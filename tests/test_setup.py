@@ -76,3 +76,37 @@ def test_another_python_is_refused_with_a_sentence(clone: Path) -> None:
     assert done.returncode == 2
     assert "vocseg needs Python 3.11 to 3.13" in done.stderr
     assert "Python 3.8.1" in done.stderr
+
+
+def _browser(folder: Path, *there: str, uid: int = 0, apt: int = 0) -> tuple[list[str], str]:
+    """What `scripts/browser` asks of apt-get where these programs are, and what it says."""
+    folder.mkdir()
+    stubs = {name: "exit 0" for name in there} | {"id": f"echo {uid}"}
+    if "apt-get" in there:
+        stubs["apt-get"] = f'echo "$@" >> "$CALLS"; exit {apt}'
+    for name, does in stubs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / name).chmod(0o755)
+    environment = {"PATH": str(folder), "CALLS": str(folder / "calls")}
+    bash = shutil.which("bash")
+    assert bash is not None
+    done = subprocess.run(
+        [bash, str(ROOT / "scripts/browser")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    calls = (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
+    return calls, done.stderr
+
+
+def test_chromium_is_installed_by_root_where_there_is_no_browser(tmp_path: Path) -> None:
+    calls, said = _browser(tmp_path / "a", "apt-get")
+    assert calls == ["update -qq", "install -qq -y --no-install-recommends chromium"]
+    assert said == ""
+    assert _browser(tmp_path / "b", "apt-get", "google-chrome") == ([], "")
+
+
+@pytest.mark.parametrize(("there", "uid", "apt"), [(["apt-get"], 1000, 0), ([], 0, 0), (["apt-get"], 0, 1)])
+def test_where_chromium_cannot_be_had_it_is_said_what_to_install(
+    tmp_path: Path, there: list[str], uid: int, apt: int
+) -> None:
+    assert "apt-get install chromium" in _browser(tmp_path / "a", *there, uid=uid, apt=apt)[1]

@@ -1,6 +1,7 @@
 """`python -m vocseg`: help and version answer at once; what is heavy is imported when a verb needs it."""
 
 import difflib
+import errno
 import inspect
 import os
 import signal
@@ -9,8 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vocseg import __version__
-from vocseg.errors import VOICE, Interrupted, Stopped, UserError, printable
-from vocseg.interruption import INTERRUPTION, leave
+from vocseg.errors import (
+    VOICE,
+    Interrupted,
+    Stopped,
+    UserError,
+    check_readable,
+    plain_output,
+    printable,
+    shown,
+)
+from vocseg.interruption import INTERRUPTION, MAIN_PROCESS, PARENT, leave
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
@@ -71,14 +81,20 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     """
     words = sys.argv[1:] if argv is None else argv
     VOICE.rest()
+    PARENT.start()
+    plain_output()
     try:
-        with INTERRUPTION:
-            result = _dispatch(words, argv)
-            INTERRUPTION.check()
-            return result
+        check_readable(words)
+        with INTERRUPTION, INTERRUPTION.claiming():
+            return _dispatch(words, argv)
     except UserError as fault:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
             VOICE.say(fault.sentence)
+        raise SystemExit(2) from fault
+    except OSError as fault:
+        if fault.errno != errno.ENAMETOOLONG:
+            raise
+        VOICE.say(f"'{shown(str(fault.filename))}' is longer than the system allows names to be: use another")
         raise SystemExit(2) from fault
     except Stopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -91,6 +107,9 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     except KeyboardInterrupt:  # in a thread or a process that hears no signals
         VOICE.say("interrupted")
         raise SystemExit(130) from None
+    finally:
+        if os.environ.get(MAIN_PROCESS) == str(os.getpid()):  # what starts later is no part
+            del os.environ[MAIN_PROCESS]
 
 
 def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":

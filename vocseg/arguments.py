@@ -2,15 +2,19 @@
 
 import difflib
 import inspect
+import os
 import re
 from collections.abc import Callable
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader, set_parsing_settings
 
 from vocseg.complaints import in_words
-from vocseg.errors import UserError, printable
+from vocseg.duplicates import check_document, read_document
+from vocseg.errors import UserError, printable, shown
 
 _MOST = 400  # characters of a complaint of jsonargparse
 
@@ -20,8 +24,31 @@ if "import_path_denylist" in inspect.signature(set_parsing_settings).parameters:
     set_parsing_settings(import_path_denylist=[])
 
 
+_load_yaml = get_loader("yaml")
+
+
+def _load_checked(value: str) -> Any:
+    """A value of a flag or a file, unless it stands for more than its reader can hold."""
+    if "&" in value or value.count("[") + value.count("{") > 50:
+        check_document(value, shown(value, 40))
+    return _load_yaml(value)
+
+
+set_loader("yaml", _load_checked, (yaml.YAMLError,))
+
+
 class SentenceParser(ArgumentParser):
     """A parser whose errors are `UserError`s."""
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a file that `--config` names.
+
+        Raises:
+            UserError: If it is no plain file, no text, or says a thing twice or without end.
+        """
+        read_document(Path(os.fspath(path)), f"--config {shown(os.fspath(path), 300)}")
+        parsed: Namespace = super().parse_path(path, *args, **kwargs)
+        return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Refuse.

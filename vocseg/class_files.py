@@ -1,13 +1,13 @@
 """Lists of classes that a user writes, as text or as YAML."""
 
-import os
 import reprlib
 from pathlib import Path
 from typing import Any
 
 from vocseg.classes import ClassList, Colour, named_classes
-from vocseg.duplicates import refuse_duplicate_keys
+from vocseg.duplicates import check_document
 from vocseg.errors import UserError, shown
+from vocseg.plain_files import read_plain
 from vocseg.voc import CLASSES, IGNORE_INDEX, PALETTE
 
 _MOST_BYTES = 1 << 17  # of a file: 255 classes with all that may be said of them take less
@@ -33,23 +33,21 @@ def read_classes(path: Path) -> ClassList:
 
 
 def _text(path: Path) -> str:
-    """What the file holds; a pipe, which one could wait for endlessly, is no file."""
-    if not os.path.exists(path):
-        raise UserError(f"the class list {shown(path, 300)} does not exist")
+    """What the file holds."""
     try:
-        if not path.is_file():
-            raise UserError(f"the class list {path}: cannot be read (it is no file)")
-        if path.stat().st_size > _MOST_BYTES:
-            raise UserError(f"the class list {path}: is larger than any list of classes, name another file")
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise UserError(f"the class list {path}: cannot be read ({type(fault).__name__})") from fault
+        return read_plain(path, _MOST_BYTES)[0].decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"the class list {shown(path, 300)} does not exist") from None
+    except OSError as fault:
+        raise UserError(f"the class list {shown(path, 300)}: cannot be read ({fault.strerror})") from fault
+    except UnicodeDecodeError as fault:
+        raise UserError(f"the class list {path}: cannot be read (it is not UTF-8)") from fault
 
 
 def _from_yaml(text: str, path: Path) -> ClassList:
     import yaml
 
-    refuse_duplicate_keys(text, f"the class list {path}")
+    check_document(text, f"the class list {path}")
     try:
         content = yaml.safe_load(text)
     except Exception as fault:  # beside its own errors, PyYAML lets those of dates, numbers and depth through

@@ -59,10 +59,9 @@ class VocCLI(LightningCLI):
         self._own = OwnFolder(resumed)
         self._output = JsonOutput()
         try:
-            with self._output:
+            with INTERRUPTION.claiming(), self._output:
                 self._run(args)
                 self._close()
-            INTERRUPTION.check()
             self._output.write(self.trainer)
             if self._verb == "predict":  # results that were sent elsewhere leave the folder unused
                 self._own.drop_unused()

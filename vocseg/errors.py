@@ -1,9 +1,15 @@
 """The exceptions that end a run with a sentence, and how text from outside is shown in it."""
 
+import codecs
+import contextlib
+import io
+import os
 import re
 import signal
 import sys
 import threading
+import unicodedata
+from collections.abc import Sequence
 
 _WRAPPED = "Caught UserError in "  # how torch begins what a loader process raised
 
@@ -72,6 +78,47 @@ class Voice:
 
 
 VOICE = Voice()
+
+
+_ASCII = str.maketrans({
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\u2500\u2501\u2550", "-"),  # dashes and lines
+    **dict.fromkeys("\u2502\u2503\u2551", "|"),
+    **dict.fromkeys("\u2588\u2589\u258a\u258b\u258c\u258d\u258e\u258f", "#"),  # parts of bars
+    **{"\u00d7": "x", "\u00b7": ".", "\u00b1": "+/-", "\u2192": "->", "\u2018": "'", "\u2019": "'"},
+})  # fmt: skip
+
+
+def plain_output() -> None:
+    """Let tables come as ASCII where the terminal, or what is written to, takes no more than its encoding."""
+    codecs.register_error("vocseg", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="vocseg")
+
+
+def _in_ascii(fault: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that an encoding does not have."""
+    assert isinstance(fault, UnicodeEncodeError)
+    text = fault.object[fault.start : fault.end].translate(_ASCII)
+    plain = unicodedata.normalize("NFKD", text)
+    kept = "".join(c for c in plain if not unicodedata.combining(c))
+    return "".join(c if c.isascii() else "?" for c in kept), fault.end
+
+
+def check_readable(words: Sequence[str]) -> None:
+    """Refuse names in characters that the locale cannot tell: no library can write them.
+
+    Raises:
+        UserError: If a word, or the working folder, holds some.
+    """
+    with contextlib.suppress(OSError):  # a working folder that was removed
+        words = [*words, os.getcwd()]
+    for word in words:
+        if any("\udc80" <= char <= "\udcff" for char in word):
+            raise UserError(
+                f"'{shown(word)}' has characters that are none in this terminal's encoding "
+                f"({sys.getfilesystemencoding()}): set PYTHONUTF8=1 (or LC_ALL=C.UTF-8), or use another name"
+            )
 
 
 def printable(text: str) -> str:

@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 from vocseg.errors import UserError, shown
+from vocseg.plain_files import read_plain
 
-_MOST_BYTES = 200  # of an id: with its ending it is the name of a file, and systems allow 255
+MOST_ID_BYTES = 200  # of an id: with its ending it is the name of a file, and systems allow 255
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -42,7 +43,7 @@ def read_ids(path: Path) -> list[str]:
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The lines that are not blank, with their numbers and without the spaces around them."""
     try:
-        data = path.read_bytes()
+        data = read_plain(path)[0]
         text = data.decode("utf-8-sig")
     except OSError as fault:
         raise UserError(
@@ -65,7 +66,7 @@ def _fault(id: str) -> str | None:
         return f"has several words ('{shown(id, 40)}')"
     if not id.isprintable():
         return f"has an odd character ('{shown(id, 40)}')"
-    if len(os.fsencode(id)) > _MOST_BYTES:
+    if len(os.fsencode(id)) > MOST_ID_BYTES:
         return f"has {len(id):,} characters ('{shown(id, 40)}')"
     if "\\" in id or _DRIVE.match(id) or any(part in ("", ".", "..") for part in id.split("/")):
         return f"leads elsewhere ('{shown(id, 40)}')"

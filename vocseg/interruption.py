@@ -7,17 +7,21 @@ import signal
 import socket
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from vocseg.errors import VOICE, Interrupted
+from vocseg.errors import VOICE, Interrupted, Stopped
 
-_SIGNALS = [
+# What asks a process to end; SLURM sends one of the last two, which Windows does not have.
+SIGNALS = [
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 ]
 MAIN_PROCESS = "VOCSEG_MAIN_PROCESS"  # its number, in the environment of those that it started
 _ORDINARY = (signal.SIG_DFL, signal.default_int_handler)  # who asked for anything else keeps it
 _PATIENCE = 5.0  # seconds to tidy up
+_LOOK = 0.2  # seconds between two looks at the main process
 
 
 class Interruption:
@@ -50,7 +54,7 @@ class Interruption:
         self._number = 0
         if threading.current_thread() is not threading.main_thread():
             return self
-        found = {number: signal.getsignal(number) for number in _SIGNALS}
+        found = {number: signal.getsignal(number) for number in SIGNALS}
         self._before = {number: handler for number, handler in found.items() if handler in _ORDINARY}
         if os.environ.get("LOCAL_RANK", "0") != "0":  # the main process of the run says why it ended
             helper = os.environ.get(MAIN_PROCESS) == str(os.getppid())  # which the main one ends
@@ -88,12 +92,23 @@ class Interruption:
         self.heard, self._raised, self._number = True, True, number
         raise Interrupted(number)
 
-    def check(self) -> None:
-        """Interrupt now, if what was raised on a signal got lost, as it does in a destructor.
+    @contextlib.contextmanager
+    def claiming(self) -> Iterator[None]:
+        """A block that ends with `Interrupted` after a signal, whatever became of what the handler raised.
+
+        It gets lost in a destructor, and torch's writer of files makes a RuntimeError of it.
 
         Raises:
-            Interrupted: If so.
+            Interrupted: If there was a signal.
         """
+        try:
+            yield
+        except Stopped:
+            raise
+        except Exception as fault:
+            if self._raised:
+                raise Interrupted(self._number) from fault
+            raise
         if self._raised:
             raise Interrupted(self._number)
 
@@ -126,4 +141,51 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
+class ParentWatch:
+    """Ends a process that the main process of a run has started, soon after the main process has ended.
+
+    It begins with the program, before torch is imported: nobody else would end a process whose main process
+    was killed while both were starting.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is watched yet."""
+        self._thread: threading.Thread | None = None
+        self._over = False
+
+    @property
+    def watching(self) -> bool:
+        """Whether this is such a process; torchrun and SLURM end theirs themselves."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Begin, if another process of the run has started this one."""
+        main = os.environ.get(MAIN_PROCESS, "")
+        rank = os.environ.get("LOCAL_RANK", "0")
+        if main.isdecimal() and rank != "0" and self._thread is None and sys.platform != "win32":
+            arguments = (int(main), rank == "1")  # of several, one prints the sentence
+            self._thread = threading.Thread(target=self._watch, args=arguments, name="parent", daemon=True)
+            self._thread.start()
+
+    def set_over(self, over: bool) -> None:
+        """Say whether the run has ended well, so that the main process may end first."""
+        self._over = over
+
+    def join(self, seconds: float) -> None:
+        """Wait to be ended."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _watch(self, main: int, prints: bool) -> None:
+        while os.getppid() == main:
+            time.sleep(_LOOK)
+        if self._over:
+            time.sleep(_PATIENCE)  # for what is left to do here
+            leave(0)
+        if prints:
+            VOICE.say(f"the main process ({main}) has ended without a word, and the others end with it")
+        leave(2)
+
+
+PARENT = ParentWatch()
 INTERRUPTION = Interruption()

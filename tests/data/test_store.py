@@ -202,6 +202,99 @@ def test_a_folder_that_cannot_be_written_is_named(copy: Path, tmp_path: Path) ->
         VOCDataModule(root=copy, size=64, cache=tmp_path / "file").prepare_data()
 
 
+def _flip(path: Path, byte: int, bit: int = 4) -> None:
+    """One bit of a file."""
+    with path.open("r+b") as file:
+        file.seek(byte)
+        value = file.read(1)[0]
+        file.seek(byte)
+        file.write(bytes([value ^ bit]))
+
+
+def _batches(root: Path, **options: object) -> list[dict[str, torch.Tensor]]:
+    module = VOCDataModule(root=root, size=64, **options)  # type: ignore[arg-type]
+    module.prepare_data()
+    module.setup("fit")
+    return [*module.train_dataloader(), *module.val_dataloader()]  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("name", ["images.bin", "masks.bin"])
+@pytest.mark.parametrize("options", [{}, {"augmentation": "light"}, {"workers": 1}])
+def test_flipped_bit_in_store_is_repacked_at_first_read_and_said(
+    copy: Path, name: str, options: dict[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    clean = _batches(copy, **options)
+    (store,) = copy.rglob("stores/train-*")
+    before = (store / name).read_bytes()
+    _flip(store / name, len(before) * 3 // 20 + 70)  # image 4 of 20
+    capfd.readouterr()
+    again = _batches(copy, **options)
+    assert all(torch.equal(a[key], b[key]) for a, b in zip(clean, again, strict=True) for key in a)
+    assert (store / name).read_bytes() == before
+    said = capfd.readouterr().out
+    assert f"the store {store} is damaged at image 4: it has been decoded again from its files" in said
+    _batches(copy, **options)
+    assert "damaged" not in capfd.readouterr().out
+
+
+def test_damaged_pair_whose_file_is_gone_is_refused_by_name(copy: Path) -> None:
+    _batches(copy)
+    (store,) = copy.rglob("stores/val-*")
+    _flip(store / "images.bin", 70)
+    module = VOCDataModule(root=copy, size=64)
+    module.prepare_data()
+    module.setup("fit")
+    victim = _split(copy).paths(0)[0]
+    victim.unlink()
+    with pytest.raises(
+        UserError, match=rf"damaged at image 1, and its files cannot be read: .*{victim.name} is missing"
+    ):
+        list(module.val_dataloader())
+
+
+def test_damaged_pair_in_read_only_store_is_refused_with_a_remedy(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _batches(copy)
+    (store,) = copy.rglob("stores/val-*")
+    _flip(store / "masks.bin", 70)
+    opened = Path.open
+
+    def refusing(path: Path, mode: str = "r", *rest: object, **options: object) -> object:
+        if mode == "r+b":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, mode, *rest, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refusing)
+    with pytest.raises(UserError, match=r"cannot be written to \(Permission denied\): remove that folder"):
+        _batches(copy)
+
+
+def _shorten(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("images.bin", _shorten),
+        ("masks.bin", Path.unlink),
+        ("shape.npy", lambda path: _flip(path, 130)),
+        ("checksums.npy", lambda path: _flip(path, 131)),
+        ("checksums.npy", Path.unlink),
+    ],
+)
+def test_damaged_store_is_packed_anew_and_said(
+    copy: Path, name: str, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = _batches(copy)
+    (store,) = copy.rglob("stores/train-*")
+    spoil(store / name)
+    again = _batches(copy)
+    assert f"the store {store} is damaged: it is packed anew" in capsys.readouterr().out
+    assert all(torch.equal(a[key], b[key]) for a, b in zip(clean, again, strict=True) for key in a)
+
+
 FULL = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # as a disk that becomes full meanwhile

@@ -14,6 +14,9 @@ from vocseg.data.datamodule import VOCDataModule
 from vocseg.recipes import RECIPES, RecipeFile
 
 RECIPE = b"seed_everything: 3\ndata:\n  size: 64\n  batch_size: 2\n  root: data\n  augmentation: light\n"
+BOMB = b"data: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (k, k, b",".join([b"*%c" % (k - 1)] * 9)) for k in range(98, 106)
+)  # nine levels of nine aliases
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(b"\xff\xfe\x00")
 @example(b"data: {size: [" * 300)
 @example(b"data: \x1b[2J")
+@example(b"data: &a {size: *a}")
+@example(b"data: " + b"{size: " * 60 + b"1" + b"}" * 60)
+@example(BOMB)
 def test_a_recipe_of_any_bytes_is_read_or_is_refused(parser: SentenceParser, path: Path, data: bytes) -> None:
     path.write_bytes(data)
     value_or_sentence(lambda: parser.parse_args(["--config", str(path)]))

@@ -131,3 +131,11 @@ def test_without_the_hub_the_two_ways_out_are_named(tmp_path: Path) -> None:
     assert "the ImageNet weights of resnet18 could not be fetched" in said
     assert "--model.encoder_weights FILE" in said
     assert "--model.encoder_weights null" in said
+
+
+@pytest.mark.parametrize("encoder", ["tu-test_vit", "tu-vit_small_patch14_dinov2"])
+def test_encoder_that_smp_refuses_is_named(encoder: str) -> None:
+    with pytest.raises(
+        UserError, match=f"--model.encoder {encoder}: cannot be built under --model.arch unet"
+    ):
+        build_network("unet", encoder, None, 21)

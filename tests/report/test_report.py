@@ -14,7 +14,10 @@ import pytest
 from tests.conftest import ROOT, refused
 from tests.report.made_runs import IDS, NAMES, safe, write_data, write_finetuning, write_run
 from vocseg.__main__ import main
+from vocseg.errors import UserError
 from vocseg.report import report
+from vocseg.report.curves import read_curves
+from vocseg.report.recorded import read_run
 from vocseg.voc import CLASSES, Layout
 
 Capture = pytest.CaptureFixture[str]
@@ -294,3 +297,40 @@ def test_reporting_waits_for_neither_torch_nor_lightning(made: Path, here: Path)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("set()\n")
+
+
+def _csv(folder: Path, text: str) -> Path:
+    (folder / "metrics.csv").write_text(text)
+    return folder / "metrics.csv"
+
+
+def test_validations_within_an_epoch_are_drawn_within_it(tmp_path: Path) -> None:
+    rows = "0,2,.1\n0,5,.2\n1,8,.3\n1,11,.4\n"
+    curves = read_curves(_csv(tmp_path, "epoch,step,miou/val\n" + rows))
+    assert curves is not None
+    assert curves.series["miou/val"] == ((0.5, 0.1), (1.0, 0.2), (1.5, 0.3), (2.0, 0.4))
+
+
+def test_score_before_fine_tuning_is_drawn_at_epoch_0(tmp_path: Path) -> None:
+    curves = read_curves(_csv(tmp_path, "epoch,step,miou/val\n0,0,.1\n0,5,.2\n1,11,.4\n"))
+    assert curves is not None
+    assert curves.series["miou/val"] == ((0.0, 0.1), (1.0, 0.2), (2.0, 0.4))
+
+
+@pytest.mark.parametrize("lacking", ["step", "epoch"])
+def test_curves_without_a_column_are_refused_by_name(tmp_path: Path, lacking: str) -> None:
+    rows = "epoch,step,miou/val\n0,2,.1\n".replace(lacking, "other")
+    with pytest.raises(UserError, match=rf"metrics.csv is damaged \(it has no column '{lacking}'\)"):
+        read_curves(_csv(tmp_path, rows))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", "1", "{"])
+def test_scores_of_any_depth_are_refused_in_a_sentence(tmp_path: Path, capsys: Capture, text: str) -> None:
+    (tmp_path / "scores.json").write_text(text)
+    assert "scores.json is damaged: score the weights again" in refused(capsys, ["report", str(tmp_path)])
+
+
+def test_settings_without_end_are_left_out_of_a_report(tmp_path: Path) -> None:
+    _csv(tmp_path, "epoch,step,miou/val\n0,2,.1\n")
+    (tmp_path / "config.yaml").write_text("a: &a [*a]\n")
+    assert read_run("x", tmp_path).settings == {}

@@ -4,9 +4,16 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import pytest
+import torch
+
+from tests.conftest import refused, tiny
+from vocseg.__main__ import main
 from vocseg.errors import Interrupted
-from vocseg.runs import OwnFolder, Resumed
+from vocseg.model import SegmentationModule
+from vocseg.runs import OwnFolder, Resumed, read_weights
 from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_checkpoint, newest_weights
 
 
@@ -67,3 +74,26 @@ def test_the_newest_run_is_the_one_that_saved_a_checkpoint_last(tmp_path: Path) 
     old.unlink()
     assert newest_checkpoint(tmp_path, "last").parts[-3:] == ("finetune", "version_0", "last.ckpt")
     assert newest_checkpoint(tmp_path, "best").parts[-2:] == ("version_1", "best.ckpt")
+
+
+def test_run_whose_folder_is_renamed_ends_in_a_sentence_and_can_go_on(
+    sample: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, moved = here / "lightning_logs/fit/version_0", here / "elsewhere/version_0"
+    step = SegmentationModule.training_step
+
+    def rename(module: Any, batch: Any, k: int) -> Any:
+        if module.current_epoch == 1 and run.exists():
+            moved.parent.mkdir()
+            run.rename(moved)
+        return step(module, batch, k)
+
+    monkeypatch.setattr(SegmentationModule, "training_step", rename)
+    said = refused(capsys, ["fit", *tiny(sample), "--trainer.max_epochs", "3"])
+    assert "version_0 is gone: it was renamed or removed while the run was writing into it" in said
+    assert not run.exists()
+    assert read_weights(moved / "unet_voc.pth").state_dict
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    main(["resume", str(moved)])
+    assert torch.load(moved / "last.ckpt", weights_only=False)["epoch"] == 3

@@ -1,7 +1,9 @@
 """A logger that fails costs curves and one warning: training and checkpoints go on."""
 
 import errno
+import logging
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from tests.conftest import tiny
 from vocseg.__main__ import main
-from vocseg.runs.logs import Curves
+from vocseg.runs.logs import Curves, quieten
 from vocseg.runs.table import Table
 
 SHORT = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1"]
@@ -71,3 +73,11 @@ def _loggers(folder: Path) -> list[Any]:
 
     loggers: list[Any] = run_loggers(folder, None, training=True)["logger"]
     return loggers
+
+
+def test_quieten_called_again_adds_no_filter() -> None:
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    quieten()
+    before = len(logger.filters), len(warnings.filters)
+    quieten()
+    assert (len(logger.filters), len(warnings.filters)) == before

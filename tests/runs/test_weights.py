@@ -6,6 +6,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
+from vocseg.deploy.export import export
 from vocseg.errors import UserError
 from vocseg.model import SegmentationModule
 from vocseg.runs import load_network, load_weights, read_weights
@@ -107,3 +108,17 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a readable file"):
         read_weights(tmp_path / "x.pth")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("arch", "nonsense"), ("encoder", "resnet18"), ("encoder", "nonsense")]
+)
+def test_export_of_weights_that_are_not_their_network_is_refused(
+    trained: Path, tmp_path: Path, key: str, value: str
+) -> None:
+    content = torch.load(trained / "unet_voc.pth", weights_only=True)
+    content["description"][key] = value
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(UserError, match=rf"{value}"):
+        export(tmp_path / "x.pth", output=tmp_path / "y.pth")
+    assert not (tmp_path / "y.pth").exists()

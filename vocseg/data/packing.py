@@ -16,7 +16,7 @@ from vocseg.data.progress import follow
 from vocseg.data.reading import Pair
 from vocseg.data.resizing import Form
 from vocseg.data.splits import Split
-from vocseg.data.store import IMAGES, MASKS, SHAPE, drop_stale, store_folder
+from vocseg.data.store import IMAGES, MASKS, checksum, drop_stale, is_whole, store_folder, write_shape
 from vocseg.errors import UserError
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -59,6 +59,10 @@ def pack(split: Split, form: Form, cache: Path, must: bool = False, progress: bo
         keep_freed_memory()
         with FileLock(cache / ".packing.lock"):
             found = find_store(split, form, cache)
+            if found is not None and not is_whole(found):
+                print(f"the store {found} is damaged: it is packed anew", flush=True)
+                shutil.rmtree(found)
+                found = None
             return found if found is not None else _pack(split, form, cache, must, progress)
     except OSError as fault:
         if fault.errno in _FORBIDDEN and not must:
@@ -112,21 +116,22 @@ def _write(reader: PairReader, form: Form, part: Path, progress: bool) -> None:
     """Decode on all cores, write in order."""
     translate = None if reader.split.classes.as_stored else reader.split.classes.table
 
-    def work(index: int) -> Pair:
+    def work(index: int) -> tuple[Pair, int]:
         image, mask = form(reader[index])
-        return Pair(image, mask if translate is None else translate[mask])
+        pair = Pair(image, mask if translate is None else translate[mask])
+        return pair, checksum(pair)
 
+    checksums = []
     with (part / IMAGES).open("wb") as images, (part / MASKS).open("wb") as masks:
         pairs = in_threads(work, range(len(reader)))
         bar = f"packing {reader.split.name}"
-        for pair in follow(pairs, bar, len(reader), progress):
+        for pair, its_checksum in follow(pairs, bar, len(reader), progress):
             images.write(np.ascontiguousarray(pair.image).data)
             masks.write(np.ascontiguousarray(pair.mask).data)
+            checksums.append(its_checksum)
         _sync(images)
         _sync(masks)
-    with (part / SHAPE).open("wb") as file:
-        np.save(file, np.array([len(reader), *form.shape], np.int64))
-        _sync(file)
+    write_shape(part, (len(reader), *form.shape), checksums)
 
 
 def _sync(file: BinaryIO) -> None:

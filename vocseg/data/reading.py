@@ -1,7 +1,6 @@
 """Reading photographs and masks from files."""
 
 import os
-import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +9,9 @@ import numpy.typing as npt
 from vocseg.classes import VOC_CLASSES, ClassList
 from vocseg.data.decoding import Bytes, decode_image, decode_mask
 from vocseg.errors import UserError
+from vocseg.plain_files import read_plain
+
+MOST_BYTES = 1 << 30  # of a file; a picture that may be read has a fifth of it uncompressed
 
 
 class Pair(NamedTuple):
@@ -30,22 +32,15 @@ def read_bytes(path: Path, what: str) -> tuple[bytes, os.stat_result]:
         UserError: If it is missing or cannot be read.
     """
     try:
-        with open(path, "rb", opener=_opened_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UserError(f"the {what} {path} is no file: put the {what} there")
-            return file.read(), status
+        return read_plain(path, MOST_BYTES)
     except FileNotFoundError:
         raise UserError(
             f"the {what} {path} is missing: restore it or remove its id from the split list"
         ) from None
     except OSError as fault:
-        raise UserError(f"the {what} {path} cannot be read ({fault.strerror}): make it readable") from fault
-
-
-def _opened_at_once(path: str, flags: int) -> int:
-    """A descriptor, even of a pipe: opening one waits for a writer, perhaps for ever."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+        raise UserError(
+            f"the {what} {path} cannot be read ({fault.strerror}): put the {what} there"
+        ) from fault
 
 
 def read_image(path: Path, exif: bool = False) -> Bytes:

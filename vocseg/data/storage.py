@@ -2,12 +2,14 @@
 
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vocseg.data.contents import cache_folder, fingerprint, read_contents, write_contents
 from vocseg.data.files import Files
 from vocseg.data.packing import find_store, pack
 from vocseg.data.pairs import PairReader, known_fingerprint
+from vocseg.data.reading import Pair
 from vocseg.data.resizing import Form
 from vocseg.data.splits import Split
 from vocseg.data.store import Store
@@ -50,7 +52,7 @@ class Storage:
         cache = self._folder(split)
         folder = None if self.store is False else find_store(split.whole(), form, cache)
         if folder is not None:
-            return Store(folder)
+            return Store(folder, partial(_decode, split.whole(), form, cache))
         return Files(PairReader(split, cache, read_contents(cache) if self.check else None), form)
 
     def _pack(self, split: Split, form: Form, cache: Path) -> bool:
@@ -72,3 +74,8 @@ class Storage:
 
     def _folder(self, split: Split) -> Path:
         return cache_folder(split.layout.folder, self.cache)
+
+
+def _decode(split: Split, form: Form, cache: Path, row: int) -> Pair:
+    """The pair of a row from its files, as a store keeps it."""
+    return Files(PairReader(split, cache), form)[row]

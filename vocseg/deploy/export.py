@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from vocseg.errors import UserError
-from vocseg.runs.weights import read_weights
+from vocseg.runs.weights import read_weights, rebuilt
 from vocseg.tensor_files import write_tensors
 
 
@@ -20,9 +20,10 @@ def export(ckpt_path: Path, format: Literal["pth"] = "pth", output: Path | None 
         The file written.
 
     Raises:
-        UserError: If the weights cannot be read, or the output would replace them.
+        UserError: If the weights cannot be read, are not of the network that they name, or would be replaced.
     """
     weights = read_weights(ckpt_path)
+    rebuilt(weights, ckpt_path)  # refuses a file that is not of the network that it names
     output = output or ckpt_path.with_name(f"{ckpt_path.stem}_smp.pth")
     if output.resolve() == ckpt_path.resolve():
         raise UserError(f"--output {output} is the file of weights itself: name another")

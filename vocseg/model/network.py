@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
 from vocseg.model.encoder_weights import load_encoder_file
 from vocseg.model.execution import Execution
 from vocseg.voc import IMAGENET_MEAN, IMAGENET_STD
@@ -119,12 +119,25 @@ def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:
             return smp.create_model(arch, encoder_name=encoder, encoder_weights=weights, classes=classes)
     except (OSError, RuntimeError, SafetensorError) as fault:  # OSError, RuntimeError: the hub's
         if weights is None:
-            raise
+            raise _unsuitable(arch, encoder, fault) from fault
         raise UserError(
             f"the ImageNet weights of {encoder} could not be fetched ({type(fault).__name__}): name a local "
             "file with --model.encoder_weights FILE (.pth or .safetensors; torchvision's or timm's keys), or "
             "start from random weights with --model.encoder_weights null"
         ) from fault
+    except (
+        Exception
+    ) as fault:  # smp and timm raise nearly anything for a pair of names that does not go together
+        raise _unsuitable(arch, encoder, fault) from fault
+
+
+def _unsuitable(arch: str, encoder: str, fault: Exception) -> UserError:
+    """For an encoder that is there, but gives no features that a decoder can use."""
+    said = shown(" ".join(str(fault).split()) or type(fault).__name__, 200)
+    return UserError(
+        f"--model.encoder {encoder}: cannot be built under --model.arch {arch} ({said}): take another "
+        "encoder, such as resnet34"
+    )
 
 
 def _check_names(arch: str, encoder: str, weights: str | None, classes: int) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
 
-from vocseg.duplicates import refuse_duplicate_keys
 from vocseg.errors import UserError, shown
 
 RECIPES = Path(__file__).parent
@@ -27,22 +26,10 @@ class RecipeFile(ActionConfigFile):
         elif isinstance(values, str) and not os.path.isfile(values):
             names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
             raise UserError(f"--config {shown(values)}: neither a file nor a recipe; the recipes are {names}")
-        else:
-            _check_keys(str(values))
         try:
             super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
-        except UnicodeDecodeError as fault:
-            raise UserError(f"--config {shown(values)}: is no text; name a recipe or a YAML file") from fault
         except UserError as fault:
-            raise UserError(f"--config {shown(values)}: {fault.sentence}") from fault
+            named = fault.sentence.startswith("--config ")
+            raise fault if named else UserError(f"--config {shown(values)}: {fault.sentence}") from fault
         except (ValueError, AttributeError, RecursionError) as fault:  # PyYAML lets them through
             raise UserError(f"--config {shown(values)}: no YAML ({shown(fault)})") from fault
-
-
-def _check_keys(path: str) -> None:
-    """Whether a file of settings gives each once; what cannot be read is named by its reader."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return
-    refuse_duplicate_keys(text, f"--config {path}")

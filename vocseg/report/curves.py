@@ -1,11 +1,14 @@
 """A run's curves, from its `metrics.csv`."""
 
 import csv
+import io
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from vocseg.errors import UserError
+from vocseg.plain_files import read_plain
 from vocseg.voc import CLASSES
 
 Points = tuple[tuple[float, float], ...]
@@ -55,8 +58,10 @@ def read_curves(path: Path) -> Curves | None:
         UserError: If the file is damaged.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        text = read_plain(path)[0].decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        if rows and (lacking := [axis for axis in _AXES if axis not in rows[0]]):
+            raise ValueError(f"it has no column '{lacking[0]}'")
         series = {name: _points(rows, name) for name in (rows[0] if rows else {}) if name not in _AXES}
     except (OSError, ValueError, TypeError, csv.Error) as fault:
         raise UserError(
@@ -70,16 +75,27 @@ _AXES = ("epoch", "step")
 
 
 def _points(rows: list[dict[str, str]], name: str) -> Points:
-    """What was logged by epoch; without an epoch (learning rates), by the share of all steps done."""
+    """What was logged by epoch; without an epoch (learning rates), by the share of all steps done.
+
+    Several values of an epoch are of validations within it, at equal distances. A value before the first step
+    is what fine-tuning starts from.
+    """
     given = [row for row in rows if row[name] not in ("", None)]
-    steps = max((int(row["step"]) for row in rows if row["step"]), default=0) + 1
+    steps = max((_step(row) for row in rows), default=0) + 1
     epochs = max((int(row["epoch"]) for row in rows if row["epoch"]), default=0) + 1
-    points: dict[float, float] = {}
+    if len(given) > 1 and given[0]["epoch"] == given[1]["epoch"] == "0" and _step(given[0]) == 0:
+        start, given = [(0.0, float(given[0][name]))], given[1:]
+    else:
+        start = []
+    within, seen = Counter(row["epoch"] for row in given), Counter[str]()
+    points = dict(start)
     for row in given:
-        value = float(row[name])
-        place = int(row["epoch"]) + 1.0 if row["epoch"] else epochs * int(row["step"]) / steps
-        if place == 1 and place in points and row["epoch"] and row is given[1]:
-            points[0.0] = points.pop(place)  # fine-tuning scores once before it trains
-        if math.isfinite(value):
-            points[place] = value
-    return tuple(sorted(points.items()))
+        seen[row["epoch"]] += 1
+        share = seen[row["epoch"]] / within[row["epoch"]]
+        place = int(row["epoch"]) + share if row["epoch"] else epochs * _step(row) / steps
+        points[place] = float(row[name])
+    return tuple(sorted((place, value) for place, value in points.items() if math.isfinite(value)))
+
+
+def _step(row: dict[str, str]) -> int:
+    return int(row.get("step") or 0)

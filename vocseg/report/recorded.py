@@ -1,6 +1,5 @@
 """What a run's folder holds, read without torch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vocseg.duplicates import read_yaml
 from vocseg.errors import UserError
+from vocseg.plain_files import read_json
 from vocseg.report import kept
 from vocseg.report.curves import Curves, read_curves
 from vocseg.scores.comparison import Comparison
@@ -132,7 +133,7 @@ def _scores(path: Path) -> Plain:
     if not path.is_file():
         return {}
     try:
-        plain = json.loads(path.read_text())
+        plain = read_json(path)
         if not isinstance(plain, dict) or not all(isinstance(each, dict | None) for each in plain.values()):
             raise ValueError
         kept.check(plain)
@@ -155,10 +156,8 @@ def _trained(folder: Path, scores: Plain) -> Path | None:
 
 def _settings(path: Path) -> Plain:
     """A run's `config.yaml`; what cannot be read is left out, as the page can do without it."""
-    import yaml
-
     try:
-        plain = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        plain = read_yaml(path, str(path))
+    except UserError:
         return {}
     return plain if isinstance(plain, dict) else {}

@@ -16,6 +16,7 @@ from vocseg.model import SegmentationModule
 from vocseg.runs.best import BestWeights
 from vocseg.runs.conditions import Allowance, check_conditions, conditions
 from vocseg.runs.curves import mark
+from vocseg.runs.folder import gone
 from vocseg.runs.loops import Place, settle
 from vocseg.runs.saving import own_weights, relocate, share, validated, window_closed
 from vocseg.runs.score_state import plain_images, plain_score
@@ -196,6 +197,8 @@ class LastCheckpoint(Callback):
     def _save(self, trainer: Trainer, place: Place, after_validation: bool = False) -> None:
         if self.path is None:
             return
+        if trainer.is_global_zero and not self.path.parent.is_dir():
+            raise gone(self.path.parent)  # or a half of a run would be written in its place
         self._saving = place, after_validation
         with own_weights(trainer, place):
             trainer.save_checkpoint(self.path, weights_only=False)

@@ -3,7 +3,10 @@
 import contextlib
 import multiprocessing
 import os
+import secrets
+import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import threading
@@ -13,14 +16,16 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vocseg.errors import VOICE, Interrupted
-from vocseg.interruption import INTERRUPTION, MAIN_PROCESS
+from vocseg.errors import VOICE, Interrupted, shown
+from vocseg.interruption import INTERRUPTION, MAIN_PROCESS, PARENT
 from vocseg.runs.faults import is_lost_process, translate
 from vocseg.whole_files import write_whole
 
 _LOOK = 0.2  # seconds between two looks at the others
 _STOPPED = 128  # exit codes above are those of signals that were heard
 _PATIENCE = 3.0  # seconds for a process to end by itself once another has ended
+_NOTES = "VOCSEG_NOTES"  # the folder of the notes, in the environment: its name cannot be guessed
+_MOST = 2000  # characters of a note
 
 
 class Companions(Callback):
@@ -33,8 +38,9 @@ class Companions(Callback):
     def __init__(self) -> None:
         self._watch: threading.Thread | None = None
         self._over = threading.Event()
-        if "LOCAL_RANK" not in os.environ:  # those that are started from here inherit it
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # those that are started from here inherit it
             os.environ[MAIN_PROCESS] = str(os.getpid())
+            os.environ[_NOTES] = os.path.join(tempfile.gettempdir(), f"vocseg-{secrets.token_hex(16)}")
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin to watch."""
@@ -43,15 +49,20 @@ class Companions(Callback):
         for thread in threading.enumerate():  # Lightning's own watch would kill us before we say a word
             if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
                 thread._child_processes = []
-        watch = self._watch_children if trainer.local_rank == 0 else self._watch_parent
         self._over = threading.Event()
+        if PARENT.watching:
+            PARENT.set_over(False)
+            return
         arguments = (trainer, self._over)
-        self._watch = threading.Thread(target=watch, args=arguments, name="companions", daemon=True)
+        self._watch = threading.Thread(
+            target=self._watch_children, args=arguments, name="companions", daemon=True
+        )
         self._watch.start()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """All went well: from now on each may end when it likes."""
         self._over.set()
+        PARENT.set_over(True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Tell the main process what happened here; or be told by it what happened elsewhere."""
@@ -62,16 +73,15 @@ class Companions(Callback):
             for child in _children(trainer):
                 child.kill()
             return
-        if self._watch is None:
+        if self._watch is None and not PARENT.watching:
             return
         if is_lost_process(exception):
-            self._watch.join(_PATIENCE)  # it finds out which process it was, and ends this one
+            watch = self._watch or PARENT
+            watch.join(_PATIENCE)  # it finds out which process it was, and ends this one
             return
         sentence = translate(exception, trainer)
         if trainer.local_rank > 0 and sentence is not None:
-            write_whole(
-                _note(os.getppid(), trainer.local_rank), sentence.sentence
-            )  # it is read at any moment
+            _write_note(trainer.local_rank, sentence.sentence)
         elif trainer.local_rank == 0 and isinstance(exception, Exception):
             self._over.set()
             _await(_children(trainer))
@@ -82,15 +92,6 @@ class Companions(Callback):
             INTERRUPTION.listen()
 
     on_validation_start = on_test_start = on_predict_start = _listen
-
-    def _watch_parent(self, trainer: Trainer, over: threading.Event) -> None:
-        parent = os.getppid()
-        while os.getppid() == parent:
-            if over.wait(_LOOK):
-                return
-        if trainer.local_rank == 1:  # of several, one speaks
-            VOICE.say(f"the main process ({parent}) has ended without a word, and the others end with it")
-        _end(trainer, 2)
 
     def _watch_children(self, trainer: Trainer, over: threading.Event) -> None:
         children = _children(trainer)
@@ -107,9 +108,8 @@ class Companions(Callback):
 def _fault(children: list[subprocess.Popen[bytes]]) -> tuple[str, int] | None:
     """What to say of the first of them that is at fault, and the code to end with."""
     for rank in range(1, len(children) + 1):
-        with contextlib.suppress(OSError):
-            sentence = _note(os.getpid(), rank).read_text()
-            _note(os.getpid(), rank).unlink()
+        if (sentence := _read_note(rank)) is not None:
+            _remove_notes()
             return sentence, 2
     codes = [child.poll() or 0 for child in children]
     codes = [0 if code > _STOPPED else code for code in codes]  # all have agreed to stop after a signal
@@ -130,22 +130,53 @@ def _children(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
 
 def _together(trainer: Trainer) -> bool:
     """Whether this process started others, or was started so; torchrun and SLURM see to theirs themselves."""
-    return bool(_children(trainer)) or os.environ.get(MAIN_PROCESS) == str(os.getppid())
+    return bool(_children(trainer)) or PARENT.watching
 
 
-def _note(main: int, rank: int) -> Path:
-    return Path(tempfile.gettempdir()) / f"vocseg-{main}-{rank}.txt"
+def _write_note(rank: int, sentence: str) -> None:
+    """Leave it for the main process, which may read it at any moment; without it, it names the exit code."""
+    folder = Path(os.environ[_NOTES])
+    with contextlib.suppress(OSError):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        if _is_private(folder):
+            write_whole(folder / f"{rank}.txt", sentence)
+
+
+def _read_note(rank: int) -> str | None:
+    """The sentence that a process has left; None: none."""
+    folder = Path(os.environ[_NOTES])
+    try:
+        return shown((folder / f"{rank}.txt").read_text(), _MOST) if _is_private(folder) else None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody but this user can have written into a folder: temporary folders are everybody's."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    return stat.S_ISDIR(status.st_mode) and own and not status.st_mode & 0o077
+
+
+def _remove_notes() -> None:
+    folder = Path(os.environ[_NOTES])
+    if _is_private(folder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _await(children: list[subprocess.Popen[bytes]]) -> None:
     """Give them time to find the same fault; then end them. Notes are not needed any more."""
     deadline = time.monotonic() + _PATIENCE
-    for rank, child in enumerate(children, 1):
+    for child in children:
         try:
             child.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             child.kill()
-        _note(os.getpid(), rank).unlink(missing_ok=True)
+    _remove_notes()
 
 
 def _end(trainer: Any, code: int) -> None:

@@ -1,5 +1,6 @@
 """What the machine does to a run, in a sentence: the only file that knows how libraries word such faults."""
 
+import os
 import re
 import traceback
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from vocseg.errors import UserError
+from vocseg.runs.folder import LOGS, gone
 
 _WORKERS = (
     "see whether the machine has memory to spare, use fewer with --data.workers, or read in the main process "
@@ -33,6 +35,8 @@ def translate(fault: BaseException, trainer: Any = None) -> UserError | None:
     if isinstance(fault, UserError):
         return fault
     text = " ".join(str(fault).split())
+    if isinstance(fault, FileNotFoundError) and (folder := _lost_folder(fault)):
+        return gone(folder)
     if is_out_of_memory(fault):
         return UserError(_out_of_memory(fault, text, trainer))
     if isinstance(fault, ValueError) and "more than 1 value per channel" in text:
@@ -66,6 +70,13 @@ def translate(fault: BaseException, trainer: Any = None) -> UserError | None:
             f"a loader process has ended or was killed, and with it the batch it held: {_WORKERS}"
         )
     return None
+
+
+def _lost_folder(fault: FileNotFoundError) -> Path | None:
+    """The run's folder, if that is what is not there any more."""
+    path = Path(os.fsdecode(fault.filename or ""))  # TensorBoard's writer names it in bytes
+    folder = next((each for each in (path, *path.parents) if each.name.startswith("version_")), None)
+    return folder if folder is not None and LOGS in folder.parts and not folder.exists() else None
 
 
 def _fetched_from_a_loader(fault: BaseException) -> bool:

@@ -51,6 +51,8 @@ def drop_unused_folder(folder: Path, besides: str = "") -> None:
         folder: Of the run.
         besides: A file that may be there too.
     """
+    if not folder.is_dir():  # somebody has renamed it
+        return
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     if any(name not in {*_BEGUN, besides} and not name.startswith("events.out") for name in names):
         return
@@ -118,6 +120,14 @@ def newest_checkpoint(root: Path, word: str) -> Path:
             return folder / f"{word}.ckpt"
     raise UserError(
         f"--ckpt_path {word}: no run in {root / LOGS} has a {word}.ckpt. Train one with fit, or name a file."
+    )
+
+
+def gone(folder: Path) -> UserError:
+    """What ends a run whose folder was renamed or removed while it trained."""
+    return UserError(
+        f"{folder} is gone: it was renamed or removed while the run was writing into it. Its checkpoints are "
+        "whole where it is now: go on with `python -m vocseg resume FOLDER`"
     )
 
 

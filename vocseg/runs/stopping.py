@@ -10,8 +10,7 @@ import torch
 from torch import distributed
 
 from vocseg.errors import Stopped
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # SLURM sends one of the last
+from vocseg.interruption import SIGNALS
 
 
 class Wishes:
@@ -33,7 +32,7 @@ class Wishes:
             world: Number of processes; each must call this.
         """
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in SIGNALS:
                 before = signal.signal(number, self._note)
                 self._before.setdefault(number, before)
         if world > 1 and self._group is None:

@@ -83,6 +83,17 @@ def renamed(old: str, new: str) -> Plant:
     return plant
 
 
+def replaced(file: str, make: Callable[[Path], object]) -> Plant:
+    """Something that is no plain file in the place of one."""
+
+    def plant(voc: Path) -> str:
+        (voc / file).unlink()
+        make(voc / file)
+        return file
+
+    return plant
+
+
 def removed(file: str) -> Plant:
     def plant(voc: Path) -> str:
         shutil.rmtree(voc / file) if (voc / file).is_dir() else (voc / file).unlink()

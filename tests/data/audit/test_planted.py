@@ -1,6 +1,7 @@
 """Every planted fault is found by name, and nothing else is."""
 
 import io
+import os
 import shutil
 import struct
 import zlib
@@ -29,6 +30,7 @@ from tests.data.audit.planting import (
     renamed,
     rendering,
     reordered,
+    replaced,
     rotated,
     stray,
     with_foreign_marker,
@@ -44,6 +46,10 @@ def _trainaug(voc: Path) -> str:
     shutil.copytree(voc / MASKS, voc / f"{MASKS}Aug")
     (voc / LISTS / "trainaug.txt").write_text(f"{TRAIN}\n{VAL}\n")
     return f"{LISTS}/trainaug.txt"
+
+
+def _to_zero(path: Path) -> None:
+    path.symlink_to("/dev/zero")
 
 
 def _bomb(voc: Path) -> str:
@@ -124,6 +130,21 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a way out": ("list-odd-id", in_list("train", lambda data: b"../../" + data)),
     "an ending": ("list-odd-id", in_list("train", lambda data: data.replace(b"\n", b".jpg\n", 1))),
     "a zero byte": ("list-odd-id", in_list("train", lambda data: data.replace(b"_", b"\0", 1))),
+    "an id of 5,000 characters": ("list-odd-id", in_list("train", lambda data: data + b"x" * 5000 + b"\n")),
+    "an id of 201 bytes": ("list-odd-id", in_list("train", lambda data: data + b"x" * 201 + b"\n")),
+    "a list that is a pipe": ("list-unreadable", replaced(f"{LISTS}/trainval.txt", os.mkfifo)),
+    "a list that is a folder": ("list-unreadable", replaced(f"{LISTS}/trainval.txt", Path.mkdir)),
+    "a list without end": ("list-unreadable", replaced(f"{LISTS}/trainval.txt", _to_zero)),
+    "a list too large to be one": (
+        "list-unreadable",
+        replaced(f"{LISTS}/trainval.txt", lambda path: (path.touch(), os.truncate(path, 300_000_000))),
+    ),
+    "an image that is a pipe": ("not-a-file", replaced(IMAGE, os.mkfifo)),
+    "an image without end": ("not-a-file", replaced(IMAGE, _to_zero)),
+    "an image that links to itself": ("not-a-file", replaced(IMAGE, lambda path: path.symlink_to(path))),
+    "an image that links to nothing": ("not-a-file", replaced(IMAGE, lambda path: path.symlink_to("x"))),
+    "an image that is a folder": ("sub-folder", replaced(IMAGE, Path.mkdir)),
+    "a mask that is a pipe": ("not-a-file", replaced(MASK, os.mkfifo)),
     "an id twice": ("list-duplicate", in_list("train", lambda data: data + data[:12])),
     "val in train": ("list-overlap", in_list("train", lambda data: data + VAL.encode() + b"\n")),
     "val in trainaug": ("list-overlap", _trainaug),

@@ -10,6 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from vocseg.data.audit.findings import Finding, Unusable
 from vocseg.data.audit.streams import stream_fault
 from vocseg.data.png import MOST_PIXELS
+from vocseg.data.reading import MOST_BYTES
+from vocseg.plain_files import read_plain
 
 _WIDE = ("I", "F")  # with `I;16` and its kin, the modes of more than 8 bits
 _PROGRAMS = {"EPS", "WMF"}  # formats that PIL has other programs decode
@@ -41,7 +43,7 @@ def open_whole(path: Path, name: str) -> Opened:
         Unusable: If it cannot be read or decoded, or holds several pictures or more than 8 bits a channel.
     """
     try:
-        status, data = path.stat(), path.read_bytes()
+        data, status = read_plain(path, MOST_BYTES)
     except OSError as fault:
         raise Unusable(Finding(name, "unreadable", f"it cannot be opened ({fault.strerror})")) from fault
     if not data:

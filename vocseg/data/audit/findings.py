@@ -9,6 +9,7 @@ Level = Literal["fault", "note"]
 LIST_KINDS = {
     "list-missing": "there is no such list",
     "list-empty": "the list names no image",
+    "list-unreadable": "the list cannot be read",
     "list-encoding": "the list is not UTF-8",
     "list-byte-order-mark": "the list begins with a byte order mark",
     "list-line-ends": "the list has Windows line ends",
@@ -29,6 +30,7 @@ FOLDER_KINDS = {
     "junk-file": "the file does not belong to the data set",
     "second-copy": "a second copy, by its name",
     "sub-folder": "a folder where files are expected",
+    "not-a-file": "a pipe, a device or a broken link where a file is expected",
     "file-case": "names of files differ by upper and lower case only",
 }
 FILE_KINDS = {

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,15 +60,21 @@ def _read(layout: Layout, name: str, suffix: str) -> Folder:
 def _look(entry: os.DirEntry[str], suffix: str) -> tuple[str | None, str]:
     """The kind of fault of an entry, and what to say of it; None if it may stand there."""
     stem = Path(entry.name).stem
-    if entry.is_dir():
+    try:
+        status = entry.stat()  # of what a link leads to
+    except OSError as fault:
+        return "not-a-file", f"it cannot be opened ({fault.strerror}): put a file in its place, or remove it"
+    if stat.S_ISDIR(status.st_mode):
         return "sub-folder", "move its files out, or remove it"
+    if not stat.S_ISREG(status.st_mode):
+        return "not-a-file", "it is a pipe or a device: put a file in its place, or remove it"
     if _JUNK.fullmatch(entry.name):
         return "junk-file", "remove it"
     if not entry.name.endswith(suffix):
         return "wrong-ending", f"call it {stem}{suffix} if it belongs there, else remove it"
     if _COPY.fullmatch(stem):
         return "second-copy", "remove it"
-    if entry.is_file() and entry.stat().st_size == 0:
+    if status.st_size == 0:
         return "empty-file", "it has 0 bytes: restore it from the archive"
     return None, ""
 
@@ -92,12 +99,12 @@ def _missing(folder: Folder, ids: Iterable[str], kind: str) -> list[Finding]:
     """
     if not folder.there:
         return []
-    empty = {finding.file for finding in folder.findings if finding.kind == "empty-file"}
+    named = {f.file for f in folder.findings if f.kind in ("empty-file", "not-a-file", "sub-folder")}
     lower = {name.lower(): name for name in folder.files}
     found = []
     for id in sorted(set(ids)):
         name = f"{id}{folder.suffix}"
-        if name in folder.files or id in folder.strays or f"{folder.name}/{name}" in empty:
+        if name in folder.files or id in folder.strays or f"{folder.name}/{name}" in named:
             continue
         near = lower.get(name.lower())
         remedy = f"{near} is there: rename it" if near else "restore it, or remove its id from the lists"

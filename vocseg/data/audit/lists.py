@@ -4,8 +4,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from vocseg.data.audit.findings import Finding, some
+from vocseg.id_lists import MOST_ID_BYTES
+from vocseg.plain_files import read_plain
 from vocseg.voc import Layout, split_list
 
 _BOM = b"\xef\xbb\xbf"
@@ -45,10 +48,18 @@ class SplitList:
 def read_lists(layout: Layout) -> list[SplitList]:
     """Every list of a data set, by name."""
     folder = split_list(layout.folder, "train").parent
-    return [_read(path.stem, layout.name(path), path.read_bytes()) for path in sorted(folder.glob("*.txt"))]
+    return [_read(path, layout.name(path)) for path in sorted(folder.glob("*.txt"))]
 
 
-def _read(split: str, file: str, data: bytes) -> SplitList:
+def _read(path: Path, file: str) -> SplitList:
+    split = path.stem
+    try:
+        data = read_plain(path)[0]
+    except OSError as fault:
+        finding = Finding(
+            file, "list-unreadable", f"it cannot be read ({fault.strerror}): put the list there"
+        )
+        return SplitList(split, file, (), (finding,), whole=False)
     try:
         text = data.removeprefix(_BOM).decode()
     except UnicodeDecodeError as fault:
@@ -81,7 +92,7 @@ def _ids(lines: list[str], file: str) -> tuple[list[str], list[Finding]]:
         words = line.split()
         if len(words) > 1:
             wrong.setdefault("list-several-words", []).append(f"line {number} ({line.strip()[:60]!r})")
-        elif words and (not _PLAIN.fullmatch(words[0]) or _ENDINGS.search(words[0])):
+        elif words and not _is_id(words[0]):
             wrong.setdefault("list-odd-id", []).append(f"line {number} ({words[0][:60]!r})")
         elif words:
             places[words[0]].append(number)
@@ -95,11 +106,17 @@ def _ids(lines: list[str], file: str) -> tuple[list[str], list[Finding]]:
     ]
 
 
+def _is_id(word: str) -> bool:
+    """Whether it is the name of a file without folder and ending, no longer than file systems allow."""
+    short = len(word.encode()) <= MOST_ID_BYTES
+    return short and _PLAIN.fullmatch(word) is not None and not _ENDINGS.search(word)
+
+
 _REMEDY = {
     "list-blank-line": "remove blank lines",
     "list-spaces": "remove spaces round the id",
     "list-several-words": "write one id a line, and nothing else",
-    "list-odd-id": "an id is the file's name without folder and ending",
+    "list-odd-id": f"an id is the file's name without folder and ending, {MOST_ID_BYTES} bytes at most",
     "list-duplicate": "name each image once",
 }
 

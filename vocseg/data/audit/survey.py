@@ -56,8 +56,8 @@ def survey(layout: Layout, lists: Sequence[SplitList], classes: ClassList, progr
     """
     ids = sorted({id for each in lists for id in each.ids})
     mask_of = {(each.split, id): layout.mask(id, each.split) for each in lists for id in each.ids}
-    masks = sorted({path for path in mask_of.values() if path.is_file()})
-    photographs = [id for id in ids if layout.image(id).is_file()]
+    masks = sorted({path for path in mask_of.values() if os.path.isfile(path)})
+    photographs = [id for id in ids if os.path.isfile(layout.image(id))]
     named = [(path, layout.name(path)) for path in (*map(layout.image, photographs), *masks)]
     jobs: list[Callable[[], Seen]] = [
         *(partial(see_photograph, *each) for each in named[: len(photographs)]),

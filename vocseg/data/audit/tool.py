@@ -15,7 +15,7 @@ from vocseg.data.audit.telling import tell, tell_repair
 from vocseg.data.audit.twins import find_twins
 from vocseg.data.contents import cache_folder, write_contents
 from vocseg.data.manifest import write_manifest
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
 from vocseg.voc import Layout, find
 from vocseg.whole_files import write_whole
 
@@ -79,8 +79,8 @@ def _layout(root: Path, image_folder: str, image_suffix: str) -> Layout:
     folder = find(root)
     if folder is None:
         raise UserError(
-            f"there is no data set in {root}: name the folder that holds VOCdevkit/VOC2012, or get VOC with "
-            "`python -m vocseg download`"
+            f"there is no data set in {shown(root, 200)}: name the folder that holds VOCdevkit/VOC2012, "
+            "or get VOC with `python -m vocseg download`"
         )
     if not image_suffix.startswith("."):
         raise UserError(f"--image_suffix {image_suffix} has no dot: write .{image_suffix}")
