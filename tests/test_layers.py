@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "classes": {"voc"},
     "duplicates": {"errors"},
     "class_files": {"errors", "voc", "classes", "duplicates"},
-    "data": {"errors", "voc", "classes", "class_files", "tensor_files", "whole_files", "data"},
+    "data": {"errors", "voc", "id_lists", "classes", "class_files", "tensor_files", "whole_files", "data"},
     "scores": {"errors", "voc", "seals", "whole_files", "scores"},
     "model": {"errors", "voc", "classes", "scores", "foreign_files", "tensor_files", "model"},
     "views": {"errors", "voc", "classes", "scores", "whole_files", "views"},

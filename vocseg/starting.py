@@ -6,8 +6,8 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
 
-from vocseg.class_files import read_classes
-from vocseg.classes import VOC_CLASSES, ClassList
+from vocseg.class_files import known_classes
+from vocseg.classes import ClassList
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.foreign_files import local_file
@@ -80,7 +80,7 @@ class Start:
         """
         self._verb = verb
         path = config["data"]["classes"]
-        self.classes: ClassList = VOC_CLASSES if path is None else read_classes(Path(path))
+        self.classes: ClassList = known_classes(path and Path(path), config["data"]["mask_values"])
         self.defaults: dict[str, Any] = {} if path is None else {"model.classes": len(self.classes)}
         self.path = starting_weights(verb, config)
         if self.path is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from vocseg.data.counting import class_pixels
 from vocseg.data.dataset import VOCSegmentation
+from vocseg.data.labels import check_labels
 from vocseg.data.resizing import Form
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.storage import Storage
@@ -48,6 +49,7 @@ class Parts:
         """
         for name, split in splits.items():
             self.storage.prepare(split, self._form(name))
+            check_labels(split, self.storage.folder(split), training=name == "train")
 
     def open(self, splits: Mapping[str, Split]) -> None:
         """Point at what was prepared, on every process."""
