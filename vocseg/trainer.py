@@ -21,7 +21,7 @@ from vocseg.runs import (
     newest_score,
     with_whole_checkpoints,
 )
-from vocseg.starting import OWN_WORDS, begin_with, check_agreement
+from vocseg.starting import OWN_WORDS, begin_with, begin_with_other_classes, check_agreement
 
 
 class Trainer(lightning.Trainer):
@@ -63,16 +63,18 @@ class Trainer(lightning.Trainer):
             ckpt_path: A .ckpt to go on from, or a .pth of weights to start with (with a new optimiser).
             weights_only: See Lightning.
         """
+        check_agreement(model, datamodule)
         named = isinstance(model, SegmentationModule) and ckpt_path not in (None, *OWN_WORDS)
-        if named and ckpt_path is not None and not holds_training(ckpt_path):
+        if copied := begin_with_other_classes(model, ckpt_path):
+            say(self, f"starting from the weights in {ckpt_path}, with a new optimiser\n{copied}")
+            ckpt_path = None
+        elif named and ckpt_path is not None and not holds_training(ckpt_path):
             say(self, f"starting from the weights in {ckpt_path}, with a new optimiser")
             ckpt_path = begin_with(model, ckpt_path)
-        check_agreement(model, datamodule)
+            check_agreement(model, datamodule)
         path = self.resumed or ckpt_path
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, weights_only)
-        if (best := self._best()) and best.score:
-            report_training(self, best.score)
-            say(self, f"weights: {best.weights}")
+        self._report_training()
 
     def finetune(
         self, model: SegmentationModule, datamodule: VOCDataModule, ckpt_path: str | Path | None = None
@@ -86,6 +88,11 @@ class Trainer(lightning.Trainer):
         """
         check_agreement(model, datamodule)
         datamodule.prepare_data()  # a fault in the training images shows before anything is scored
+        if copied := begin_with_other_classes(model, ckpt_path):
+            say(self, f"{copied}\nbefore and after are not compared, as the classes differ")
+            super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
+            self._report_training()
+            return
         super().validate(model, datamodule=datamodule, ckpt_path=begin_with(model, ckpt_path), verbose=False)
         before = newest_score(self, model), newest_image_scores(self, model)
         super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
@@ -118,7 +125,10 @@ class Trainer(lightning.Trainer):
             ckpt_path: The weights to start from; null: as `fit`.
         """
         check_agreement(model, datamodule)
-        begin_with(model, ckpt_path)
+        if copied := begin_with_other_classes(model, ckpt_path):
+            say(self, copied)
+        else:
+            begin_with(model, ckpt_path)
         if find == "lr":
             table, found = find_learning_rate(self, model, datamodule, int(steps))
             say(self, table)
@@ -175,6 +185,11 @@ class Trainer(lightning.Trainer):
             model.network.check_size(datamodule.size)
         path = begin_with(model, ckpt_path)
         return super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
+
+    def _report_training(self) -> None:
+        if (best := self._best()) and best.score:
+            report_training(self, best.score)
+            say(self, f"weights: {best.weights}")
 
     def _best(self) -> BestWeights | None:
         return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)
