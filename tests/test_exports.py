@@ -38,6 +38,11 @@ def test_an_export_trains_with_the_command_of_the_readme(root: str, here: Path) 
     about = read_weights(run / "unet_voc.pth").description
     assert tuple(about["classes"]) == names
     assert about["score"]["protocol"]["images"] == val
+    lists = {path.stem: path.read_text().splitlines() for path in (run / "split").glob("*.txt")}
+    if root == "roboflow":
+        assert lists == {}
+    else:  # drawn by chance, and so written down
+        assert (len(lists["train"]), len(lists["val"])) == (12 - val, val)
 
 
 def test_the_layouts_hold_the_same_masks(tmp_path: Path) -> None:

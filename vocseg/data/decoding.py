@@ -20,6 +20,13 @@ from vocseg.errors import UserError, shown
 
 Bytes = npt.NDArray[np.uint8]
 
+# No one scaling is right: of a camera that fills 12 of 16 bits, the full range leaves a nearly black picture.
+TO_8_BITS = (
+    "`python -c \"import cv2, sys; [cv2.imwrite(p, (cv2.imread(p, -1) / 257).round().astype('uint8')) "
+    'for p in sys.argv[1:]]" COPIES/*.png`, which overwrites them and takes 0..65535 for the full range '
+    "(12 bits: / 16)"
+)
+
 _PHOTO_MODES = ("RGB", "L", "CMYK", "P", "RGBA")
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")  # of the others some start programs
 _COLOUR_MODES = ("RGB", "RGBA")
@@ -31,7 +38,9 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
     """What `read_image` gives, from the file's bytes; `path` is for the sentence."""
     picture = _open(data, path, "image")
     if picture.mode not in _PHOTO_MODES:
-        raise UserError(f"the image {path} has mode {picture.mode}: save it with 8 bits a channel (RGB)")
+        wide = picture.mode.startswith("I")
+        how = f", for example by {TO_8_BITS}" if wide else " (RGB)"
+        raise UserError(f"the image {path} has mode {picture.mode}: save it with 8 bits a channel{how}")
     if picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_END_OF_JPEG) and not exif:
         pixels = _decode_plain_jpeg(data)
         if pixels is not None and pixels.shape[:2] == (picture.height, picture.width):
