@@ -45,6 +45,16 @@ def test_an_export_trains_with_the_command_of_the_readme(root: str, here: Path) 
         assert (len(lists["train"]), len(lists["val"])) == (12 - val, val)
 
 
+@pytest.mark.parametrize("root", EXPORTS)
+def test_an_audit_finds_no_fault_in_an_export(root: str, here: Path) -> None:
+    exports.MAKERS[root](Path(root))
+    words = _command(root)
+    names = ("classes", "image_folder", "mask_folder", "mask_suffix", "mask_values")
+    given = {flag: words[words.index(f"--data.{flag}") + 1] for flag in names if f"--data.{flag}" in words}
+    flags = [f"--{flag}={value}" for flag, value in given.items()]
+    assert main(["audit", root, *flags, "--progress", "false"]) is None  # else it exits with 1
+
+
 def test_the_layouts_hold_the_same_masks(tmp_path: Path) -> None:
     cvat, roboflow = tmp_path / "cvat", tmp_path / "roboflow"
     exports.cvat(cvat)

@@ -119,6 +119,7 @@ _REMEDY = {
 def compare_lists(lists: Iterable[SplitList], layout: Layout) -> list[Finding]:
     """What is wrong between lists: one that is missing, images that they share or do not."""
     by_name = {each.split: each for each in lists}
+    usual = {"train", "val"} if split_list(layout.folder, "").parent.is_dir() else set[str]()
     found = [
         Finding(
             layout.name(split_list(layout.folder, split)),
@@ -126,8 +127,8 @@ def compare_lists(lists: Iterable[SplitList], layout: Layout) -> list[Finding]:
             "there is no such list: restore it, name another with --data.train_split or --data.val_split, or "
             "let --data.val_fraction 0.2 draw the images to score on",
         )
-        for split in ("train", "val")
-        if split not in by_name and by_name.keys() & {"train", "val"}
+        for split in sorted(usual - by_name.keys())
+        if usual & by_name.keys()
     ]
     for scored in filter(lambda each: each.scores, by_name.values()):
         for trained in filter(lambda each: each.trains, by_name.values()):
