@@ -145,7 +145,8 @@ def _grey_copy(root: Path) -> None:
 DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "list of bytes": (_list("train.txt", b"\xff\xfe2\x000\x00"), ["train.txt", "line 1 is not UTF-8"]),
     "list with a comment": (_list("train.txt", "# mine\n2007_000001\n"), ["line 1", "train.txt", "comment"]),
-    "list with two columns": (_list("train.txt", "2007_000001 -1\n"), ["line 1", "'2007_000001 -1'"]),
+    "list of one image in two columns": (_list("train.txt", "2007_000001 -1\n"), ["has 1 images, too few"]),
+    "list of no images": (_list("train.txt", "my photo\nyour photo\n"), ["my photo.jpg", "is missing"]),
     "list that leads upwards": (_list("train.txt", "2007_000001\n../../x\n"), ["line 2", "leads elsewhere"]),
     "list that leads to the root": (_list("train.txt", "/etc/passwd\n"), ["line 1", "'/etc/passwd'"]),
     "list of Windows paths": (_list("train.txt", "C:\\x\\1\n"), ["line 1", "leads elsewhere"]),
@@ -167,7 +168,7 @@ DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda root: shutil.rmtree((root / IMAGE).parent),
         ["2007_000001.jpg", "missing"],
     ),
-    "no folder of lists": (lambda root: shutil.rmtree(root / LISTS), ["no VOC 2012 below", "--data.root"]),
+    "no folder of lists": (lambda root: shutil.rmtree(root / LISTS), ["has no lists", "--data.val_fraction"]),
     "image of no bytes": (lambda root: (root / IMAGE).write_bytes(b""), [IMAGE.name, "it is no picture"]),
     "web page": (lambda root: (root / IMAGE).write_text("<html>"), [IMAGE.name, "it is no picture"]),
     "PostScript": (

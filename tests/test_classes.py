@@ -80,8 +80,74 @@ def test_mask_values_may_be_merged_by_number(tmp_path: Path) -> None:
     assert read_classes(tmp_path / "c.yaml").table[[0, 7, 23]].tolist() == [0, 0, 1]
 
 
+def test_one_name_gets_background_before_it_and_that_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "classes.txt").write_text("crack\n")
+    for _ in range(2):
+        classes = read_classes(tmp_path / "classes.txt")
+        assert classes.names == ("background", "crack")
+        assert classes.values == ((0,), (1,))
+    said = capsys.readouterr().out
+    assert said.count("names one class: `background` (mask value 0) is put before it") == 1
+
+
+def test_one_merged_class_leaves_the_rest_to_background(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("classes: [{name: pet, merge: [cat, dog]}]")
+    assert read_classes(tmp_path / "c.yaml").table[[0, 8, 12, 15, 255]].tolist() == [0, 1, 1, 0, 255]
+
+
+def test_values_in_the_file_or_the_flag_map_masks_of_0_and_255(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("classes: [background, {name: thing, value: 255}]")
+    (tmp_path / "c.txt").write_text("background\nthing\n")
+    for classes in (read_classes(tmp_path / "c.yaml"), read_classes(tmp_path / "c.txt", [0, 255])):
+        assert classes.table[[0, 255]].tolist() == [0, 1]
+        assert np.flatnonzero(classes.known).tolist() == [0, 255]
+        assert classes.describe_values() == "0 and 255"
+        assert classes.colours[1] == VOC_CLASSES.colours[1]
+
+
+@pytest.mark.parametrize("values", [[0], [0, 256], [0, 0], [0, -1]])
+def test_values_that_do_not_fit_the_list_are_refused(tmp_path: Path, values: list[int]) -> None:
+    (tmp_path / "c.txt").write_text("background\nthing\n")
+    with pytest.raises(UserError, match=r"c\.txt"):
+        read_classes(tmp_path / "c.txt", values)
+
+
+def test_a_labelmap_of_cvat_gives_names_and_the_colours_of_masks(tmp_path: Path) -> None:
+    (tmp_path / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad sign:250,50,83::\ncar:42,125,209::\n"
+    )
+    classes = read_classes(tmp_path / "labelmap.txt")
+    assert classes.names == ("background", "road sign", "car")
+    assert classes.colours == ((0, 0, 0), (250, 50, 83), (42, 125, 209))
+    assert classes.coloured
+
+
+def test_the_class_table_of_roboflow_gives_names_and_values(tmp_path: Path) -> None:
+    (tmp_path / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, leaf\n3, fruit\n")
+    classes = read_classes(tmp_path / "_classes.csv")
+    assert classes.names == ("background", "leaf", "fruit")
+    assert classes.values == ((0,), (1,), (3,))
+    (tmp_path / "_classes.csv").write_text("Pixel Value, Class\nleaf, 1\n")
+    with pytest.raises(UserError, match="the line 'leaf, 1' is no mask value and name"):
+        read_classes(tmp_path / "_classes.csv")
+
+
+def test_masks_may_be_pictures_only_where_every_colour_is_named_and_differs(tmp_path: Path) -> None:
+    def coloured(text: str) -> bool:
+        (tmp_path / "c.yaml").write_text(text)
+        return read_classes(tmp_path / "c.yaml").coloured
+
+    assert coloured("[background, {name: a, colour: [9, 9, 9]}]")
+    assert not coloured("[background, {name: a, colour: [9, 9, 9]}, b]")
+    assert not coloured("[background, {name: a, colour: [0, 0, 0]}]")
+    assert not coloured("classes: [background, {name: a, merge: [cat], colour: [9, 9, 9]}]")
+
+
 WRONG = {
-    "one class": ("[a]", "names 1 classes; it takes 2 to 255"),
+    "no class": ("[]", "names 0 classes; it takes 1 to 255"),
+    "background alone": ("[background]", "names `background` alone"),
     "twice": ("[a, a]", "the class 'a' occurs twice"),
     "value twice": (
         "classes: [{name: a, merge: [0, 3]}, {name: b, merge: [3]}]",
@@ -94,6 +160,16 @@ WRONG = {
     "no such value": ("classes: [background, {name: b, merge: [300]}]", "'b' wants 300"),
     "no name": ("classes: [background, {colour: [1, 2, 3]}]", "a class is a name, or has the keys"),
     "unknown key": ("classes: [background, {name: b, color: [1, 2, 3]}]", "has the keys name, colour, merge"),
+    "value above a byte": (
+        "classes: [a, {name: b, value: 256}]",
+        "the value of 'b' is 256, not a whole number",
+    ),
+    "value in words": ("classes: [a, {name: b, value: red}]", "the value of 'b' is 'red'"),
+    "value of another class": ("classes: [a, {name: b, value: 0}]", "the mask value '0' occurs twice"),
+    "value and merge": (
+        "classes: [background, {name: a, merge: [cat]}, {name: b, value: 255}]",
+        "has both `value` and `merge`",
+    ),
     "colour": (
         "classes: [background, {name: b, colour: red}]",
         r"the colour of 'b' is 'red', not \[red, green",

@@ -3,6 +3,7 @@
 import difflib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -10,13 +11,13 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from PIL import Image
 
 from vocseg.augmentation_sheet import augmentation_sheet
-from vocseg.class_files import read_classes
-from vocseg.classes import VOC_CLASSES
+from vocseg.class_files import known_classes
+from vocseg.classes import ClassList
 from vocseg.data.chance import Augmentation
 from vocseg.data.splits import Split, read_split
 from vocseg.errors import UserError, shown
 from vocseg.views.draw import Bytes
-from vocseg.voc import Layout, find
+from vocseg.voc import Layout, find_set
 from vocseg.whole_files import write_whole
 
 
@@ -32,7 +33,10 @@ def augmentations(
     split: str = "train",
     classes: Path | None = None,
     image_folder: str = "JPEGImages",
-    image_suffix: str = ".jpg",
+    image_suffix: str | None = None,
+    mask_folder: str | None = None,
+    mask_suffix: str = ".png",
+    mask_values: list[int] | None = None,
 ) -> Path:
     """Draw a contact sheet of what augmentation does to images and masks, before a night is spent on it.
 
@@ -53,13 +57,17 @@ def augmentations(
         classes: As --data.classes.
         image_folder: As --data.image_folder.
         image_suffix: As --data.image_suffix.
+        mask_folder: As --data.mask_folder.
+        mask_suffix: As --data.mask_suffix.
+        mask_values: As --data.mask_values.
 
     Raises:
         UserError: If there is no such data set, list or image, or the sheet is too large or not writable.
     """
     chosen = list(dict.fromkeys(set or get_args(Augmentation)))
     _check_output(output)
-    part = _split(root, split, classes, Layout(Path(), image_folder, image_suffix))
+    naming = Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix)
+    part = _split(root, split, known_classes(classes, mask_values), naming)
     positions = _positions(part, id, images)
     _write(output, sheet := augmentation_sheet(part, chosen, positions, draws, size, seed))
     height, width = sheet.shape[:2]
@@ -72,14 +80,13 @@ def _check_output(output: Path) -> None:
         raise UserError(f"--output {output}: the sheet is a PNG, so name a file that ends in .png")
 
 
-def _split(root: Path, name: str, classes: Path | None, naming: Layout) -> Split:
-    folder = find(root)
+def _split(root: Path, name: str, classes: ClassList, naming: Layout) -> Split:
+    folder = find_set(root, naming.image_folder)
     if folder is None:
         raise UserError(
             f"there is no data set in {root}: name the folder that holds VOCdevkit/VOC2012 with --root"
         )
-    layout = Layout(folder, naming.image_folder, naming.image_suffix)
-    return read_split(layout, name, read_classes(classes) if classes else VOC_CLASSES)
+    return read_split(replace(naming, folder=folder), name, classes)
 
 
 def _positions(split: Split, ids: Sequence[str] | None, images: int) -> list[int]:

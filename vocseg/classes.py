@@ -20,13 +20,16 @@ class ClassList:
         names: One a class; the position is the index that the network predicts.
         colours: RGB of each, 0..255.
         values: The mask values of each class; several where classes of the files are merged.
-        void: Further mask values that are known and ignored, besides 255.
+        void: Further mask values that are known and ignored, besides 255 (unless 255 is a class's).
+        coloured: Whether masks may be RGB pictures in these colours: the user named them, and no two are the
+            same.
     """
 
     names: tuple[str, ...]
     colours: tuple[Colour, ...]
     values: tuple[tuple[int, ...], ...]
     void: tuple[int, ...] = ()
+    coloured: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,10 +66,28 @@ class ClassList:
 
     def describe_values(self) -> str:
         """The values a mask may hold, for people: `0..20 and 255 (void)`."""
-        values = np.flatnonzero(self.known[:IGNORE_INDEX]).tolist()
+        values = np.flatnonzero(self.known).tolist()
+        void = [] if self.table[IGNORE_INDEX] != IGNORE_INDEX else [f"{values.pop()} (void)"]
         run = values == list(range(values[0], values[-1] + 1)) and len(values) > 2
-        some = f"{values[0]}..{values[-1]}" if run else ", ".join(map(str, values))
-        return f"{some} and {IGNORE_INDEX} (void)"
+        some = [f"{values[0]}..{values[-1]}"] if run else [*map(str, values)]
+        *others, last = some + void
+        return f"{', '.join(others)} and {last}" if others else last
+
+    @cached_property
+    def by_colour(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """The colours of masks that are RGB pictures, as `0xRRGGBB` ascending, and the mask value of each.
+
+        VOC's colour of void means void, unless it is a class's.
+        """
+        has_void = self.table[IGNORE_INDEX] == IGNORE_INDEX
+        codes = {colour_code(PALETTE[IGNORE_INDEX]): IGNORE_INDEX} if has_void else {}
+        codes |= {colour_code(each): group[0] for each, group in zip(self.colours, self.values, strict=True)}
+        return np.array(sorted(codes), np.int32), np.array([codes[key] for key in sorted(codes)], np.uint8)
+
+
+def colour_code(colour: Sequence[int]) -> int:
+    """A colour as `0xRRGGBB`."""
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
 
 
 VOC_CLASSES = ClassList(CLASSES, PALETTE[: len(CLASSES)], tuple((k,) for k in range(len(CLASSES))))

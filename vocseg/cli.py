@@ -168,13 +168,18 @@ class VocCLI(LightningCLI):
                 each.set_defaults(start.defaults)
             super().parse_arguments(parser, args)
         start.settle(self.config[verb])
+        self._classes = self.config[verb]["model"]["classes"]
         check_flags(verb, self.config[verb])
         if "best" in self.config[verb]:
             check_monitor("--best.monitor", self.config[verb]["best"]["monitor"], start.classes.names)
 
     def before_instantiate_classes(self) -> None:
-        """Where the seed was left to chance, order and augmentation follow what chance gave."""
+        """Where the seed was left to chance, order and augmentation follow what chance gave.
+
+        Lightning has put the classes of a `.ckpt` over those of the data.
+        """
         config = self.config[self.subcommand]
+        config["model"]["classes"] = self._classes
         config["data"]["seed"] = int(config["seed_everything"])
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -12,6 +12,7 @@ _NAMES = {
     "NonNegativeInt": "a whole number from 0",
     "PositiveFloat": "a number above 0",
     "NonNegativeFloat": "a number from 0",
+    "OpenUnitInterval": "a number between 0 and 1",
     "ClosedUnitInterval": "a number from 0 to 1",
     "Path": "a path",
     "list": "a list, such as [a, b]",

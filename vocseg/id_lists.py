@@ -1,4 +1,4 @@
-"""Reading the list of a split: one image id a line."""
+"""Lists of image ids, one a line."""
 
 import os
 import re
@@ -8,11 +8,15 @@ from vocseg.errors import UserError, shown
 from vocseg.plain_files import read_plain
 
 MOST_ID_BYTES = 200  # of an id: with its ending it is the name of a file, and systems allow 255
+_LABELLED = re.compile(r"(\S+)[ \t]+(?:-1|0|1)")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def read_ids(path: Path) -> list[str]:
     """The ids of a list, in its order; a byte order mark, Windows line ends and blank lines do no harm.
+
+    An id may have spaces and any letters. Where every line is a word and -1, 0 or 1, as in the lists by class
+    of VOC's development kit, the words are the ids.
 
     Args:
         path: An existing text file.
@@ -20,10 +24,10 @@ def read_ids(path: Path) -> list[str]:
     Raises:
         UserError: If it cannot be read, names no image, names one twice, or a line is no id.
     """
-    lines = _lines(path)
+    lines = without_labels(_lines(path))
     places: dict[str, int] = {}
     for number, line in lines:
-        fault = _fault(line)
+        fault = id_fault(line)
         if fault is not None:
             raise UserError(
                 f"line {number} of the split list {path} {fault}: write one id a line, which is an image's "
@@ -38,6 +42,19 @@ def read_ids(path: Path) -> list[str]:
     if not places:
         raise UserError(f"the split list {path} is empty: it needs one image id a line")
     return list(places)
+
+
+def without_labels(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Numbered lines without the second column of VOC's development kit, if that is what they have.
+
+    Args:
+        lines: Number and text of each; none is blank.
+    """
+    found = [_LABELLED.fullmatch(line) for _, line in lines]
+    ids = [match[1] for match in found if match is not None]
+    if len(ids) < len(lines) or len(set(ids)) < len(ids):  # `photo 0` and `photo 1` are two images
+        return lines
+    return [(number, id) for (number, _), id in zip(lines, ids, strict=True)]
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -58,12 +75,10 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip(" \t")) for number, line in lines if line.strip(" \t")]
 
 
-def _fault(id: str) -> str | None:
+def id_fault(id: str) -> str | None:
     """Why a line is no id: what it says must be a file within the data set."""
     if id.startswith("#"):
         return "is a comment, which a list cannot have"
-    if len(id.split()) > 1:
-        return f"has several words ('{shown(id, 40)}')"
     if not id.isprintable():
         return f"has an odd character ('{shown(id, 40)}')"
     if len(os.fsencode(id)) > MOST_ID_BYTES:

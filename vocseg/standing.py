@@ -67,7 +67,10 @@ def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb:
 
 
 class SaveTrainingConfig(SaveConfigCallback):
-    """`config.yaml` for runs that train; a run that scores has nothing to repeat."""
+    """`config.yaml` for runs that train, and the lists of images where they were drawn by chance.
+
+    A run that scores has nothing to repeat.
+    """
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Write it when training starts."""
@@ -76,4 +79,12 @@ class SaveTrainingConfig(SaveConfigCallback):
             path = None if folder is None else Path(folder) / self.config_filename
             if trainer.is_global_zero and path is not None and not path.exists():  # a run that goes on has it
                 write_whole(path, self.parser.dump(self.config, skip_none=False))
+                self._save_split(trainer.datamodule, path.parent)
             self.already_saved = True
+
+    def _save_split(self, data: Any, folder: Path) -> None:
+        if data.selection.val_fraction is None:
+            return
+        (folder / "split").mkdir(exist_ok=True)
+        for name in ("train", "val"):
+            write_whole(folder / "split" / f"{name}.txt", "\n".join(data.ids(name)) + "\n")

@@ -7,8 +7,8 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 
-from vocseg.class_files import read_classes
-from vocseg.classes import VOC_CLASSES, ClassList
+from vocseg.class_files import known_classes
+from vocseg.classes import ClassList
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.foreign_files import local_file
@@ -21,8 +21,12 @@ from vocseg.runs import (
     network_shape,
     newest_checkpoint,
     newest_weights,
+    read_pretrained,
     read_weights,
+    transfer,
 )
+
+_TRAINING = ("fit", "finetune", "tune")  # verbs that take weights of other classes
 
 NEWEST = ("best", "last")  # checkpoints of the newest run
 OWN_WORDS = (*NEWEST, "hpc")  # what Lightning finds itself
@@ -90,14 +94,26 @@ class Start:
         """
         self._verb = verb
         path = config["data"]["classes"]
-        self.classes: ClassList = VOC_CLASSES if path is None else read_classes(Path(path))
+        self.classes: ClassList = known_classes(path and Path(path), config["data"]["mask_values"])
         self.defaults: dict[str, Any] = {} if path is None else {"model.classes": len(self.classes)}
         self.path = starting_weights(verb, config)
+        self._description: dict[str, Any] | None = None
+        self._shape: dict[str, str | int] = {}
         if self.path is not None:
-            self.description = read_weights(self.path).description
-            self._shape = network_shape(self.description)
-            self.defaults |= {f"model.{name}": value for name, value in self._shape.items()}
-            self.defaults |= {"data.size": self.description["size"]} if self.description["size"] else {}
+            self._read(self.path)
+
+    def _read(self, path: Path) -> None:
+        """What the weights say; training takes those of other classes too, and those that say nothing."""
+        trains = self._verb in _TRAINING
+        self._description = (read_pretrained if trains else read_weights)(path).description
+        if self._description is None:
+            return
+        self._shape = network_shape(self._description)
+        if trains:
+            self._shape.pop("classes")
+            self.defaults["model.classes"] = len(self.classes)
+        self.defaults |= {f"model.{name}": value for name, value in self._shape.items()}
+        self.defaults |= {"data.size": self._description["size"]} if self._description["size"] else {}
 
     def settle(self, config: Namespace) -> None:
         """See that flags and weights agree, and let the run start from the weights.
@@ -108,8 +124,8 @@ class Start:
         if self.path is None:
             return
         check_shape(self.path, self._shape, config["model"])
-        if self._verb != "predict":  # which has no masks
-            check_classes(self.path, self.description, self.classes)
+        if self._description is not None and self._verb not in (*_TRAINING, "predict"):
+            check_classes(self.path, self._description, self.classes)
         config["ckpt_path"] = str(self.path)
         config["model"]["encoder_weights"] = None  # the file has the encoder's weights too
 
@@ -122,6 +138,30 @@ def begin_with(model: LightningModule | None, ckpt_path: str | Path | None) -> s
     model.class_list = described_classes(load_weights(model, ckpt_path))
     model.loaded_from = Path(ckpt_path)
     return None
+
+
+def begin_with_other_classes(model: LightningModule | None, ckpt_path: str | Path | None) -> str | None:
+    """Fill the model from weights of other classes than its data's.
+
+    Args:
+        model: With the class list of its data.
+        ckpt_path: The weights.
+
+    Returns:
+        Which rows of the last layer were copied, for the user; None: the weights are of the same classes, and
+        nothing was done.
+
+    Raises:
+        UserError: If they are of another network.
+    """
+    if not isinstance(model, SegmentationModule) or ckpt_path in (None, *OWN_WORDS):
+        return None
+    assert ckpt_path is not None
+    pretrained = read_pretrained(ckpt_path)
+    if pretrained.knows(model.class_list):
+        return None
+    model.loaded_from = Path(ckpt_path)
+    return transfer(model, pretrained, model.class_list)
 
 
 def check_agreement(model: LightningModule | None, data: LightningDataModule | None) -> None:

@@ -27,7 +27,7 @@ from vocseg.runs.going_on import read_checkpoint
 from vocseg.runs.resumption import is_finished, scores_before
 from vocseg.runs.weights import WEIGHTS_NAME
 from vocseg.scores import ImageScores, Score
-from vocseg.starting import OWN_WORDS, begin_with, check_agreement
+from vocseg.starting import OWN_WORDS, begin_with, begin_with_other_classes, check_agreement
 
 _NOTHING = nullcontext()
 
@@ -89,15 +89,18 @@ class Trainer(lightning.Trainer):
             ckpt_path: A .ckpt to go on from, or a .pth of weights to start with (with a new optimiser).
             weights_only: See Lightning.
         """
+        check_agreement(model, datamodule)
         named = isinstance(model, SegmentationModule) and ckpt_path not in (None, *OWN_WORDS)
-        if named and ckpt_path is not None and not holds_training(ckpt_path):
+        if copied := begin_with_other_classes(model, ckpt_path):
+            say(self, f"starting from the weights in {ckpt_path}, with a new optimiser\n{copied}")
+            ckpt_path = None
+        elif named and ckpt_path is not None and not holds_training(ckpt_path):
             say(self, f"starting from the weights in {ckpt_path}, with a new optimiser")
             ckpt_path = begin_with(model, ckpt_path)
-        check_agreement(model, datamodule)
+            check_agreement(model, datamodule)
         path = self.resumed or ckpt_path
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, weights_only)
-        if (best := self._best()) and best.score:
-            report_training(self, best.score)
+        self._report_training()
 
     def finetune(
         self, model: SegmentationModule, datamodule: VOCDataModule, ckpt_path: str | Path | None = None
@@ -111,6 +114,12 @@ class Trainer(lightning.Trainer):
         """
         check_agreement(model, datamodule)
         self.verb = "finetune"
+        if copied := begin_with_other_classes(model, ckpt_path):
+            datamodule.prepare_data()
+            say(self, f"{copied}\nbefore and after are not compared, as the classes differ")
+            super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
+            self._report_training()
+            return
         path = begin_with(model, ckpt_path)
         if self.resumed is not None:  # scored once more, it would be in the curves twice
             self.before = scores_before(self.resumed)
@@ -151,7 +160,10 @@ class Trainer(lightning.Trainer):
             ckpt_path: The weights to start from; null: as `fit`.
         """
         check_agreement(model, datamodule)
-        begin_with(model, ckpt_path)
+        if copied := begin_with_other_classes(model, ckpt_path):
+            say(self, copied)
+        else:
+            begin_with(model, ckpt_path)
         if find == "lr":
             table, found = find_learning_rate(self, model, datamodule, int(steps))
             say(self, table)
@@ -211,6 +223,10 @@ class Trainer(lightning.Trainer):
         if isinstance(model, SegmentationModule):
             self.exit_code = report_predictions(self, model)
         return result
+
+    def _report_training(self) -> None:
+        if (best := self._best()) and best.score:
+            report_training(self, best.score)
 
     def _best(self) -> BestWeights | None:
         return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)

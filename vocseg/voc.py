@@ -4,7 +4,9 @@ Source: the VOC 2012 development kit (http://host.robots.ox.ac.uk/pascal/VOC/voc
 """
 
 import os
+import unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from vocseg.errors import UserError, shown
@@ -26,6 +28,10 @@ CLASSES = (
     ),
 )
 IGNORE_INDEX = 255  # "void": object borders and difficult areas; counts neither in the loss nor in a score
+
+IMAGE_ENDINGS = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels scaled to 0..1; what the encoders' weights expect
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -71,6 +77,12 @@ def find(root: Path) -> Path | None:
     return None
 
 
+def find_set(root: Path, image_folder: str) -> Path | None:
+    """The folder of a data set that may have no lists: as `find`, or else the one with the images."""
+    places = (root / "VOCdevkit" / "VOC2012", root / "VOC2012", root)
+    return find(root) or next((place for place in places if os.path.isdir(place / image_folder)), None)
+
+
 def split_list(voc: Path, split: str) -> Path:
     """The text file that lists a split's ids."""
     return voc / "ImageSets" / "Segmentation" / f"{split}.txt"
@@ -100,24 +112,112 @@ def is_official(voc: Path) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of a data set lie: VOC's layout, give or take folder and ending of the images."""
+    """Where the files of a data set lie: VOC's layout, give or take folders and endings.
 
-    folder: Path  # the one called `VOC2012`
+    Attributes:
+        folder: The one called `VOC2012`.
+        image_folder: Of the images, within it.
+        image_suffix: Ending of the images; None: any of `IMAGE_ENDINGS`, found for each image by itself.
+        mask_folder: Of the masks; None: SegmentationClass (of lists called `...aug`, SegmentationClassAug).
+        mask_suffix: What follows the id in the name of a mask.
+    """
+
+    folder: Path
     image_folder: str = "JPEGImages"
-    image_suffix: str = ".jpg"
+    image_suffix: str | None = None
+    mask_folder: str | None = None
+    mask_suffix: str = ".png"
 
     def image(self, id: str) -> Path:
-        """The photograph of an id."""
-        return self.folder / self.image_folder / f"{id}{self.image_suffix}"
+        """The photograph of an id.
+
+        Raises:
+            UserError: If there are two.
+        """
+        found = self.images(id)
+        if len(found) > 1:
+            raise UserError(
+                f"two images have the id '{shown(id)}': {found[0]} and {found[1].name}; remove one, or name "
+                "the ending of all images with --data.image_suffix"
+            )
+        return found[0]
+
+    def images(self, id: str) -> list[Path]:
+        """The photographs that an id may mean, one as a rule; where there is none, what is missing."""
+        suffix = self.image_suffix
+        folder, _, stem = f"{self.image_folder}/{id}".rpartition("/")
+        names = self._names(folder).get(_composed(stem), []) if suffix is None else []
+        return [self.folder / folder / name for name in names or [f"{stem}{suffix or '.jpg'}"]]
 
     def mask(self, id: str, split: str) -> Path:
         """The mask of an id; `trainaug` has its own folder, since SBD's masks are not the official ones."""
-        name = "SegmentationClassAug" if split.endswith("aug") else "SegmentationClass"
-        return self.folder / name / f"{id}.png"
+        folder, _, stem = f"{self.masks_of(split)}/{id}".rpartition("/")
+        path = self.folder / folder / f"{stem}{self.mask_suffix}"
+        if id.isascii() or path.exists():
+            return path
+        wanted = _composed(path.name)  # some systems write an umlaut as two characters
+        names = os.listdir(path.parent) if path.parent.is_dir() else []
+        return path.with_name(next((name for name in names if _composed(name) == wanted), path.name))
+
+    def masks_of(self, split: str) -> str:
+        """The folder of a list's masks."""
+        usual = "SegmentationClassAug" if split.endswith("aug") else "SegmentationClass"
+        return self.mask_folder or usual
+
+    def pairs(self, split: str, within: str = "") -> tuple[list[str], int]:
+        """The ids of all images that have a mask, sorted, and how many images have none.
+
+        Args:
+            split: Whose masks.
+            within: Sub-folder of the images to look in; its name is a part of the ids.
+        """
+        top, masks = self.folder / self.image_folder, self.folder / self.masks_of(split)
+        ids, alone = list[str](), 0
+        for place, folders, files in os.walk(top / within):
+            here = Path(place)
+            folders[:] = [each for each in folders if not each.startswith(".") and here / each != masks]
+            within = here.relative_to(top).as_posix()
+            for file in files:
+                if (stem := self._stem(file)) is not None:
+                    id = unicodedata.normalize("NFC", stem if within == "." else f"{within}/{stem}")
+                    there = self.mask(id, split).is_file()
+                    ids += [id] if there else []
+                    alone += not there
+        return sorted(set(ids)), alone
+
+    def _stem(self, name: str) -> str | None:
+        """The name of an image without its ending; None: it is none."""
+        if name.startswith(".") or (
+            self.mask_folder == self.image_folder and name.endswith(self.mask_suffix)
+        ):
+            return None
+        if self.image_suffix is not None:
+            return name.removesuffix(self.image_suffix) if name.endswith(self.image_suffix) else None
+        stem, ending = os.path.splitext(name)
+        return stem if ending.lower() in IMAGE_ENDINGS else None
+
+    @cached_property
+    def _indices(self) -> dict[str, dict[str, list[str]]]:
+        """By folder: the names of images by stem."""
+        return {}
+
+    def _names(self, folder: str) -> dict[str, list[str]]:
+        if folder not in self._indices:
+            path, found = self.folder / folder, dict[str, list[str]]()
+            for name in sorted(os.listdir(path)) if os.path.isdir(path) else ():
+                if (stem := self._stem(name)) is not None:
+                    found.setdefault(_composed(stem), []).append(name)
+            self._indices[folder] = found
+        return self._indices[folder]
 
     def name(self, path: Path) -> str:
         """A file's path within the folder, with slashes."""
         return path.as_posix().removeprefix(f"{self.folder.as_posix()}/")
+
+
+def _composed(name: str) -> str:
+    """A name in which an umlaut is one character."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def image_path(voc: Path, id: str) -> Path:

@@ -1,5 +1,8 @@
 """Every fault of a file gets a sentence that names it."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +42,10 @@ IMAGE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "animated": (_animated, "is an animation"),
 }
 MASK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "RGB": (lambda path: Image.new("RGB", (8, 8)).save(path), "has mode RGB, but masks are palette"),
+    "RGB": (
+        lambda path: Image.new("RGB", (8, 8)).save(path),
+        "has mode RGB, a picture in colours, but --data.classes does not say",
+    ),
     "1 bit": (lambda path: Image.new("1", (8, 8)).save(path), "has mode 1"),
     "21": (lambda path: _palette(np.eye(8) * 21).save(path), "holds the value 21 .8 pixels.*x=0, y=0"),
     "254": (lambda path: Image.new("L", (8, 8), 254).save(path), "holds the value 254"),
@@ -132,3 +138,15 @@ def test_the_check_finds_a_fault_among_many_and_counts_missing_files(tmp_path: P
     pairs[4][0].unlink()
     with pytest.raises(UserError, match=r"3.jpg .and 1 more files. is missing"):
         check(progress=False)
+
+
+def test_the_command_for_images_of_16_bits_makes_them_readable(tmp_path: Path) -> None:
+    (tmp_path / "COPIES").mkdir()
+    path = tmp_path / "COPIES" / "x.png"
+    Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(path)
+    with pytest.raises(UserError) as fault:
+        read_image(path)
+    command = re.search(r"`python (.*?)`", fault.value.sentence)
+    assert command is not None
+    subprocess.run(f"{sys.executable} {command[1]}", shell=True, cwd=tmp_path, check=True)
+    assert read_image(path)[0, :, 0].tolist() == [0, 1, 255]

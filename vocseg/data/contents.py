@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from vocseg.data.decoding import colour_codes
 from vocseg.whole_files import write_whole
 
 _CONTENTS = "contents.json"  # what runs have seen: spares reading files that their times say are unchanged
@@ -28,18 +29,23 @@ class FileContent(NamedTuple):
     changed: int  # ns; unlike `modified` it cannot be set by copying with times
     raw: str  # digest of the file as it is
     pixels: str  # digest of what it decodes to: the same for another encoding without loss
+    counts: dict[str, int] | None = None  # of a mask: pixels by value, or by colour (`#rrggbb`)
 
     @classmethod
-    def of(cls, status: os.stat_result, data: bytes, pixels: npt.NDArray[np.uint8]) -> "FileContent":
+    def of(
+        cls, status: os.stat_result, data: bytes, pixels: npt.NDArray[np.uint8], mask: bool = False
+    ) -> "FileContent":
         """Describe a file.
 
         Args:
             status: Of the file, taken before it was read.
             data: Its bytes.
             pixels: uint8, what they decode to.
+            mask: Whether they are a mask, whose values are counted.
         """
         times = (status.st_mtime_ns, status.st_ctime_ns)
-        return cls(status.st_size, *times, bytes_digest(data), pixels_digest(pixels))
+        counts = _counts(pixels) if mask else None
+        return cls(status.st_size, *times, bytes_digest(data), pixels_digest(pixels), counts)
 
     def is_of(self, status: os.stat_result) -> bool:
         """Whether the file has the size and times that it had."""
@@ -63,6 +69,15 @@ def pixels_digest(pixels: npt.NDArray[np.uint8]) -> str:
     digest = xxhash.xxh3_128(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
+
+
+def _counts(pixels: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """How many pixels of a mask have each value `[H,W]`, or each colour `[H,W,3]`."""
+    if pixels.ndim == 2:
+        found = np.bincount(pixels.ravel(), minlength=256)
+        return {str(value): int(found[value]) for value in np.flatnonzero(found)}
+    codes, numbers = np.unique(colour_codes(pixels), return_counts=True)
+    return {f"#{code:06x}": int(number) for code, number in zip(codes, numbers, strict=True)}
 
 
 def fingerprint(ids: Iterable[str], pixels: Iterable[tuple[str, str]]) -> str:

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from vocseg.class_files import read_classes
-from vocseg.classes import VOC_CLASSES
+from vocseg.class_files import known_classes
 from vocseg.data.batch import Batch
 from vocseg.data.chance import Sampling
 from vocseg.data.crops import SCALES, scales
@@ -25,6 +24,7 @@ from vocseg.data.storage import Storage
 from vocseg.data.transforms import Augmentation
 from vocseg.errors import UserError
 from vocseg.tensor_files import SafeLoading
+from vocseg.voc import Layout
 
 
 class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
@@ -48,8 +48,14 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         sampling: Choice of the training images of an epoch. `uniform`: each once; `balanced`: with
             replacement, images of rare classes more often (repeat factors of LVIS).
         classes: Text or YAML file that names the classes of your own masks, or merges VOC's; null: VOC's 21.
-        image_folder: Folder of the images beside SegmentationClass and ImageSets.
-        image_suffix: Ending of the images' names.
+        mask_values: Value of each class in the masks, in the order of `classes`, for example `[0, 255]`;
+            null: 0, 1, 2, ..., or what `classes` says.
+        image_folder: Folder of the images beside SegmentationClass and ImageSets; `.` is the data set's own.
+        image_suffix: Ending of the images' names; null: that of each image is found.
+        mask_folder: Folder of the masks; null: SegmentationClass (for `trainaug`, SegmentationClassAug).
+        mask_suffix: What follows an image's id in the name of its mask, for example `_mask.png`.
+        val_fraction: Share of the images to score on, drawn by ids and `subset_seed` from `train_split`, or
+            without lists from all images with a mask; null: `val_split` names them.
         images: Folder of images, searched with its sub-folders, or one image, for `predict`.
         workers: Loader processes; null: none on a CPU, or where images are little more than copied out of a
             store (`none`, `light`, scoring), else one a core up to 8.
@@ -80,7 +86,11 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         sampling: Sampling = "uniform",
         classes: Path | None = None,
         image_folder: str = "JPEGImages",
-        image_suffix: str = ".jpg",
+        image_suffix: str | None = None,
+        mask_folder: str | None = None,
+        mask_suffix: str = ".png",
+        mask_values: list[NonNegativeInt] | None = None,
+        val_fraction: OpenUnitInterval | None = None,
         images: Path | None = None,
         workers: NonNegativeInt | None = None,
         worker_timeout: PositiveInt = 60,
@@ -96,11 +106,12 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         self.eval_batch_size = eval_batch_size
         self.seed, self.images, self.workers, self.download = seed, images, workers, download
         self.worker_timeout, self.skip = int(worker_timeout), on_error == "skip"
-        self.classes = VOC_CLASSES if classes is None else read_classes(Path(classes))
+        self.classes = known_classes(classes and Path(classes), mask_values)
         lists = {"train": train_split, "val": val_split}
         counts = {"train": train_images, "val": val_images}
+        naming = Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix)
         self.selection = Selection(
-            self.root, image_folder, image_suffix, self.classes, lists, counts, subset_seed
+            self.root, naming, self.classes, lists, counts, subset_seed, val_fraction and float(val_fraction)
         )
         self.parts = Parts(
             Storage(store, cache, check, self.skip),

@@ -20,10 +20,18 @@ from vocseg.errors import UserError, shown
 
 Bytes = npt.NDArray[np.uint8]
 
+# No one scaling is right: of a camera that fills 12 of 16 bits, the full range leaves a nearly black picture.
+TO_8_BITS = (
+    "`python -c \"import cv2, sys; [cv2.imwrite(p, (cv2.imread(p, -1) / 257).round().astype('uint8')) "
+    'for p in sys.argv[1:]]" COPIES/*.png`, which overwrites them and takes 0..65535 for the full range '
+    "(12 bits: / 16)"
+)
+
 _PHOTO_MODES = ("RGB", "L", "CMYK", "P", "RGBA")
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF")  # of the others some start programs
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of its container
 _STILLS = ("MPO", "HEIF")  # may hold several images, of which the first, or the one marked, is meant
+_COLOUR_MODES = ("RGB", "RGBA")
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _END_OF_JPEG = b"\xff\xd9"
 
@@ -32,7 +40,9 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
     """What `read_image` gives, from the file's bytes; `path` is for the sentence."""
     picture = _open(data, path, "image", exif)
     if picture.mode not in _PHOTO_MODES:
-        raise UserError(f"the image {path} has mode {picture.mode}: save it with 8 bits a channel (RGB)")
+        wide = picture.mode.startswith("I")
+        how = f", for example by {TO_8_BITS}" if wide else " (RGB)"
+        raise UserError(f"the image {path} has mode {picture.mode}: save it with 8 bits a channel{how}")
     if picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_END_OF_JPEG) and not exif:
         pixels = _decode_plain_jpeg(data)
         if pixels is not None and pixels.shape[:2] == (picture.height, picture.width):
@@ -63,26 +73,74 @@ def _as_rgb(picture: Image.Image, path: Path, exif: bool) -> Bytes:
 
 def decode_mask(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
     """What `read_mask` gives, from the file's bytes; `path` is for the sentence."""
+    return mask_values(decode_mask_picture(data, path, classes), path, classes)
+
+
+def decode_mask_picture(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
+    """The pixels of a mask: values uint8 `[H,W]`, or RGB `[H,W,3]` where the class list names all colours.
+
+    Raises:
+        UserError: If the file is damaged, or neither of the two.
+    """
     mask = decode_plain_png(data)
-    mask = _decode_odd_mask(data, path) if mask is None else mask
+    return _decode_odd_mask(data, path, classes) if mask is None else mask
+
+
+def mask_values(pixels: Bytes, path: Path, classes: ClassList) -> Bytes:
+    """The mask values of the pixels of a mask, `[H,W]` or RGB `[H,W,3]`.
+
+    Raises:
+        UserError: If a value or a colour is no class's.
+    """
+    if pixels.ndim == 3:
+        return _from_colours(pixels, path, classes)
     # 255 becomes 0: one pass says whether all are 0..C-1 or void.
-    if (mask + np.uint8(1)).max() > len(classes) or not classes.as_stored:
-        _check_values(mask, path, classes)
-    return mask
+    if (pixels + np.uint8(1)).max() > len(classes) or not classes.as_stored:
+        _check_values(pixels, path, classes)
+    return pixels
 
 
-def _decode_odd_mask(data: bytes, path: Path) -> Bytes:
+def _from_colours(pixels: Bytes, path: Path, classes: ClassList) -> Bytes:
+    """The mask values of a picture in the classes' colours, RGB `[H,W,3]`."""
+    codes = colour_codes(pixels)
+    colours, values = classes.by_colour
+    where = np.searchsorted(colours, codes).clip(max=len(colours) - 1)
+    if (wrong := colours[where] != codes).any():
+        y, x = (int(k) for k in np.argwhere(wrong)[0])
+        colour = tuple(pixels[y, x].tolist())
+        raise UserError(
+            f"the mask {path} has the colour {colour} ({int(wrong.sum())} pixels with such colours, the "
+            f"first at x={x}, y={y}), which is no class's: give its class this colour in the class list, or "
+            "draw the mask without anti-aliasing"
+        )
+    return np.asarray(values[where], np.uint8)
+
+
+def colour_codes(pixels: Bytes) -> npt.NDArray[np.int32]:
+    """RGB `[...,3]` as `0xRRGGBB`, int32 `[...]`."""
+    wide = pixels.astype(np.int32)
+    return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
+
+
+def _decode_odd_mask(data: bytes, path: Path, classes: ClassList) -> Bytes:
     """A mask that is no plain PNG, or damaged."""
     picture = _open(data, path, "mask")
-    if picture.mode not in ("P", "L"):
+    coloured = picture.mode in _COLOUR_MODES
+    if picture.mode not in ("P", "L") and not coloured:
         raise UserError(
             f"the mask {path} has mode {picture.mode}, but masks are palette PNGs (mode P) whose pixels are "
-            "class indices: save it as such, or convert VOC's colours with `python -m vocseg audit --repair`"
+            "class indices: save it as such"
         )
     if picture.format in _LOSSY:
         raise UserError(
             f"the mask {path} is a {picture.format}, whose compression has changed class indices: make it "
             "again from its source, as PNG"
+        )
+    if coloured and not classes.coloured:
+        raise UserError(
+            f"the mask {path} has mode {picture.mode}, a picture in colours, but --data.classes does not say "
+            "what they mean: name a class list (.yaml or CVAT's labelmap.txt) that gives every class its own "
+            "`colour`, or convert VOC's colours with `python -m vocseg audit --repair`"
         )
     if picture.mode == "L" and picture.format == "PNG" and picture.tile[0][3] != "L":
         raise UserError(
@@ -91,9 +149,22 @@ def _decode_odd_mask(data: bytes, path: Path) -> Bytes:
         )
     try:
         picture.load()
-        return np.asarray(picture)
+        pixels = np.asarray(picture)
     except Exception as fault:  # as above
         raise _unreadable(path, "mask", fault) from fault
+    if picture.mode == "RGBA":
+        _check_opaque(pixels, path)
+    return np.ascontiguousarray(pixels[..., :3]) if coloured else pixels
+
+
+def _check_opaque(pixels: Bytes, path: Path) -> None:
+    """Refuse a pixel that may stand for what lies below it."""
+    if (clear := pixels[..., 3] < 255).any():
+        y, x = (int(k) for k in np.argwhere(clear)[0])
+        raise UserError(
+            f"the mask {path} is transparent in {int(clear.sum())} pixels, the first at x={x}, y={y}: save "
+            "it without an alpha channel, on the colour of the background"
+        )
 
 
 def _open(data: bytes, path: Path, what: str, own: bool = False) -> ImageFile.ImageFile:
@@ -162,6 +233,7 @@ def _check_values(mask: Bytes, path: Path, classes: ClassList) -> None:
     y, x = (int(k) for k in np.argwhere(wrong)[0])
     raise UserError(
         f"the mask {path} holds the value {mask[y, x]} ({int(wrong.sum())} pixels with such values, the "
-        f"first at x={x}, y={y}), but only {classes.describe_values()} mean something: correct it, or name "
-        "another list of classes with --data.classes"
+        f"first at x={x}, y={y}), but only {classes.describe_values()} mean something: correct it, name "
+        "another list of classes with --data.classes, or say which value means which class (`value:` in that "
+        "list, or --data.mask_values)"
     )

@@ -16,7 +16,7 @@ from vocseg.data.contents import (
     fingerprint,
     read_contents,
 )
-from vocseg.data.decoding import Bytes, decode_image, decode_mask
+from vocseg.data.decoding import Bytes, decode_image, decode_mask_picture, mask_values
 from vocseg.data.manifest import check_unchanged, read_manifest
 from vocseg.data.progress import follow
 from vocseg.data.reading import Pair, check_sizes, read_bytes
@@ -53,23 +53,29 @@ class PairReader:
             UserError: If a file is missing, damaged, wrong, or has changed since the audit or the start.
         """
         image_path, mask_path = self.split.paths(index)
-        image = self._read(image_path, "image", decode_image)
         classes = self.split.classes
-        mask = self._read(mask_path, "mask", lambda data, path: decode_mask(data, path, classes))
+
+        def mask_of(data: bytes, path: Path) -> tuple[Bytes, Bytes]:
+            pixels = decode_mask_picture(data, path, classes)
+            return pixels, mask_values(pixels, path, classes)
+
+        image = self._read(image_path, "image", lambda data, path: (decode_image(data, path),) * 2)
+        mask = self._read(mask_path, "mask", mask_of)
         check_sizes(Pair(image, mask), image_path, mask_path)
         return Pair(image, mask)
 
-    def _read(self, path: Path, what: str, decode: Callable[[bytes, Path], Bytes]) -> Bytes:
+    def _read(self, path: Path, what: str, decode: Callable[[bytes, Path], tuple[Bytes, Bytes]]) -> Bytes:
+        """What a file means; what it shows is noted down."""
         name = self.split.layout.name(path)
         data, status = read_bytes(path, what)
         check_unchanged(path, bytes_digest(data), self._manifest.get(name))
-        pixels = decode(data, path)
+        pixels, meant = decode(data, path)
         if name in self._known and self._known[name].raw != bytes_digest(data):
             raise UserError(
                 f"the {what} {path} has changed since the run started: restore it, or start again"
             )
-        self.seen[name] = FileContent.of(status, data, pixels)
-        return pixels
+        self.seen[name] = FileContent.of(status, data, pixels, mask=what == "mask")
+        return meant
 
     def check_presence(self) -> None:
         """Whether all files are there: missing ones are the commonest fault, and show at once.

@@ -9,6 +9,7 @@ from vocseg.data.chance import Sampling
 from vocseg.data.counting import balanced_weights, class_pixels
 from vocseg.data.crops import SCALES, Scales
 from vocseg.data.dataset import VOCSegmentation
+from vocseg.data.labels import check_labels
 from vocseg.data.resizing import Form
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.storage import Storage
@@ -60,6 +61,7 @@ class Parts:
         """
         for name, split in splits.items():
             self.storage.prepare(split, self._form(name))
+            check_labels(split, self.storage.folder(split), training=name == "train")
 
     def open(self, splits: Mapping[str, Split]) -> None:
         """Point at what was prepared, on every process."""

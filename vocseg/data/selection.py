@@ -1,15 +1,15 @@
 """Which images a user wants: where they lie, from which lists, and how many."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vocseg import voc
 from vocseg.classes import ClassList
 from vocseg.data.download import download_sbd, download_voc
-from vocseg.data.splits import Split, read_split
+from vocseg.data.splits import Split, divide, read_split
 from vocseg.errors import UserError
-from vocseg.voc import split_list
+from vocseg.voc import Layout, split_list
 
 
 @dataclass(frozen=True)
@@ -18,21 +18,21 @@ class Selection:
 
     Attributes:
         root: Holds the data set.
-        image_folder: Of its images.
-        image_suffix: Ending of their names.
+        naming: Folders and endings of images and masks.
         classes: What the masks hold.
         lists: Name of each list.
         parts: How many images of each; None: all.
         subset_seed: Chooses those.
+        val_fraction: Share of the images of "train" that make up "val"; None: each has its list.
     """
 
     root: Path
-    image_folder: str
-    image_suffix: str
+    naming: Layout
     classes: ClassList
     lists: Mapping[str, str]
     parts: Mapping[str, int | None]
     subset_seed: int
+    val_fraction: float | None = None
 
     def fetch(self) -> None:
         """Get what is missing of the official set; to another set nothing is added.
@@ -40,9 +40,13 @@ class Selection:
         Raises:
             UserError: If it is not to be had.
         """
-        folder = voc.find(self.root) or download_voc(self.root)
+        folder = voc.find_set(self.root, self.naming.image_folder)
+        if folder is None and self._official:
+            folder = download_voc(self.root)
         wanted = "trainaug" in self.lists.values()
-        if wanted and not voc.split_list(folder, "trainaug").is_file() and voc.is_official(folder):
+        if not wanted or folder is None or voc.split_list(folder, "trainaug").is_file():
+            return
+        if voc.is_official(folder):
             download_sbd(self.root)
 
     def splits(self, names: Sequence[str]) -> dict[str, Split]:
@@ -52,19 +56,38 @@ class Selection:
             UserError: If there is no data set or list, it has fewer images than are wanted, or an image to
                 train on is to be scored on.
         """
-        folder = voc.find(self.root)
+        folder = voc.find_set(self.root, self.naming.image_folder)
         if folder is None:
-            raise UserError(f"there is no VOC 2012 below {self.root}: name its folder with --data.root")
-        layout = voc.Layout(folder, self.image_folder, self.image_suffix)
+            raise UserError(self._nothing())
+        layout = replace(self.naming, folder=folder)
         splits = {
-            name: read_split(layout, self.lists[name], self.classes).part(
-                self.parts[name], self.subset_seed, f"{name}_images"
-            )
-            for name in names
+            name: split.part(self.parts[name], self.subset_seed, f"{name}_images")
+            for name, split in self._whole(layout, names).items()
         }
         if len(splits) == 2:
             _check_leak(splits["train"], splits["val"])
         return splits
+
+    def _whole(self, layout: Layout, names: Sequence[str]) -> dict[str, Split]:
+        if self.val_fraction is None:
+            return {name: read_split(layout, self.lists[name], self.classes) for name in names}
+        lists = self.lists["train"], self.lists["val"]
+        train, val = divide(layout, lists, self.val_fraction, self.subset_seed, self.classes)
+        both = {"train": train, "val": val}
+        return {name: both[name] for name in names}
+
+    @property
+    def _official(self) -> bool:
+        """Whether what is asked for may be VOC."""
+        return self.val_fraction is None and replace(self.naming, image_suffix=None) == Layout(Path())
+
+    def _nothing(self) -> str:
+        if self._official:
+            return f"there is no VOC 2012 below {self.root}: name its folder with --data.root"
+        return (
+            f"there is no data set in {self.root}: it has no folder {self.naming.image_folder}; name the "
+            "folder that holds the images' one with --data.root, and that one with --data.image_folder"
+        )
 
 
 def _check_leak(train: Split, val: Split) -> None:

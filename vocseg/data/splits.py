@@ -1,5 +1,9 @@
 """Which images a split holds, or a seeded part of them, and what a score must say of them."""
 
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
@@ -7,8 +11,8 @@ from typing import TypedDict
 import numpy as np
 
 from vocseg.classes import VOC_CLASSES, ClassList
-from vocseg.errors import UserError
-from vocseg.voc import Layout, split_ids
+from vocseg.errors import UserError, shown
+from vocseg.voc import Layout, split_ids, split_list
 
 
 class SplitFacts(TypedDict):
@@ -30,6 +34,7 @@ class Split:
         ids: The images in use, in the list's order.
         rows: Their positions in the whole list.
         classes: What the masks hold.
+        listed: The whole list; None: `ids` is all of it.
     """
 
     layout: Layout
@@ -37,6 +42,7 @@ class Split:
     ids: tuple[str, ...]
     rows: tuple[int, ...]
     classes: ClassList = VOC_CLASSES
+    listed: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -47,7 +53,9 @@ class Split:
 
     def whole(self) -> "Split":
         """The whole list."""
-        return read_split(self.layout, self.name, self.classes)
+        if self.listed is None:
+            return self
+        return replace(self, ids=self.listed, rows=tuple(range(len(self.listed))), listed=None)
 
     def part(self, images: int | None, seed: int, flag: str) -> "Split":
         """A random part, in the list's order.
@@ -68,14 +76,81 @@ class Split:
                 f"use --data.{flag} {len(self)}, or null for all"
             )
         chosen = sorted(np.random.default_rng(seed).permutation(len(self))[:images].tolist())
-        return replace(self, ids=tuple(self.ids[k] for k in chosen), rows=tuple(self.rows[k] for k in chosen))
+        ids, rows = tuple(self.ids[k] for k in chosen), tuple(self.rows[k] for k in chosen)
+        return replace(self, ids=ids, rows=rows, listed=self.listed or self.ids)
 
 
 def read_split(layout: Layout, name: str, classes: ClassList = VOC_CLASSES) -> Split:
-    """A whole list.
+    """A whole list, or where there is none, the pairs in the sub-folder of the images with its name.
 
     Raises:
-        UserError: If there is no such list, or it is empty or names an image twice.
+        UserError: If there is neither, or the list is empty or names an image twice.
     """
-    ids = split_ids(layout.folder, name)
+    folder = layout.folder / layout.image_folder
+    listed = split_list(layout.folder, name)
+    if Path(name).name == name and not os.path.isfile(listed) and os.path.isdir(folder / name):
+        return _whole(layout, name, _paired(layout, name, name), classes)
+    if not os.path.isdir(listed.parent):
+        raise UserError(
+            f"there is no split '{shown(name)}': {layout.folder} has no lists (ImageSets/Segmentation), and "
+            f"{folder} no folder {shown(name)}: split the images with --data.val_fraction 0.2, or name "
+            "folders with --data.train_split and --data.val_split"
+        )
+    return _whole(layout, name, split_ids(layout.folder, name), classes)
+
+
+def divide(
+    layout: Layout, names: tuple[str, str], fraction: float, seed: int, classes: ClassList = VOC_CLASSES
+) -> tuple[Split, Split]:
+    """Divide a list, or where there is none, all pairs of image and mask, by chance.
+
+    Which part an image falls into depends on its id and the seed, and hardly on the other images.
+
+    Args:
+        layout: Where the files lie.
+        names: Of the list, which is the name of the part to train on too, and of the part to score on.
+        fraction: Of the images to score on.
+        seed: Chooses them.
+        classes: What the masks hold.
+
+    Raises:
+        UserError: If there are fewer than two pairs.
+    """
+    listed = os.path.isfile(split_list(layout.folder, names[0]))
+    ids = split_ids(layout.folder, names[0]) if listed else _paired(layout, names[0])
+    if len(ids) < 2:
+        raise UserError(
+            f"--data.val_fraction {fraction}: {layout.folder} has {len(ids)} pair of image and mask, and a "
+            "split needs 2"
+        )
+    drawn = sorted(ids, key=lambda id: hashlib.sha256(f"{seed} {id}".encode()).digest())
+    scored = set(drawn[: min(max(round(fraction * len(ids)), 1), len(ids) - 1)])
+    parts = [id for id in ids if id not in scored], [id for id in ids if id in scored]
+    train, val = (_whole(layout, name, part, classes) for name, part in zip(names, parts, strict=True))
+    return train, val
+
+
+def _paired(layout: Layout, name: str, within: str = "") -> list[str]:
+    """The ids of the images that have a mask.
+
+    Raises:
+        UserError: If there are none.
+    """
+    ids, alone = layout.pairs(name, within)
+    images, masks = (
+        layout.folder / layout.image_folder / within,
+        layout.folder / layout.masks_of(name) / within,
+    )
+    if not ids:
+        raise UserError(
+            f"there is no pair of image and mask: of the {alone} images in {images} none has a mask "
+            f"ID{layout.mask_suffix} in {masks}: name the folder and the ending of the masks with "
+            "--data.mask_folder and --data.mask_suffix"
+        )
+    if alone:
+        warnings.warn(f"vocseg: {alone} images in {images} have no mask and are left out", stacklevel=2)
+    return ids
+
+
+def _whole(layout: Layout, name: str, ids: Sequence[str], classes: ClassList) -> Split:
     return Split(layout, name, tuple(ids), tuple(range(len(ids))), classes)

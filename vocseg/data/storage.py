@@ -38,7 +38,7 @@ class Storage:
         Raises:
             UserError: If a file is wrong, or a store is a must and cannot be written.
         """
-        cache = self._folder(split)
+        cache = self.folder(split)
         if self.store is not False and self._pack(split, form, cache):
             return
         if self.check:
@@ -49,7 +49,7 @@ class Storage:
 
     def open(self, split: Split, form: Form) -> Store | Files:
         """What `prepare` has made ready; a store holds the whole list."""
-        cache = self._folder(split)
+        cache = self.folder(split)
         folder = None if self.store is False else find_store(split.whole(), form, cache)
         if folder is not None:
             return Store(folder, partial(_decode, split.whole(), form, cache))
@@ -69,10 +69,11 @@ class Storage:
 
     def fingerprint(self, split: Split) -> str:
         """Over ids and decoded content; `ids-...` over the ids alone if the files have not been read."""
-        known = known_fingerprint(split, self._folder(split))
+        known = known_fingerprint(split, self.folder(split))
         return known or "ids-" + fingerprint(split.ids, [("", "")] * len(split))[:12]
 
-    def _folder(self, split: Split) -> Path:
+    def folder(self, split: Split) -> Path:
+        """For what is derived from the data set of a split."""
         return cache_folder(split.layout.folder, self.cache)
 
 

@@ -212,8 +212,10 @@ def store_folder(cache: Path, split: Split, form: Form, fingerprint: str) -> Pat
 
 def _prefix(split: Split, form: Form) -> str:
     """What two stores have in common that cannot both be up to date."""
-    layout = split.layout
-    variant = _digest([split.classes.table.tolist(), layout.image_folder, layout.image_suffix])
+    layout, classes = split.layout, split.classes
+    places = [layout.image_folder, layout.image_suffix, layout.mask_folder, layout.mask_suffix]
+    colours = [each.tolist() for each in classes.by_colour] if classes.coloured else []
+    variant = _digest([classes.table.tolist(), *places, *colours])
     return f"{split.name}-{form.size}-{variant[:6]}"
 
 

@@ -74,6 +74,13 @@ class Network(nn.Module):
         return encoder
 
     @property
+    def head(self) -> list[str]:
+        """The parameters that have a row for each class, weight first: those of the last convolution."""
+        names = [name for name in self.model.state_dict() if name.startswith("segmentation_head.")]
+        last = [name for name in names if name.endswith(".weight")][-1]
+        return [name for name in (last, f"{last.removesuffix('weight')}bias") if name in names]
+
+    @property
     def step(self) -> int:
         """Of what the edges of images must be multiples, in pixels."""
         model: Any = self.model

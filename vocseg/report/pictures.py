@@ -48,8 +48,14 @@ class Pictures:
         """
         origin = evidence.origin
         self._folder, self._split = folder, origin.split
-        self.classes = ClassList(origin.names, origin.colours, origin.values, origin.void)
-        self._layout = voc.Layout(_find(evidence, root), origin.image_folder, origin.image_suffix)
+        self.classes = ClassList(origin.names, origin.colours, origin.values, origin.void, origin.coloured)
+        self._layout = voc.Layout(
+            _find(evidence, root),
+            origin.image_folder,
+            origin.image_suffix,
+            origin.mask_folder,
+            origin.mask_suffix,
+        )
         self.missing: dict[str, str] = {}  # why an image cannot be shown, by its id
 
     def scene(self, id: str) -> Scene | None:
@@ -75,7 +81,7 @@ class Pictures:
 def _find(evidence: Evidence, root: Path | None) -> Path:
     if root is None:
         return Path(evidence.origin.folder)
-    folder = voc.find(root)
+    folder = voc.find_set(root, evidence.origin.image_folder)
     if folder is None:
         raise UserError(f"--root {root}: there is no data set below it; name the folder that --data.root was")
     return folder

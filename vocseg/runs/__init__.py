@@ -23,6 +23,7 @@ from vocseg.runs.ownership import OwnFolder
 from vocseg.runs.refusals import check_callbacks, check_flags, check_monitor
 from vocseg.runs.resumption import Resumed, find_resumed, newest_run
 from vocseg.runs.speed import Speed
+from vocseg.runs.transfer import Pretrained, read_pretrained, transfer
 from vocseg.runs.tta import TTA
 from vocseg.runs.tuning import Wanted, find_batch_size, find_learning_rate
 from vocseg.runs.weights import load_network, load_weights, read_weights
@@ -41,6 +42,7 @@ __all__ = [
     "LeftOutReport",
     "NetworkScores",
     "OwnFolder",
+    "Pretrained",
     "Resumed",
     "Speed",
     "Wanted",
@@ -67,8 +69,10 @@ __all__ = [
     "newest_whole_checkpoint",
     "quieten",
     "read_checkpoint",
+    "read_pretrained",
     "read_weights",
     "run_loggers",
+    "transfer",
     "translate",
     "weights_origin",
     "with_whole_checkpoints",

@@ -143,4 +143,7 @@ def _origin(trainer: Trainer, split: Any) -> Origin:
         classes.colours,
         classes.values,
         classes.void,
+        classes.coloured,
+        layout.mask_folder,
+        layout.mask_suffix,
     )

@@ -46,14 +46,25 @@ def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, An
     return state, description
 
 
+def plain_network(content: Any) -> dict[str, Tensor]:
+    """The parameters in a plain state dict of smp, by smp's names; empty: it is none."""
+    if not _is_state(content):
+        return {}
+    for prefix in ("", "model.", "module."):
+        if any(name.startswith(f"{prefix}encoder.") for name in content):
+            return {name.removeprefix(prefix): value for name, value in content.items()}
+    return {}
+
+
 def _instead(path: Path, content: Any) -> str:
     """What is in a file that is not ours, and what can be done with it."""
     ours = f"name a run's {WEIGHTS_NAME} or .ckpt"
     if _is_state(content):
         names = list(content)
-        if any(name.startswith(("encoder.", "model.encoder.")) for name in names):
+        if plain_network(content):
             return (
-                f"but the bare parameters of a network ('{names[0]}', ...), which do not say of what: {ours}"
+                f"but the bare parameters of a network ('{names[0]}', ...), which do not say of what: {ours} "
+                "(fit and finetune start from bare parameters, with --model.arch and --model.encoder)"
             )
         return (
             f"but bare parameters ('{str(names[0])[:60]}', ...): if they are an encoder's, start with "

@@ -24,23 +24,29 @@ class Origin:
         root: What the user gave as --data.root.
         folder: The one called `VOC2012` in it, from the root of the file system.
         image_folder: Of the photographs, within `folder`.
-        image_suffix: Ending of their names.
+        image_suffix: Ending of their names; None: any.
         split: The list that was scored.
         names: Of the classes.
         colours: Of the classes, RGB.
         values: The values of each class in a mask file.
         void: Further values that are ignored.
+        coloured: Whether masks may be RGB pictures in these colours.
+        mask_folder: Of the masks, within `folder`; None: VOC's.
+        mask_suffix: What follows an image's id in the name of its mask.
     """
 
     root: str
     folder: str
     image_folder: str
-    image_suffix: str
+    image_suffix: str | None
     split: str
     names: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
     values: tuple[tuple[int, ...], ...]
     void: tuple[int, ...]
+    coloured: bool = False
+    mask_folder: str | None = None
+    mask_suffix: str = ".png"
 
 
 @dataclass(frozen=True, eq=False)

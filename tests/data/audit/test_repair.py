@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from tests.conftest import refused
-from tests.data.audit.planting import MASK, MASKS, as_picture, read, rendering, reordered
+from tests.data.audit.planting import MASK, MASKS, as_picture, found, read, rendering, reordered
 from vocseg.__main__ import main
 from vocseg.classes import VOC_CLASSES
 from vocseg.data.audit import audit
 from vocseg.data.audit.renderings import NotExactError, recover
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.voc import split_ids
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -82,7 +84,7 @@ def test_a_repaired_copy_is_sound_and_holds_the_same_masks(
     out = tmp_path / "out" / "VOCdevkit" / "VOC2012"
     assert not (out / ".vocseg").exists()
     repaired, original = audit(out, progress=False), audit(clean, cache=tmp_path / "cache", progress=False)
-    assert repaired.findings == ()
+    assert found(repaired) == []
     assert repaired.lists == original.lists  # the fingerprints too
     with Image.open(out / MASK) as picture:
         assert picture.mode == "P"
@@ -101,7 +103,7 @@ def test_a_refused_mask_is_named_copied_and_still_found(
     assert "1 mask converted exactly, 2 refused" in said
     assert f"not repaired: {MASKS}/{bad}: (" in said
     assert f"not repaired: {MASKS}/{lossy}: JPEG has changed its values" in said
-    left = {finding.file for finding in audit(tmp_path / "out", progress=False).findings}
+    left = {finding.file for finding in found(audit(tmp_path / "out", progress=False))}
     assert left == {f"{MASKS}/{bad}", f"{MASKS}/{lossy}"}
 
 
@@ -113,18 +115,42 @@ def test_where_nothing_can_be_repaired_nothing_is_written(
     assert "no mask could be repaired (0 refused)" in capsys.readouterr().out
 
 
-def test_a_users_own_colours_are_turned_back(copy: Path, tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text(
-        "classes: [{name: ground, colour: [10, 20, 30]}, {name: thing, colour: [200, 0, 0]}]"
+OWN = "classes: [{name: ground, colour: [10, 20, 30]}, {name: thing, colour: [200, 0, 0]}]"
+
+
+def _drawn_in_colours(voc: Path) -> None:
+    colours = np.array([[10, 20, 30], [200, 0, 0]], np.uint8)
+    for k, path in enumerate(sorted((voc / MASKS).iterdir())):
+        picture = Image.fromarray(colours[(read(path) > 0).astype(np.uint8)])
+        picture.convert("RGBA" if k % 2 else "RGB").save(path)
+
+
+def test_masks_in_a_users_own_colours_are_no_fault_and_counted_by_class(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    things = {path.name: int((read(path) > 0).sum()) for path in (copy / MASKS).iterdir()}
+    _drawn_in_colours(copy)
+    result = audit(copy, classes=tmp_path / "own.yaml", progress=False)
+    assert result.findings == ()
+    for each in result.lists:
+        assert each.fingerprint is not None
+        assert each.pixels[1] == sum(things[f"{id}.png"] for id in split_ids(copy, each.split))
+    data = VOCDataModule(root=copy, size=64, classes=tmp_path / "own.yaml", cache=tmp_path / "run")
+    data.prepare_data()
+    data.setup("fit")
+    assert data.facts("train")["fingerprint"] == {e.split: e.fingerprint for e in result.lists}["train"]
+
+
+def test_a_colour_that_no_class_has_is_named_with_its_pixel(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    _drawn_in_colours(copy)
+    pixels = read(copy / MASK)[..., :3].copy()
+    pixels[5, 9] = (200, 1, 0)
+    Image.fromarray(pixels).save(copy / MASK)
+    (finding,) = audit(copy, classes=tmp_path / "own.yaml", progress=False).findings
+    assert (finding.kind, finding.file) == ("mask-colour", MASK)
+    assert finding.text.startswith(
+        "it has the colour (200, 1, 0) (1 pixels with such colours, the first at x=9"
     )
-    wanted = {}
-    for path in (copy / MASKS).iterdir():
-        wanted[path.name] = (read(path) > 0).astype(np.uint8)
-        colours = np.array([[10, 20, 30], [200, 0, 0]], np.uint8)
-        Image.fromarray(colours[wanted[path.name]]).save(path)
-    audit(copy, repair=tmp_path / "out", classes=tmp_path / "own.yaml", progress=False)
-    for name, mask in wanted.items():
-        assert np.array_equal(read(tmp_path / "out" / "VOCdevkit" / "VOC2012" / MASKS / name), mask)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from vocseg.data.audit.findings import Finding, Unusable
 from vocseg.data.audit.streams import stream_fault
+from vocseg.data.decoding import TO_8_BITS
 from vocseg.data.png import MOST_PIXELS
 from vocseg.data.reading import MOST_BYTES
 from vocseg.plain_files import read_plain
@@ -50,7 +51,7 @@ def open_whole(path: Path, name: str) -> Opened:
         raise Unusable(Finding(name, "empty-file", "it has 0 bytes: restore it from the archive"))
     picture = _decode(data, name)
     if picture.mode.startswith(_WIDE) or (picture.format == "PNG" and data[24] == 16):
-        text = f"it has 16 or more bits a channel (mode {picture.mode}): save it with 8"
+        text = f"it has 16 or more bits a channel (mode {picture.mode}): save it with 8, as by {TO_8_BITS}"
         raise Unusable(Finding(name, "sixteen-bit", text))
     findings = [_check_format(picture, path, name)]
     fault_of_bytes = stream_fault(data)

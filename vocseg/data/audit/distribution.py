@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.classes import ClassList
+from vocseg.data.audit.findings import Finding, some
 from vocseg.data.audit.lists import SplitList
 from vocseg.data.audit.seen import Seen
 from vocseg.data.audit.survey import Survey
 from vocseg.data.contents import fingerprint
+from vocseg.data.labels import VOID_SHARE
 from vocseg.voc import IGNORE_INDEX, Layout
 
 
@@ -77,3 +79,34 @@ def _fingerprint(ids: Sequence[str], images: Mapping[str, Seen], masks: Sequence
             return None
         pixels.append((image.content.pixels, mask.content.pixels))
     return fingerprint(ids, pixels) if pixels else None
+
+
+def examine_classes(each: SplitList, found: Distribution, classes: ClassList) -> list[Finding]:
+    """What is wrong with the classes that the masks of a list show.
+
+    Args:
+        each: The list.
+        found: What it holds.
+        classes: What the values of the masks mean.
+    """
+    void, counts = found.pixels[-1], found.pixels[:-1]
+    if not sum(found.pixels):
+        return []
+    absent = [f"'{name}'" for name, number in zip(classes.names, counts, strict=True) if not number]
+    if not any(counts[1:]):
+        value = f"if {IGNORE_INDEX} means a class, use --data.mask_values '[0, {IGNORE_INDEX}]'"
+        other = "name other masks with --data.mask_folder, or other classes with --data.classes"
+        alone = f"{classes.names[0]}{' and void' if void else ''} alone"
+        text = f"its masks show {alone}: {value if void else other}"
+        return [Finding(each.file, "list-one-class", text)]
+    findings = []
+    if absent:
+        text = f"no mask shows {some(absent)}: correct the list with --data.classes, if that is not meant"
+        findings.append(Finding(each.file, "list-absent-class", text))
+    if void > VOID_SHARE * sum(found.pixels):
+        text = (
+            f"{void / sum(found.pixels):.0%} of the pixels are void ({IGNORE_INDEX}): if that is a class, "
+            "give it its value with --data.mask_values"
+        )
+        findings.append(Finding(each.file, "list-void", text))
+    return findings

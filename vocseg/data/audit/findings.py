@@ -15,14 +15,17 @@ LIST_KINDS = {
     "list-line-ends": "the list has Windows line ends",
     "list-blank-line": "the list has blank lines",
     "list-spaces": "lines of the list begin or end with spaces",
-    "list-several-words": "a line of the list has more than one word",
     "list-odd-id": "a line of the list is no plain id",
     "list-duplicate": "the list names an image twice",
     "list-overlap": "an image is in a list to train on and in a list to score on",
+    "list-one-class": "no mask of the list shows any class but the first",
+    "list-absent-class": "no mask of the list shows some of the classes",
+    "list-void": "more than a third of the pixels in the masks of the list are void",
     "list-trainval": "trainval is not train and val together",
 }
 FOLDER_KINDS = {
     "folder-missing": "a folder is missing",
+    "image-twice": "two images have the id",
     "image-missing": "an image that a list names is missing",
     "mask-missing": "the mask of an image that a list names is missing",
     "mask-unlisted": "no list names this mask",
@@ -59,6 +62,7 @@ IMAGE_KINDS = {
 }
 MASK_KINDS = {
     "mask-rgb": "the mask holds colours, not class indices",
+    "mask-colour": "the mask has a colour that is no class's",
     "mask-alpha": "the mask has an alpha channel",
     "mask-grey": "the mask is a greyscale copy of the palette",
     "mask-palette": "the mask's palette is in another order",
@@ -71,7 +75,10 @@ MASK_KINDS = {
     "size-mismatch": "the mask is not as large as its image",
 }
 KINDS = {**LIST_KINDS, **FOLDER_KINDS, **FILE_KINDS, **IMAGE_KINDS, **MASK_KINDS}
-NOTES = {"trailing-bytes", "image-greyscale", "image-palette", "image-alpha"}  # reading makes RGB of them
+NOTES = {
+    *("trailing-bytes", "image-greyscale", "image-palette", "image-alpha"),  # reading makes RGB of them
+    *("list-absent-class", "list-void"),  # may be meant
+}
 
 
 @dataclass(frozen=True, order=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vocseg.data.audit.findings import Finding
 from vocseg.data.audit.lists import SplitList
-from vocseg.voc import Layout
+from vocseg.voc import IMAGE_ENDINGS, Layout
 
 _JUNK = re.compile(
     r"\..*|thumbs\.db|desktop\.ini|ehthumbs\.db|.*\.(part|partial|crdownload|tmp|bak|swp)|.*~", re.I
@@ -23,7 +23,7 @@ class Folder:
 
     Attributes:
         name: Within the `VOC2012` folder.
-        suffix: The ending of its files.
+        suffix: The ending of its files; None: those of images.
         there: Whether it exists.
         files: The names of its files, but for junk, copies and wrong endings.
         strays: The names with a wrong ending, by stem.
@@ -31,14 +31,14 @@ class Folder:
     """
 
     name: str
-    suffix: str
+    suffix: str | None
     there: bool
     files: frozenset[str]
     strays: dict[str, str]
     findings: tuple[Finding, ...]
 
 
-def _read(layout: Layout, name: str, suffix: str) -> Folder:
+def _read(layout: Layout, name: str, suffix: str | None) -> Folder:
     """Look at every entry of a folder, without opening files."""
     path = layout.folder / name
     if not path.is_dir():
@@ -57,7 +57,7 @@ def _read(layout: Layout, name: str, suffix: str) -> Folder:
     return Folder(name, suffix, True, frozenset(files), strays, (*found, *_collisions(name, files)))
 
 
-def _look(entry: os.DirEntry[str], suffix: str) -> tuple[str | None, str]:
+def _look(entry: os.DirEntry[str], suffix: str | None) -> tuple[str | None, str]:
     """The kind of fault of an entry, and what to say of it; None if it may stand there."""
     stem = Path(entry.name).stem
     try:
@@ -70,7 +70,9 @@ def _look(entry: os.DirEntry[str], suffix: str) -> tuple[str | None, str]:
         return "not-a-file", "it is a pipe or a device: put a file in its place, or remove it"
     if _JUNK.fullmatch(entry.name):
         return "junk-file", "remove it"
-    if not entry.name.endswith(suffix):
+    if suffix is None and Path(entry.name).suffix.lower() not in IMAGE_ENDINGS:
+        return "wrong-ending", f"no image ends in that way ({', '.join(sorted(IMAGE_ENDINGS))}): remove it"
+    if suffix is not None and not entry.name.endswith(suffix):
         return "wrong-ending", f"call it {stem}{suffix} if it belongs there, else remove it"
     if _COPY.fullmatch(stem):
         return "second-copy", "remove it"
@@ -89,12 +91,12 @@ def _collisions(folder: str, files: Iterable[str]) -> list[Finding]:
     return found
 
 
-def _missing(folder: Folder, ids: Iterable[str], kind: str) -> list[Finding]:
-    """The files of `ids` that are not there, but for those that other findings name.
+def _missing(folder: Folder, paths: Iterable[Path], kind: str) -> list[Finding]:
+    """The files that are not there, but for those that other findings name.
 
     Args:
         folder: Where they should be.
-        ids: Those that lists name.
+        paths: Of what lists name.
         kind: `image-missing` or `mask-missing`.
     """
     if not folder.there:
@@ -102,9 +104,9 @@ def _missing(folder: Folder, ids: Iterable[str], kind: str) -> list[Finding]:
     named = {f.file for f in folder.findings if f.kind in ("empty-file", "not-a-file", "sub-folder")}
     lower = {name.lower(): name for name in folder.files}
     found = []
-    for id in sorted(set(ids)):
-        name = f"{id}{folder.suffix}"
-        if name in folder.files or id in folder.strays or f"{folder.name}/{name}" in named:
+    for path in sorted(set(paths)):
+        name = path.name
+        if name in folder.files or path.stem in folder.strays or f"{folder.name}/{name}" in named:
             continue
         near = lower.get(name.lower())
         remedy = f"{near} is there: rename it" if near else "restore it, or remove its id from the lists"
@@ -112,26 +114,40 @@ def _missing(folder: Folder, ids: Iterable[str], kind: str) -> list[Finding]:
     return found
 
 
-def _unlisted(folder: Folder, lists: Iterable[SplitList]) -> list[Finding]:
+def _twice(layout: Layout, ids: Iterable[str]) -> list[Finding]:
+    """Ids that mean two images."""
+    text = "remove one of the two, or name the ending of all images with --data.image_suffix"
+    several = ((id, layout.images(id)) for id in sorted(ids))
+    return [
+        Finding(layout.name(found[1]), "image-twice", f"{found[0].name} has the id '{id}' too: {text}")
+        for id, found in several
+        if len(found) > 1
+    ]
+
+
+def _unlisted(folder: Folder, listed: Iterable[Path]) -> list[Finding]:
     """Masks that no list names; images without a mask are normal, VOC has 17,125 for 2,913 masks."""
-    listed = {f"{id}{folder.suffix}" for each in lists for id in each.ids}
+    names = {path.name for path in listed}
     text = "no list names it: add its id to one, or remove it"
-    return [Finding(f"{folder.name}/{name}", "mask-unlisted", text) for name in sorted(folder.files - listed)]
+    return [Finding(f"{folder.name}/{name}", "mask-unlisted", text) for name in sorted(folder.files - names)]
 
 
 def examine_folders(layout: Layout, lists: Sequence[SplitList]) -> tuple[list[Finding], int]:
     """What is wrong with the folders, and how many images no list names."""
-    images = _read(layout, layout.image_folder, layout.image_suffix)
     ids = {id for each in lists for id in each.ids}
-    found = [*images.findings, *_missing(images, ids, "image-missing")]
+    twice = _twice(layout, ids)
+    if layout.image_folder == layout.mask_folder or any("/" in id for id in ids):
+        return twice, 0  # files of several kinds, or in sub-folders: the lists were made of what is there
+    images = _read(layout, layout.image_folder, layout.image_suffix)
+    paths = [path for id in ids for path in layout.images(id)]
+    found = [*images.findings, *twice, *_missing(images, paths, "image-missing")]
     masked = [each for each in lists if not each.split.startswith("test")]  # VOC's test masks are not public
-    wanted = {layout.mask("x", each.split).parent.name: set[str]() for each in masked}
+    wanted = {layout.masks_of(each.split): set[Path]() for each in masked}
     for each in masked:
-        wanted[layout.mask("x", each.split).parent.name].update(each.ids)
-    for name, ids_there in wanted.items():
-        masks = _read(layout, name, ".png")
-        found += [*masks.findings, *_missing(masks, ids_there, "mask-missing")]
-        if name == "SegmentationClass":
-            found += _unlisted(masks, lists)
-    unlisted = len(images.files - {f"{id}{layout.image_suffix}" for id in ids})
-    return found, unlisted
+        wanted[layout.masks_of(each.split)].update(layout.mask(id, each.split) for id in each.ids)
+    for name, there in wanted.items():
+        masks = _read(layout, name, layout.mask_suffix)
+        found += [*masks.findings, *_missing(masks, there, "mask-missing")]
+        if name == layout.masks_of(""):
+            found += _unlisted(masks, (layout.mask(id, "") for id in ids))
+    return found, len(images.files - {path.name for path in paths})

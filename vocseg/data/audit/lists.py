@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocseg.data.audit.findings import Finding, some
-from vocseg.id_lists import MOST_ID_BYTES
+from vocseg.id_lists import MOST_ID_BYTES, id_fault, without_labels
 from vocseg.plain_files import read_plain
 from vocseg.voc import Layout, split_list
 
 _BOM = b"\xef\xbb\xbf"
-_PLAIN = re.compile(r"\w[\w.+-]*")
 _ENDINGS = re.compile(r"\.(jpe?g|png|txt)$", re.IGNORECASE)
 
 
@@ -46,9 +45,24 @@ class SplitList:
 
 
 def read_lists(layout: Layout) -> list[SplitList]:
-    """Every list of a data set, by name."""
+    """Every list of a data set, by name; else the sub-folders of the images, or all pairs."""
     folder = split_list(layout.folder, "train").parent
+    if not folder.is_dir():
+        return _from_folders(layout)
     return [_read(path, layout.name(path)) for path in sorted(folder.glob("*.txt"))]
+
+
+def _from_folders(layout: Layout) -> list[SplitList]:
+    ids, _ = layout.pairs("")
+    tops = sorted({id.partition("/")[0] for id in ids if "/" in id})
+    if not tops or any("/" not in id for id in ids):
+        return [SplitList("all", layout.image_folder, tuple(ids), (), whole=True)]
+    return [
+        SplitList(
+            top, f"{layout.image_folder}/{top}", tuple(id for id in ids if id.startswith(f"{top}/")), (), True
+        )
+        for top in tops
+    ]
 
 
 def _read(path: Path, file: str) -> SplitList:
@@ -73,7 +87,7 @@ def _read(path: Path, file: str) -> SplitList:
     if "\r" in text:
         count = text.count("\r")
         found.append(Finding(file, "list-line-ends", f"{count:,} lines end with CRLF: save it with LF"))
-    dropped = {finding.kind for finding in found} & {"list-several-words", "list-odd-id", "list-empty"}
+    dropped = {finding.kind for finding in found} & {"list-odd-id", "list-empty"}
     return SplitList(split, file, tuple(dict.fromkeys(ids)), tuple(found), whole=not dropped)
 
 
@@ -88,14 +102,12 @@ def _ids(lines: list[str], file: str) -> tuple[list[str], list[Finding]]:
         ],
     }
     places: dict[str, list[int]] = defaultdict(list)
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if len(words) > 1:
-            wrong.setdefault("list-several-words", []).append(f"line {number} ({line.strip()[:60]!r})")
-        elif words and not _is_id(words[0]):
-            wrong.setdefault("list-odd-id", []).append(f"line {number} ({words[0][:60]!r})")
-        elif words:
-            places[words[0]].append(number)
+    stripped = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    for number, id in without_labels(stripped):
+        if id_fault(id) or "/" in id or id.startswith(".") or _ENDINGS.search(id):
+            wrong.setdefault("list-odd-id", []).append(f"line {number} ({id[:60]!r})")
+        else:
+            places[id].append(number)
     wrong["list-duplicate"] = [
         f"{id} (lines {' and '.join(map(str, numbers))})"
         for id, numbers in places.items()
@@ -106,16 +118,9 @@ def _ids(lines: list[str], file: str) -> tuple[list[str], list[Finding]]:
     ]
 
 
-def _is_id(word: str) -> bool:
-    """Whether it is the name of a file without folder and ending, no longer than file systems allow."""
-    short = len(word.encode()) <= MOST_ID_BYTES
-    return short and _PLAIN.fullmatch(word) is not None and not _ENDINGS.search(word)
-
-
 _REMEDY = {
     "list-blank-line": "remove blank lines",
     "list-spaces": "remove spaces round the id",
-    "list-several-words": "write one id a line, and nothing else",
     "list-odd-id": f"an id is the file's name without folder and ending, {MOST_ID_BYTES} bytes at most",
     "list-duplicate": "name each image once",
 }
@@ -124,10 +129,16 @@ _REMEDY = {
 def compare_lists(lists: Iterable[SplitList], layout: Layout) -> list[Finding]:
     """What is wrong between lists: one that is missing, images that they share or do not."""
     by_name = {each.split: each for each in lists}
+    usual = {"train", "val"} if split_list(layout.folder, "").parent.is_dir() else set[str]()
     found = [
-        Finding(layout.name(split_list(layout.folder, split)), "list-missing", "there is no such list")
-        for split in ("train", "val")
-        if split not in by_name
+        Finding(
+            layout.name(split_list(layout.folder, split)),
+            "list-missing",
+            "there is no such list: restore it, name another with --data.train_split or --data.val_split, or "
+            "let --data.val_fraction 0.2 draw the images to score on",
+        )
+        for split in sorted(usual - by_name.keys())
+        if usual & by_name.keys()
     ]
     for scored in filter(lambda each: each.scores, by_name.values()):
         for trained in filter(lambda each: each.trains, by_name.values()):

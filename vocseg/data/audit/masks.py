@@ -11,6 +11,8 @@ from vocseg.data.audit.findings import Finding, Unusable
 from vocseg.data.audit.renderings import NotExactError, grey_copy, permuted, recover
 from vocseg.data.audit.seen import Bytes, Counts, Seen
 from vocseg.data.contents import FileContent
+from vocseg.data.decoding import decode_mask_picture, mask_values
+from vocseg.errors import UserError
 from vocseg.voc import IGNORE_INDEX
 
 REPAIRABLE = frozenset({"mask-rgb", "mask-alpha", "mask-grey", "mask-palette", "mask-jpeg"})  # if exact
@@ -31,10 +33,28 @@ def see_mask(path: Path, name: str, classes: ClassList) -> Seen:
     if opened.picture.format == "JPEG":
         text = "JPEG has changed its values: make it again from its source, as PNG"
         return Seen(name, (Finding(name, "mask-jpeg", text),), opened.picture.size)
+    if opened.picture.mode in ("RGB", "RGBA") and classes.coloured:
+        return _see_colours(opened, path, classes)
     if opened.picture.mode not in ("P", "L"):
         finding = _wrong_mode(opened.picture, name, classes)
         return Seen(name, (*opened.findings, finding), opened.picture.size)
     return _see_indices(opened, classes)
+
+
+def _see_colours(opened: Opened, path: Path, classes: ClassList) -> Seen:
+    """A picture in the colours of the class list, read as a run reads it."""
+    name, size = opened.name, opened.picture.size
+    try:
+        pixels = decode_mask_picture(opened.data, path, classes)
+        values = mask_values(pixels, path, classes)
+    except UserError as fault:
+        kind = "mask-alpha" if "transparent" in fault.sentence else "mask-colour"
+        text = fault.sentence.removeprefix(f"the mask {path} ")
+        return Seen(name, (*opened.findings, Finding(name, kind, f"it {text}")), size)
+    counts = np.bincount(values.ravel(), minlength=256)
+    finding = _one_thing(np.flatnonzero(counts), name, classes)
+    content = FileContent.of(opened.status, opened.data, pixels, mask=True)
+    return Seen(name, opened.findings + ((finding,) if finding else ()), size, content, counts=counts)
 
 
 def _see_indices(opened: Opened, classes: ClassList) -> Seen:
@@ -52,7 +72,7 @@ def _see_indices(opened: Opened, classes: ClassList) -> Seen:
         opened.name,
         opened.findings + ((finding,) if finding else ()),
         opened.picture.size,
-        FileContent.of(opened.status, opened.data, pixels),
+        FileContent.of(opened.status, opened.data, pixels, mask=True),
         counts=counts,
     )
 
@@ -86,7 +106,8 @@ def _wrong_indices(opened: Opened, pixels: Bytes, used: Counts, classes: ClassLi
     blended = ", as if it had been resized with interpolation" if len(values) > 12 else ""
     text = (
         f"value {pixels[y, x]} at x={x}, y={y}; {int(wrong.sum()):,} pixels with {len(values)} such "
-        f"value{'s' * (len(values) > 1)}{blended}; known are {classes.describe_values()}"
+        f"value{'s' * (len(values) > 1)}{blended}; known are {classes.describe_values()}: correct it, or "
+        "name the value of each class with --data.mask_values"
     )
     return Finding(name, "mask-values", text)
 

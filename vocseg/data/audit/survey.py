@@ -57,8 +57,9 @@ def survey(layout: Layout, lists: Sequence[SplitList], classes: ClassList, progr
     ids = sorted({id for each in lists for id in each.ids})
     mask_of = {(each.split, id): layout.mask(id, each.split) for each in lists for id in each.ids}
     masks = sorted({path for path in mask_of.values() if os.path.isfile(path)})
-    photographs = [id for id in ids if os.path.isfile(layout.image(id))]
-    named = [(path, layout.name(path)) for path in (*map(layout.image, photographs), *masks)]
+    found = {id: layout.images(id) for id in ids}  # two for one id are a fault of the folder
+    photographs = [id for id, paths in found.items() if len(paths) == 1 and os.path.isfile(paths[0])]
+    named = [(path, layout.name(path)) for path in (*(found[id][0] for id in photographs), *masks)]
     jobs: list[Callable[[], Seen]] = [
         *(partial(see_photograph, *each) for each in named[: len(photographs)]),
         *(partial(see_mask, *each, classes) for each in named[len(photographs) :]),

@@ -1,11 +1,12 @@
 """The tool `python -m vocseg audit`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from vocseg.class_files import read_classes
-from vocseg.classes import VOC_CLASSES, ClassList
-from vocseg.data.audit.distribution import distribution
+from vocseg.class_files import known_classes
+from vocseg.classes import ClassList
+from vocseg.data.audit.distribution import distribution, examine_classes
 from vocseg.data.audit.folders import examine_folders
 from vocseg.data.audit.lists import SplitList, compare_lists, read_lists
 from vocseg.data.audit.repair import check_target, repair_masks
@@ -16,7 +17,7 @@ from vocseg.data.audit.twins import find_twins
 from vocseg.data.contents import cache_folder, write_contents
 from vocseg.data.manifest import write_manifest
 from vocseg.errors import UserError, shown
-from vocseg.voc import Layout, find
+from vocseg.voc import Layout, find_set
 from vocseg.whole_files import write_whole
 
 
@@ -26,7 +27,10 @@ def audit(
     repair: Path | None = None,
     classes: Path | None = None,
     image_folder: str = "JPEGImages",
-    image_suffix: str = ".jpg",
+    image_suffix: str | None = None,
+    mask_folder: str | None = None,
+    mask_suffix: str = ".png",
+    mask_values: list[int] | None = None,
     cache: Path | None = None,
     progress: bool = True,
 ) -> Audit:
@@ -43,7 +47,11 @@ def audit(
             palette in another order) are converted exactly; those that cannot be are named.
         classes: The user's own class list, one name a line or YAML; null: VOC's 21.
         image_folder: Folder of the images within `VOC2012`.
-        image_suffix: Ending of the images.
+        image_suffix: Ending of the images; null: any.
+        mask_folder: Folder of the masks; null: SegmentationClass (for `trainaug`, SegmentationClassAug).
+        mask_suffix: What follows an image's id in the name of its mask.
+        mask_values: Value of each class in the masks, in the order of `classes`; null: 0, 1, 2, ..., or what
+            `classes` says.
         cache: Folder for the manifest and what else is derived from the data; null: `.vocseg` within the data
             set, or the user's own cache where that cannot be written.
         progress: Show a progress bar.
@@ -54,10 +62,10 @@ def audit(
     Raises:
         UserError: If there is no data set, or a place to write to cannot be used.
     """
-    layout = _layout(root, image_folder, image_suffix)
+    layout = _layout(root, Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix))
     if repair is not None:
         check_target(repair, layout.folder)
-    known = read_classes(classes) if classes else VOC_CLASSES
+    known = known_classes(classes, mask_values)
     cache = cache_folder(layout.folder, cache)
     result = _examine(layout, known, report or cache / "audit.json", cache, progress)
     if repair is not None:
@@ -75,21 +83,25 @@ def _examine(layout: Layout, classes: ClassList, report: Path, cache: Path, prog
     return result
 
 
-def _layout(root: Path, image_folder: str, image_suffix: str) -> Layout:
-    folder = find(root)
+def _layout(root: Path, naming: Layout) -> Layout:
+    folder = find_set(root, naming.image_folder)
     if folder is None:
         raise UserError(
             f"there is no data set in {shown(root, 200)}: name the folder that holds VOCdevkit/VOC2012, "
             "or get VOC with `python -m vocseg download`"
         )
-    if not image_suffix.startswith("."):
-        raise UserError(f"--image_suffix {image_suffix} has no dot: write .{image_suffix}")
-    return Layout(folder, image_folder, image_suffix)
+    if naming.image_suffix is not None and not naming.image_suffix.startswith("."):
+        raise UserError(f"--image_suffix {naming.image_suffix} has no dot: write .{naming.image_suffix}")
+    return replace(naming, folder=folder)
 
 
 def _judge(layout: Layout, lists: Sequence[SplitList], seen: Survey, classes: ClassList) -> Audit:
     """Put together what the lists, the folders and the files say."""
     folders, unlisted = examine_folders(layout, lists)
+    named = [each for each in lists if each.ids]
+    shown = [distribution(each, seen, layout, classes) for each in named]
+    training = [each for each in named if each.trains]
+    training = training or [each for each in named if not each.scores]  # a list of any name
     findings = [
         *(finding for each in lists for finding in each.findings),
         *compare_lists(lists, layout),
@@ -97,14 +109,26 @@ def _judge(layout: Layout, lists: Sequence[SplitList], seen: Survey, classes: Cl
         *(finding for each in seen.files for finding in each.findings),
         *seen.pairs,
         *find_twins(lists, seen.images),
+        *(
+            finding
+            for each, found in zip(named, shown, strict=True)
+            if each in training and found.fingerprint is not None and not _unsound(each, seen, layout)
+            for finding in examine_classes(each, found, classes)
+        ),
     ]
     return Audit(
         len(seen.files),
         unlisted,
         tuple(sorted(set(findings))),
-        tuple(distribution(each, seen, layout, classes) for each in lists if each.ids),
+        tuple(shown),
         classes,
     )
+
+
+def _unsound(each: SplitList, seen: Survey, layout: Layout) -> bool:
+    """Whether a mask of a list has a fault of its own, so that it may show anything."""
+    masks = (seen.masks.get(layout.name(layout.mask(id, each.split))) for id in each.ids)
+    return any(mask is None or not mask.sound for mask in masks)
 
 
 def _write(result: Audit, seen: Survey, cache: Path, report: Path) -> None:

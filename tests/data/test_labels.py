@@ -1,0 +1,104 @@
+"""Masks that show what is probably not meant: refused or warned of before training."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import exports
+from tests.conftest import refused, tiny
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.errors import UserError
+
+OWN = {"image_folder": "images", "mask_folder": "masks", "val_fraction": 0.25}
+
+
+@pytest.fixture
+def binary(tmp_path: Path) -> Path:
+    """Twelve pairs with masks of 0 and 255."""
+    exports.folders(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def _prepared(root: Path, **options: object) -> VOCDataModule:
+    data = VOCDataModule(root=root, size=64, **(OWN | options))  # type: ignore[arg-type]
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def _draw(root: Path, change: object) -> None:
+    for path in (root / "masks").iterdir():
+        with Image.open(path) as picture:
+            mask = np.asarray(picture)
+        Image.fromarray(change(mask).astype(np.uint8)).save(path)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_masks_of_0_and_255_are_refused_with_the_way_to_map_them(binary: Path, store: bool) -> None:
+    with pytest.raises(UserError, match="of 'train' hold only 0 and 255, and 255 is ignored") as why:
+        _prepared(binary, classes=binary / "classes.txt", store=store)
+    assert "so that 'thing' never occurs" in str(why.value)
+    assert "--data.mask_values '[0, 255]'" in str(why.value)
+    assert "`value: 255`" in str(why.value)
+
+
+def test_the_command_line_refuses_masks_of_0_and_255(
+    binary: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [f"--data.{name}={value}" for name, value in OWN.items()]
+    words = [*tiny(binary), *flags, "--data.classes", str(binary / "classes.txt")]
+    assert "hold only 0 and 255" in refused(capsys, ["fit", *words])
+    assert not (here / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("way", ["flag", "file"])
+def test_masks_of_0_and_255_train_once_their_values_are_mapped(binary: Path, way: str) -> None:
+    (binary / "own.yaml").write_text("classes: [background, {name: thing, value: 255}]")
+    options = (
+        {"classes": binary / "classes.txt", "mask_values": [0, 255]}
+        if way == "flag"
+        else {"classes": binary / "own.yaml"}
+    )
+    with warnings.catch_warnings(action="error"):
+        data = _prepared(binary, **options)
+    values = [np.unique(data.parts["train"][k]["mask"].numpy()).tolist() for k in range(9)]
+    assert {value for each in values for value in each} == {0, 1}
+    assert data.class_pixels()[1] > 0
+
+
+def test_values_without_a_class_list_are_refused() -> None:
+    with pytest.raises(UserError, match="name their list"):
+        VOCDataModule(mask_values=[0, 255])
+
+
+def test_a_class_that_no_mask_shows_is_named_once(binary: Path) -> None:
+    (binary / "three.txt").write_text("background\nthing\nunicorn\n")
+    _draw(binary, lambda mask: mask > 0)
+    with pytest.warns(UserWarning, match="no mask of 'train' shows 'unicorn'") as said:
+        _prepared(binary, classes=binary / "three.txt")
+    assert len([each for each in said if "unicorn" in str(each.message)]) == 1
+
+
+def test_masks_without_any_class_but_the_first_are_refused(binary: Path) -> None:
+    _draw(binary, np.zeros_like)
+    with pytest.raises(UserError, match="show nothing but 'background', never 'thing': name the folder"):
+        _prepared(binary, classes=binary / "classes.txt")
+
+
+def test_masks_that_are_void_for_the_most_part_are_named_with_the_share(binary: Path) -> None:
+    def half(mask: np.ndarray) -> np.ndarray:
+        mask = (mask > 0).astype(np.uint8)
+        mask[: len(mask) // 2] = 255
+        return mask
+
+    _draw(binary, half)
+    with pytest.warns(UserWarning, match="50% of the pixels in the masks of 'train' have the value 255"):
+        _prepared(binary, classes=binary / "classes.txt")
+
+
+def test_a_set_with_all_classes_is_said_nothing_of(sample: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings(action="error"):
+        VOCDataModule(root=sample, size=64, cache=tmp_path).prepare_data()

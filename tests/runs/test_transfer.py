@@ -1,0 +1,138 @@
+"""Training for new classes from weights of others."""
+
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor
+
+from tests.conftest import TINY, refused, tiny
+from tests.test_own_classes import FIVE, NAMES
+from vocseg.__main__ import main
+from vocseg.classes import VOC_CLASSES, named_classes
+from vocseg.errors import UserError
+from vocseg.model import SegmentationModule
+from vocseg.runs import read_pretrained, read_weights, transfer
+
+Capture = pytest.CaptureFixture[str]
+HEAD = ("segmentation_head.0.weight", "segmentation_head.0.bias")
+FIVE_CLASSES = named_classes(NAMES)
+
+
+def _module(classes: int = 5) -> SegmentationModule:
+    torch.manual_seed(1)
+    return SegmentationModule(encoder=TINY, classes=classes)
+
+
+def _state(module: SegmentationModule) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in module.network.model.state_dict().items()}
+
+
+@pytest.fixture
+def plain(trained: Path, tmp_path: Path) -> Path:
+    """The same network as people without vocseg save it."""
+    torch.save(dict(read_weights(trained / "unet_voc.pth").state_dict), tmp_path / "plain.pth")
+    return tmp_path / "plain.pth"
+
+
+@pytest.mark.parametrize("name", ["unet_voc.pth", "best.ckpt"])
+def test_rows_of_the_head_are_matched_by_name_and_the_rest_is_carried_over(trained: Path, name: str) -> None:
+    theirs = read_weights(trained / name).state_dict
+    module = _module()
+    fresh = _state(module)
+    said = transfer(module, read_pretrained(trained / name), FIVE_CLASSES)
+    assert "the rows of background, person are copied; new: animal, vehicle, indoors" in said
+    state = _state(module)
+    assert all(torch.equal(state[key], theirs[key]) for key in theirs if key not in HEAD)
+    for key in HEAD:
+        assert torch.equal(state[key][0], theirs[key][0])
+        assert torch.equal(state[key][4], theirs[key][15])  # person
+        assert torch.equal(state[key][1:4], fresh[key][1:4])
+
+
+def test_classes_in_another_order_are_moved(trained: Path) -> None:
+    module = _module(21)
+    theirs = read_weights(trained / "unet_voc.pth").state_dict
+    transfer(module, read_pretrained(trained / "unet_voc.pth"), named_classes(VOC_CLASSES.names[::-1]))
+    assert all(torch.equal(_state(module)[key], theirs[key].flip(0)) for key in HEAD)
+
+
+def test_a_plain_state_dict_gives_encoder_and_decoder(plain: Path) -> None:
+    module = _module()
+    fresh, theirs = _state(module), torch.load(plain, weights_only=True)
+    said = transfer(module, read_pretrained(plain), FIVE_CLASSES)
+    assert "no row is copied; new: background, animal, vehicle, indoors, person" in said
+    state = _state(module)
+    assert all(torch.equal(state[key], fresh[key] if key in HEAD else theirs[key]) for key in state)
+
+
+def test_a_plain_state_dict_of_as_many_classes_is_taken_whole_and_that_is_said(plain: Path) -> None:
+    module = _module(21)
+    said = transfer(module, read_pretrained(plain), VOC_CLASSES)
+    assert "does not name its 21 classes: they are taken to be those of the data" in said
+    theirs = torch.load(plain, weights_only=True)
+    assert all(torch.equal(value, theirs[key]) for key, value in _state(module).items())
+
+
+def test_a_plain_state_dict_of_another_network_is_refused(tmp_path: Path) -> None:
+    torch.save(smp.create_model("unet", "resnet18", None, classes=3).state_dict(), tmp_path / "x.pth")
+    with pytest.raises(UserError, match=r"x.pth: holds the bare .* --model.arch and --model.encoder"):
+        transfer(_module(), read_pretrained(tmp_path / "x.pth"), FIVE_CLASSES)
+
+
+@pytest.mark.parametrize("arch", ["unet", "fpn", "segformer"])
+def test_the_head_has_a_row_for_each_class_in_every_decoder(arch: str) -> None:
+    few, more = (SegmentationModule(arch=arch, encoder=TINY, classes=classes) for classes in (3, 7))
+    differ = {
+        key
+        for key, value in few.network.model.state_dict().items()
+        if value.shape != more.network.model.state_dict()[key].shape
+    }
+    assert set(few.network.head) == differ
+
+
+@pytest.mark.parametrize("name", ["unet_voc.pth", "last.ckpt", "plain.pth"])
+def test_fit_starts_from_weights_of_other_classes(
+    trained: Path, plain: Path, sample: Path, here: Path, capsys: Capture, name: str
+) -> None:
+    path = plain if name == "plain.pth" else trained / name
+    (here / "five.yaml").write_text(FIVE)
+    main(["fit", *tiny(sample), "--data.classes", "five.yaml", "--ckpt_path", str(path)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "new: " in said
+    assert "with a new optimiser" in said
+    made = here / "lightning_logs" / "fit" / "version_0" / "unet_voc.pth"
+    assert read_weights(made).description["classes"] == NAMES
+
+
+def test_finetune_does_not_compare_scores_of_other_classes(
+    trained: Path, sample: Path, here: Path, capsys: Capture
+) -> None:
+    (here / "five.yaml").write_text(FIVE)
+    words = ["--data.classes", "five.yaml", "--ckpt_path", str(trained / "unet_voc.pth")]
+    parts = ["--data.train_images", "8", "--data.val_images", "4", "--data.root", str(sample)]
+    main(["finetune", *words, *parts, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the rows of background, person are copied" in said
+    assert "before and after are not compared, as the classes differ" in said
+    run = here / "lightning_logs" / "finetune" / "version_0"
+    assert not (run / "image_scores_before.npz").exists()
+    assert read_weights(run / "unet_voc.pth").description["classes"] == NAMES
+
+
+def test_weights_of_another_network_are_refused_before_training(
+    trained: Path, sample: Path, here: Path, capsys: Capture
+) -> None:
+    (here / "five.yaml").write_text(FIVE)
+    words = [
+        "fit",
+        *tiny(sample),
+        "--data.classes",
+        "five.yaml",
+        "--ckpt_path",
+        str(trained / "unet_voc.pth"),
+    ]
+    said = refused(capsys, [*words, "--model.encoder", "resnet18"])
+    assert "holds a network with encoder tu-test_resnet.r160_in1k" in said
+    assert not (here / "lightning_logs").exists()
