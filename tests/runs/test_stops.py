@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from lightning.pytorch.trainer import call
 
-from tests.conftest import tiny
-from tests.runs.chains import STOPPING, differences, look
+from tests.runs.chains import STOPPING, differences, look, words
 from vocseg.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
@@ -55,8 +54,8 @@ STOPS = [  # setting, hook, epoch, which of its calls in that epoch; signal or k
 
 
 def _flags(sample: Path, root: Path, setting: str) -> list[str]:
-    always = ["--trainer.max_epochs", "2", "--trainer.default_root_dir", str(root), "--panels.images", "0"]
-    return [*tiny(sample), *always, "--last.every_minutes", "1e-9", *SETTINGS[setting]]
+    short = ["--trainer.max_epochs", "2", "--data.workers", "0", "--last.every_minutes", "1e-9"]
+    return [*words(sample, root), *short, *SETTINGS[setting]]
 
 
 def stop_at_hook(patch: Patch, hook: str, epoch: int, which: int, number: int) -> None:
@@ -75,14 +74,14 @@ def stop_at_hook(patch: Patch, hook: str, epoch: int, which: int, number: int) -
 
 @pytest.fixture(scope="module")
 def undisturbed(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The outcome of a run of a setting that nobody stops."""
-    found: dict[str, Any] = {}
+    """The folder of a run of a setting that nobody stops."""
+    found: dict[str, Path] = {}
 
-    def of(setting: str) -> Any:
+    def of(setting: str) -> Path:
         if setting not in found:
             root = tmp_path_factory.mktemp(setting)
             main(["fit", *_flags(sample, root, setting)])
-            found[setting] = look(root / "lightning_logs/fit/version_0")
+            found[setting] = root / "lightning_logs/fit/version_0"
         return found[setting]
 
     return of
@@ -92,7 +91,7 @@ def undisturbed(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_run_stopped_at_hook_resumes_identically(
     sample: Path, undisturbed: Any, here: Path, setting: str, hook: str, epoch: int, which: int, number: int
 ) -> None:
-    wanted = undisturbed(setting)
+    wanted = look(undisturbed(setting))
     with pytest.MonkeyPatch.context() as patch:
         stop_at_hook(patch, hook, epoch, which, number)
         with pytest.raises(SystemExit) as end:
@@ -100,3 +99,12 @@ def test_run_stopped_at_hook_resumes_identically(
     assert end.value.code == 128 + number
     main(["resume", "lightning_logs/fit/version_0"])
     assert differences(look((here / "lightning_logs/fit/version_0").resolve()), wanted) == []
+
+
+def test_run_that_stopped_early_trains_on_from_its_end(
+    sample: Path, undisturbed: Any, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end = str(undisturbed("early") / "last.ckpt")
+    capsys.readouterr()
+    main(["fit", *_flags(sample, here, "early"), "--ckpt_path", end, "--trainer.min_epochs", "5"])
+    assert "epoch 5/5" in capsys.readouterr().out

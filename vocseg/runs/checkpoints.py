@@ -179,7 +179,8 @@ class LastCheckpoint(Callback):
         trainer.callback_metrics.update(
             {name: value.to(trainer.strategy.root_device) for name, value in metrics}
         )
-        trainer.should_stop = trainer.should_stop or self._restored.get("should_stop", False)
+        if not self._restored.get("finished"):  # else the run trains on, for more epochs than it was to
+            trainer.should_stop = trainer.should_stop or self._restored.get("should_stop", False)
         # A validation that starts anew counts its first batch once.
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
         self._restored = {}
