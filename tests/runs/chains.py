@@ -36,6 +36,7 @@ from vocseg.data.sample import write_sample
 
 TINY = "tu-test_efficientnet.r160_in1k"  # with linknet 0.1 M parameters
 EVERY_BATCH = ["--last.every_minutes", "1e-9"]
+HANGING = 1800.0  # seconds from which a run hangs, also on a machine with much else to do
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]
 EVENTS = "events.out.tfevents.*"
 STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
@@ -138,7 +139,7 @@ def drawn(chance: random.Random) -> list[str]:
         flags += ["--trainer.min_epochs", pick("123")]
     if chance.random() < 0.3:
         flags += ["--config", "top_k"]
-    flags += ["--seed_everything", f"{chance.randrange(1000)}"]
+    flags += ["--seed_everything", f"{chance.randrange(1000)}", "--data.worker_timeout", "900"]
     tuned = ["--data.train_images", "null", "--data.val_images", "null"]
     return ["finetune", *tuned, *flags] if chance.random() < 0.2 else ["fit", *flags]
 
@@ -289,7 +290,7 @@ class Chain:
                     os.kill(pid, number)
             else:
                 code = None
-            code = wait(pid, 300) if code is None else code
+            code = wait(pid, HANGING) if code is None else code
             assert code is not None, f"it hangs: {self.log.read_text()[-3000:]}"
             if code == 0:
                 return self.runs()[-1]
@@ -315,7 +316,7 @@ class Chain:
             pids = self._start()
             if stopping and (self.ranks > 1 or signal.SIGKILL not in signals):
                 self._begin(pids[0])  # before, nobody listens, and who starts processes ends them
-            codes = [wait(pids[0], self.chance.uniform(0.1, 0.8) * seconds if stopping else 300)]
+            codes = [wait(pids[0], self.chance.uniform(0.1, 0.8) * seconds if stopping else HANGING)]
             if codes[0] is None:
                 assert stopping, "it hangs"
                 self._stop(pids, self.chance.choice(signals))
