@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
         "scores",
     },
     "recipes": {"errors"},
-    "trainer": {"errors", "data", "scores", "model", "runs", "reporting", "starting"},
+    "trainer": {"errors", "data", "model", "runs", "reporting", "starting"},
     "reporting": {"errors", "deploy.masks", "model", "runs", "scores", "views", "whole_files"},
     "output": {"errors", "scores", "whole_files"},
     "augmentations": {

@@ -24,9 +24,8 @@ from vocseg.runs import (
     with_whole_checkpoints,
 )
 from vocseg.runs.going_on import read_checkpoint
-from vocseg.runs.resumption import is_finished, scores_before
+from vocseg.runs.resumption import Scores, is_finished, scores_before
 from vocseg.runs.weights import WEIGHTS_NAME
-from vocseg.scores import ImageScores, Score
 from vocseg.starting import OWN_WORDS, begin_with, begin_with_other_classes, check_agreement
 
 _NOTHING = nullcontext()
@@ -67,7 +66,7 @@ class Trainer(lightning.Trainer):
         self.figures: dict[str, Any] | None = None  # what the verb found, for --json
         self.exit_code = 0  # 1: the verb did its work, but for some images
         self.verb = "fit"  # which a checkpoint names, so that `resume` does the same
-        self.before: tuple[Score | None, ImageScores | None] = (None, None)  # of `finetune`
+        self.before: Scores = (None, None)  # of `finetune`
         self.job: dict[str, Any] | None = None  # of SLURM, which may requeue it
 
     def fit(

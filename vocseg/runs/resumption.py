@@ -20,6 +20,7 @@ from vocseg.runs.score_state import images_of, score_of
 from vocseg.runs.slurm import slurm_job
 from vocseg.scores import ImageScores, Score
 
+Scores = tuple[Score | None, ImageScores | None]  # of all images together, and image by image
 COMPARED = "image_scores_network.npz"  # the last file that `finetune` writes
 
 
@@ -130,7 +131,7 @@ def is_finished(checkpoint: Path) -> bool:
     return bool(read_checkpoint(checkpoint).get(STATE_KEY, {}).get("finished"))
 
 
-def scores_before(checkpoint: Path) -> tuple[Score | None, ImageScores | None]:
+def scores_before(checkpoint: Path) -> Scores:
     """What the weights scored from which a resumed `finetune` started, as its checkpoint holds it."""
     score, images = read_checkpoint(checkpoint).get(STATE_KEY, {}).get("before", (None, None))
     return score_of(score), images_of(images)
