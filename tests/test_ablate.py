@@ -51,7 +51,11 @@ def test_packaged_rows_differ_from_the_one_they_build_on_as_their_names_say(scri
     assert rows["seed recipe"].fit["data.batch_size"] == 4
     assert rows["all, with flips"].trained_as == "all"
     assert rows["all, with flips"].test == {"tta.flip": True}
-    for row in rows.values():  # each is one that `fit` takes
+
+
+@pytest.mark.parametrize("name", ["ablation", "study_666"])
+def test_packaged_rows_have_flags_that_fit_takes(script: ModuleType, name: str) -> None:
+    for row in script.read_rows(ROOT / f"scripts/{name}.yaml").values():
         with pytest.raises(SystemExit) as end:
             main(["fit", *script.flags(row.fit), "--print_config"])
         assert end.value.code in (0, None)
