@@ -29,7 +29,8 @@ class RecipeFile(ActionConfigFile):
         try:
             super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
         except UserError as fault:
-            named = fault.sentence.startswith("--config ")
-            raise fault if named else UserError(f"--config {shown(values)}: {fault.sentence}") from fault
+            if fault.sentence.startswith("--config "):
+                raise
+            raise UserError(f"--config {shown(values)}: {fault.sentence}") from fault
         except (ValueError, AttributeError, RecursionError) as fault:  # PyYAML lets them through
             raise UserError(f"--config {shown(values)}: no YAML ({shown(fault)})") from fault
