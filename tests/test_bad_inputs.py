@@ -232,7 +232,7 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "one class": (["--model.classes", "1"], ["--model.classes 1"]),
     "300 classes": (["--model.classes", "300"], ["--model.classes 300"]),
     "list of 300 classes": (["--data.classes", "many.txt"], ["many.txt", "300 classes"]),
-    "classes in a pipe": (["--data.classes", "pipe"], ["pipe", "no file"]),
+    "classes in a pipe": (["--data.classes", "pipe"], ["pipe", "not a plain file"]),
     "workers below 0": (["--data.workers", "-1"], ["--data.workers", "-1"]),
     "no image to train on": (["--data.train_images", "0"], ["--data.train_images", "0"]),
     "recipe of bytes": (["--config", "bytes.yaml"], ["--config bytes.yaml"]),

@@ -30,7 +30,7 @@ def pairs(sample: Path, trained: Path) -> Pairs:
     data.setup("validate")
     found = []
     for k, id in enumerate(data.ids("val")):
-        image = data.parts["val"][k]["image"].permute(2, 0, 1)[None]
+        image = data.parts["val"][k]["image"][None]
         with torch.inference_mode():
             found.append((id, network(image)[0], data.full_mask(k)))
     return found
@@ -76,7 +76,7 @@ def test_scorer_with_ids_does_not_depend_on_the_order(pairs: Pairs, tested: Path
     rows = [found.ids.index(id) for id in original.ids]
     assert np.array_equal(found.matrices[rows], original.matrices)
     assert np.array_equal(found.band[rows], original.band)  # type: ignore[index, arg-type]
-    intervals = json.loads((tested / "scores.json").read_text())["original"]["intervals"]
+    intervals = json.loads((tested / "scores.json").read_text())["original_resolution"]["intervals"]
     assert json.loads(as_json(scorer.compute()["intervals"])) == intervals
 
 

@@ -90,7 +90,7 @@ def read_split(layout: Layout, name: str, classes: ClassList = VOC_CLASSES) -> S
     listed = split_list(layout.folder, name)
     if Path(name).name == name and not os.path.isfile(listed) and os.path.isdir(folder / name):
         return _whole(layout, name, _paired(layout, name, name), classes)
-    if not os.path.isdir(listed.parent):
+    if not os.path.isdir(split_list(layout.folder, "train").parent):
         raise UserError(
             f"there is no split '{shown(name)}': {layout.folder} has no lists (ImageSets/Segmentation), and "
             f"{folder} no folder {shown(name)}: split the images with --data.val_fraction 0.2, or name "
