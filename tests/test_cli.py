@@ -134,7 +134,7 @@ def test_scoring_needs_only_the_file_and_gives_its_score(
     assert cli.datamodule.size == 64
     size = "their own size (predicted at 64x64)" if verb == "test" else "64x64"
     assert f"{verb}: val, 7 images at {size}" in capsys.readouterr().out
-    found = _scores(here / "lightning_logs" / verb / "version_0")[verb]
+    found = _scores(here / "lightning_logs" / verb / "version_0")["input_resolution"]
     stamped = read_weights(trained / "unet_voc.pth").description["score"]
     assert found["mean_iou"] == pytest.approx(stamped["mean_iou"], abs=1e-3)
     assert np.sum(found["matrix"]) == np.sum(_labelled_pixels(sample))  # type: ignore[arg-type]

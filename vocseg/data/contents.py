@@ -7,6 +7,7 @@ accidents, not against someone who forges files.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ import xxhash
 from vocseg.data.decoding import colour_codes
 from vocseg.whole_files import write_whole
 
+_VALUE = re.compile(r"\d{1,3}|#[0-9a-f]{6}")
 _CONTENTS = "contents.json"  # what runs have seen: spares reading files that their times say are unchanged
 
 
@@ -109,9 +111,18 @@ def read_contents(cache: Path) -> Contents:
     """What earlier runs have seen; nothing if there is no such file, or it is damaged."""
     try:
         plain = json.loads((cache / _CONTENTS).read_text(encoding="utf-8"))
-        return {name: FileContent(*facts) for name, facts in plain.items()}
+        contents = {name: FileContent(*facts) for name, facts in plain.items()}
+        return {name: each for name, each in contents.items() if _are_counts(each.counts)}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
+
+
+def _are_counts(counts: object) -> bool:
+    """Whether a note of pixels can be one: what is damaged is counted anew."""
+    if not isinstance(counts, dict):
+        return counts is None
+    values = all(_VALUE.fullmatch(value) and (value[0] == "#" or int(value) < 256) for value in counts)
+    return values and all(type(number) is int for number in counts.values())
 
 
 def write_contents(cache: Path, contents: Mapping[str, FileContent]) -> None:
