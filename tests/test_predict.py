@@ -130,7 +130,7 @@ def test_confidence_is_the_probability_of_the_predicted_class_in_255ths(trained:
         assert (picture.mode, picture.size) == ("L", photo.size)
         grey = np.asarray(picture)
     mask = torch.from_numpy(np.array(Image.open(FOLDER / "masks/a.png"))).long()
-    image = Photographs(photos / "a.jpg", 64)[0]["image"].permute(2, 0, 1)[None]
+    image = Photographs(photos / "a.jpg", 64)[0]["image"][None]
     with torch.inference_mode():
         logits = load_network(trained / "unet_voc.pth")(image)
     full = torch.nn.functional.interpolate(logits, grey.shape, mode="bilinear").softmax(1)[0]  # [C,H,W]

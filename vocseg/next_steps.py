@@ -10,7 +10,10 @@ from jsonargparse import Namespace
 
 from vocseg.data.datamodule import VOCDataModule
 
-_DATA = ("root", "classes", "image_folder", "image_suffix", "mask_folder", "mask_suffix")  # say which data
+_DATA = (  # say which data, and which of them are scored
+    *("root", "classes", "image_folder", "image_suffix", "mask_folder", "mask_suffix", "mask_values"),
+    *("val_split", "val_fraction", "subset_seed"),
+)
 _HOLDS = {
     "fit": "panels.png, metrics.csv, config.yaml, checkpoints",
     "finetune": "scores.json, panels.png, metrics.csv, config.yaml, checkpoints",
@@ -50,7 +53,10 @@ def _commands(verb: str, folder: Path, weights: Path | None, config: Namespace) 
 def _data_flags(data: Any) -> str:
     """The flags that name the data, where they are not the defaults."""
     defaults = inspect.signature(VOCDataModule).parameters
-    given = {name: data[name] for name in _DATA if name in defaults and data[name] != defaults[name].default}
+    names = (*_DATA, "train_split") if data.get("val_fraction") else _DATA  # the list that is divided
+    given = {
+        name: data[name] for name in names if data.get(name, defaults[name].default) != defaults[name].default
+    }
     return "".join(f" --data.{name} {shlex.quote(str(value))}" for name, value in given.items())
 
 
