@@ -323,7 +323,7 @@ def test_two_processes_share_the_images_and_score_each_once(sample: Path, tmp_pa
     (tmp_path / "train.py").write_text(SCRIPT)
     words = [sys.executable, str(tmp_path / "train.py"), str(sample), TINY, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     both = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     for kind in ("module", "ours"):
