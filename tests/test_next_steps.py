@@ -16,7 +16,7 @@ from vocseg.__main__ import main
 from vocseg.next_steps import closing_lines
 
 Capture = pytest.CaptureFixture[str]
-DATA = {"root": Path("data"), "classes": None, "image_folder": "JPEGImages", "image_suffix": ".jpg"}
+DATA = {"root": Path("data"), "classes": None, "image_folder": "JPEGImages", "image_suffix": None}
 
 
 def _lines(verb: str, folder: Path, weights: Path | None, **data: object) -> list[str]:
@@ -41,6 +41,8 @@ def test_the_next_command_names_data_that_are_not_the_defaults() -> None:
         "next     python -m vocseg test --ckpt_path 'my runs/version_0/w.pth' --data.root 'my set' "
         "--data.classes c.txt --data.image_suffix .png"
     )
+    drawn = _lines("fit", run, run / "w.pth", val_fraction=0.2, train_split="all", mask_values=[0, 255])[2]
+    assert drawn.endswith("--data.mask_values '[0, 255]' --data.val_fraction 0.2 --data.train_split all")
 
 
 def test_a_second_score_is_to_be_compared_with_the_first(tmp_path: Path) -> None:
