@@ -23,6 +23,10 @@ def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None
     """
     fit = loops["fit_loop"]
     epochs, batches = fit["epoch_progress"], fit["epoch_loop.batch_progress"]
+    validation = fit["epoch_loop.val_loop.batch_progress"]
+    if place != "validation":  # that of the newest validation, if this process had one; the next starts at 0
+        validation["current"] |= dict.fromkeys(_COUNTS, 0)
+        validation["is_last_batch"] = False
     if place == "epoch":
         _level(epochs, "processed")
         return
@@ -32,7 +36,6 @@ def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None
         if validated:  # Lightning skips that validation on resume, but counts its step once more
             fit["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
         return
-    validation = fit["epoch_loop.val_loop.batch_progress"]
     total, current = validation["total"], validation["current"]
     before = total["completed"] - current["completed"]
     for counts, done in ((total, before), (current, 0)):  # the pattern of an interrupted validation
