@@ -78,7 +78,7 @@ def test_a_class_that_no_mask_shows_is_named_once(binary: Path) -> None:
     (binary / "three.txt").write_text("background\nthing\nunicorn\n")
     _draw(binary, lambda mask: mask > 0)
     with pytest.warns(UserWarning, match="no mask of 'train' shows 'unicorn'") as said:
-        _prepared(binary, classes=binary / "three.txt")
+        _prepared(binary, classes=binary / "three.txt").prepare_data()  # as `finetune` does
     assert len([each for each in said if "unicorn" in str(each.message)]) == 1
 
 

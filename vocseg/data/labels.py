@@ -39,8 +39,8 @@ def check_labels(split: Split, cache: Path, training: bool) -> None:
         return
     if absent:
         warnings.warn(
-            f"vocseg: no mask of '{split.name}' shows {_some(absent)}, so that nothing can be learnt of "
-            "it: correct --data.classes or the masks, if that is not meant",
+            f"vocseg: no mask of '{split.name}' shows {_some(absent)}, so that it cannot "
+            "be learnt: correct --data.classes or the masks, if that is not meant",
             stacklevel=2,
         )
     if ignored > VOID_SHARE:

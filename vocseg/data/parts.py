@@ -37,6 +37,7 @@ class Parts:
     sampling: Sampling = "uniform"
     _sets: dict[str, VOCSegmentation] = field(default_factory=dict)
     _facts: dict[str, SplitFacts] = field(default_factory=dict)
+    _checked: dict[str, Split] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
         """Whether a part is open."""
@@ -61,7 +62,9 @@ class Parts:
         """
         for name, split in splits.items():
             self.storage.prepare(split, self._form(name))
-            check_labels(split, self.storage.folder(split), training=name == "train")
+            if self._checked.get(name) != split:  # Lightning prepares the data of `finetune` twice more
+                check_labels(split, self.storage.folder(split), training=name == "train")
+                self._checked[name] = split
 
     def open(self, splits: Mapping[str, Split]) -> None:
         """Point at what was prepared, on every process."""
