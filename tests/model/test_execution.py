@@ -1,5 +1,6 @@
 """Every way of computing the network gives the same figures."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,8 +60,17 @@ def _losses(execution: Execution, bf16: bool = False, steps: int = STEPS) -> lis
     return losses
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two threads add up in another order, whose rounding grows to 5e-4 of the loss on a Zen 3."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
-def plain_losses() -> list[float]:
+def plain_losses(one_thread: None) -> list[float]:
     return _losses(PLAIN)
 
 
@@ -70,7 +80,7 @@ def test_every_way_gives_the_same_losses_over_20_steps(
 ) -> None:
     losses = _losses(execution)
     assert losses[:3] == pytest.approx(plain_losses[:3], rel=2e-5)
-    assert losses == pytest.approx(plain_losses, rel=1e-3)  # rounding grows, by the order of sums
+    assert losses == pytest.approx(plain_losses, abs=1e-3)
 
 
 def test_bf16_gives_the_same_losses_but_for_its_rounding(plain_losses: list[float]) -> None:

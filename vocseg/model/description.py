@@ -1,4 +1,4 @@
-"""What a file of weights says of its network, so that nothing else is needed to read it."""
+"""Description of a network in its file of weights, sufficient to read the file."""
 
 from typing import TYPE_CHECKING, Any
 

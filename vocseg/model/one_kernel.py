@@ -21,18 +21,9 @@ class OneKernel(Replayable):
 
     can_be_captured = True  # only in tests: a CPU has no CUDA graphs
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take a step; see torch's."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        if self.taken:
-            self.taken = False
-            return loss
+    def _take(self) -> None:
         with self._fused():
-            super().step()
-        return loss
+            super()._take()
 
     def step_with(self, rates: Sequence[Tensor]) -> None:
         """See `Replayable`."""

@@ -1,4 +1,4 @@
-"""What follows the gradients within a captured step: clipping, optimizer, averaging, metric sums."""
+"""Clipping, optimizer, averaging and metric sums as parts of a captured step."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -36,9 +36,13 @@ class Replayable(Optimizer):
                 loss = closure()
         if self.taken:
             self.taken = False
-            return loss
-        super().step()
+        else:
+            self._take()
         return loss
+
+    def _take(self) -> None:
+        """The step itself."""
+        super().step()
 
     def step_with(self, rates: Sequence[Tensor]) -> None:
         """Take a step with learning rates that are tensors.
