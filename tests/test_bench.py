@@ -75,13 +75,18 @@ def test_the_bench_of_training_tells_phases_peak_and_overhead_and_meets_a_baseli
 @pytest.mark.slow
 def test_the_check_of_a_gpu_rehearses_on_a_cpu(sample: Path, tmp_path: Path) -> None:
     record = tmp_path / "check.json"
-    words = ["--root", str(sample), "--device", "cpu", "--json", str(record), "--only", "peaks", "scoring"]
+    parts = ["peaks", "kernels", "scoring"]
+    words = ["--root", str(sample), "--device", "cpu", "--json", str(record), "--only", *parts]
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/gpu_check", *words], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(record.read_text())
     assert figures["device"] == "cpu"
+    for name in ("seed recipe, batch 4", "fast, batch 64"):
+        ranked = [spent for spent, _, _ in figures["kernels"][name]["as it comes"]["kernels"]]
+        assert ranked[0] > 0
+        assert ranked == sorted(ranked, reverse=True)
     assert figures["scoring"]["original resolution"]["images"] > 0
     assert figures["scoring"]["predict"]["images_per_s"] > 0
 

@@ -1,5 +1,6 @@
 """What a training step is made of: bare loops over our network, and runs of `fit`, in turns."""
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 from benches.fitting import Steps, fit
 from benches.machine import KINDS, Clock, Waits, conv_peak, memory
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from vocseg.model import build_network, step_update
@@ -138,3 +140,39 @@ def measured(words, root: Path, folder: Path) -> dict[str, object]:
         "fit_over_bare_loops": {name: statistics.median(each) for name, each in ratios.items()},
         "waits_per_step": waits,
     } | memory(words.device)
+
+
+def kernels(words, root: Path, folder: Path, most: int = 30) -> dict[str, object]:
+    """Milliseconds a step by kernel (on a CPU by operation), without and with cuDNN's search for algorithms.
+
+    Three batches stay in the device's memory, so that no loading of data is in the figures.
+    """
+    once = ("--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
+    cli = fit(words, root, folder, [], *once, "--trainer.max_epochs", "1")
+    module, precision = cli.model.train().to(words.device), cli.trainer.precision_plugin
+    held = list(itertools.islice(endless(cli.datamodule.train_dataloader(), words.device), 3))
+    on_gpu, found = words.device == "cuda", {}
+    activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+    before = torch.backends.cudnn.benchmark
+    try:
+        for searches in (False, True) if on_gpu else (False,):
+            torch.backends.cudnn.benchmark = searches
+            step = bare_loops(words, module, precision, itertools.cycle(held))[
+                "captured" if on_gpu else "computed"
+            ]
+            clock = Clock(words.device)
+            marks = [step() for _ in range(8 + words.steps)][8:]
+            with profile(activities=[activity]) as profiler:
+                for _ in range(5):
+                    step()
+                if on_gpu:
+                    torch.cuda.synchronize()
+            spent = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+            table = sorted(profiler.key_averages(), key=lambda row: -getattr(row, spent))[:most]
+            found["with cuDNN's search" if searches else "as it comes"] = {
+                "step_ms": 1000 * statistics.median(clock.between(m[0], m[-1]) for m in marks),
+                "kernels": [[getattr(row, spent) / 5000, row.count / 5, row.key[:110]] for row in table],
+            }
+    finally:
+        torch.backends.cudnn.benchmark = before
+    return found

@@ -103,4 +103,5 @@ def test_a_set_with_all_classes_is_said_nothing_of(sample: Path, tmp_path: Path)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         VOCDataModule(root=sample, size=64, cache=tmp_path).prepare_data()
-    assert [str(each.message) for each in said] == []
+    # Others, such as that of a file which an earlier test left to the garbage collector, are not of this set.
+    assert [str(each.message) for each in said if issubclass(each.category, UserWarning)] == []

@@ -25,8 +25,12 @@ class Replayable(Optimizer):
 
     @property
     def can_be_captured(self) -> bool:
-        """Whether the step stays on the device: an Adam that is not fused counts its steps on the CPU."""
-        return all(group.get("fused") or "capturable" not in group for group in self.param_groups)
+        """Whether the step stays on the device.
+
+        Only fused steps do: an Adam that is not fused counts its steps on the CPU, and such an SGD reads the
+        value of a learning rate that is a tensor, which a capture forbids.
+        """
+        return all(group.get("fused") for group in self.param_groups)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """See torch's. Does nothing but call the closure if a replay takes the step in it."""
