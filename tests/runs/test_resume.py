@@ -279,7 +279,10 @@ def test_moved_finetuning_run_resumes_with_its_comparison(
     assert {name: (here / "mine" / name).read_bytes() for name in compared} == compared
     assert "it is finished" in refused(capsys, ["resume", "mine"])
     main(["finetune", *words, "--trainer.default_root_dir", str(here / "other")])
-    assert _table(here / "mine") == _table(here / "other/lightning_logs/finetune/version_0")
+    other = here / "other/lightning_logs/finetune/version_0"
+    assert _table(here / "mine") == _table(other)
+    # The interrupted run scored the weights before training in a process of its own.
+    assert [each for each in differences(look(here / "mine"), look(other)) if "/loops/" in each] == []
 
 
 def test_finetune_starts_from_weights_of_fit_not_from_its_own(

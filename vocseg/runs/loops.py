@@ -21,6 +21,13 @@ def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None
             starts anew on resume.
         validated: Whether a validation ended just before, for `batch`.
     """
+    for name in ("validate_loop", "test_loop", "predict_loop"):
+        # Left from a verb that ran before in this process, as `finetune` scores before it trains. Resuming
+        # reads none of them; an interrupted run and an uninterrupted one have the same checkpoints this way.
+        if progress := loops.get(name, {}).get("batch_progress"):
+            _level(progress, None)
+            if "is_last_batch" in progress:
+                progress["is_last_batch"] = False
     fit = loops["fit_loop"]
     epochs, batches = fit["epoch_progress"], fit["epoch_loop.batch_progress"]
     validation = fit["epoch_loop.val_loop.batch_progress"]
@@ -42,7 +49,7 @@ def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None
         counts |= {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
 
 
-def _level(progress: dict[str, Any], name: str) -> None:
-    """All four counts are what one of them is."""
+def _level(progress: dict[str, Any], name: str | None) -> None:
+    """All four counts are what one of them is; None: 0."""
     for counts in (progress["total"], progress["current"]):
-        counts |= dict.fromkeys(_COUNTS, counts[name])
+        counts |= dict.fromkeys(_COUNTS, counts[name] if name else 0)
