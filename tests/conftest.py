@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from vocseg.__main__ import main
-from vocseg.data.sample import write_sample
+from vocseg.data.synthetic import write_sample
 
 # A green main stays green: the same cases every time, unless somebody asks for a number of others.
 CASES = int(os.environ.get("VOCSEG_FUZZ_CASES", 0))

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vocseg.data.scene import draw_scene
-from vocseg.data.writing import save_mask
+from vocseg.data.mask_png import save_mask
+from vocseg.data.synthetic import draw_scene
 
 NAMES = ("background", "animal", "vehicle")
 COLOURS = ((0, 0, 0), (250, 50, 83), (42, 125, 209))

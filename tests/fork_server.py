@@ -83,7 +83,7 @@ def _become(words: list[str], here: str, code: str | None, environment: dict[str
 
 if __name__ == "__main__":
     import vocseg.cli
-    import vocseg.resume  # noqa: F401
+    import vocseg.commands.resume  # noqa: F401
 
     gc.freeze()  # or every one that is forked looks through all of torch when it ends, for seconds
     _become(*_serve(sys.argv[1]))

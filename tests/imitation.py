@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vocseg.model.step import Computed
+from vocseg.performance.step_tensors import Computed
 
 
 class Imitation:

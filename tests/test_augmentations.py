@@ -9,11 +9,10 @@ from PIL import Image
 
 from tests.conftest import refused
 from vocseg.__main__ import main
-from vocseg.augmentation_sheet import WHAT
-from vocseg.augmentations import augmentations
-from vocseg.data.chance import Augmentation
+from vocseg.commands.preview_augmentations import WHAT, augmentations
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.views.contact import tinted
+from vocseg.data.transforms.sample_rng import Augmentation
+from vocseg.visualization.contact_sheet import tinted
 
 Capture = pytest.CaptureFixture[str]
 

@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import refused, tiny
-from vocseg import voc
 from vocseg.__main__ import main
-from vocseg.data.contents import bytes_digest
+from vocseg.data import voc
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.sample import write_sample
+from vocseg.data.fingerprint import bytes_digest
+from vocseg.data.synthetic import write_sample
 
 Capture = pytest.CaptureFixture[str]
 BASE = Path("VOCdevkit/VOC2012")

@@ -17,8 +17,9 @@ from torch import Tensor
 from tests.conftest import ROOT, TINY
 from tests.forks import run
 from tests.imitation import Imitation
-from vocseg.model import SegmentationModule, one_kernel, step_graph
-from vocseg.model.step_update import StepUpdate
+from vocseg.models.module import SegmentationModule
+from vocseg.performance import cpu_optimizers, cuda_graph
+from vocseg.performance.graph_update import StepUpdate
 
 BENCH = "import runpy; runpy.run_path('scripts/bench', run_name='__main__')"
 
@@ -116,7 +117,7 @@ def _weights(replayed: bool, within: bool = False) -> list[Tensor]:
             image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=random)
             yield {"image": image, "mask": image[:, 0] % 21, "index": torch.arange(2)}
 
-    optimizer = one_kernel.SGD(module.parameters(), 0.01)
+    optimizer = cpu_optimizers.SGD(module.parameters(), 0.01)
     rest: tuple[Any, ...] = (
         *(optimizer, batches()),
         *(SimpleNamespace(forward_context=nullcontext), machine.Clock("cpu")),
@@ -140,7 +141,7 @@ def _weights(replayed: bool, within: bool = False) -> list[Tensor]:
 def test_bare_loops_learn_the_same_replayed_or_computed(
     benches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_graph, "StepGraph", Imitation)
+    monkeypatch.setattr(cuda_graph, "StepGraph", Imitation)
     computed = _weights(replayed=False)
     for within in (False, True):
         Imitation.made, Imitation.replays = [], 0

@@ -20,7 +20,7 @@ for name in ("register_at_fork", "geteuid", "getuid"):
 sys.modules["fcntl"] = sys.modules["resource"] = None
 import importlib, pkgutil
 sys.platform = "win32"
-import vocseg.file_parts
+import vocseg.utils.atomic_write
 sys.platform = "linux"  # what torch and Lightning do by it is not ours to test
 for module in pkgutil.walk_packages(vocseg.__path__, "vocseg."):
     if not module.name.endswith("__main__"):

@@ -16,15 +16,16 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY, refused, tiny
-from vocseg import voc
+from vocseg import constants
 from vocseg.__main__ import TOOLS, VERBS, main
+from vocseg.checkpoints.weights import read_weights, save_weights
 from vocseg.cli import VocCLI
+from vocseg.config.parser import RECIPES
+from vocseg.data import voc
 from vocseg.data.dataset import VOCSegmentation
-from vocseg.data.order import Draw
-from vocseg.model import SegmentationModule
-from vocseg.recipes import RECIPES
-from vocseg.runs import read_weights
-from vocseg.runs.weights import describe, save_weights
+from vocseg.data.samplers import Draw
+from vocseg.models.metadata import describe
+from vocseg.models.module import SegmentationModule
 
 
 def _cli(words: list[str]) -> VocCLI:
@@ -163,7 +164,7 @@ def test_predict_writes_palette_masks_and_overlays_at_the_pictures_size(
             assert (mask.mode, mask.size) == ("P", size)
             palette = mask.getpalette()
             assert palette is not None
-            assert tuple(palette[45:48]) == voc.PALETTE[15]
+            assert tuple(palette[45:48]) == constants.PALETTE[15]
             assert np.asarray(mask).max() <= 20
         with Image.open(folder / "overlays" / f"photo {k}.jpg") as overlay:
             assert overlay.width == size[0]

@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import ROOT, refused
 from tests.scores.population import PROTOCOL, image_scores, population, worse
 from vocseg.__main__ import main
-from vocseg.arguments import flagged
-from vocseg.compare import compare
-from vocseg.data.audit import audit
+from vocseg.commands.compare import compare
+from vocseg.config.parser import flagged
+from vocseg.data.audit.command import audit
 
 Capture = pytest.CaptureFixture[str]
 BASE = population(60, seed=6)
@@ -78,7 +78,8 @@ def test_the_original_size_is_preferred_if_all_runs_have_it(runs: Path) -> None:
 
 
 def _mean_iou(path: Path) -> float:
-    from vocseg.scores import load_image_scores, score_intervals
+    from vocseg.metrics.bootstrap import score_intervals
+    from vocseg.metrics.per_image import load_image_scores
 
     estimate = score_intervals(load_image_scores(path), 100).measures["mean_iou"].estimate
     assert estimate is not None

@@ -13,8 +13,7 @@ from jsonargparse.typing import (
 )
 
 from tests.conftest import refused
-from vocseg.arguments import SentenceParser
-from vocseg.complaints import in_words
+from vocseg.config.parser import SentenceParser, in_words
 from vocseg.errors import UserError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import refused, tiny
-from vocseg.class_files import read_classes
-from vocseg.duplicates import check_document
+from vocseg.data.class_files import read_classes
 from vocseg.errors import UserError
+from vocseg.utils.yaml_loader import check_document
 
 
 def test_a_recipe_that_gives_a_flag_twice_is_refused_by_line(
@@ -42,7 +42,7 @@ def test_what_is_given_once_passes(text: str) -> None:
 
 
 def test_packaged_recipes_say_nothing_twice() -> None:
-    from vocseg.recipes import RECIPES
+    from vocseg.config.parser import RECIPES
 
     recipes = list(RECIPES.glob("*.yaml"))
     assert recipes

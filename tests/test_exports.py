@@ -10,8 +10,8 @@ import pytest
 from tests import exports
 from tests.conftest import ROOT, TINY
 from vocseg.__main__ import main
+from vocseg.checkpoints.weights import read_weights
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.runs import read_weights
 
 README = (ROOT / "README.md").read_text().replace("\\\n", " ")
 EXPORTS = {  # classes and number of val images

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 from tests.conftest import TINY, refused, tiny
+from vocseg.checkpoints.io import newest_whole_checkpoint
 from vocseg.errors import UserError
-from vocseg.model import build_network
-from vocseg.runs import newest_whole_checkpoint
-from vocseg.tensor_files import write_tensors
+from vocseg.models.network import build_network
+from vocseg.utils.safe_load import write_tensors
 
 Capture = pytest.CaptureFixture[str]
 

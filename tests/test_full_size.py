@@ -10,12 +10,12 @@ from PIL import Image
 from torch.nn import functional
 
 from tests.conftest import scoring
-from vocseg import voc
 from vocseg.__main__ import main
+from vocseg.checkpoints.weights import read_weights
+from vocseg.data import voc
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.model import build_network
-from vocseg.runs import read_weights
-from vocseg.scores import load_image_scores
+from vocseg.metrics.per_image import load_image_scores
+from vocseg.models.network import build_network
 
 
 def _by_hand(root: Path, weights: Path, ids: list[str]) -> np.ndarray:

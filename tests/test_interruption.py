@@ -19,12 +19,12 @@ from PIL import Image
 from tests.conftest import ROOT, tiny
 from tests.forks import Forked
 from vocseg.__main__ import main
-from vocseg.data.sample import write_sample
+from vocseg.callbacks.prediction_saver import EvidenceWriter
+from vocseg.data.synthetic import write_sample
+from vocseg.data.voc import split_list
 from vocseg.errors import Interrupted
-from vocseg.interruption import INTERRUPTION
-from vocseg.model import SegmentationModule
-from vocseg.runs.evidence import EvidenceWriter
-from vocseg.voc import split_list
+from vocseg.models.module import SegmentationModule
+from vocseg.utils.signals import INTERRUPTION
 
 Capture = pytest.CaptureFixture[str]
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
@@ -172,7 +172,7 @@ def test_error_in_the_wake_of_a_signal_is_that_signals(
         except Interrupted:
             raise RuntimeError("unexpected pos 64 vs 0") from None
 
-    monkeypatch.setattr("vocseg.tensor_files.torch.save", write)
+    monkeypatch.setattr("vocseg.utils.safe_load.torch.save", write)
     words = ["export", "--ckpt_path", str(trained / "unet_voc.pth"), "--output", str(here / "out.pth")]
     said = _stopped(words, signal.SIGINT, capsys)
     assert said == "vocseg: stopped by SIGINT; nothing is half-written: run it again\n"
@@ -204,9 +204,11 @@ def test_a_signal_while_scoring_leaves_no_scores_and_no_folder(
 def test_a_signal_while_predicting_leaves_whole_pictures(
     sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from vocseg.deploy import masks
+    from vocseg.callbacks import prediction_writer
 
-    monkeypatch.setattr(masks, "write_prediction", _at(2, signal.SIGINT, masks.write_prediction))
+    monkeypatch.setattr(
+        prediction_writer, "write_prediction", _at(2, signal.SIGINT, prediction_writer.write_prediction)
+    )
     photos = sample / "VOCdevkit/VOC2012/JPEGImages"
     words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", str(photos)]
     said = _stopped(words, signal.SIGINT, capsys)
@@ -221,8 +223,8 @@ def test_a_signal_while_predicting_leaves_whole_pictures(
 def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
+    from vocseg.callbacks.throughput import Speed
     from vocseg.data.datamodule import VOCDataModule
-    from vocseg.runs import Speed
 
     with monkeypatch.context() as patch:
         ended = _at(2, signal.SIGTERM, Speed.on_train_batch_end)
@@ -261,7 +263,7 @@ def test_a_signal_while_the_first_step_is_compiled_is_not_only_noted(
 
 def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) -> None:
     code = (
-        "import time, vocseg.interruption as it\nit._PATIENCE = 0.2\n"
+        "import time, vocseg.utils.signals as it\nit._PATIENCE = 0.2\n"
         "with it.INTERRUPTION:\n    try:\n        print('on', flush=True)\n        time.sleep(60)\n"
         "    except BaseException:\n        time.sleep(60)\n"
     )

@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import tiny
 from tests.forks import Forked, after_mounting, may_mount, run, run_together
-from vocseg import voc
-from vocseg.runs import companions
+from vocseg.callbacks import process_watchdog
+from vocseg.data import voc
 
 pytestmark = pytest.mark.slow
 
@@ -123,22 +123,22 @@ def test_note_of_another_user_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_p
     folder.chmod(0o777)
     (folder / "1.txt").write_text("\x1b[2Jforged")
     monkeypatch.setenv("VOCSEG_NOTES", str(folder))
-    assert companions._read_note(1) is None
+    assert process_watchdog._read_note(1) is None
     folder.chmod(0o700)
-    assert companions._read_note(1) == "\\x1b[2Jforged"
+    assert process_watchdog._read_note(1) == "\\x1b[2Jforged"
     (tmp_path / "link").symlink_to(folder)
     monkeypatch.setenv("VOCSEG_NOTES", str(tmp_path / "link"))
-    assert companions._read_note(1) is None
+    assert process_watchdog._read_note(1) is None
 
 
 def test_note_is_written_into_a_folder_of_this_user_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("VOCSEG_NOTES", str(tmp_path / "notes"))
-    companions._write_note(1, "what happened")
+    process_watchdog._write_note(1, "what happened")
     assert (tmp_path / "notes").stat().st_mode & 0o777 == 0o700
-    assert companions._read_note(1) == "what happened"
-    companions._remove_notes()
+    assert process_watchdog._read_note(1) == "what happened"
+    process_watchdog._remove_notes()
     assert not (tmp_path / "notes").exists()
 
 

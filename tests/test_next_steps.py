@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from tests.conftest import ROOT, refused, tiny
 from vocseg.__main__ import main
-from vocseg.next_steps import closing_lines
+from vocseg.commands.results import closing_lines
 
 Capture = pytest.CaptureFixture[str]
 DATA = {"root": Path("data"), "classes": None, "image_folder": "JPEGImages", "image_suffix": None}
@@ -97,7 +97,7 @@ def _environment() -> dict[str, str]:
 
 def test_our_own_warnings_are_sentences_without_a_line_of_code() -> None:
     code = (
-        "import warnings; from vocseg.runs.logs import quieten; quieten(); quieten(); "
+        "import warnings; from vocseg.loggers import quieten; quieten(); quieten(); "
         "warnings.warn('vocseg: x is left out', stacklevel=1); warnings.warn('other', stacklevel=1)"
     )
     done = subprocess.run(

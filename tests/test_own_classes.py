@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from tests.conftest import TINY, refused, tiny
-from vocseg import voc
 from vocseg.__main__ import main
-from vocseg.data.sample import write_sample
-from vocseg.data.writing import save_mask
-from vocseg.runs import read_weights
+from vocseg.checkpoints.weights import read_weights
+from vocseg.data import voc
+from vocseg.data.mask_png import save_mask
+from vocseg.data.synthetic import write_sample
 
 Capture = pytest.CaptureFixture[str]
 

@@ -13,11 +13,12 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 
 from tests.conftest import refused
-from vocseg import voc
+from vocseg import constants
 from vocseg.__main__ import main
-from vocseg.data.photographs import Photographs
-from vocseg.runs import load_network
-from vocseg.scores.upsampling import full_size_confidence
+from vocseg.checkpoints.weights import load_network
+from vocseg.data import voc
+from vocseg.data.predict_dataset import Photographs
+from vocseg.metrics.upsample import full_size_confidence
 
 Capture = pytest.CaptureFixture[str]
 FOLDER = Path("lightning_logs/predict/version_0")
@@ -52,7 +53,7 @@ def photos(sample: Path, here: Path) -> Path:
 
 def _areas(mask: Path) -> dict[str, int]:
     values, counts = np.unique(np.asarray(Image.open(mask)), return_counts=True)
-    return {voc.CLASSES[value]: int(count) for value, count in zip(values, counts, strict=True)}
+    return {constants.CLASSES[value]: int(count) for value, count in zip(values, counts, strict=True)}
 
 
 def test_predict_ends_with_where_the_results_are_and_what_was_left_out(
@@ -97,12 +98,14 @@ def test_an_image_that_cannot_be_read_costs_no_other_and_the_exit_code_is_1(
 def test_an_image_that_breaks_between_its_batch_and_its_mask_is_listed(
     trained: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vocseg.deploy import masks
+    from vocseg.callbacks import prediction_writer
 
-    plain = masks.read_image
+    plain = prediction_writer.read_image
     (photos / "c.jpg").write_bytes((photos / "a.jpg").read_bytes())
     monkeypatch.setattr(
-        masks, "read_image", lambda path, exif: plain(Path("gone") if path.stem == "a" else path, exif)
+        prediction_writer,
+        "read_image",
+        lambda path, exif: plain(Path("gone") if path.stem == "a" else path, exif),
     )
     _predict(trained, "--data.images", "photos", code=1)
     assert "2 of 3 images predicted in " in capsys.readouterr().out

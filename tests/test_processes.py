@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT, tiny
 from tests.forks import Forked, free_port, run, run_together
-from vocseg.runs import read_weights
+from vocseg.checkpoints.weights import read_weights
 
 
 def _vocseg(here: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -17,11 +17,13 @@ from torch.utils.data import DataLoader
 import vocseg
 from tests.conftest import ROOT, TINY, tiny
 from vocseg.__main__ import main
+from vocseg.callbacks.best_weights import BestWeights
+from vocseg.callbacks.weight_averaging import Averaging
+from vocseg.checkpoints.weights import load_network, read_weights
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.photographs import Photographs
+from vocseg.data.predict_dataset import Photographs
 from vocseg.errors import UserError
-from vocseg.model import SegmentationModule
-from vocseg.runs import Averaging, BestWeights, load_network, read_weights
+from vocseg.models.module import SegmentationModule
 
 EPOCHS, BATCHES = 4, 5
 Seen = dict[int, list[tuple[list[int], str]]]  # by epoch: images and their pixels of each batch
@@ -431,5 +433,5 @@ assert set(vocseg.__all__) <= set(dir(vocseg))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert vocseg.VOCDataModule is VOCDataModule
-    assert vocseg.load_network is load_network
+    assert vocseg.data.datamodule.VOCDataModule is VOCDataModule
+    assert vocseg.checkpoints.weights.load_network is load_network

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.conftest import ROOT, TINY
 from tests.exports import MAKERS
 from vocseg.__main__ import TOOLS, VERBS, main
-from vocseg.data.sample import write_sample
+from vocseg.data.synthetic import write_sample
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)

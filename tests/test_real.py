@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from vocseg import voc
 from vocseg.__main__ import main
-from vocseg.data.pairs import PairReader
+from vocseg.data import voc
+from vocseg.data.raw_reader import PairReader
 from vocseg.data.splits import Split, read_split
-from vocseg.model import build_network
+from vocseg.models.network import build_network
 
 
 def test_no_fault_is_found_in_the_real_pairs(real_voc: Path, tmp_path: Path) -> None:
@@ -50,9 +50,10 @@ def test_training_from_the_local_mobilenet_beats_background(real_voc: Path, here
 @pytest.mark.slow
 def test_scores_on_real_images_equal_a_scorer_of_numpy_and_pil(real_voc: Path, here: Path) -> None:
     """Predictions of a network are written down, and counted again without any code of ours."""
+    from vocseg.checkpoints.weights import save_weights
     from vocseg.data.datamodule import VOCDataModule
-    from vocseg.model import SegmentationModule
-    from vocseg.runs.weights import describe, save_weights
+    from vocseg.models.metadata import describe
+    from vocseg.models.module import SegmentationModule
 
     torch.manual_seed(0)
     module = SegmentationModule(encoder="tu-test_resnet.r160_in1k")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import refused, tiny
-from vocseg import voc
+from vocseg.data import voc
 
 Capture = pytest.CaptureFixture[str]
 
@@ -172,7 +172,7 @@ def test_our_own_mistakes_keep_their_traceback(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vocseg.__main__ import main
-    from vocseg.model import SegmentationModule
+    from vocseg.models.module import SegmentationModule
 
     def broken(*_: object) -> None:
         raise KeyError("a bug")

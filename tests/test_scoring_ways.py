@@ -11,13 +11,13 @@ from PIL import Image
 from torch.nn import functional
 
 from tests.conftest import refused, scoring
-from vocseg import voc
 from vocseg.__main__ import main
-from vocseg.compare import compare
-from vocseg.model import Network, build_network
-from vocseg.runs import read_weights
-from vocseg.scores import load_image_scores
-from vocseg.voc import CLASSES
+from vocseg.checkpoints.weights import read_weights
+from vocseg.commands.compare import compare
+from vocseg.constants import CLASSES
+from vocseg.data import voc
+from vocseg.metrics.per_image import load_image_scores
+from vocseg.models.network import Network, build_network
 
 Capture = pytest.CaptureFixture[str]
 SIZE = 64

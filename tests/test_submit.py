@@ -15,12 +15,13 @@ from PIL import Image
 from torch.nn import functional
 
 from tests.conftest import TINY, refused
-from vocseg import voc
+from vocseg import constants
 from vocseg.__main__ import main
-from vocseg.classes import named_classes
-from vocseg.model import SegmentationModule
-from vocseg.runs import load_weights
-from vocseg.runs.weights import describe, save_weights
+from vocseg.checkpoints.weights import load_weights, save_weights
+from vocseg.data import voc
+from vocseg.data.classes import named_classes
+from vocseg.models.metadata import describe
+from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
 Masks = dict[str, np.ndarray]
@@ -61,7 +62,7 @@ def _unpacked(archive: Path, competition: int = 6) -> Masks:
             assert file is not None
             with Image.open(file) as picture:
                 assert (picture.format, picture.mode) == ("PNG", "P")
-                assert picture.getpalette() == [channel for colour in voc.PALETTE for channel in colour]
+                assert picture.getpalette() == [channel for colour in constants.PALETTE for channel in colour]
                 masks[name.removesuffix(".png")] = np.asarray(picture)
     return masks
 
@@ -117,7 +118,7 @@ def test_what_it_says_is_what_it_packed(sample: Path, trained: Path, here: Path,
     assert "7 masks for the 7 images of 'val', competition 5" in said
     assert f"{archive.stat().st_size:,} bytes" in said
     pixels = sum(mask.size for mask in masks.values())
-    for k, name in enumerate(voc.CLASSES):
+    for k, name in enumerate(constants.CLASSES):
         images = sum(bool((mask == k).any()) for mask in masks.values())
         share = 100 * sum(int((mask == k).sum()) for mask in masks.values()) / pixels
         figures = f"{images} {100 * images / 7:.1f} {share:.2f}" if images else "- - -"
@@ -245,7 +246,7 @@ def _weights(path: Path, names: list[str], data: dict[str, object] | None = None
 
 
 def _swapped() -> list[str]:
-    names = list(voc.CLASSES)
+    names = list(constants.CLASSES)
     names[8], names[12] = names[12], names[8]
     return names
 
@@ -274,7 +275,7 @@ def test_weights_that_the_server_cannot_score_are_refused(
 def test_weights_trained_on_sbd_are_refused_for_competition_5(
     sample: Path, here: Path, capsys: Capture
 ) -> None:
-    _weights(here / "w.pth", list(voc.CLASSES), {"train": {"split": "trainaug"}})
+    _weights(here / "w.pth", list(constants.CLASSES), {"train": {"split": "trainaug"}})
     words = ["submit", str(sample), "--split", "val", "--ckpt_path", "w.pth"]
     said = refused(capsys, [*words, "--competition", "5"])
     assert "w.pth was trained on 'trainaug'" in said

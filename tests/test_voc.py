@@ -4,20 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from vocseg import voc
+from vocseg import constants
+from vocseg.data import voc
 from vocseg.errors import UserError
 
 
 def test_palette_is_the_development_kits() -> None:
-    assert voc.PALETTE[:3] == ((0, 0, 0), (128, 0, 0), (0, 128, 0))
-    assert voc.PALETTE[voc.CLASSES.index("person")] == (192, 128, 128)
-    assert voc.PALETTE[voc.CLASSES.index("tvmonitor")] == (0, 64, 128)
-    assert voc.PALETTE[255] == (224, 224, 192)
+    assert constants.PALETTE[:3] == ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+    assert constants.PALETTE[constants.CLASSES.index("person")] == (192, 128, 128)
+    assert constants.PALETTE[constants.CLASSES.index("tvmonitor")] == (0, 64, 128)
+    assert constants.PALETTE[255] == (224, 224, 192)
 
 
 def test_there_are_21_classes_with_background_first() -> None:
-    assert len(voc.CLASSES) == len(set(voc.CLASSES)) == 21
-    assert voc.CLASSES[0] == "background"
+    assert len(constants.CLASSES) == len(set(constants.CLASSES)) == 21
+    assert constants.CLASSES[0] == "background"
 
 
 @pytest.mark.parametrize("below", [".", "VOCdevkit", "VOCdevkit/VOC2012"])

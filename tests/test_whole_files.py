@@ -18,9 +18,9 @@ from tests.conftest import ROOT
 from tests.forks import run
 from tests.scores.population import image_scores, population
 from vocseg.errors import UserError
-from vocseg.scores.image_scores import load_image_scores
-from vocseg.tensor_files import read_tensors, write_tensors
-from vocseg.whole_files import UnwritableError, whole_file, write_whole
+from vocseg.metrics.per_image import load_image_scores
+from vocseg.utils.atomic_write import UnwritableError, whole_file, write_whole
+from vocseg.utils.safe_load import read_tensors, write_tensors
 
 # More of them, for those who have the time: VOCSEG_KILLS=500 takes some four minutes.
 KILLS = int(os.environ.get("VOCSEG_KILLS", "20"))
@@ -30,7 +30,7 @@ KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from vocseg.tensor_files import read_tensors, write_tensors
+from vocseg.utils.safe_load import read_tensors, write_tensors
 folder, kills, readable = Path(sys.argv[1]), int(sys.argv[2]), 0
 path, weights, draw = folder / "last.ckpt", torch.randn(5_000_000), random.Random(sys.argv[1])  # 20 MB
 write_tensors({"state_dict": {"weight": weights}, "step": 0}, path)
@@ -57,8 +57,8 @@ import os, resource, sys
 from pathlib import Path
 import torch
 from vocseg.errors import UserError
-from vocseg.scores.image_scores import load_image_scores
-from vocseg.tensor_files import write_tensors
+from vocseg.metrics.per_image import load_image_scores
+from vocseg.utils.safe_load import write_tensors
 path, tensors = Path(sys.argv[1]), {"state_dict": {"w": torch.zeros(3_000_000)}}
 for budget in range(0, 14_000_000, 1_000_000):
     if os.fork() == 0:
@@ -219,14 +219,14 @@ def test_leftovers_of_dead_writers_are_cleared_and_those_of_live_ones_stay(tmp_p
     left.write_bytes(b"half")
     other = tmp_path / ".notes.part"
     other.touch()
-    script = "import sys, time; from pathlib import Path; from vocseg.whole_files import whole_file\n"
+    script = "import sys, time; from pathlib import Path; from vocseg.utils.atomic_write import whole_file\n"
     script += "with whole_file(Path(sys.argv[1])) as file: print(file.name, flush=True); time.sleep(60)"
     with _process(script, tmp_path / "live.ckpt") as writer:
         assert writer.stdout is not None
         live = Path(writer.stdout.readline().strip())
         assert not left.exists()  # it cleared what was there
         left.write_bytes(b"half")
-        again = "import sys; from pathlib import Path; from vocseg.whole_files import write_whole\n"
+        again = "import sys; from pathlib import Path; from vocseg.utils.atomic_write import write_whole\n"
         again += "write_whole(Path(sys.argv[1]), 'x')"
         with _process(again, tmp_path / "b.json") as second:
             assert second.wait() == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vocseg.whole_folders import WholeFolder
+from vocseg.utils.atomic_write import WholeFolder
 
 
 def _in_a_process(action: Callable[[], object]) -> int:

@@ -8,12 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vocseg.callbacks.best_weights import BestWeights
+    from vocseg.checkpoints.weights import load_network
     from vocseg.data.datamodule import VOCDataModule
     from vocseg.errors import UserError
-    from vocseg.model import SegmentationModule
-    from vocseg.runs import BestWeights, load_network, quieten
-    from vocseg.scores.scorer import Scorer
-    from vocseg.views import labelled_overlay, overlay, panel
+    from vocseg.loggers import quieten
+    from vocseg.metrics.scorer import Scorer
+    from vocseg.models.module import SegmentationModule
+    from vocseg.visualization.draw import labelled_overlay, overlay, panel
 
 __version__ = "0.2.0"
 __all__ = [

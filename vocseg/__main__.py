@@ -20,7 +20,7 @@ from vocseg.errors import (
     printable,
     shown,
 )
-from vocseg.interruption import INTERRUPTION, MAIN_PROCESS, PARENT, leave
+from vocseg.utils.signals import INTERRUPTION, MAIN_PROCESS, PARENT, leave
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
@@ -35,22 +35,22 @@ VERBS = {
     "predict": "write a mask and an overlay for every image of a folder and its sub-folders",
 }
 TOOLS = {
-    "sample": ("vocseg.data.sample", "write_sample", "write a synthetic set in VOC's layout"),
+    "sample": ("vocseg.data.synthetic", "write_sample", "write a synthetic set in VOC's layout"),
     "download": ("vocseg.data.download", "download", "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)"),
     "audit": ("vocseg.data.audit", "audit", "examine a data set, name each fault, repair masks"),
     "augmentations": (
-        "vocseg.augmentations",
+        "vocseg.commands.preview_augmentations",
         "augmentations",
         "draw a contact sheet of what augmentation does to images and masks",
     ),
     "submit": ("vocseg.deploy.submission", "submit", "write or check an archive for VOC's evaluation server"),
     "compare": (
-        "vocseg.compare",
+        "vocseg.commands.compare",
         "compare",
         "say whether a run is better than another, and how sure that is",
     ),
     "report": ("vocseg.report", "report", "make one HTML page about runs: scores, curves, images, labels"),
-    "export": ("vocseg.deploy.export", "export", "write weights for people without vocseg"),
+    "export": ("vocseg.commands.export", "export", "write weights for people without vocseg"),
 }
 
 _AFTER_STOP = {"download": "run this again to go on"}
@@ -119,7 +119,7 @@ def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
     elif command in TOOLS:
         _run_tool(command, words[1:])
     elif command == "resume":
-        from vocseg.resume import resume
+        from vocseg.commands.resume import resume
 
         return resume(words[1:])
     elif command in VERBS:
@@ -147,7 +147,7 @@ def _unknown(command: str) -> str:
 def _run_tool(command: str, words: list[str]) -> None:
     from jsonargparse import auto_cli
 
-    from vocseg.arguments import SentenceParser, flagged, gathered
+    from vocseg.config.parser import SentenceParser, flagged, gathered
 
     module, name, _ = TOOLS[command]
     tool = getattr(import_module(module), name)

@@ -8,32 +8,22 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from vocseg.arguments import SentenceParser
+from vocseg.callbacks.defaults import SaveTrainingConfig, add_standing, drop_unused, without_flags
+from vocseg.callbacks.last_checkpoint import LastCheckpoint
+from vocseg.checkpoints.resume import OwnFolder, Resumed, newest_run, requeued_run
+from vocseg.checkpoints.slurm import slurm_job
+from vocseg.checkpoints.weights import WEIGHTS_NAME
+from vocseg.commands.results import JsonOutput, add_json_flag, closing_lines
+from vocseg.config.error_messages import translate
+from vocseg.config.initial_weights import Start, check_scoring_flags
+from vocseg.config.parser import RECIPES, RecipeFile, SentenceParser
+from vocseg.config.validation import check_callbacks, check_flags, check_monitor
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import Interrupted, UserError
-from vocseg.interruption import INTERRUPTION
-from vocseg.model import SegmentationModule
-from vocseg.next_steps import closing_lines
-from vocseg.output import JsonOutput, add_json_flag
-from vocseg.recipes import RECIPES, RecipeFile
-from vocseg.runs import (
-    LastCheckpoint,
-    OwnFolder,
-    Resumed,
-    check_callbacks,
-    check_flags,
-    check_monitor,
-    newest_run,
-    quieten,
-    run_loggers,
-    translate,
-)
-from vocseg.runs.resumption import requeued_run
-from vocseg.runs.slurm import slurm_job
-from vocseg.runs.weights import WEIGHTS_NAME
-from vocseg.standing import SaveTrainingConfig, add_standing, drop_unused, without_flags
-from vocseg.starting import Start, check_scoring_flags
+from vocseg.loggers import quieten, run_loggers
+from vocseg.models.module import SegmentationModule
 from vocseg.trainer import Trainer
+from vocseg.utils.signals import INTERRUPTION
 
 _TRAINING = ("fit", "finetune")
 _BASES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}  # recipes that are in force from the start

@@ -9,24 +9,18 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from vocseg.callbacks.best_weights import BestWeights
+from vocseg.callbacks.per_image_metrics import newest_image_scores
+from vocseg.checkpoints.io import holds_training, read_checkpoint, with_whole_checkpoints
+from vocseg.checkpoints.resume import Scores, is_finished, scores_before
+from vocseg.checkpoints.weights import WEIGHTS_NAME
+from vocseg.commands.results import report_finetuning, report_predictions, report_scores, report_training, say
+from vocseg.commands.tune import Wanted, find_batch_size, find_learning_rate
+from vocseg.config.initial_weights import OWN_WORDS, begin_with, begin_with_other_classes, check_agreement
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
-from vocseg.model import SegmentationModule
-from vocseg.reporting import report_finetuning, report_predictions, report_scores, report_training, say
-from vocseg.runs import (
-    BestWeights,
-    Wanted,
-    find_batch_size,
-    find_learning_rate,
-    holds_training,
-    newest_image_scores,
-    newest_score,
-    with_whole_checkpoints,
-)
-from vocseg.runs.going_on import read_checkpoint
-from vocseg.runs.resumption import Scores, is_finished, scores_before
-from vocseg.runs.weights import WEIGHTS_NAME
-from vocseg.starting import OWN_WORDS, begin_with, begin_with_other_classes, check_agreement
+from vocseg.models.metadata import newest_score
+from vocseg.models.module import SegmentationModule
 
 _NOTHING = nullcontext()
 

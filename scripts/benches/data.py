@@ -18,9 +18,10 @@ from torchvision.datasets import VOCSegmentation
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as vision
 
-from vocseg import voc
+from vocseg import constants
+from vocseg.data import voc
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.transforms import Augmentation
+from vocseg.data.transforms.sample_rng import Augmentation
 
 BATCH, SIZE = 4, 256
 
@@ -33,7 +34,7 @@ class NotebookTransform:
         mask = vision.resize(mask, [SIZE, SIZE], InterpolationMode.NEAREST)
         if random.random() < 0.5:
             image, mask = vision.hflip(image), vision.hflip(mask)
-        pixels = vision.normalize(vision.to_tensor(image), voc.IMAGENET_MEAN, voc.IMAGENET_STD)
+        pixels = vision.normalize(vision.to_tensor(image), constants.IMAGENET_MEAN, constants.IMAGENET_STD)
         return pixels, torch.from_numpy(np.array(mask)).long()
 
 

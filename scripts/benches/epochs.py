@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benches.fitting import Epochs, fit
 
-from vocseg import voc
+from vocseg.data import voc
 
 
 def baseline_epoch(words, root: Path, workers: int) -> float:

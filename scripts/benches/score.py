@@ -14,10 +14,10 @@ from rich.table import Table
 from torch.nn.functional import interpolate, one_hot
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from vocseg import voc
-from vocseg.data.reading import read_mask
-from vocseg.scores import confusion_matrices
-from vocseg.scores.upsampling import full_size_classes
+from vocseg.data import voc
+from vocseg.data.image_io import read_mask
+from vocseg.metrics.confusion import confusion_matrices
+from vocseg.metrics.upsample import full_size_classes
 
 SIZE = 256
 

@@ -13,11 +13,12 @@ from benches.machine import KINDS, Clock, Waits, conv_peak, memory
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from vocseg.model import build_network, step_update
-from vocseg.model.execution import Execution
-from vocseg.model.recorder import Recorder
-from vocseg.model.work import Work
-from vocseg.scores import confusion_matrices
+from vocseg.metrics.confusion import confusion_matrices
+from vocseg.models.network import build_network
+from vocseg.models.step_runner import Work
+from vocseg.performance import graph_update
+from vocseg.performance.cuda_graph import Recorder
+from vocseg.performance.options import Execution
 
 PHASES = ("data", "forward", "backward", "optimiser", "counting")
 Marks = list[object]  # moments before, between and after the phases
@@ -73,7 +74,7 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
     loops = {"computed": partial(computed_step, module, forward, *rest)}
     if words.device == "cuda":
         work = Work(module, module.network, module.objective, module.classes)
-        update = step_update.StepUpdate(module, rest[0], module.train_metrics)
+        update = graph_update.StepUpdate(module, rest[0], module.train_metrics)
         for name, within in {"gradients captured": None, "captured": update}.items():
             loops[name] = partial(replayed_step, module.network, work.compute, Recorder(), within, *rest)
     if words.compiled:

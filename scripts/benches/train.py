@@ -34,8 +34,8 @@ from benches.words import positive
 from rich.console import Console
 from rich.table import Table
 
-from vocseg import voc
-from vocseg.data.sample import write_sample
+from vocseg.data import voc
+from vocseg.data.synthetic import write_sample
 
 
 def show(figures: dict, words) -> None:

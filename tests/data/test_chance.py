@@ -13,8 +13,9 @@ import pytest
 from scipy.ndimage import maximum_filter
 from scipy.stats import chi2_contingency
 
-from vocseg.data.reading import Pair
-from vocseg.data.transforms import Augmentation, Augmenter, stored_form
+from vocseg.data.image_io import Pair
+from vocseg.data.transforms.augment import Augmenter, stored_form
+from vocseg.data.transforms.sample_rng import Augmentation
 
 IMAGES, EPOCHS, SIZE, SOURCE = 800, 3, 32, 48  # crops come from SOURCE pixels each way
 Floats = npt.NDArray[np.float64]

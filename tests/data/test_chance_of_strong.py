@@ -18,8 +18,8 @@ from tests.data.test_chance import (
     light_of,
     with_choice,
 )
-from vocseg.data.reading import Pair
-from vocseg.data.transforms import Augmenter
+from vocseg.data.image_io import Pair
+from vocseg.data.transforms.augment import Augmenter
 
 
 def _mixing() -> dict[str, Floats]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.voc import find, mask_path, split_ids
 from vocseg.errors import UserError
-from vocseg.voc import find, mask_path, split_ids
 
 
 def _counts(root: Path, cache: Path, **options: object) -> list[int]:

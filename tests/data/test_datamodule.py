@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from vocseg import voc
-from vocseg.data.audit import audit
+from vocseg.data import voc
+from vocseg.data.audit.command import audit
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.order import Draw
+from vocseg.data.samplers import Draw
+from vocseg.data.voc import find, split_ids
 from vocseg.errors import UserError
-from vocseg.voc import find, split_ids
 
 
 def _ready(root: Path, **options: object) -> VOCDataModule:

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from tests.conftest import refused, tiny
-from vocseg import voc
 from vocseg.__main__ import main
-from vocseg.model import SegmentationModule
-from vocseg.scores import load_image_scores
+from vocseg.data import voc
+from vocseg.metrics.per_image import load_image_scores
+from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
 Monkey = pytest.MonkeyPatch

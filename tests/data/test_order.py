@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from vocseg.data.order import EvaluationOrder, Position, Progress, TrainingOrder
+from vocseg.data.samplers import EvaluationOrder, Position, Progress, TrainingOrder
 
 
 def _indices(order: TrainingOrder | EvaluationOrder) -> list[int]:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from tests import exports
 from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.voc import Layout, find, split_ids
 from vocseg.errors import UserError
-from vocseg.voc import Layout, find, split_ids
 
 OWN = {"image_folder": "images", "mask_folder": "masks", "mask_values": [0, 255], "val_fraction": 0.25}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vocseg.data.photographs import Photographs
+from vocseg.data.predict_dataset import Photographs
 from vocseg.errors import UserError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg.data.png import decode_plain_png
+from vocseg.data.image_io import decode_plain_png
 
 
 def _png(picture: Image.Image, **options: object) -> bytes:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg.data.pairs import PairReader
-from vocseg.data.reading import read_image, read_mask, read_pair
+from vocseg.data.image_io import read_image, read_mask, read_pair
+from vocseg.data.raw_reader import PairReader
 from vocseg.data.splits import Split
+from vocseg.data.voc import Layout
 from vocseg.errors import UserError
-from vocseg.voc import Layout
 
 
 def _palette(mask: np.ndarray) -> Image.Image:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg.data.reading import Pair
-from vocseg.data.resizing import Form, resize_image
+from vocseg.data.image_io import Pair
+from vocseg.data.resize import Form, resize_image
 
 
 def _pair() -> Pair:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg import voc
-from vocseg.data.reading import read_mask, read_pair
-from vocseg.data.sample import write_sample
+from vocseg import constants
+from vocseg.data import voc
+from vocseg.data.image_io import read_mask, read_pair
+from vocseg.data.synthetic import write_sample
 from vocseg.errors import UserError
 
 
@@ -40,8 +41,8 @@ def test_it_has_vocs_layout(sample: Path) -> None:
             assert picture.mode == "P"
             palette = picture.getpalette()
         assert palette is not None
-        assert tuple(palette[45:48]) == voc.PALETTE[15]
-        assert (mask == voc.IGNORE_INDEX).any()
+        assert tuple(palette[45:48]) == constants.PALETTE[15]
+        assert (mask == constants.IGNORE_INDEX).any()
         assert (mask == 0).mean() > 0.2
 
 

@@ -15,16 +15,15 @@ import torch
 from PIL import Image
 
 from tests.forks import Forked
-from vocseg import voc
-from vocseg.classes import ClassList
-from vocseg.data.contents import cache_folder, read_contents
+from vocseg.data import voc
+from vocseg.data.cache import Store
+from vocseg.data.cache_build import find_store, pack
+from vocseg.data.classes import ClassList
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.manifest import write_manifest
-from vocseg.data.packing import find_store, pack
-from vocseg.data.pairs import PairReader
-from vocseg.data.resizing import Form
+from vocseg.data.fingerprint import cache_folder, read_contents, write_manifest
+from vocseg.data.raw_reader import PairReader
+from vocseg.data.resize import Form
 from vocseg.data.splits import Split, read_split
-from vocseg.data.store import Store
 from vocseg.errors import UserError
 
 FORM = Form(64)
@@ -303,8 +302,8 @@ PACKER = """
 import sys
 from pathlib import Path
 from vocseg import voc
-from vocseg.data.packing import pack
-from vocseg.data.resizing import Form
+from vocseg.data.cache_build import pack
+from vocseg.data.resize import Form
 from vocseg.data.splits import read_split
 split = read_split(voc.Layout(voc.find(Path(sys.argv[1]))), "train")
 print(pack(split, Form(64), Path(sys.argv[2]), progress=False))

@@ -8,15 +8,14 @@ import pytest
 import torch
 
 from vocseg.data import datamodule
-from vocseg.data.chance import Augmentation, Chance
-from vocseg.data.crops import neutral
+from vocseg.data.dataloader import Place
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.loaders import Place
-from vocseg.data.noise import add_noise
-from vocseg.data.order import Draw, Position
-from vocseg.data.reading import Pair
-from vocseg.data.rectangles import holes, piece
-from vocseg.data.transforms import Augmenter
+from vocseg.data.image_io import Pair
+from vocseg.data.samplers import Draw, Position
+from vocseg.data.transforms.augment import Augmenter
+from vocseg.data.transforms.crops import neutral
+from vocseg.data.transforms.cutmix import add_noise, holes, piece
+from vocseg.data.transforms.sample_rng import Augmentation, Chance
 from vocseg.errors import UserError
 
 VOID, SIZE, IMAGES = 255, 64, 40

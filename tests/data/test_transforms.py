@@ -6,9 +6,10 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-from vocseg.data.crops import crop_extents, crop_into, scales
-from vocseg.data.reading import Pair
-from vocseg.data.transforms import Augmentation, Augmenter, stored_form
+from vocseg.data.image_io import Pair
+from vocseg.data.transforms.augment import Augmenter, stored_form
+from vocseg.data.transforms.crops import crop_extents, crop_into, scales
+from vocseg.data.transforms.sample_rng import Augmentation
 from vocseg.errors import UserError
 
 VOID = 255

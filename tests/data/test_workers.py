@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vocseg.data import workers
+from vocseg.data import worker_watchdog
 from vocseg.data.batch import Batch
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.sample import write_sample
+from vocseg.data.synthetic import write_sample
 
 EPOCHS = 2
 
@@ -24,7 +24,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
     """Those of two epochs, from one loader, as a trainer takes them; pictures are decoded by the workers."""
     data = VOCDataModule(
-        root=root, size=32, batch_size=2, augmentation="standard", workers=workers, store=False
+        root=root, size=32, batch_size=2, augmentation="standard", workers=worker_watchdog, store=False
     )
     data.prepare_data()
     data.setup("fit")
@@ -43,7 +43,7 @@ def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
 def test_any_number_of_workers_started_either_way_gives_the_same_bytes(
     root: Path, start: str, workers: int
 ) -> None:
-    alone, helped = _batches(root, 0, None), _batches(root, workers, start)
+    alone, helped = _batches(root, 0, None), _batches(root, worker_watchdog, start)
     assert len(alone) == len(helped) == EPOCHS * 4
     for a, b in zip(alone, helped, strict=True):
         assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))  # type: ignore[literal-required]
@@ -57,7 +57,7 @@ def test_without_a_wish_there_are_as_many_as_shared_memory_has_room_for(
 ) -> None:
     """A container's has often 64 MB, where a wish for too many is refused."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(16), raising=False)
-    monkeypatch.setattr(workers, "_shared_memory", lambda: free)
-    assert workers.useful_workers(False, True, 1, batch_bytes=100) == wanted
+    monkeypatch.setattr(worker_watchdog, "_shared_memory", lambda: free)
+    assert worker_watchdog.useful_workers(False, True, 1, batch_bytes=100) == wanted
     if wanted:
-        workers.check_shared_memory(wanted, 100)
+        worker_watchdog.check_shared_memory(wanted, 100)

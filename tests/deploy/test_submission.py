@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg.deploy.submission import Check, check_archive
-from vocseg.deploy.submission.layout import folder_of
-from vocseg.deploy.submission.writing import encode, written
+from vocseg.constants import PALETTE
 from vocseg.errors import UserError
-from vocseg.voc import PALETTE
+from vocseg.submission.archive import encode, folder_of, written
+from vocseg.submission.check import Check, check_archive
 
 SIZES = {"2008_000001": (50, 40), "2008_000002": (40, 50), "2008_000003": (33, 21)}  # width, height
 FIRST = "2008_000001"

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from tests.fuzz.strategies import TEXT, files, limits, value_or_sentence
-from vocseg.data.download.sbd_archive import convert, read_mat
-from vocseg.data.download.unpacking import unpack
-from vocseg.deploy.submission import check_archive
-from vocseg.deploy.submission.layout import folder_of
-from vocseg.deploy.submission.writing import encode
+from vocseg.data.download.sbd import convert, read_mat
+from vocseg.data.download.unpack import unpack
+from vocseg.submission.archive import encode, folder_of
+from vocseg.submission.check import check_archive
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

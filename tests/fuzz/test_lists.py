@@ -9,10 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, value_or_sentence
-from vocseg.class_files import read_classes
-from vocseg.classes import ClassList
-from vocseg.data.audit.lists import compare_lists, read_lists
-from vocseg.voc import CLASSES, Layout, split_ids
+from vocseg.constants import CLASSES
+from vocseg.data.audit.checks_lists import compare_lists, read_lists
+from vocseg.data.class_files import read_classes
+from vocseg.data.classes import ClassList
+from vocseg.data.voc import Layout, split_ids
 
 LISTS = [
     b"2007_000001\n2007_000002\n2007_000003\n",

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.fuzz.strategies import ODD_NUMBERS, files, limits, value_or_sentence
-from vocseg.classes import VOC_CLASSES
-from vocseg.data.audit.masks import see_mask
-from vocseg.data.audit.photographs import see_photograph
-from vocseg.data.audit.streams import stream_fault
-from vocseg.data.png import decode_plain_png
-from vocseg.data.reading import read_image, read_mask
-from vocseg.deploy.submission.pictures import examine
+from vocseg.data.audit.checks_files import stream_fault
+from vocseg.data.audit.checks_images import see_photograph
+from vocseg.data.audit.checks_masks import see_mask
+from vocseg.data.classes import VOC_CLASSES
+from vocseg.data.image_io import decode_plain_png, read_image, read_mask
+from vocseg.submission.check import examine
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PIL warns of much, and then reads or refuses it
 

@@ -9,9 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzz.strategies import TEXT, VALUES, files, value_or_sentence
-from vocseg.arguments import SentenceParser
+from vocseg.config.parser import RECIPES, RecipeFile, SentenceParser
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.recipes import RECIPES, RecipeFile
 
 RECIPE = b"seed_everything: 3\ndata:\n  size: 64\n  batch_size: 2\n  root: data\n  augmentation: light\n"
 BOMB = b"data: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(

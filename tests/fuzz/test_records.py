@@ -15,14 +15,12 @@ from hypothesis import strategies as st
 
 from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, limits, value_or_sentence
 from tests.scores.population import PROTOCOL, image_scores, population
-from vocseg.data.contents import read_contents
-from vocseg.data.download.part import Part
-from vocseg.data.manifest import read_manifest
-from vocseg.data.sample import _MARKER, write_sample
-from vocseg.data.store import IMAGES, MASKS, SHAPE, Store
-from vocseg.scores.image_scores import load_image_scores
-from vocseg.scores.intervals import score_intervals
-from vocseg.scores.sparse import sparse
+from vocseg.data.cache import IMAGES, MASKS, SHAPE, Store
+from vocseg.data.download.http import Part
+from vocseg.data.fingerprint import read_contents, read_manifest
+from vocseg.data.synthetic import _MARKER, write_sample
+from vocseg.metrics.bootstrap import score_intervals
+from vocseg.metrics.per_image import load_image_scores, sparse
 
 JSON = VALUES.map(lambda value: json.dumps(value).encode()) | st.sampled_from([b"[" * 99_999, b"9" * 9_999])
 DIGESTS = json.dumps({"JPEGImages/1.jpg": ["0f" * 16, "1e" * 16]}, indent=0).encode()

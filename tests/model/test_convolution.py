@@ -7,9 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.conftest import TINY
-from vocseg.model import convolution as matmul
-from vocseg.model.convolution import MatmulConv2d, convolution, with_matmul_gradients
-from vocseg.model.folding import FoldedBlock, _taps, fold_decoder, folded_kernels, upsampled_conv
+from vocseg.performance import cpu_conv as matmul
+from vocseg.performance.cpu_conv import MatmulConv2d, convolution, with_matmul_gradients
+from vocseg.performance.cpu_unet_decoder import (
+    FoldedBlock,
+    _taps,
+    fold_decoder,
+    folded_kernels,
+    upsampled_conv,
+)
 
 
 def _random(*shape: int) -> Tensor:

@@ -11,14 +11,14 @@ from torch import Tensor
 from tests.conftest import ROOT, TINY
 from tests.forks import run
 from vocseg.errors import UserError
-from vocseg.model import build_network, one_kernel, step_update
-from vocseg.model.convolution import MatmulConv2d
-from vocseg.model.execution import Execution, precision_note
-from vocseg.model.folding import FoldedBlock
-from vocseg.model.losses import PLAIN as SETTINGS
-from vocseg.model.losses import Objective
-from vocseg.model.network import Network
-from vocseg.model.optimizers import OptimizerSettings, build_optimizer
+from vocseg.losses.composite import Objective
+from vocseg.losses.config import PLAIN as SETTINGS
+from vocseg.models.network import Network, build_network
+from vocseg.optim.optimizers import OptimizerSettings, build_optimizer
+from vocseg.performance import cpu_optimizers, graph_update
+from vocseg.performance.cpu_conv import MatmulConv2d
+from vocseg.performance.cpu_unet_decoder import FoldedBlock
+from vocseg.performance.options import Execution, precision_note
 
 PLAIN = Execution(False, fused=False, fold=False, matmul_gradients=False)  # as smp and torch come
 CPU = torch.device("cpu")
@@ -88,8 +88,8 @@ def test_bf16_gives_the_same_losses_but_for_its_rounding(plain_losses: list[floa
 
 
 def test_the_optimiser_is_fused_on_a_cpu_unless_told_otherwise() -> None:
-    assert type(_adam(_network(Execution()), 1e-4)) is one_kernel.Adam
-    assert type(_adam(_network(PLAIN), 1e-4)) is step_update.Adam
+    assert type(_adam(_network(Execution()), 1e-4)) is cpu_optimizers.Adam
+    assert type(_adam(_network(PLAIN), 1e-4)) is graph_update.Adam
     gpu = torch.device("cuda")
     assert Execution().optimizer_options(gpu) == {"fused": True}
     assert Execution().optimizer_options(gpu, clips_mixed=True) == {}

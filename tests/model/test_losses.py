@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vocseg.model.losses import PLAIN, LossSettings, Objective, regions
+from vocseg.losses import region
+from vocseg.losses.composite import Objective
+from vocseg.losses.config import PLAIN, LossSettings
 
 CLASSES = 7
 WEIGHTS = [0.2, 1.0, 3.0, 0.5, 2.0, 1.5, 0.7]
@@ -152,7 +154,7 @@ def test_lovasz_over_all_classes_at_once_is_the_same(monkeypatch: pytest.MonkeyP
     """As a GPU computes it."""
     logits, mask = _case()
     wanted, wanted_gradient = _loss("lovasz", logits, mask)
-    monkeypatch.setattr(regions, "_worth_sorting", lambda shown, p: (torch.arange(len(shown)), p))
+    monkeypatch.setattr(region, "_worth_sorting", lambda shown, p: (torch.arange(len(shown)), p))
     value, gradient = _loss("lovasz", logits, mask)
     torch.testing.assert_close(value, wanted)
     torch.testing.assert_close(gradient, wanted_gradient)

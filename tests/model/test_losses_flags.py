@@ -13,8 +13,8 @@ import torch
 
 from tests.conftest import refused, tiny
 from vocseg.__main__ import main
-from vocseg.model.losses import LossSettings
-from vocseg.runs import Speed
+from vocseg.callbacks.throughput import Speed
+from vocseg.losses.config import LossSettings
 
 Capture = pytest.CaptureFixture[str]
 
@@ -42,7 +42,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
 def test_a_loss_that_cannot_be_is_refused_before_anything_is_built(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("vocseg.model.module.build_network", lambda *_: pytest.fail("a network was built"))
+    monkeypatch.setattr("vocseg.models.module.build_network", lambda *_: pytest.fail("a network was built"))
     flags, words = REFUSED[name]
     said = refused(capsys, ["fit", *tiny(sample), *flags])
     said = said.removeprefix("Seed set to 42\n")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.scores.test_confusion import oracle
-from vocseg.model import SegmentationModule
-from vocseg.model.step import BatchTensors
+from vocseg.data.batch import BatchTensors
+from vocseg.models.module import SegmentationModule
 
 TINY = "tu-test_resnet.r160_in1k"
 

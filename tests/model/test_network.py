@@ -12,9 +12,9 @@ import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
 
+from vocseg.constants import IMAGENET_MEAN, IMAGENET_STD
 from vocseg.errors import UserError
-from vocseg.model import build_network
-from vocseg.voc import IMAGENET_MEAN, IMAGENET_STD
+from vocseg.models.network import build_network
 
 TINY = "tu-test_resnet.r160_in1k"
 

@@ -10,12 +10,12 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vocseg.model import one_kernel
+from vocseg.performance import cpu_optimizers
 
 KINDS = {
-    "adam": (Adam, one_kernel.Adam, {}),
-    "adamw": (AdamW, one_kernel.AdamW, {"weight_decay": 0.1}),
-    "sgd": (SGD, one_kernel.SGD, {"momentum": 0.9}),
+    "adam": (Adam, cpu_optimizers.Adam, {}),
+    "adamw": (AdamW, cpu_optimizers.AdamW, {"weight_decay": 0.1}),
+    "sgd": (SGD, cpu_optimizers.SGD, {"momentum": 0.9}),
 }
 
 
@@ -122,7 +122,7 @@ def test_the_kernel_has_nothing_to_copy(kind: str) -> None:
 def test_parameters_without_a_gradient_stay_and_the_closure_has_gradients() -> None:
     network = _network()
     frozen = [p.detach().clone() for p in network[1].parameters()]  # type: ignore[index]
-    optimizer = one_kernel.Adam(network.parameters(), lr=1e-2)
+    optimizer = cpu_optimizers.Adam(network.parameters(), lr=1e-2)
 
     def closure() -> float:
         loss = network[0](torch.ones(1, 3, 8, 8)).square().mean()  # type: ignore[index]
@@ -134,7 +134,7 @@ def test_parameters_without_a_gradient_stay_and_the_closure_has_gradients() -> N
 
 
 def test_a_step_that_fails_leaves_parameters_and_gradients_as_they_were() -> None:
-    network, optimizer = _trained(one_kernel.Adam, {}, 1)
+    network, optimizer = _trained(cpu_optimizers.Adam, {}, 1)
     shapes = [(p.shape, p.stride()) for p in network.parameters()]
     optimizer.state[next(iter(network.parameters()))]["exp_avg"] = torch.zeros(1, 1, 1, 1, dtype=torch.int32)
     with pytest.raises(RuntimeError):
@@ -145,7 +145,7 @@ def test_a_step_that_fails_leaves_parameters_and_gradients_as_they_were() -> Non
 
 
 def test_gradients_can_be_clipped_in_bf16() -> None:
-    network, optimizer = _trained(one_kernel.Adam, {}, 1)
+    network, optimizer = _trained(cpu_optimizers.Adam, {}, 1)
     MixedPrecision("bf16-mixed", "cpu").clip_gradients(optimizer, 1e-3)
     norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)

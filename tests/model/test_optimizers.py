@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from vocseg.errors import UserError
-from vocseg.model import SegmentationModule, step_update
-from vocseg.model.freezing import Freezing
-from vocseg.model.optimizers import OptimizerSettings, build_optimizer, parameter_groups
+from vocseg.models.module import SegmentationModule
+from vocseg.optim.encoder_freezing import Freezing
+from vocseg.optim.optimizers import OptimizerSettings, build_optimizer, parameter_groups
+from vocseg.performance import graph_update
 
 TINY = "tu-test_resnet.r160_in1k"
 
@@ -31,7 +32,7 @@ def _of(module: SegmentationModule, settings: OptimizerSettings) -> dict[str, di
 def test_the_seeds_adam_has_one_group_of_all_parameters(network: SegmentationModule) -> None:
     optimizer = build_optimizer(OptimizerSettings(), network, network.network.encoder, {})
     plain = torch.optim.Adam(network.parameters(), lr=1e-4)
-    assert type(optimizer) is step_update.Adam
+    assert type(optimizer) is graph_update.Adam
     assert optimizer.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
 
 

@@ -13,12 +13,13 @@ from torch import Tensor
 from tests.conftest import TINY, refused, tiny
 from tests.imitation import Imitation
 from vocseg.__main__ import main
-from vocseg.model import SegmentationModule, step_graph, step_update, work
-from vocseg.model.execution import Execution
-from vocseg.model.recorder import Capture, Recorder, can_record
-from vocseg.model.step import Computed
-from vocseg.model.step_graph import StepGraph
-from vocseg.model.variants import Variants
+from vocseg.inference.tta import Variants
+from vocseg.models import step_runner
+from vocseg.models.module import SegmentationModule
+from vocseg.performance import cuda_graph, graph_update
+from vocseg.performance.cuda_graph import Capture, Recorder, StepGraph, can_record
+from vocseg.performance.options import Execution
+from vocseg.performance.step_tensors import Computed
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to record on")
 
@@ -26,8 +27,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 @pytest.fixture
 def imitated(monkeypatch: pytest.MonkeyPatch) -> type[Imitation]:
     Imitation.made, Imitation.replays = [], 0
-    monkeypatch.setattr(step_graph, "StepGraph", Imitation)  # which `captured` makes
-    monkeypatch.setattr(work, "can_record", lambda trainer: True)
+    monkeypatch.setattr(cuda_graph, "StepGraph", Imitation)  # which `captured` makes
+    monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
     return Imitation
 
 
@@ -132,7 +133,7 @@ def test_steps_that_cannot_be_recorded_any_more_get_gradients_of_their_own(
     module = SegmentationModule(encoder=TINY).train()
     chance = torch.Generator().manual_seed(1)
     for step in range(6):
-        monkeypatch.setattr(work, "can_record", lambda trainer, step=step: step < 5)
+        monkeypatch.setattr(step_runner, "can_record", lambda trainer, step=step: step < 5)
         image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=chance)
         mask = torch.randint(0, 21, (2, 64, 64), dtype=torch.uint8, generator=chance)
         batch: Any = {"image": image, "mask": mask, "index": torch.arange(2)}
@@ -183,8 +184,8 @@ def test_a_step_that_cannot_be_recorded_is_a_sentence(
     def fails(*_: Any) -> None:
         raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
 
-    monkeypatch.setattr(step_graph, "StepGraph", fails)
-    monkeypatch.setattr(work, "can_record", lambda trainer: True)
+    monkeypatch.setattr(cuda_graph, "StepGraph", fails)
+    monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
     said = refused(capsys, ["fit", *tiny(sample), "--data.batch_size", "2"])
     assert "cannot be captured as a CUDA graph (CUDA error: operation not permitted" in said
     assert "--model.execution.capture false" in said
@@ -213,10 +214,10 @@ def test_the_optimizers_step_is_captured_unless_callbacks_may_change_gradients(
 ) -> None:
     module = SegmentationModule(encoder=TINY)
     trainer = SimpleNamespace(callbacks=callbacks, gradient_clip_val=1, gradient_clip_algorithm=None)
-    optimizer = step_update.Adam(module.parameters(), 1e-3, **make)
-    assert (step_update.step_update(module, optimizer, module.train_metrics, trainer) is not None) is wanted
+    optimizer = graph_update.Adam(module.parameters(), 1e-3, **make)
+    assert (graph_update.step_update(module, optimizer, module.train_metrics, trainer) is not None) is wanted
     plain = torch.optim.Adam(module.parameters(), 1e-3)
-    assert step_update.step_update(module, plain, module.train_metrics, trainer) is None
+    assert graph_update.step_update(module, plain, module.train_metrics, trainer) is None
 
 
 def test_sums_keep_their_places_over_epochs_and_validations() -> None:
@@ -265,7 +266,7 @@ def _trained(module: SegmentationModule, count: int, bf16: bool) -> list[float]:
 @needs_gpu
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_on_a_gpu_replayed_steps_learn_as_computed_ones(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "can_record", lambda trainer: True)
+    monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
     sides = [_module(Execution(capture=wanted)) for wanted in (False, True)]
     plain, replayed = (_trained(side, 20, bf16) for side in sides)
     assert replayed == pytest.approx(plain, rel=2e-2 if bf16 else 1e-3)
@@ -311,7 +312,7 @@ def test_on_a_gpu_fit_with_captured_steps_learns_as_eager_steps(
 
 @needs_gpu
 def test_on_a_gpu_replayed_scores_are_those_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "can_record", lambda trainer: True)
+    monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
     sides = [_module(Execution(capture=wanted)).eval() for wanted in (False, True)]
     with torch.inference_mode():
         for batch in _batches(6):
@@ -325,14 +326,14 @@ def test_on_a_gpu_replayed_scores_are_those_computed(monkeypatch: pytest.MonkeyP
 def test_on_a_gpu_a_step_that_asks_for_a_value_is_a_sentence(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = work.Work.compute
+    whole = step_runner.Work.compute
 
-    def asks(self: work.Work, image: Tensor, mask: Tensor, variants: Variants) -> Computed:
+    def asks(self: step_runner.Work, image: Tensor, mask: Tensor, variants: Variants) -> Computed:
         found = whole(self, image, mask, variants)
         float(found.total)
         return found
 
-    monkeypatch.setattr(work.Work, "compute", asks)
+    monkeypatch.setattr(step_runner.Work, "compute", asks)
     words = tiny(sample)
     words[words.index("--trainer.accelerator") + 1] = "gpu"
     said = refused(capsys, ["fit", *words, "--data.batch_size", "2"])

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from vocseg.model.seeding import seed_step
+from vocseg.models.step_seed import seed_step
 
 
 def _drawn(seed: int, epoch: int, batch: int, rank: int = 0) -> list[float]:

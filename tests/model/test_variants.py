@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from tests.conftest import TINY
 from vocseg.errors import UserError
-from vocseg.model import SegmentationModule
-from vocseg.model.variants import Variants
-from vocseg.scores.upsampling import full_size_classes
+from vocseg.inference.tta import Variants
+from vocseg.metrics.upsample import full_size_classes
+from vocseg.models.module import SegmentationModule
 
 
 @pytest.fixture(scope="module")

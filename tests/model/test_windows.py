@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vocseg.model.windows import Windows
+from vocseg.inference.sliding_window import Windows
 
 CPU = torch.device("cpu")
 SHAPES = [(8, 8), (9, 20), (20, 9), (31, 17), (5, 30), (3, 2), (1, 1)]

@@ -11,12 +11,15 @@ import numpy as np
 from PIL import Image
 
 from tests.scores.population import PROTOCOL
-from vocseg.data.scene import draw_scene
-from vocseg.reporting import BEFORE, NETWORK, ORIGINAL, keep, report_finetuning
-from vocseg.scores import Calibration, Score, score_figures
-from vocseg.scores.evidence import Evidence, Origin, prediction_path
-from vocseg.scores.image_scores import ImageScores
-from vocseg.voc import PALETTE, Layout
+from vocseg.commands.results import BEFORE, NETWORK, ORIGINAL, keep, report_finetuning
+from vocseg.constants import PALETTE
+from vocseg.data.synthetic import draw_scene
+from vocseg.data.voc import Layout
+from vocseg.metrics.calibration import Calibration
+from vocseg.metrics.label_errors import Evidence, Origin, prediction_path
+from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.score import Score
+from vocseg.metrics.scores_json import score_figures
 
 NAMES = (
     "background",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.report.made_runs import IDS, NAMES, safe, write_data, write_run
-from vocseg.report import report
+from vocseg.report.command import report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

@@ -14,11 +14,11 @@ import pytest
 from tests.conftest import ROOT, refused
 from tests.report.made_runs import IDS, NAMES, safe, write_data, write_finetuning, write_run
 from vocseg.__main__ import main
+from vocseg.constants import CLASSES
+from vocseg.data.voc import Layout
 from vocseg.errors import UserError
-from vocseg.report import report
-from vocseg.report.curves import read_curves
-from vocseg.report.recorded import read_run
-from vocseg.voc import CLASSES, Layout
+from vocseg.report.command import report
+from vocseg.report.load_run import read_curves, read_run
 
 Capture = pytest.CaptureFixture[str]
 SAFE_IDS = tuple(map(safe, IDS))
@@ -222,7 +222,7 @@ def test_data_that_moved_is_found_where_the_user_says(made: Path, layout: Layout
 def _forget_place(path: Path, place: Path) -> None:
     from dataclasses import replace
 
-    from vocseg.scores.evidence import load_evidence
+    from vocseg.metrics.label_errors import load_evidence
 
     evidence = load_evidence(path.parent)
     assert evidence is not None

@@ -30,9 +30,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vocseg.cli
-import vocseg.resume  # noqa: F401  # so that a fork need not import it
+import vocseg.commands.resume  # noqa: F401  # so that a fork need not import it
 from vocseg.__main__ import main
-from vocseg.data.sample import write_sample
+from vocseg.data.synthetic import write_sample
 
 TINY = "tu-test_efficientnet.r160_in1k"  # with linknet 0.1 M parameters
 EVERY_BATCH = ["--last.every_minutes", "1e-9"]

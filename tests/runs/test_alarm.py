@@ -8,7 +8,7 @@ import torch
 
 from tests.conftest import tiny
 from vocseg.__main__ import main
-from vocseg.model import SegmentationModule
+from vocseg.models.module import SegmentationModule
 
 
 def _alarms(words: list[str]) -> list[str]:

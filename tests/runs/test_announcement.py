@@ -2,7 +2,7 @@
 
 import pytest
 
-from vocseg.runs.announcement import _weight_lines
+from vocseg.callbacks.run_summary import _weight_lines
 
 
 def test_class_weights_are_named_and_break_between_two_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

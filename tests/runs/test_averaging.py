@@ -9,8 +9,8 @@ import torch
 
 from tests.conftest import TINY, refused, tiny
 from vocseg.__main__ import main
-from vocseg.model import SegmentationModule
-from vocseg.runs import Averaging
+from vocseg.callbacks.weight_averaging import Averaging
+from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
 

@@ -12,12 +12,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins import AsyncCheckpointIO
 
+from vocseg.checkpoints.weights import read_weights
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
-from vocseg.model import SegmentationModule
-from vocseg.runs import read_weights
-from vocseg.seals import check_zip
+from vocseg.models.module import SegmentationModule
 from vocseg.trainer import Trainer
+from vocseg.utils.checksum import check_zip
 
 ADDRESS = "http://127.0.0.1:9/x.ckpt"
 

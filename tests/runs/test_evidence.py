@@ -12,11 +12,11 @@ from PIL import Image
 from tests.conftest import refused, tiny
 from tests.forks import run_together
 from tests.test_processes import check_equal_scores
-from vocseg import voc
 from vocseg.__main__ import main
-from vocseg.scores.evidence import load_evidence, prediction_path
-from vocseg.scores.image_scores import load_image_scores
-from vocseg.whole_folders import WholeFolder
+from vocseg.data import voc
+from vocseg.metrics.label_errors import load_evidence, prediction_path
+from vocseg.metrics.per_image import load_image_scores
+from vocseg.utils.atomic_write import WholeFolder
 
 Capture = pytest.CaptureFixture[str]
 

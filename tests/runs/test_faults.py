@@ -9,8 +9,8 @@ import torch
 
 from tests.conftest import refused, tiny
 from tests.forks import run
-from vocseg.model import SegmentationModule
-from vocseg.runs import translate
+from vocseg.config.error_messages import translate
+from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.conftest import refused, tiny
-from vocseg.model import SegmentationModule
-from vocseg.runs import load_weights
+from vocseg.checkpoints.weights import load_weights
+from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
 Plant = Callable[[SegmentationModule, Any], Any]
@@ -156,7 +156,7 @@ def test_the_look_changes_no_bit_of_the_training(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vocseg.__main__ import main
-    from vocseg.runs import Finite
+    from vocseg.callbacks.nan_guard import Finite
 
     words = ["fit", *tiny(sample), *SHORT, "--trainer.max_epochs", "1"]
     main(words)

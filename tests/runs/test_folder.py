@@ -11,10 +11,11 @@ import torch
 
 from tests.conftest import refused, tiny
 from vocseg.__main__ import main
+from vocseg.checkpoints.resume import OwnFolder, Resumed
+from vocseg.checkpoints.run_dir import claim_folder, drop_unused_folder, newest_checkpoint, newest_weights
+from vocseg.checkpoints.weights import read_weights
 from vocseg.errors import Interrupted
-from vocseg.model import SegmentationModule
-from vocseg.runs import OwnFolder, Resumed, read_weights
-from vocseg.runs.folder import claim_folder, drop_unused_folder, newest_checkpoint, newest_weights
+from vocseg.models.module import SegmentationModule
 
 
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:

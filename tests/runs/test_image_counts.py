@@ -7,9 +7,9 @@ import torch
 
 from tests.forks import run
 from tests.scores.population import PROTOCOL
-from vocseg.data.sample import write_sample
-from vocseg.runs.image_counts import ImageCounts
-from vocseg.voc import CLASSES
+from vocseg.callbacks.per_image_metrics import ImageCounts
+from vocseg.constants import CLASSES
+from vocseg.data.synthetic import write_sample
 
 KINDS = ("original", "band", "ceiling")
 IDS = tuple("abcdef")

@@ -11,8 +11,7 @@ import pytest
 
 from tests.conftest import tiny
 from vocseg.__main__ import main
-from vocseg.runs.logs import Curves, quieten
-from vocseg.runs.table import Table
+from vocseg.loggers import Curves, Table, quieten
 
 SHORT = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1"]
 SHORT += ["--trainer.num_sanity_val_steps", "0", "--trainer.log_every_n_steps", "1"]
@@ -58,7 +57,7 @@ def test_tensorboard_on_a_disk_that_is_full_costs_its_curves_alone(sample: Path,
 def test_two_runs_in_the_same_second_write_curves_of_their_own(sample: Path, here: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from vocseg.runs.folder import claim_folder
+    from vocseg.checkpoints.run_dir import claim_folder
 
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda _: claim_folder(here, "fit"), range(24)))
@@ -69,7 +68,7 @@ def test_two_runs_in_the_same_second_write_curves_of_their_own(sample: Path, her
 
 
 def _loggers(folder: Path) -> list[Any]:
-    from vocseg.runs import run_loggers
+    from vocseg.loggers import run_loggers
 
     loggers: list[Any] = run_loggers(folder, None, training=True)["logger"]
     return loggers

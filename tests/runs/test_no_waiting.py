@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.conftest import TINY, tiny
 from vocseg.__main__ import main
 from vocseg.cli import VocCLI
-from vocseg.model import SegmentationModule
+from vocseg.models.module import SegmentationModule
 
 # What looks at figures that are on a CPU, and so there at once: those of a network there, and positions in a
 # loader. An optimiser's own counters of steps are there too.

@@ -140,9 +140,9 @@ def test_an_empty_list_to_score_on_is_named(sample: Path, here: Path, capsys: Ca
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make itself another user")
 def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
     """Root may write everywhere: a child process becomes a user who may not."""
+    from vocseg.checkpoints.run_dir import claim_folder
+    from vocseg.config.validation import _check_root
     from vocseg.errors import UserError
-    from vocseg.runs.folder import claim_folder
-    from vocseg.runs.refusals import _check_root
 
     (here / "mine").mkdir(mode=0o755)
     child = os.fork()

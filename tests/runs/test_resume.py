@@ -17,10 +17,10 @@ from tests.runs.chains import differences, look
 from tests.runs.chains import table as _table
 from tests.runs.test_stops import stop_at_hook
 from vocseg.__main__ import main
-from vocseg.runs import Speed
-from vocseg.runs.folder import lock_folder
-from vocseg.runs.resumption import COMPARED
-from vocseg.runs.saving import share
+from vocseg.callbacks.throughput import Speed
+from vocseg.checkpoints.io import share
+from vocseg.checkpoints.resume import COMPARED
+from vocseg.checkpoints.run_dir import lock_folder
 
 Capture = pytest.CaptureFixture[str]
 
@@ -165,7 +165,7 @@ def test_other_versions_or_threads_are_refused(
     run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = torch.get_num_threads()
-    monkeypatch.setattr("vocseg.runs.conditions.__version__", "0.0")
+    monkeypatch.setattr("vocseg.checkpoints.compatibility.__version__", "0.0")
     assert "versions (vocseg)" in refused(capsys, ["resume", str(run)])
     monkeypatch.undo()
     torch.set_num_threads(threads + 1)
@@ -226,7 +226,7 @@ def test_two_processes_cannot_go_on_with_one_run(run: Path, capsys: Capture) -> 
 
 def test_a_second_signal_ends_at_once(here: Path) -> None:
     code = (
-        "import os, signal, time\nfrom vocseg.runs.stopping import Wishes\n"
+        "import os, signal, time\nfrom vocseg.callbacks.last_checkpoint import Wishes\n"
         "Wishes().listen(1)\nprint('on', flush=True)\ntime.sleep(5)\ntime.sleep(60)"
     )
     with Forked([], here, code) as process:

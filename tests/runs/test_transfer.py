@@ -10,10 +10,11 @@ from torch import Tensor
 from tests.conftest import TINY, refused, tiny
 from tests.test_own_classes import FIVE, NAMES
 from vocseg.__main__ import main
-from vocseg.classes import VOC_CLASSES, named_classes
+from vocseg.checkpoints.transfer import read_pretrained, transfer
+from vocseg.checkpoints.weights import read_weights
+from vocseg.data.classes import VOC_CLASSES, named_classes
 from vocseg.errors import UserError
-from vocseg.model import SegmentationModule
-from vocseg.runs import read_pretrained, read_weights, transfer
+from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
 HEAD = ("segmentation_head.0.weight", "segmentation_head.0.bias")

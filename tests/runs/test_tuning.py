@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import refused, tiny
 from vocseg.__main__ import main
-from vocseg.model import SegmentationModule
-from vocseg.runs.tuning import smoothed, steepest
+from vocseg.commands.tune import smoothed, steepest
+from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
 

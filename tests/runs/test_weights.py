@@ -6,11 +6,11 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from vocseg.deploy.export import export
+from vocseg.checkpoints.weights import load_network, load_weights, read_weights
+from vocseg.commands.export import export
+from vocseg.constants import CLASSES
 from vocseg.errors import UserError
-from vocseg.model import SegmentationModule
-from vocseg.runs import load_network, load_weights, read_weights
-from vocseg.voc import CLASSES
+from vocseg.models.module import SegmentationModule
 
 
 def test_the_file_describes_itself(trained: Path) -> None:

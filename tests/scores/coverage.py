@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.scores.population import IMAGES_OF_1449, PIXELS, image_scores
-from vocseg.scores.comparison import compare_groups
-from vocseg.scores.groups import Group
-from vocseg.scores.intervals import Interval, score_intervals
-from vocseg.scores.measures import MEASURES, measure, parts
+from vocseg.metrics.aggregate import MEASURES, measure, parts
+from vocseg.metrics.bootstrap import Interval, score_intervals
+from vocseg.metrics.paired_test import compare_groups
+from vocseg.metrics.run_groups import Group
 
 POPULATION = 6000
 SAMPLES = (100, 300, 1449)

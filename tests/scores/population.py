@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from vocseg.scores.image_scores import ImageScores
-from vocseg.scores.protocol import Protocol
-from vocseg.voc import CLASSES
+from vocseg.constants import CLASSES
+from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.protocol import Protocol
 
 PIXELS = 65_536
 # In how many of the 1,449 validation images each class is, roughly.

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.scores.population import PROTOCOL
-from vocseg.scores.calibration import BINS, Calibration, calibration_counts, confidences
-from vocseg.scores.confusion import histogram
+from vocseg.metrics.calibration import BINS, Calibration, calibration_counts, confidences
+from vocseg.metrics.confusion import histogram
 
 
 def _case(seed: int, classes: int = 21) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vocseg.scores.collapse import collapse, shifted_labels
+from vocseg.metrics.sanity import collapse, shifted_labels
 
 NAMES = ("background", *(f"class {k}" for k in range(1, 21)))
 

@@ -8,11 +8,10 @@ import pytest
 
 from tests.scores.population import PROTOCOL, image_scores, population, worse
 from vocseg.errors import UserError
-from vocseg.scores.comparison import Comparison, Difference, compare_groups
-from vocseg.scores.groups import Group
-from vocseg.scores.image_scores import ImageScores
-from vocseg.scores.measures import TRIMAP, measure, parts
-from vocseg.scores.shares import Shares
+from vocseg.metrics.aggregate import TRIMAP, measure, parts
+from vocseg.metrics.paired_test import Comparison, Difference, compare_groups
+from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.run_groups import Group, Shares
 
 BASE = population(120, seed=2)
 RUNS = [image_scores(worse(BASE, 0.05 + 0.02 * k, seed=k)) for k in range(4)]

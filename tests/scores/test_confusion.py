@@ -5,8 +5,14 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from vocseg.scores import class_iou, confusion_matrices, mean_iou, pixel_accuracy
-from vocseg.scores.confusion import histogram, in_lanes
+from vocseg.metrics.confusion import (
+    class_iou,
+    confusion_matrices,
+    histogram,
+    in_lanes,
+    mean_iou,
+    pixel_accuracy,
+)
 
 C = 21
 

@@ -16,10 +16,10 @@ from tests.scores.coverage import (
 )
 from tests.scores.coverage import population as pool
 from tests.scores.population import image_scores, population, worse
-from vocseg.scores.comparison import compare_groups
-from vocseg.scores.groups import Group
-from vocseg.scores.intervals import score_intervals
-from vocseg.scores.measures import MEASURES, measure, parts
+from vocseg.metrics.aggregate import MEASURES, measure, parts
+from vocseg.metrics.bootstrap import score_intervals
+from vocseg.metrics.paired_test import compare_groups
+from vocseg.metrics.run_groups import Group
 
 IMAGES = 200
 

@@ -5,10 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vocseg.classes import VOC_CLASSES
+from vocseg.data.classes import VOC_CLASSES
 from vocseg.errors import UserError
-from vocseg.scores.disagreement import CONFIDENT, disagreement, regions_of
-from vocseg.scores.evidence import FILE, Evidence, Origin, load_evidence, prediction_path
+from vocseg.metrics.label_errors import (
+    CONFIDENT,
+    FILE,
+    Evidence,
+    Origin,
+    disagreement,
+    load_evidence,
+    prediction_path,
+    regions_of,
+)
 
 CAT, DOG, PERSON = 8, 12, 15
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.scores.population import PROTOCOL, image_scores, population
 from vocseg.errors import UserError
-from vocseg.scores.image_scores import load_image_scores
+from vocseg.metrics.per_image import load_image_scores
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 
 from tests.scores.population import image_scores, population
-from vocseg.scores.intervals import FEWEST_IMAGES, score_intervals
-from vocseg.scores.measures import MEASURES, TRIMAP, measure, parts
-from vocseg.scores.resampling import influence, iou_bias, leave_one_out, percentile_interval, resampled_sums
+from vocseg.metrics.aggregate import MEASURES, TRIMAP, measure, parts
+from vocseg.metrics.bootstrap import (
+    FEWEST_IMAGES,
+    influence,
+    iou_bias,
+    leave_one_out,
+    percentile_interval,
+    resampled_sums,
+    score_intervals,
+)
 
 
 @pytest.fixture(scope="module")

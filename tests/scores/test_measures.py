@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vocseg.scores import mean_iou, pixel_accuracy
-from vocseg.scores.measures import (
+from vocseg.metrics.aggregate import (
     MEASURES,
     error_budget,
     frequency_weighted_iou,
@@ -15,6 +14,7 @@ from vocseg.scores.measures import (
     measure,
     parts,
 )
+from vocseg.metrics.confusion import mean_iou, pixel_accuracy
 
 NAMES = ("background", "cat", "dog")
 # Unions: background 6+2+1+1 = 10, cat 3+2+3 = 8 ... by row (true) and column (predicted).

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import vocseg
-from vocseg import Scorer
+from vocseg.checkpoints.weights import load_network
+from vocseg.constants import CLASSES
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
-from vocseg.runs import load_network
-from vocseg.scores import load_image_scores
-from vocseg.scores.plain import as_json
-from vocseg.voc import CLASSES
+from vocseg.metrics.per_image import load_image_scores
+from vocseg.metrics.scorer import Scorer
+from vocseg.utils.json_values import as_json
 
 Pairs = list[tuple[str, torch.Tensor, np.ndarray]]
 
@@ -110,7 +110,7 @@ def test_compare_refuses_other_images_masks_and_classes() -> None:
 
 
 def test_saved_scores_are_read_by_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from vocseg.compare import compare
+    from vocseg.commands.compare import compare
 
     scorers = [Scorer(3), Scorer(3)]
     for prediction, mask in _random():
@@ -180,9 +180,9 @@ def test_impossible_classes_are_refused(classes: Any) -> None:
 
 
 def test_the_package_exports_the_scorer_without_lightning() -> None:
-    assert vocseg.Scorer is Scorer
+    assert vocseg.metrics.scorer.Scorer is Scorer
     code = (
-        "import sys, vocseg; assert 'torch' not in sys.modules; vocseg.Scorer(3)\n"
+        "import sys, vocseg; assert 'torch' not in sys.modules; vocseg.metrics.scorer.Scorer(3)\n"
         "assert not {'lightning', 'torchmetrics', 'segmentation_models_pytorch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

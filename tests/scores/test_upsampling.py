@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from vocseg.scores.bands import boundary_band
-from vocseg.scores.upsampling import full_size_classes
+from vocseg.metrics.boundary import boundary_band
+from vocseg.metrics.upsample import full_size_classes
 
 SHAPES = [(375, 500), (500, 333), (64, 80), (30, 41), (1, 1), (200, 1)]
 

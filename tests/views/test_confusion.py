@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vocseg.views import confusion_picture
-from vocseg.views.report import matrix_view
+from vocseg.callbacks.confusion_image import confusion_picture
+from vocseg.visualization.confusion import matrix_view
 
 
 def test_shares_are_of_the_row_and_shades_logarithmic() -> None:

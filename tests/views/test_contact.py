@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vocseg.views.contact import Block, Shot, contact_sheet, tinted
+from vocseg.visualization.contact_sheet import Block, Shot, contact_sheet, tinted
 
 LINE, GAP = 22, 6
 

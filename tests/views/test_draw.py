@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vocseg.views import colour, error_map, overlay, panel, sheet
-from vocseg.voc import PALETTE
+from vocseg.constants import PALETTE
+from vocseg.visualization.draw import colour, error_map, overlay, panel, sheet
 
 
 def _case() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,14 +7,13 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tests.scores.population import image_scores, population, worse
-from vocseg.scores.comparison import Comparison, compare_groups
-from vocseg.scores.groups import Group
-from vocseg.scores.intervals import Interval, score_intervals
-from vocseg.scores.measures import error_budget
-from vocseg.views import difference_tables, interval_table
-from vocseg.views.differences import verdict
-from vocseg.views.intervals import interval_text
-from vocseg.voc import CLASSES
+from vocseg.constants import CLASSES
+from vocseg.metrics.aggregate import error_budget
+from vocseg.metrics.bootstrap import Interval, score_intervals
+from vocseg.metrics.paired_test import Comparison, compare_groups
+from vocseg.metrics.run_groups import Group
+from vocseg.visualization.difference_tables import difference_tables, verdict
+from vocseg.visualization.tables import interval_table, interval_text
 
 MATRICES = population(80, seed=4)
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from vocseg.classes import VOC_CLASSES
-from vocseg.views import Panels
+from vocseg.callbacks.image_panels import Panels
+from vocseg.data.classes import VOC_CLASSES
 
 
 def _validate(panels: Panels, images: int, batch: int, world: int, lost: tuple[int, ...] = ()) -> list[int]:

@@ -7,12 +7,12 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
-from vocseg.views.progress import ProgressBar
+from vocseg.callbacks.progress_bar import ProgressBar
 
 
 def test_figures_are_fetched_so_many_times_a_second_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("vocseg.views.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("vocseg.callbacks.progress_bar.time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: {"v_num": 3})
     monkeypatch.setattr(RichProgressBar, "on_train_batch_end", lambda *_: None)
     progress = SimpleNamespace(is_last_batch=False)

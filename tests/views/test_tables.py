@@ -8,8 +8,10 @@ import pytest
 import torch
 from rich.console import Console, RenderableType
 
-from vocseg.scores import Calibration, Protocol, Score
-from vocseg.views import calibration_line, score_table, sizes_line
+from vocseg.metrics.calibration import Calibration
+from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.score import Score
+from vocseg.visualization.tables import calibration_line, score_table, sizes_line
 
 PROTOCOL = Protocol("val", 200, "0123456789abcdef", 256)
 

@@ -1,4 +1,4 @@
-"""One item, a batch of them, and the loader that makes batches."""
+"""Batches: collation and their types."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,9 +8,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vocseg.data.left_out import LeftOut
-from vocseg.data.order import Position, Progress
-from vocseg.data.workers import Watchdog, check_shared_memory, end_workers_at_exit
+from vocseg.data.samplers import Position, Progress
+from vocseg.data.skipped import LeftOut
+from vocseg.data.worker_watchdog import Watchdog, check_shared_memory, end_workers_at_exit
+
+
+class BatchTensors(TypedDict):
+    """The batch as `vocseg.data` ships it."""
+
+    image: Tensor
+    mask: Tensor
+    index: Tensor
 
 
 class Sample(TypedDict):

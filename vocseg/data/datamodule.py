@@ -1,4 +1,4 @@
-"""The LightningDataModule: finds VOC (or gets it), checks it, and serves its splits."""
+"""LightningDataModule of VOC and data sets in its layout."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -7,24 +7,22 @@ from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveFloat,
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from vocseg.class_files import known_classes
 from vocseg.data.batch import Batch
-from vocseg.data.chance import Sampling
-from vocseg.data.crops import SCALES, scales
-from vocseg.data.dataset import VOCSegmentation
-from vocseg.data.decoding import Bytes
-from vocseg.data.loaders import Loaders, place_in
-from vocseg.data.memory import keep_freed_memory
-from vocseg.data.order import Position, Progress
-from vocseg.data.parts import Parts
-from vocseg.data.photographs import Photographs
+from vocseg.data.cache import keep_freed_memory
+from vocseg.data.cache_build import Storage
+from vocseg.data.class_files import known_classes
+from vocseg.data.dataloader import Loaders, place_in
+from vocseg.data.dataset import Parts, VOCSegmentation
+from vocseg.data.image_io import Bytes
+from vocseg.data.predict_dataset import Photographs
+from vocseg.data.samplers import Position, Progress
 from vocseg.data.selection import Selection
 from vocseg.data.splits import Split, SplitFacts
-from vocseg.data.storage import Storage
-from vocseg.data.transforms import Augmentation
+from vocseg.data.transforms.crops import SCALES, scales
+from vocseg.data.transforms.sample_rng import Augmentation, Sampling
+from vocseg.data.voc import Layout
 from vocseg.errors import UserError
-from vocseg.tensor_files import SafeLoading
-from vocseg.voc import Layout
+from vocseg.utils.safe_load import SafeLoading
 
 
 class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod

@@ -1,15 +1,16 @@
-"""Which images a user wants: where they lie, from which lists, and how many."""
+"""Selection of splits by the data flags."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vocseg import voc
-from vocseg.classes import ClassList
-from vocseg.data.download import download_sbd, download_voc
+from vocseg.data import voc
+from vocseg.data.classes import ClassList
+from vocseg.data.download.sbd import download_sbd
+from vocseg.data.download.voc import download_voc
 from vocseg.data.splits import Split, divide, read_split
+from vocseg.data.voc import Layout, split_list
 from vocseg.errors import UserError
-from vocseg.voc import Layout, split_list
 
 
 @dataclass(frozen=True)

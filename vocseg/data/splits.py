@@ -1,4 +1,4 @@
-"""Which images a split holds, or a seeded part of them, and what a score must say of them."""
+"""Splits: id lists and the images and masks that they name."""
 
 import hashlib
 import os
@@ -10,9 +10,9 @@ from typing import TypedDict
 
 import numpy as np
 
-from vocseg.classes import VOC_CLASSES, ClassList
+from vocseg.data.classes import VOC_CLASSES, ClassList
+from vocseg.data.voc import Layout, split_ids, split_list
 from vocseg.errors import UserError, shown
-from vocseg.voc import Layout, split_ids, split_list
 
 
 class SplitFacts(TypedDict):

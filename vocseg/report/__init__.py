@@ -1,5 +1,1 @@
-"""The tool `python -m vocseg report`: what a run left, on one page for people."""
-
-from vocseg.report.tool import report
-
-__all__ = ["report"]
+"""HTML report of a run."""

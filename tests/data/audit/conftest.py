@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vocseg.data.sample import write_sample
+from vocseg.data.synthetic import write_sample
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vocseg.data.audit import Audit, Finding
-from vocseg.voc import PALETTE
+from vocseg.constants import PALETTE
+from vocseg.data.audit.findings import Finding
+from vocseg.data.audit.report import Audit
 
 Plant = Callable[[Path], str]  # takes the `VOC2012` folder, damages a file, and returns its name within
 TRAIN, VAL = "2007_000001", "2008_000001"

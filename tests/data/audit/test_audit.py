@@ -24,10 +24,11 @@ from tests.data.audit.planting import (
     save_mask,
 )
 from vocseg.__main__ import main
-from vocseg.data.audit import Audit, audit
-from vocseg.data.contents import bytes_digest, cache_folder, read_contents
-from vocseg.data.manifest import read_manifest
-from vocseg.voc import CLASSES, split_ids
+from vocseg.constants import CLASSES
+from vocseg.data.audit.command import audit
+from vocseg.data.audit.report import Audit
+from vocseg.data.fingerprint import bytes_digest, cache_folder, read_contents, read_manifest
+from vocseg.data.voc import split_ids
 
 
 def _examine(folder: Path, **options: object) -> Audit:

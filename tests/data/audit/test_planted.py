@@ -41,7 +41,7 @@ from tests.data.audit.planting import (
     with_hole,
     with_wrong_checksum,
 )
-from vocseg.data.audit import audit
+from vocseg.data.audit.command import audit
 from vocseg.data.audit.findings import KINDS
 
 

@@ -10,11 +10,11 @@ from PIL import Image
 from tests.conftest import refused
 from tests.data.audit.planting import MASK, MASKS, as_picture, found, read, rendering, reordered
 from vocseg.__main__ import main
-from vocseg.classes import VOC_CLASSES
-from vocseg.data.audit import audit
-from vocseg.data.audit.renderings import NotExactError, recover
+from vocseg.data.audit.checks_masks import NotExactError, recover
+from vocseg.data.audit.command import audit
+from vocseg.data.classes import VOC_CLASSES
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.voc import split_ids
+from vocseg.data.voc import split_ids
 
 Change = Callable[[Image.Image], Image.Image]
 

@@ -13,8 +13,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from tests.data.download.faulty_server import FaultyServer, serving
-from vocseg import voc
-from vocseg.data.download.patience import Patience
+from vocseg import constants
+from vocseg.data import voc
+from vocseg.data.download.retry import Patience
 
 HASTY = Patience(stall=10, crawl=500, window=0.3, pause=0.01)
 VAL_OF_SBD = 5  # validation images that SBD has masks for, too
@@ -103,4 +104,4 @@ def pack_sbd(small_voc: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.
 def sbd_mask(folder: Path, id: str) -> np.ndarray:
     """What SBD says of an image: not what VOC says, and without void."""
     mask = np.asarray(Image.open(voc.mask_path(folder, id, "train")))
-    return np.where(mask == voc.IGNORE_INDEX, 0, (mask + 1) % 21).astype(np.uint8)
+    return np.where(mask == constants.IGNORE_INDEX, 0, (mask + 1) % 21).astype(np.uint8)

@@ -8,9 +8,9 @@ import pytest
 
 from tests.conftest import refused
 from tests.data.download.faulty_server import Fault, FaultyServer
-from vocseg import voc
 from vocseg.__main__ import main
-from vocseg.data.download.sources import addresses, host
+from vocseg.data import voc
+from vocseg.data.download.retry import addresses, host
 
 Capture = pytest.CaptureFixture[str]
 

@@ -14,8 +14,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.data.download.faulty_server import FaultyServer
-from vocseg import voc
-from vocseg.data.download.transfer import OVERLAP
+from vocseg.data import voc
+from vocseg.data.download.http import OVERLAP
 
 Start = Callable[..., "subprocess.Popen[str]"]
 DRIVER = """

@@ -10,10 +10,10 @@ from PIL import Image
 
 from tests.data.download.conftest import HASTY, Pack, believe, mat, sbd_mask
 from tests.data.download.faulty_server import Fault, FaultyServer, serving
-from vocseg import voc
-from vocseg.data.download import download_sbd
-from vocseg.data.download.leak import check_leak, contents
-from vocseg.data.reading import read_mask
+from vocseg import constants
+from vocseg.data import voc
+from vocseg.data.download.sbd import check_leak, contents, download_sbd
+from vocseg.data.image_io import read_mask
 from vocseg.errors import UserError
 
 ID = "2007_000011"  # one that only SBD has a mask for
@@ -60,7 +60,7 @@ def test_the_masks_have_vocs_colours(small_voc: Path, pack_sbd: Pack) -> None:
     with Image.open(voc.mask_path(folder, ID, "trainaug")) as mask:
         assert mask.mode == "P"
         palette = np.reshape(mask.getpalette(), (-1, 3))
-    assert [tuple(colour) for colour in palette.tolist()] == list(voc.PALETTE)[: len(palette)]
+    assert [tuple(colour) for colour in palette.tolist()] == list(constants.PALETTE)[: len(palette)]
 
 
 def test_it_is_fetched_with_vocs_own_care(small_voc: Path, pack_sbd: Pack) -> None:

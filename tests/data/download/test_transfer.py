@@ -9,9 +9,9 @@ import pytest
 
 from tests.data.download.conftest import HASTY
 from tests.data.download.faulty_server import Fault, FaultyServer, serving
-from vocseg import voc
-from vocseg.data.download import download_voc
-from vocseg.data.download.transfer import OVERLAP
+from vocseg.data import voc
+from vocseg.data.download.http import OVERLAP
+from vocseg.data.download.voc import download_voc
 from vocseg.errors import UserError
 
 HALF = 1_000_000

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.download.conftest import believe
-from vocseg import voc
-from vocseg.data.download import download_voc
+from vocseg.data import voc
+from vocseg.data.download.voc import download_voc
 from vocseg.errors import UserError
 
 BASE = "VOCdevkit/VOC2012"

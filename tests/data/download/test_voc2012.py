@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.download.faulty_server import FaultyServer
-from vocseg import voc
-from vocseg.data.download import download_voc
+from vocseg.data import voc
+from vocseg.data.download.voc import download_voc
 from vocseg.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""What an audit may find, by name."""
+"""Findings of an audit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

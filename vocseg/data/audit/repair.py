@@ -1,4 +1,4 @@
-"""A repaired copy of a data set: masks of colours get their class indices back, or are refused by name."""
+"""Repair of the masks that an audit finds fault with."""
 
 import shutil
 from collections.abc import Sequence
@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vocseg.classes import ClassList
+from vocseg.constants import PALETTE
+from vocseg.data.audit.checks_masks import REPAIRABLE, NotExactError, recover
 from vocseg.data.audit.findings import Finding
-from vocseg.data.audit.masks import REPAIRABLE
-from vocseg.data.audit.renderings import NotExactError, recover
-from vocseg.data.progress import follow
-from vocseg.data.writing import save_mask
+from vocseg.data.classes import ClassList
+from vocseg.data.mask_png import save_mask
 from vocseg.errors import UserError
-from vocseg.voc import PALETTE
+from vocseg.utils.progress import follow
 
 
 @dataclass(frozen=True)

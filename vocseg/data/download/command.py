@@ -1,13 +1,13 @@
-"""`python -m vocseg download`."""
+"""`download`: fetches and unpacks the data sets."""
 
 import shlex
 from pathlib import Path
 from typing import Literal
 
-from vocseg import voc
+from vocseg.data import voc
+from vocseg.data.download.retry import addresses
 from vocseg.data.download.sbd import download_sbd
-from vocseg.data.download.sources import addresses
-from vocseg.data.download.voc2012 import download_voc
+from vocseg.data.download.voc import download_voc
 from vocseg.errors import UserError
 
 

@@ -1,20 +1,147 @@
-"""SBD, the masks that make VOC's 1,464 training images 10,582: the list `trainaug`."""
+"""Download of SBD and its conversion to palette masks."""
 
+import hashlib
+import io
+import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from vocseg import voc
-from vocseg.data.download.archive import Archive
-from vocseg.data.download.leak import Content, check_leak, contents
-from vocseg.data.download.patience import USUAL, Patience
-from vocseg.data.download.place import alone_in, check_room
-from vocseg.data.download.sbd_archive import convert
-from vocseg.data.download.voc2012 import download_voc
-from vocseg.errors import UserError
-from vocseg.whole_files import write_whole
+from vocseg import constants
+from vocseg.data import voc
+from vocseg.data.download.archive import Archive, alone_in, check_room
+from vocseg.data.download.retry import USUAL, Patience
+from vocseg.data.download.unpack import members, opened
+from vocseg.data.download.voc import download_voc
+from vocseg.data.image_io import read_image
+from vocseg.data.mask_png import save_mask
+from vocseg.errors import UserError, shown
+from vocseg.utils.atomic_write import write_whole
+from vocseg.utils.progress import follow
+
+
+class Content(NamedTuple):
+    """What an image shows: a digest of its decoded pixels and their shape, and its size."""
+
+    digest: bytes
+    height: int
+    width: int
+
+
+def contents(folder: Path, ids: Sequence[str]) -> dict[str, Content]:
+    """Decode images with all cores.
+
+    Raises:
+        UserError: If one is missing or damaged.
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        found = pool.map(lambda id: _content(voc.image_path(folder, id)), ids)
+        try:
+            return dict(zip(ids, follow(found, "comparing images", len(ids)), strict=True))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def check_leak(shown: dict[str, Content], training: Sequence[str], validation: Sequence[str]) -> None:
+    """Compare two lists by id and by decoded pixels.
+
+    Args:
+        shown: What the images of both show.
+        training: Ids of one list.
+        validation: Ids of the other.
+
+    Raises:
+        UserError: If they share an image.
+    """
+    held_out = set(validation)
+    owners = {shown[id].digest: id for id in validation}
+    for id in training:
+        if id in held_out:
+            raise UserError(f"the image {id} is to be trained on, but is on the validation list: remove it")
+        twin = owners.get(shown[id].digest)
+        if twin is not None:
+            raise UserError(
+                f"the image {id}, which is to be trained on, is the validation image {twin} under another "
+                "name: restore it from the official archive"
+            )
+
+
+def _content(path: Path) -> Content:
+    pixels = read_image(path)
+    height, width = pixels.shape[:2]
+    shape = f"{height}x{width}:".encode()  # other shapes may have the same bytes
+    return Content(hashlib.sha256(shape + pixels.tobytes()).digest(), height, width)
+
+
+Bytes = npt.NDArray[np.uint8]
+
+_ROOM = PurePosixPath("benchmark_RELEASE/dataset")
+
+
+def convert(archive: Path, folder: Path, skip: set[str]) -> set[str]:
+    """Write the masks of an archive as PNGs, without unpacking it.
+
+    Args:
+        archive: The right `benchmark.tgz`.
+        folder: An existing, empty folder for `ID.png`.
+        skip: Ids whose masks are not wanted.
+
+    Returns:
+        The ids of SBD's own two lists.
+
+    Raises:
+        UserError: If the archive is not laid out as it should be, or a mask in it is malformed.
+    """
+    lists: dict[str, set[str]] = {}
+    with opened(archive, "converting masks") as tar:
+        for member in members(tar, archive, folder):
+            path = PurePosixPath(member.name)
+            if not member.isfile() or _ROOM not in (path.parent, path.parent.parent):
+                continue
+            content = tar.extractfile(member)
+            assert content is not None  # it is a file
+            if path.parent == _ROOM and path.name in ("train.txt", "val.txt"):
+                lists[path.stem] = set(content.read().decode(errors="replace").split())
+            elif path.parent == _ROOM / "cls" and path.suffix == ".mat" and path.stem not in skip:
+                mask = read_mat(content.read(), f"{member.name} of {archive}")
+                save_mask(mask, folder / f"{path.stem}.png")
+    if lists.keys() != {"train", "val"}:
+        raise UserError(f"{archive} has no {_ROOM}/train.txt and val.txt: it is not SBD's archive")
+    return lists["train"] | lists["val"]
+
+
+def read_mat(content: bytes, name: str) -> Bytes:
+    """The mask uint8 `[H,W]` of classes 0..20 in one of SBD's files; they know no void.
+
+    Args:
+        content: The file's bytes.
+        name: What to call it in a complaint.
+
+    Raises:
+        UserError: If it is no MATLAB file, or holds something else.
+    """
+    from scipy.io import loadmat
+
+    try:
+        found = loadmat(io.BytesIO(content), variable_names=["GTcls"])
+        mask = np.asarray(found["GTcls"][0]["Segmentation"][0])
+    except Exception as fault:  # damaged files make scipy raise nearly anything
+        raise UserError(
+            f"{name} is not a mask of SBD ({type(fault).__name__}: {shown(fault)}): get the archive anew"
+        ) from fault
+    if mask.ndim != 2 or mask.dtype != np.uint8 or not mask.size or mask.max() >= len(constants.CLASSES):
+        most = mask.max() if mask.size and np.issubdtype(mask.dtype, np.number) else "nothing"
+        raise UserError(
+            f"{name} holds {shown(mask.dtype)} {list(mask.shape)} with values up to {most}, "
+            f"not uint8 [H,W] of classes 0..{len(constants.CLASSES) - 1}: get the archive anew"
+        )
+    return mask
 
 
 def download_sbd(

@@ -1,0 +1,89 @@
+"""Callbacks of every run."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+
+from vocseg.callbacks.best_weights import BestWeights
+from vocseg.callbacks.collapse_warning import Alarm
+from vocseg.callbacks.confusion_image import ConfusionPicture
+from vocseg.callbacks.image_panels import Panels
+from vocseg.callbacks.last_checkpoint import LastCheckpoint
+from vocseg.callbacks.nan_guard import Finite
+from vocseg.callbacks.original_resolution import FullSize
+from vocseg.callbacks.per_image_metrics import NetworkScores
+from vocseg.callbacks.prediction_writer import MaskWriter
+from vocseg.callbacks.process_watchdog import Companions
+from vocseg.callbacks.progress_bar import ProgressBar
+from vocseg.callbacks.run_summary import Announcement
+from vocseg.callbacks.skipped_samples import LeftOutReport
+from vocseg.callbacks.test_time_augmentation import TTA
+from vocseg.callbacks.throughput import Speed
+from vocseg.callbacks.weight_averaging import Averaging
+from vocseg.utils.atomic_write import write_whole
+
+_WITH_FLAGS: dict[str, type[Callback]] = {  # by their group on the command line
+    "best": BestWeights,
+    "last": LastCheckpoint,
+    "average": Averaging,
+    "panels": Panels,
+    "full_size": FullSize,
+    "tta": TTA,
+    "predictions": MaskWriter,
+    "progress": ProgressBar,
+}
+
+
+def add_standing(parser: LightningArgumentParser) -> None:
+    """Give a parser the flags of those that have some."""
+    for group, kind in _WITH_FLAGS.items():
+        parser.add_lightning_class_args(kind, group)
+
+
+def without_flags() -> list[Callback]:
+    """Those that have none, in the order in which they are called."""
+    own = [Companions(), Announcement(), Finite(), Alarm(), Speed(), NetworkScores()]
+    return [*own, LeftOutReport(), ConfusionPicture()]
+
+
+def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb: str) -> None:
+    """Leave out those that flags switch off: Lightning refuses some of them then.
+
+    Args:
+        parsers: Of all verbs.
+        config: The flags of the verb.
+        verb: Its name.
+    """
+    kept = config["trainer"]["enable_checkpointing"] is not False and verb != "tune"
+    off = set() if kept else {"best", "last"}
+    off |= {"progress"} if config["trainer"]["enable_progress_bar"] is False else set()
+    off |= {"average"} if "average" in config and config["average"].kind == "none" else set()
+    for parser in parsers:
+        parser.callback_keys = [key for key in parser.callback_keys if key not in off]
+
+
+class SaveTrainingConfig(SaveConfigCallback):
+    """`config.yaml` for runs that train, and the lists of images where they were drawn by chance.
+
+    A run that scores has nothing to repeat.
+    """
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Write it when training starts."""
+        if stage == "fit" and not self.already_saved:
+            folder = trainer.log_dir  # on every process: it is broadcast
+            path = None if folder is None else Path(folder) / self.config_filename
+            if trainer.is_global_zero and path is not None and not path.exists():  # a run that goes on has it
+                write_whole(path, self.parser.dump(self.config, skip_none=False))
+                self._save_split(trainer.datamodule, path.parent)
+            self.already_saved = True
+
+    def _save_split(self, data: Any, folder: Path) -> None:
+        if data.selection.val_fraction is None:
+            return
+        (folder / "split").mkdir(exist_ok=True)
+        for name in ("train", "val"):
+            write_whole(folder / "split" / f"{name}.txt", "\n".join(data.ids(name)) + "\n")

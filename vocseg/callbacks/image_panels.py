@@ -1,0 +1,91 @@
+"""Input, ground truth and prediction in TensorBoard."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jsonargparse.typing import NonNegativeInt
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from vocseg.data.classes import ClassList
+from vocseg.utils.atomic_write import write_whole
+from vocseg.visualization.draw import Bytes, panel, sheet
+from vocseg.visualization.palette_png import png, show_png
+
+
+class Panels(Callback):
+    """Draws input, ground truth, prediction and errors of the same validation images after every epoch.
+
+    They go to TensorBoard (IMAGES) and to `panels.png` in the run's folder.
+
+    Args:
+        images: How many, spread evenly over the split; 0: none.
+    """
+
+    def __init__(self, images: NonNegativeInt = 6) -> None:
+        self.images = images
+        self._chosen: set[int] = set()  # places in the main process's order
+        self._kept: list[tuple[Tensor, Tensor]] = []  # index; image, mask and prediction uint8 `[5,H,W]`
+        self._batch_size = 0
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose among the images that the main process will see."""
+        self._kept = []
+        loader = trainer.val_dataloaders
+        reach = min(len(loader.sampler), int(trainer.num_val_batches[0]) * loader.batch_size) if loader else 0
+        self._batch_size = loader.batch_size if loader else 0
+        count = min(self.images, reach)
+        self._chosen = {k * reach // count for k in range(count)}
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the chosen images of the batch where they are: to fetch one makes a GPU wait."""
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        first = batch_idx * self._batch_size
+        for k in range(len(batch["index"])):
+            if first + k in self._chosen:
+                pixels = batch["image"][k], batch["mask"][k][None], outputs["prediction"][k][None]
+                self._kept.append((batch["index"][k].clone(), torch.cat(pixels)))  # [5,H,W]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show them."""
+        folder = trainer.log_dir  # on every process: it is broadcast
+        drawn = self._draw(pl_module.class_list) if trainer.is_global_zero else []  # type: ignore[arg-type]
+        if not drawn:
+            return
+        picture = sheet(drawn)
+        packed = png(picture)
+        try:
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    show_png(logger, "validation/panels", picture, packed, trainer.global_step)
+            if folder is not None and trainer.loggers:
+                write_whole(Path(folder) / "panels.png", packed)
+        except (OSError, ValueError) as fault:  # a ValueError is how TensorBoard's writer words a full disk
+            warnings.warn(f"vocseg: no panels could be written to {folder} ({fault})", stacklevel=2)
+
+    def _draw(self, classes: ClassList) -> list[Bytes]:
+        """A panel of each image that could be read, in the order of the split."""
+        if not self._kept:
+            return []
+        indices, pixels = (torch.stack(each).cpu() for each in zip(*self._kept, strict=True))
+        self._kept = []
+        found = [
+            (index, one) for index, one in zip(indices.tolist(), pixels.numpy(), strict=True) if index >= 0
+        ]
+        return [
+            panel(np.ascontiguousarray(one[:3].transpose(1, 2, 0)), one[3], one[4], classes)
+            for _, one in sorted(found, key=lambda each: each[0])
+        ]

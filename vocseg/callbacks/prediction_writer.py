@@ -1,0 +1,222 @@
+"""Masks and overlays of `predict`."""
+
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from PIL import Image
+from torch import Tensor
+
+from vocseg.callbacks.original_resolution import FullSize
+from vocseg.callbacks.skipped_samples import from_all
+from vocseg.data.classes import ClassList
+from vocseg.data.image_io import Bytes, read_image
+from vocseg.data.mask_png import save_mask
+from vocseg.errors import UserError
+from vocseg.metrics.upsample import full_size_classes, full_size_confidence
+from vocseg.utils.atomic_write import write_whole
+from vocseg.visualization.draw import labelled_overlay
+
+RESULTS = "predictions.json"
+
+
+class Predicted(NamedTuple):
+    """What `predict` did.
+
+    Attributes:
+        folder: Where masks and overlays are.
+        source: What was predicted: a folder or one image.
+        images: Size, files and area of each class by image.
+        unreadable: Images that cannot be read, with the reason.
+        other_files: What is no image, with the reason.
+        seconds: How long it took.
+        confidence: Whether there are pictures of it.
+    """
+
+    folder: Path
+    source: str
+    images: dict[str, dict[str, Any]]
+    unreadable: dict[str, str]
+    other_files: dict[str, str]
+    seconds: float
+    confidence: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `predictions.json`."""
+        return {
+            "source": self.source,
+            "folder": str(self.folder),
+            "images": self.images,
+            "left_out": self.unreadable | self.other_files,
+        }
+
+
+class MaskWriter(BasePredictionWriter):
+    """Writes `masks/NAME.png` (class indices, the classes' colours) and `overlays/NAME.jpg`.
+
+    Args:
+        folder: Where to; null: the run's folder.
+        confidence: Write `confidence/NAME.png` too: the probability of the predicted class, 0 to 255 in grey.
+    """
+
+    def __init__(self, folder: Path | None = None, confidence: bool = False) -> None:
+        super().__init__(write_interval="batch")
+        self.folder, self.confidence = folder, confidence
+        self.predicted: Predicted | None = None  # known at the end
+        self.windows: str | None = None  # how windows predict, if they do
+        self._images: dict[str, dict[str, Any]] = {}
+        self._begun = 0.0  # seconds of `time.monotonic`
+        self._full: FullSize | None = None  # what predicts in windows
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the folders."""
+        log_dir = trainer.log_dir  # on every process: it is broadcast
+        self.folder = Path(self.folder or log_dir or trainer.default_root_dir)
+        for name in ("masks", "overlays", *(["confidence"] if self.confidence else [])):
+            try:
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            except OSError as fault:
+                raise UserError(
+                    f"--predictions.folder {self.folder} cannot be used ({fault.strerror}). "
+                    "Name another folder."
+                ) from fault
+        self._images, self._begun = {}, time.monotonic()
+        callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+        self._full = next((each for each in callbacks if isinstance(each, FullSize) and each.window), None)
+        self.windows = None if self._full is None else f"stride {self._full.stride:g}"
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the results of a batch; `prediction` holds logits `[N,C,H,W]`."""
+        photographs = trainer.datamodule.photographs  # type: ignore[attr-defined]
+        for logits, index in zip(prediction, batch["index"].tolist(), strict=True):
+            if index < 0:  # a filler, or an image that cannot be read
+                continue
+            name = photographs.name_of(photographs.files[index])
+            try:
+                image = read_image(photographs.files[index], exif=True)
+            except UserError as fault:  # it has changed since its batch was read
+                photographs.left_out.reasons[name] = fault.sentence
+            else:
+                found = self._find(trainer, pl_module, logits, image)
+                self._images[name] = self._write(found, image, photographs.names[index], pl_module)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put together what all processes did, and leave it as `predictions.json`."""
+        assert self.folder is not None
+        photographs = trainer.datamodule.photographs  # type: ignore[attr-defined]
+        each = from_all((self._images, photographs.left_out.reasons), trainer.world_size)
+        images = {name: facts for share, _ in each for name, facts in share.items()}
+        unreadable = {name: why for _, share in each for name, why in share.items()}
+        self.predicted = Predicted(
+            self.folder,
+            str(photographs.source),
+            dict(sorted(images.items())),
+            dict(sorted(unreadable.items())),
+            photographs.other_files,
+            time.monotonic() - self._begun,
+            self.confidence,
+        )
+
+    def _find(
+        self, trainer: Trainer, module: Any, logits: Tensor, image: Bytes
+    ) -> tuple[Bytes, Bytes | None]:
+        """Classes uint8 `[H,W]` of an image at its own size, and if wanted, their probabilities of 255.
+
+        With windows the logits of the image resized whole are of no use.
+        """
+        if self._full is None:
+            shape = (image.shape[0], image.shape[1])
+            sure = full_size_confidence(logits, shape) if self.confidence else None
+            return full_size_mask(logits, shape), None if sure is None else _grey(sure)
+        sure, best = self._full.probabilities(trainer, module, image).max(0)
+        return np.asarray(best.cpu().numpy(), np.uint8), _grey(sure) if self.confidence else None
+
+    def _write(
+        self, found: tuple[Bytes, Bytes | None], image: Bytes, name: str, module: Any
+    ) -> dict[str, Any]:
+        """Write the results of an image, and say what they are."""
+        assert self.folder is not None
+        try:
+            files = write_prediction(image, *found, self.folder, name, module.class_list)
+        except UserError:
+            raise
+        except OSError as fault:
+            raise UserError(
+                f"{self.folder}: the results of {name} cannot be written ({fault.strerror}). "
+                "Name another folder with --predictions.folder."
+            ) from fault
+        height, width = image.shape[:2]
+        return {"width": width, "height": height, **files, "classes": _areas(found[0], module.class_list)}
+
+
+def full_size_mask(logits: Tensor, shape: Sequence[int]) -> Bytes:
+    """The best class of every pixel of a picture.
+
+    Args:
+        logits: `[C,h,w]`, at the network's size.
+        shape: Height and width of the picture.
+
+    Returns:
+        uint8 `[H,W]`.
+    """
+    height, width = shape
+    return np.asarray(full_size_classes(logits, (height, width)).cpu().numpy(), np.uint8)
+
+
+def write_prediction(
+    image: Bytes, mask: Bytes, confidence: Bytes | None, folder: Path, name: str, classes: ClassList
+) -> dict[str, str]:
+    """Write mask, overlay, and confidence if there is one.
+
+    Args:
+        image: RGB uint8 `[H,W,3]`.
+        mask: Class indices uint8 `[H,W]`.
+        confidence: Probability of the predicted class, uint8 `[H,W]`, 255 for 1.
+        folder: Holds a folder for each kind.
+        name: Of the files, without ending; may have folders.
+        classes: Their names and colours.
+
+    Returns:
+        The files by kind, below the folder.
+    """
+    drawn, overlaid = io.BytesIO(), io.BytesIO()
+    save_mask(mask, drawn, classes.palette)
+    Image.fromarray(labelled_overlay(image, mask, classes)).save(overlaid, "JPEG", quality=92)
+    files = {"mask": (f"masks/{name}.png", drawn), "overlay": (f"overlays/{name}.jpg", overlaid)}
+    if confidence is not None:
+        grey = io.BytesIO()
+        Image.fromarray(confidence).save(grey, "PNG")
+        files["confidence"] = (f"confidence/{name}.png", grey)
+    for path, content in files.values():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / path, content.getvalue())
+    return {kind: path for kind, (path, _) in files.items()}
+
+
+def _grey(probabilities: Tensor) -> Bytes:
+    """Probabilities `[H,W]` as uint8, 255 for 1."""
+    return np.asarray((probabilities * 255).round().cpu().numpy(), np.uint8)
+
+
+def _areas(mask: Bytes, classes: ClassList) -> dict[str, dict[str, float]]:
+    """Pixels and share of the image of each class that occurs in it."""
+    counts = np.bincount(mask.ravel(), minlength=len(classes)).tolist()
+    return {
+        name: {"pixels": count, "share": count / mask.size}
+        for name, count in zip(classes.names, counts, strict=True)
+        if count
+    }

@@ -1,0 +1,1 @@
+"""Checkpoints, weights, run directories and resume."""

@@ -1,0 +1,1 @@
+"""Verbs that neither train nor score."""

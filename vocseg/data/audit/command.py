@@ -1,0 +1,142 @@
+"""`audit`: checks a data set."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vocseg.data.audit.checks_folders import examine_folders
+from vocseg.data.audit.checks_lists import SplitList, compare_lists, read_lists
+from vocseg.data.audit.near_duplicates import find_twins
+from vocseg.data.audit.repair import check_target, repair_masks
+from vocseg.data.audit.report import Audit, distribution, examine_classes, tell, tell_repair
+from vocseg.data.audit.scan import Survey, survey
+from vocseg.data.class_files import known_classes
+from vocseg.data.classes import ClassList
+from vocseg.data.fingerprint import cache_folder, write_contents, write_manifest
+from vocseg.data.voc import Layout, find_set
+from vocseg.errors import UserError, shown
+from vocseg.utils.atomic_write import write_whole
+
+
+def audit(
+    root: Path = Path("data"),
+    report: Path | None = None,
+    repair: Path | None = None,
+    classes: Path | None = None,
+    image_folder: str = "JPEGImages",
+    image_suffix: str | None = None,
+    mask_folder: str | None = None,
+    mask_suffix: str = ".png",
+    mask_values: list[int] | None = None,
+    cache: Path | None = None,
+    progress: bool = True,
+) -> Audit:
+    """Examine every list, image and mask of a data set, and name each fault by file.
+
+    Prints the class distribution and each list's fingerprint. Writes a report, and a manifest by which later
+    runs notice that a file has changed; it names the files without a fault. The data set's own files are
+    never changed. The exit code is 1 if there are faults.
+
+    Args:
+        root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
+        report: Where to write the report (JSON); null: `audit.json` beside the manifest.
+        repair: New folder for a copy in which masks that are renderings of the palette (RGB, RGBA, grey, or a
+            palette in another order) are converted exactly; those that cannot be are named.
+        classes: The user's own class list, one name a line or YAML; null: VOC's 21.
+        image_folder: Folder of the images within `VOC2012`.
+        image_suffix: Ending of the images; null: any.
+        mask_folder: Folder of the masks; null: SegmentationClass (for `trainaug`, SegmentationClassAug).
+        mask_suffix: What follows an image's id in the name of its mask.
+        mask_values: Value of each class in the masks, in the order of `classes`; null: 0, 1, 2, ..., or what
+            `classes` says.
+        cache: Folder for the manifest and what else is derived from the data; null: `.vocseg` within the data
+            set, or the user's own cache where that cannot be written.
+        progress: Show a progress bar.
+
+    Returns:
+        What was found.
+
+    Raises:
+        UserError: If there is no data set, or a place to write to cannot be used.
+    """
+    layout = _layout(root, Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix))
+    if repair is not None:
+        check_target(repair, layout.folder)
+    known = known_classes(classes, mask_values)
+    cache = cache_folder(layout.folder, cache)
+    result = _examine(layout, known, report or cache / "audit.json", cache, progress)
+    if repair is not None:
+        tell_repair(repair_masks(layout.folder, repair, result.findings, known, progress), repair)
+    return result
+
+
+def _examine(layout: Layout, classes: ClassList, report: Path, cache: Path, progress: bool) -> Audit:
+    """Look at everything, write down what was seen, and say it."""
+    lists = read_lists(layout)
+    seen = survey(layout, lists, classes, progress)
+    result = _judge(layout, lists, seen, classes)
+    _write(result, seen, cache, report)
+    tell(result, layout, cache, report)
+    return result
+
+
+def _layout(root: Path, naming: Layout) -> Layout:
+    folder = find_set(root, naming.image_folder)
+    if folder is None:
+        raise UserError(
+            f"there is no data set in {shown(root, 200)}: name the folder that holds VOCdevkit/VOC2012, "
+            "or get VOC with `python -m vocseg download`"
+        )
+    if naming.image_suffix is not None and not naming.image_suffix.startswith("."):
+        raise UserError(f"--image_suffix {naming.image_suffix} has no dot: write .{naming.image_suffix}")
+    return replace(naming, folder=folder)
+
+
+def _judge(layout: Layout, lists: Sequence[SplitList], seen: Survey, classes: ClassList) -> Audit:
+    """Put together what the lists, the folders and the files say."""
+    folders, unlisted = examine_folders(layout, lists)
+    named = [each for each in lists if each.ids]
+    shown = [distribution(each, seen, layout, classes) for each in named]
+    training = [each for each in named if each.trains]
+    training = training or [each for each in named if not each.scores]  # a list of any name
+    findings = [
+        *(finding for each in lists for finding in each.findings),
+        *compare_lists(lists, layout),
+        *folders,
+        *(finding for each in seen.files for finding in each.findings),
+        *seen.pairs,
+        *find_twins(lists, seen.images),
+        *(
+            finding
+            for each, found in zip(named, shown, strict=True)
+            if each in training and found.fingerprint is not None and not _unsound(each, seen, layout)
+            for finding in examine_classes(each, found, classes)
+        ),
+    ]
+    return Audit(
+        len(seen.files),
+        unlisted,
+        tuple(sorted(set(findings))),
+        tuple(shown),
+        classes,
+    )
+
+
+def _unsound(each: SplitList, seen: Survey, layout: Layout) -> bool:
+    """Whether a mask of a list has a fault of its own, so that it may show anything."""
+    masks = (seen.masks.get(layout.name(layout.mask(id, each.split))) for id in each.ids)
+    return any(mask is None or not mask.sound for mask in masks)
+
+
+def _write(result: Audit, seen: Survey, cache: Path, report: Path) -> None:
+    """The report, the manifest, and what spares later runs the reading."""
+    contents = {each.name: each.content for each in seen.sound if each.content is not None}
+    try:
+        write_whole(report, result.to_json())
+        write_contents(cache, contents)
+        write_manifest(cache, contents)
+    except OSError as fault:
+        raise UserError(
+            f"the report {report} and the manifest in {cache} cannot both be written ({fault.strerror}): "
+            "name other places with --report and --cache"
+        ) from fault

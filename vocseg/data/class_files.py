@@ -1,0 +1,279 @@
+"""Class lists in text, YAML and the formats of labelling tools."""
+
+import re
+import reprlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vocseg.constants import CLASSES, IGNORE_INDEX, PALETTE
+from vocseg.data.classes import VOC_CLASSES, ClassList, Colour
+from vocseg.errors import UserError, shown
+from vocseg.utils.regular_file import read_plain
+from vocseg.utils.yaml_loader import check_document
+
+_MOST_BYTES = 1 << 17  # of a file: 255 classes with all that may be said of them take less
+_MOST_CHARACTERS = 100  # of a name, which has to fit into tables
+_LARGEST = 255  # value of a mask
+_LABELMAP = re.compile(
+    r"([^:]+):(\d{1,3}),(\d{1,3}),(\d{1,3}):[^:]*:[^:]*"
+)  # of CVAT: name:r,g,b:parts:actions
+
+_SAID: set[Path] = set()  # lists of one class of which it was said
+
+
+def known_classes(path: Path | None, mask_values: Sequence[int] | None = None) -> ClassList:
+    """The user's own class list, or VOC's.
+
+    Raises:
+        UserError: As `read_classes`, or if values are given for VOC's.
+    """
+    if path is not None:
+        return read_classes(path, mask_values)
+    if mask_values is not None:
+        raise UserError(
+            f"mask_values {list(mask_values)}: are the values of your own classes; name their list with "
+            "--data.classes"
+        )
+    return VOC_CLASSES
+
+
+def read_classes(path: Path, mask_values: Sequence[int] | None = None) -> ClassList:
+    """Read a class list.
+
+    A text file has one name a line; the line number, from 0, is the value in the masks. A YAML file has a
+    list `classes` of names, or of mappings with `name` and, where they are wanted, `colour` ([r, g, b]),
+    `value` (in the masks; else the position in the list) or `merge`: the VOC classes (names) or mask values
+    (numbers) that make it up. Once anything is merged, a class without `merge` is VOC's class of that name,
+    and `others` says what the rest becomes: `background` (the first class) or `void`. Where every class but
+    the first has a colour, masks may be RGB pictures in these colours. CVAT's `labelmap.txt` and Roboflow's
+    `_classes.csv` are read too. `background` is put before a single name.
+
+    Args:
+        path: Of the file.
+        mask_values: The value of each class in the masks, in the order of the list; None: as the file says.
+
+    Raises:
+        UserError: If the file is missing, or says something impossible.
+    """
+    text = _text(path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        classes = _from_yaml(text, path)
+    else:
+        classes = _from_entries(_rows(text, path), path)
+    return classes if mask_values is None else _with_values(classes, mask_values, path)
+
+
+def _rows(text: str, path: Path) -> list[dict[str, Any]]:
+    """The classes of a text file as YAML would have them: plain names, or what a program exported."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if path.suffix.lower() == ".csv":
+        return [_csv_row(line, path) for line in lines[1:]]
+    named = [line for line in lines if not line.startswith("#")]
+    found = [_LABELMAP.fullmatch(line) for line in named]
+    if lines and all(found):
+        return [
+            _entry({"name": each[1], "colour": [int(number) for number in each.groups()[1:]]}, path)
+            for each in found
+            if each is not None
+        ]
+    return [{"name": line} for line in lines]
+
+
+def _csv_row(line: str, path: Path) -> dict[str, Any]:
+    """A line of Roboflow's `_classes.csv`: a mask value and a name."""
+    value, _, name = line.partition(",")
+    if not value.strip().isdecimal():
+        raise UserError(
+            f"the class list {path}: the line '{shown(line, 40)}' is no mask value and name, joined by a "
+            "comma: write lines such as `1, cat` below the title line, or name a .txt or .yaml file"
+        )
+    return _entry({"name": name.strip(), "value": int(value[:6])}, path)
+
+
+def _text(path: Path) -> str:
+    """What the file holds."""
+    try:
+        return read_plain(path, _MOST_BYTES)[0].decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"the class list {shown(path, 300)} does not exist") from None
+    except OSError as fault:
+        raise UserError(f"the class list {shown(path, 300)}: cannot be read ({fault.strerror})") from fault
+    except UnicodeDecodeError as fault:
+        raise UserError(f"the class list {path}: cannot be read (it is not UTF-8)") from fault
+
+
+def _from_yaml(text: str, path: Path) -> ClassList:
+    import yaml
+
+    check_document(text, f"the class list {path}")
+    try:
+        content = yaml.safe_load(text)
+    except Exception as fault:  # beside its own errors, PyYAML lets those of dates, numbers and depth through
+        said = " ".join(str(fault).split()) or type(fault).__name__
+        raise UserError(f"the class list {path}: not YAML ({shown(said, 200)})") from fault
+    if isinstance(content, list):
+        content = {"classes": content}
+    unknown = set(content) - {"classes", "others"} if isinstance(content, dict) else {"no mapping"}
+    if unknown or not isinstance(content.get("classes"), list):
+        raise UserError(
+            f"the class list {path}: wants a list `classes` and, for merges, `others`; see README"
+        )
+    _check_count(len(content["classes"]), path)  # before a colour is looked up for each
+    entries = [_entry(each, path) for each in content["classes"]]
+    if not any("merge" in entry for entry in entries):
+        if "others" in content:
+            raise UserError(f"the class list {path}: `others` means nothing where no class has `merge`")
+        return _from_entries(entries, path)
+    if any("value" in entry for entry in entries):
+        raise UserError(
+            f"the class list {path}: has both `value` and `merge`: write `merge: [VALUE]` in the place of "
+            "`value`"
+        )
+    return _checked(_merged(_with_background(entries, path), content.get("others", "background"), path), path)
+
+
+def _from_entries(entries: list[dict[str, Any]], path: Path) -> ClassList:
+    """Classes of which none is merged."""
+    _check_count(len(entries), path)
+    entries = _with_background(entries, path)
+    values = tuple((int(entry.get("value", k)),) for k, entry in enumerate(entries))
+    classes = _coloured(entries, tuple((k,) for k in range(len(entries))), ())
+    declared = all("colour" in entry for entry in entries[1:]) and len(set(classes.colours)) == len(entries)
+    return _checked(replace(classes, values=values, coloured=declared), path)
+
+
+def _with_background(entries: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The same classes, two at least: a network that knows one class has nothing to tell it from."""
+    if len(entries) != 1 or entries[0]["name"].strip().lower() in ("", "background"):
+        return entries
+    if path not in _SAID:
+        _SAID.add(path)
+        print(
+            f"the class list {path} names one class: `background` (mask value 0) is put before it",
+            flush=True,
+        )
+    return [{"name": "background"}, *entries]
+
+
+def _with_values(classes: ClassList, values: Sequence[int], path: Path) -> ClassList:
+    """The same classes with other values in the masks.
+
+    Raises:
+        UserError: If there is not one value for each class, or classes are merged.
+    """
+    flag = f"--data.mask_values {list(values)}"
+    if classes.void or any(len(group) != 1 for group in classes.values):
+        raise UserError(f"{flag}: the class list {path} merges mask values: leave the flag out")
+    if len(values) != len(classes) or not all(0 <= value <= _LARGEST for value in values):
+        raise UserError(
+            f"{flag}: give the mask value (0..{_LARGEST}) of each of the {len(classes)} classes in "
+            f"{path}: {shown(', '.join(classes.names), 200)}"
+        )
+    return _checked(replace(classes, values=tuple((int(value),) for value in values)), path)
+
+
+def _entry(entry: Any, path: Path) -> dict[str, Any]:
+    """One class of the YAML file as a mapping with the key `name`."""
+    entry = {"name": entry} if isinstance(entry, str) else entry
+    good = isinstance(entry, dict) and isinstance(entry.get("name"), str)
+    if not good or set(entry) - {"name", "colour", "merge", "value"}:
+        raise UserError(
+            f"the class list {path}: a class is a name, or has the keys name, colour, merge, value; not "
+            f"{_brief(entry)}"
+        )
+    value = entry.get("value", 0)
+    if type(value) is not int or not 0 <= value <= _LARGEST:
+        raise UserError(
+            f"the class list {path}: the value of '{shown(entry['name'])}' is {_brief(value)}, not a whole "
+            f"number 0..{_LARGEST}"
+        )
+    colour = entry.get("colour", [0, 0, 0])
+    whole = isinstance(colour, list) and len(colour) == 3 and all(type(c) is int for c in colour)
+    if not whole or not all(0 <= c <= 255 for c in colour):
+        raise UserError(
+            f"the class list {path}: the colour of '{shown(entry['name'])}' is {_brief(colour)}, not "
+            "[red, green, blue], each 0..255"
+        )
+    return dict(entry)
+
+
+def _merged(entries: list[dict[str, Any]], others: str, path: Path) -> ClassList:
+    """Classes made of VOC's."""
+    values = tuple(_values(entry, path) for entry in entries)
+    named = {value for group in values for value in group}
+    rest = tuple(k for k in range(len(CLASSES)) if k not in named)
+    if others not in ("background", "void"):
+        raise UserError(f"the class list {path}: `others` is {_brief(others)}; it may be background or void")
+    if others == "background" and values:
+        return _coloured(entries, (values[0] + rest, *values[1:]), ())
+    return _coloured(entries, values, rest)
+
+
+def _values(entry: dict[str, Any], path: Path) -> tuple[int, ...]:
+    """The mask values that make a class up."""
+    parts = entry.get("merge", [entry["name"]])
+    parts = parts if isinstance(parts, list) else [parts]
+    for part in parts:
+        if part not in CLASSES and not (type(part) is int and 0 <= part < IGNORE_INDEX):
+            raise UserError(
+                f"the class list {path}: '{shown(entry['name'])}' wants {_brief(part)}, which is neither a "
+                f"VOC class nor a mask value 0..{IGNORE_INDEX - 1}; VOC's classes are {', '.join(CLASSES)}"
+            )
+    return tuple(CLASSES.index(part) if part in CLASSES else int(part) for part in parts)
+
+
+def _coloured(
+    entries: list[dict[str, Any]], values: tuple[tuple[int, ...], ...], void: tuple[int, ...]
+) -> ClassList:
+    colours = tuple(_colour(entry, group) for entry, group in zip(entries, values, strict=True))
+    return ClassList(tuple(entry["name"] for entry in entries), colours, values, void)
+
+
+def _colour(entry: dict[str, Any], values: tuple[int, ...]) -> Colour:
+    """The colour a class is given, or VOC's of the first value that it stands for."""
+    if "colour" not in entry:
+        return PALETTE[values[0] if values else 0]
+    red, green, blue = entry["colour"]
+    return red, green, blue
+
+
+def _check_count(classes: int, path: Path) -> None:
+    if not 1 <= classes <= IGNORE_INDEX:
+        raise UserError(f"the class list {path}: names {classes} classes; it takes 1 to {IGNORE_INDEX}")
+
+
+def _brief(value: Any) -> str:
+    """A value as the file has it, for a sentence: few bytes of YAML may stand for endlessly many."""
+    return shown(reprlib.repr(value))
+
+
+def _checked(classes: ClassList, path: Path) -> ClassList:
+    """The same list, if a network can learn it.
+
+    Raises:
+        UserError: If it is too short or too long, a name cannot be shown, a name or a mask value occurs
+            twice, or a class has no mask value.
+    """
+    for name in classes.names:
+        if not name.strip() or not name.isprintable() or len(name) > _MOST_CHARACTERS:
+            raise UserError(
+                f"the class list {path}: the name '{shown(name, 40)}' is empty, longer than "
+                f"{_MOST_CHARACTERS} characters, or has some that cannot be shown: give the class another"
+            )
+    if len(classes) < 2:
+        raise UserError(f"the class list {path}: names `background` alone: name a class besides it")
+    for what, all_of in (
+        ("the class", list(classes.names)),
+        ("the mask value", [value for group in classes.values for value in group]),
+    ):
+        twice = next((each for k, each in enumerate(all_of) if each in all_of[:k]), None)
+        if twice is not None:
+            raise UserError(f"the class list {path}: {what} '{twice}' occurs twice")
+    if () in classes.values:
+        name = classes.names[classes.values.index(())]
+        raise UserError(
+            f"the class list {path}: '{name}' merges nothing: name what makes it up, or leave it out"
+        )
+    return classes

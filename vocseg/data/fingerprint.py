@@ -1,0 +1,181 @@
+"""Content hashes of files and the manifest of a data set.
+
+Digests are XXH3 (128 bits): at several GB a second they cost nothing beside decoding. They guard against
+accidents, not against someone who forges files.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from vocseg.data.image_io import colour_codes
+from vocseg.errors import UserError
+from vocseg.utils.atomic_write import write_whole
+
+_VALUE = re.compile(r"\d{1,3}|#[0-9a-f]{6}")
+_CONTENTS = "contents.json"  # what runs have seen: spares reading files that their times say are unchanged
+
+
+class FileContent(NamedTuple):
+    """What a file held when it was read."""
+
+    size: int  # bytes
+    modified: int  # ns
+    changed: int  # ns; unlike `modified` it cannot be set by copying with times
+    raw: str  # digest of the file as it is
+    pixels: str  # digest of what it decodes to: the same for another encoding without loss
+    counts: dict[str, int] | None = None  # of a mask: pixels by value, or by colour (`#rrggbb`)
+
+    @classmethod
+    def of(
+        cls, status: os.stat_result, data: bytes, pixels: npt.NDArray[np.uint8], mask: bool = False
+    ) -> "FileContent":
+        """Describe a file.
+
+        Args:
+            status: Of the file, taken before it was read.
+            data: Its bytes.
+            pixels: uint8, what they decode to.
+            mask: Whether they are a mask, whose values are counted.
+        """
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        counts = _counts(pixels) if mask else None
+        return cls(status.st_size, *times, bytes_digest(data), pixels_digest(pixels), counts)
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Whether the file has the size and times that it had."""
+        return (self.size, self.modified, self.changed) == (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+
+
+Contents = dict[str, FileContent]  # by path within the `VOC2012` folder, with slashes
+
+
+def bytes_digest(data: bytes) -> str:
+    """32 hexadecimal digits over the bytes of a file."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def pixels_digest(pixels: npt.NDArray[np.uint8]) -> str:
+    """32 hexadecimal digits over the shape and the values of a picture."""
+    digest = xxhash.xxh3_128(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def _counts(pixels: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """How many pixels of a mask have each value `[H,W]`, or each colour `[H,W,3]`."""
+    if pixels.ndim == 2:
+        found = np.bincount(pixels.ravel(), minlength=256)
+        return {str(value): int(found[value]) for value in np.flatnonzero(found)}
+    codes, numbers = np.unique(colour_codes(pixels), return_counts=True)
+    return {f"#{code:06x}": int(number) for code, number in zip(codes, numbers, strict=True)}
+
+
+def fingerprint(ids: Iterable[str], pixels: Iterable[tuple[str, str]]) -> str:
+    """Sixteen hexadecimal digits over ids in their order and the decoded content of their files.
+
+    Args:
+        ids: The images.
+        pixels: `pixels` of each one's image and mask file.
+    """
+    lines = (f"{id} {image} {mask}\n" for id, (image, mask) in zip(ids, pixels, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def cache_folder(voc: Path, wanted: Path | None = None) -> Path:
+    """The folder for what is derived from a data set; it may not exist yet.
+
+    Args:
+        voc: The `VOC2012` folder.
+        wanted: Where the user wants such things; None: `.vocseg` within the data set, or, where that cannot
+            be written, the user's own cache.
+    """
+    if wanted is None and os.access(voc, os.W_OK):
+        return voc / ".vocseg"
+    base = Path(wanted or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vocseg")
+    return base / f"{voc.name}-{hashlib.sha256(str(voc.resolve()).encode()).hexdigest()[:8]}"
+
+
+def read_contents(cache: Path) -> Contents:
+    """What earlier runs have seen; nothing if there is no such file, or it is damaged."""
+    try:
+        plain = json.loads((cache / _CONTENTS).read_text(encoding="utf-8"))
+        contents = {name: FileContent(*facts) for name, facts in plain.items()}
+        return {name: each for name, each in contents.items() if _are_counts(each.counts)}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _are_counts(counts: object) -> bool:
+    """Whether a note of pixels can be one: what is damaged is counted anew."""
+    if not isinstance(counts, dict):
+        return counts is None
+    values = all(_VALUE.fullmatch(value) and (value[0] == "#" or int(value) < 256) for value in counts)
+    return values and all(type(number) is int for number in counts.values())
+
+
+def write_contents(cache: Path, contents: Mapping[str, FileContent]) -> None:
+    """Remember what was seen, beside what others have seen in the meantime."""
+    merged = {**read_contents(cache), **contents}
+    write_whole(cache / _CONTENTS, json.dumps(merged, separators=(",", ":")))
+
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(cache: Path, contents: Mapping[str, FileContent]) -> Path:
+    """Lay down how every file is expected to stay; replaces an earlier manifest."""
+    plain = {name: [facts.raw, facts.pixels] for name, facts in sorted(contents.items())}
+    write_whole(cache / MANIFEST, json.dumps(plain, indent=0) + "\n")
+    return cache / MANIFEST
+
+
+def read_manifest(cache: Path) -> dict[str, str]:
+    """The digest of the bytes of every file that an audit has seen; empty if there was none.
+
+    Raises:
+        UserError: If there is a manifest, but it cannot be read.
+    """
+    path = cache / MANIFEST
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(digests, list) and isinstance(digests[0], str) for digests in plain.values()):
+            raise TypeError("a digest is no text")
+        return {name: digests[0] for name, digests in plain.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as fault:
+        raise UserError(
+            f"{path} cannot be read ({type(fault).__name__}): run `python -m vocseg audit` again, or "
+            "remove it"
+        ) from fault
+
+
+def check_unchanged(path: Path, digest: str, expected: str | None) -> None:
+    """Whether a file is still what the audit saw.
+
+    Args:
+        path: The file.
+        digest: Of its bytes.
+        expected: What the manifest has; None: it does not name the file.
+
+    Raises:
+        UserError: If it has changed.
+    """
+    if expected is not None and digest != expected:
+        raise UserError(
+            f"{path} has changed since the audit: restore it, or accept it by running "
+            "`python -m vocseg audit` again"
+        )

@@ -1,0 +1,182 @@
+"""Class pixel counts, and a check of the classes that masks contain."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vocseg.constants import IGNORE_INDEX
+from vocseg.data.cache import Store
+from vocseg.data.fingerprint import read_contents
+from vocseg.data.image_io import Bytes, read_mask
+from vocseg.data.raw_reader import Files, in_threads
+from vocseg.data.resize import Form, resize_mask
+from vocseg.data.splits import Split
+from vocseg.errors import UserError
+
+_VALUES = 256  # that a byte can have
+
+
+def class_pixels(split: Split, source: Store | Files, form: Form, skip: bool = False) -> list[int]:
+    """Count them, at the size in which masks are kept, so that large images weigh no more than small ones.
+
+    Without a store the masks are decoded, and the images are not.
+
+    Args:
+        split: Whose masks.
+        source: Where its pairs come from.
+        form: Their size.
+        skip: Leave out masks that cannot be read.
+
+    Returns:
+        A number by class; void is in none.
+
+    Raises:
+        UserError: If a mask is missing or wrong, unless faults are skipped.
+    """
+    counts = np.zeros(_VALUES, np.int64)
+    for each in _count_in_parallel(split, source, form, skip):
+        counts += each
+    return [int(count) for count in counts[: len(split.classes)]]
+
+
+def balanced_weights(
+    split: Split, source: Store | Files, form: Form, skip: bool = False
+) -> npt.NDArray[np.float64]:
+    """How often to sample each image so that rare classes are seen more often.
+
+    As the repeat factors of LVIS (Gupta et al., CVPR 2019): an image weighs 1 / sqrt(f) of its rarest class,
+    f being the fraction of images that show the class.
+
+    Args:
+        split: See `class_pixels`.
+        source: See there.
+        form: See there.
+        skip: See there.
+
+    Returns:
+        `[N]`, positive; only their ratios matter.
+
+    Raises:
+        UserError: See `class_pixels`.
+    """
+    shown = np.array(
+        [each[: len(split.classes)] > 0 for each in _count_in_parallel(split, source, form, skip)]
+    )  # [N,C]
+    frequency = np.maximum(shown.mean(0), 1 / len(shown))
+    weights: npt.NDArray[np.float64] = np.maximum((shown / np.sqrt(frequency)).max(1), 1.0)
+    return weights
+
+
+def _count_in_parallel(
+    split: Split, source: Store | Files, form: Form, skip: bool
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Pixels by value, image by image."""
+    return _stored(split, source) if isinstance(source, Store) else _decoded(split, form, skip)
+
+
+def _stored(split: Split, store: Store) -> Iterator[npt.NDArray[np.int64]]:
+    return (_count(store[row].mask) for row in split.rows)
+
+
+def _decoded(split: Split, form: Form, skip: bool) -> Iterator[npt.NDArray[np.int64]]:
+    def count(index: int) -> npt.NDArray[np.int64]:
+        try:
+            mask = read_mask(split.paths(index)[1], split.classes)
+        except UserError:
+            if not skip:
+                raise
+            return np.zeros(_VALUES, np.int64)
+        kept = resize_mask(mask, form.shape)
+        return _count(kept if split.classes.as_stored else split.classes.table[kept])
+
+    return in_threads(count, range(len(split)))
+
+
+def _count(mask: Bytes) -> npt.NDArray[np.int64]:
+    return np.bincount(mask.ravel(), minlength=_VALUES)
+
+
+VOID_SHARE = 1 / 3  # of all pixels, from which it is said: VOC's masks have about 0.05
+
+
+def check_labels(split: Split, cache: Path, training: bool) -> None:
+    """Refuse masks from which nothing can be learnt, and warn of what is probably not meant.
+
+    Args:
+        split: What is trained or scored on; its files have been read.
+        cache: See `cache_folder`.
+        training: Whether it is trained on: a list to score on may well lack classes.
+
+    Raises:
+        UserError: If no mask shows any class but the first.
+    """
+    values, classes = count_values(split, cache), split.classes
+    if not values.any():
+        return  # no file was read
+    counts = np.bincount(classes.table, weights=values, minlength=IGNORE_INDEX + 1)
+    ignored = float(counts[IGNORE_INDEX] / values.sum())
+    absent = [name for name, number in zip(classes.names, counts, strict=False) if number == 0]
+    used = np.flatnonzero(values).tolist()
+    drawn_as_void = used[-1] == IGNORE_INDEX and set(used) <= {0, IGNORE_INDEX}
+    if set(classes.names[1:]) <= set(absent) and (training or drawn_as_void):
+        raise UserError(_nothing_to_learn(split, absent, used, ignored))
+    if not training:
+        return
+    if absent:
+        warnings.warn(
+            f"vocseg: no mask of '{split.name}' shows {_some(absent)}, so that it cannot "
+            "be learnt: correct --data.classes or the masks, if that is not meant",
+            stacklevel=2,
+        )
+    if ignored > VOID_SHARE:
+        warnings.warn(
+            f"vocseg: {ignored:.0%} of the pixels in the masks of '{split.name}' have the value "
+            f"{IGNORE_INDEX}, which is ignored in training and scores; if it means a class, give the class "
+            f"`value: {IGNORE_INDEX}` in the class list, or use --data.mask_values",
+            stacklevel=2,
+        )
+
+
+def count_values(split: Split, cache: Path) -> npt.NDArray[np.int64]:
+    """How many pixels of the masks have each mask value, int64 `[256]`, at their own size.
+
+    Masks that nobody has read, or that cannot be read, are left out.
+
+    Args:
+        split: Whose masks.
+        cache: See `cache_folder`.
+    """
+    contents = read_contents(cache)
+    colours, values = split.classes.by_colour
+    by_colour = {f"#{code:06x}": int(value) for code, value in zip(colours, values, strict=True)}
+    counts = np.zeros(IGNORE_INDEX + 1, np.int64)
+    for k in range(len(split)):
+        known = contents.get(split.layout.name(split.paths(k)[1]))
+        for key, number in ((known and known.counts) or {}).items():
+            counts[by_colour.get(key, IGNORE_INDEX) if key.startswith("#") else int(key)] += number
+    return counts
+
+
+def _nothing_to_learn(split: Split, absent: list[str], used: list[int], ignored: float) -> str:
+    names = split.classes.names
+    if used[-1] != IGNORE_INDEX or not set(used) <= {0, IGNORE_INDEX}:
+        return (
+            f"the masks of '{split.name}' show nothing but '{names[0]}', never {_some(absent)}: name the "
+            "folder of the right masks (--data.mask_folder), or the right class list (--data.classes)"
+        )
+    flag = f"--data.mask_values '[0, {IGNORE_INDEX}]', or with " if len(names) == 2 else ""
+    meant = f"'{names[1]}'" if len(names) == 2 else "a class"
+    return (
+        f"the masks of '{split.name}' hold only {' and '.join(map(str, used))}, and {IGNORE_INDEX} is "
+        f"ignored ({ignored:.0%} of the pixels), so that {_some(absent)} never occurs: if {IGNORE_INDEX} "
+        f"means {meant}, say so with {flag}`value: {IGNORE_INDEX}` for it in a YAML class list "
+        "(--data.classes)"
+    )
+
+
+def _some(names: list[str]) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return ", ".join(quoted[:6]) + (f" and {len(quoted) - 6} more classes" if len(quoted) > 6 else "")

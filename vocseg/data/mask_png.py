@@ -1,0 +1,24 @@
+"""Writing of masks as palette PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from vocseg.constants import PALETTE
+from vocseg.data.classes import Colour
+from vocseg.data.image_io import Bytes
+
+
+def save_mask(mask: Bytes, path: Path | BinaryIO, palette: Sequence[Colour] = PALETTE) -> None:
+    """Write class indices as a palette PNG.
+
+    Args:
+        mask: uint8 `[H,W]`.
+        path: The file, or a stream.
+        palette: 256 RGB colours.
+    """
+    picture = Image.fromarray(mask).convert("P")
+    picture.putpalette([channel for colour in palette for channel in colour])
+    picture.save(path, "PNG")

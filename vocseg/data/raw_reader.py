@@ -1,0 +1,213 @@
+"""Image and mask pairs read from their files."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+from torch.utils.data import get_worker_info
+
+from vocseg.data.fingerprint import (
+    Contents,
+    FileContent,
+    bytes_digest,
+    check_unchanged,
+    fingerprint,
+    read_contents,
+    read_manifest,
+)
+from vocseg.data.image_io import (
+    Bytes,
+    Pair,
+    check_sizes,
+    decode_image,
+    decode_mask_picture,
+    mask_values,
+    read_bytes,
+)
+from vocseg.data.resize import Form
+from vocseg.data.splits import Split
+from vocseg.errors import UserError
+from vocseg.utils.progress import follow
+
+T = TypeVar("T")
+
+_AHEAD = 64  # pairs in memory at a time
+
+
+class PairReader:
+    """Reads pairs by position. Threads may share one: decoding frees the interpreter."""
+
+    def __init__(self, split: Split, cache: Path, known: Contents | None = None) -> None:
+        """Get the manifest, if there is one.
+
+        Args:
+            split: What to read.
+            cache: See `cache_folder`.
+            known: What the run found when it started: files that differ are faults.
+        """
+        self.split, self._known = split, known or {}
+        self.seen: Contents = {}
+        self._manifest = read_manifest(cache)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> Pair:
+        """A pair as the files have it.
+
+        Raises:
+            UserError: If a file is missing, damaged, wrong, or has changed since the audit or the start.
+        """
+        image_path, mask_path = self.split.paths(index)
+        classes = self.split.classes
+
+        def mask_of(data: bytes, path: Path) -> tuple[Bytes, Bytes]:
+            pixels = decode_mask_picture(data, path, classes)
+            return pixels, mask_values(pixels, path, classes)
+
+        image = self._read(image_path, "image", lambda data, path: (decode_image(data, path),) * 2)
+        mask = self._read(mask_path, "mask", mask_of)
+        check_sizes(Pair(image, mask), image_path, mask_path)
+        return Pair(image, mask)
+
+    def _read(self, path: Path, what: str, decode: Callable[[bytes, Path], tuple[Bytes, Bytes]]) -> Bytes:
+        """What a file means; what it shows is noted down."""
+        name = self.split.layout.name(path)
+        data, status = read_bytes(path, what)
+        check_unchanged(path, bytes_digest(data), self._manifest.get(name))
+        pixels, meant = decode(data, path)
+        if name in self._known and self._known[name].raw != bytes_digest(data):
+            raise UserError(
+                f"the {what} {path} has changed since the run started: restore it, or start again"
+            )
+        self.seen[name] = FileContent.of(status, data, pixels, mask=what == "mask")
+        return meant
+
+    def check_presence(self) -> None:
+        """Whether all files are there: missing ones are the commonest fault, and show at once.
+
+        Raises:
+            UserError: If not.
+        """
+        missing = [path for k in range(len(self)) for path in self.split.paths(k) if not path.is_file()]
+        if missing:
+            more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
+            raise UserError(
+                f"{missing[0]}{more} is missing: restore it, or remove its id from the split list"
+            )
+
+    def check(self, progress: bool = True, skip: bool = False) -> None:
+        """Read everything once.
+
+        Args:
+            progress: Show a progress bar.
+            skip: Only note what can be read.
+
+        Raises:
+            UserError: For the first fault, unless faults are skipped.
+        """
+        if not skip:
+            self.check_presence()
+
+        def look(index: int) -> None:
+            try:
+                self[index]
+            except UserError:
+                if not skip:
+                    raise
+
+        for _ in follow(in_threads(look, range(len(self))), "checking the data", len(self), progress):
+            pass
+
+
+def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterator[T]:
+    """Results in order, computed on all cores, with a limited number of them waiting."""
+    threads, waiting = cv2.getNumThreads(), deque[Future[T]]()
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        try:
+            cv2.setNumThreads(1)  # a thread of ours on every core is enough
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) == _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            cv2.setNumThreads(threads)
+
+
+def known_fingerprint(split: Split, cache: Path) -> str | None:
+    """The fingerprint of a split from what earlier runs have read.
+
+    Args:
+        split: Ids and files.
+        cache: See `cache_folder`.
+
+    Returns:
+        Sixteen hexadecimal digits, or None if a file has not been read yet or may have changed since.
+    """
+    contents, pixels = read_contents(cache), []
+    for k in range(len(split)):
+        for path in split.paths(k):
+            known = contents.get(split.layout.name(path))
+            if known is None or not path.is_file() or not known.is_of(path.stat()):
+                return None
+            pixels.append(known.pixels)
+    return fingerprint(split.ids, zip(pixels[::2], pixels[1::2], strict=True))
+
+
+class Files:
+    """Pairs by position, decoded and resized when they are asked for."""
+
+    def __init__(self, reader: PairReader, form: Form) -> None:
+        """Remember where from.
+
+        Args:
+            reader: Of the split.
+            form: The size of the pairs.
+        """
+        self._reader, self._form = reader, form
+
+    def __getitem__(self, index: int) -> Pair:
+        """A pair in that size, its mask translated to class indices.
+
+        Raises:
+            UserError: As `PairReader`.
+        """
+        image, mask = self._form(self._reader[index])
+        classes = self._reader.split.classes
+        return Pair(image, mask if classes.as_stored else classes.table[mask])
+
+    def several(self, indices: Sequence[int], skip: bool = False) -> list[Pair | None]:
+        """Pairs decoded side by side, unless this is one of several loader processes already.
+
+        Args:
+            indices: Which.
+            skip: Give None for a pair that cannot be read.
+
+        Raises:
+            UserError: As `PairReader`, unless faults are skipped.
+        """
+
+        def read(index: int) -> Pair | None:
+            try:
+                return self[index]
+            except UserError:
+                if not skip:
+                    raise
+                return None
+
+        if get_worker_info() is not None:
+            return [read(index) for index in indices]
+        return list(_threads().map(read, indices))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="decode")

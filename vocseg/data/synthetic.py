@@ -1,0 +1,328 @@
+"""Synthetic data set in VOC's layout.
+
+Coordinates run from -1 to 1, x to the right and y down. Neighbours in hue differ in outline and texture, so
+that colour alone does not tell the classes apart.
+
+Every image shows one to four objects of the twenty classes, at any scale, position and angle, some behind
+others, on a cluttered ground. The masks are palette PNGs with a void border round each object, as in VOC.
+"""
+
+import colorsys
+import json
+import math
+import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vocseg.constants import CLASSES, IGNORE_INDEX
+from vocseg.data.mask_png import save_mask
+from vocseg.data.voc import find, image_path, mask_path, split_list
+from vocseg.errors import UserError, shown
+from vocseg.utils.progress import follow
+
+Point = tuple[float, float]
+Texture = Literal["plain", "stripes", "bars", "checks", "dots", "rings"]
+
+
+@dataclass(frozen=True)
+class Silhouette:
+    """One class: filled outlines, holes cut out of them, hue in degrees, and the texture inside."""
+
+    hue: int
+    texture: Texture
+    parts: tuple[list[Point], ...]
+    holes: tuple[list[Point], ...] = ()
+
+
+def _ellipse(x: float, y: float, rx: float, ry: float | None = None) -> list[Point]:
+    ry = rx if ry is None else ry
+    turns = [2 * math.pi * k / 36 for k in range(36)]
+    return [(x + rx * math.cos(t), y + ry * math.sin(t)) for t in turns]
+
+
+def _box(left: float, top: float, right: float, bottom: float) -> list[Point]:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+SILHOUETTES: dict[str, Silhouette] = {
+    "aeroplane": Silhouette(210, "plain", (
+        _ellipse(0, 0, 1, 0.16), [(-0.1, -0.1), (0.3, -0.1), (-0.25, -0.95), (-0.45, -0.95)],
+        [(-0.1, 0.1), (0.3, 0.1), (-0.25, 0.95), (-0.45, 0.95)], [(-1, -0.4), (-0.8, -0.4), (-0.6, 0), (-0.9, 0)])),
+    "bicycle": Silhouette(0, "plain", (
+        _ellipse(-0.55, 0.3, 0.45), _ellipse(0.55, 0.3, 0.45),
+        [(-0.6, 0.35), (-0.2, -0.4), (0.45, -0.4), (0.6, 0.3), (0.5, 0.3), (0.35, -0.28), (-0.15, -0.28), (-0.45, 0.35)]),
+        (_ellipse(-0.55, 0.3, 0.28), _ellipse(0.55, 0.3, 0.28))),
+    "bird": Silhouette(30, "stripes", (
+        _ellipse(0, 0.1, 0.6, 0.35), _ellipse(0.6, -0.25, 0.24), [(0.8, -0.32), (1, -0.22), (0.8, -0.14)],
+        [(-0.5, 0), (-1, -0.25), (-1, 0.15), (-0.5, 0.3)], [(0.1, 0), (-0.35, -0.9), (-0.4, 0)])),
+    "boat": Silhouette(50, "bars", (
+        [(-1, 0.3), (1, 0.3), (0.65, 0.8), (-0.65, 0.8)], _box(-0.05, -0.9, 0.05, 0.3),
+        [(0.1, -0.85), (0.8, 0.15), (0.1, 0.15)], [(-0.1, -0.6), (-0.6, 0.15), (-0.1, 0.15)])),
+    "bottle": Silhouette(140, "plain", (
+        _box(-0.14, -1, 0.14, -0.4), [(-0.14, -0.5), (0.14, -0.5), (0.36, -0.1), (0.36, 1), (-0.36, 1), (-0.36, -0.1)])),
+    "bus": Silhouette(0, "bars", (
+        _box(-0.95, -0.6, 0.95, 0.5), _ellipse(-0.5, 0.5, 0.22), _ellipse(0.5, 0.5, 0.22))),
+    "car": Silhouette(240, "stripes", (
+        [(-1, 0), (-0.6, -0.05), (-0.35, -0.45), (0.35, -0.45), (0.65, -0.05), (1, 0.05), (1, 0.4), (-1, 0.4)],
+        _ellipse(-0.55, 0.4, 0.24), _ellipse(0.55, 0.4, 0.24))),
+    "cat": Silhouette(30, "dots", (
+        _ellipse(0, 0.35, 0.5, 0.6), _ellipse(0, -0.4, 0.4, 0.35),
+        [(-0.4, -0.4), (-0.38, -1), (-0.05, -0.65)], [(0.4, -0.4), (0.38, -1), (0.05, -0.65)])),
+    "chair": Silhouette(180, "bars", (
+        _box(-0.5, -1, -0.25, 1), _box(-0.5, 0, 0.55, 0.25), _box(0.35, 0.2, 0.55, 1))),
+    "cow": Silhouette(320, "dots", (
+        _box(-0.7, -0.35, 0.6, 0.3), _box(-0.65, 0.2, -0.4, 0.85), _box(0.3, 0.2, 0.55, 0.85),
+        _ellipse(0.75, -0.35, 0.27, 0.33), [(0.55, -0.6), (0.5, -0.95), (0.75, -0.65)])),
+    "diningtable": Silhouette(20, "checks", (
+        _ellipse(0, -0.3, 1, 0.3), _box(-0.12, -0.1, 0.12, 0.8), _box(-0.5, 0.7, 0.5, 0.9))),
+    "dog": Silhouette(290, "plain", (
+        _box(-0.6, -0.15, 0.45, 0.3), _box(-0.6, 0.2, -0.4, 0.85), _box(0.25, 0.2, 0.45, 0.85),
+        [(-0.55, -0.1), (-0.95, -0.65), (-0.85, -0.7), (-0.4, -0.1)],
+        _ellipse(0.55, -0.35, 0.28), [(0.6, -0.45), (1, -0.35), (1, -0.15), (0.6, -0.1)])),
+    "horse": Silhouette(265, "stripes", (
+        _ellipse(-0.1, 0, 0.65, 0.3), _box(-0.6, 0.1, -0.45, 1), _box(0.2, 0.1, 0.35, 1),
+        [(0.2, -0.05), (0.55, -0.95), (0.75, -0.85), (0.55, 0.1)], [(0.5, -0.95), (1, -0.6), (0.9, -0.45), (0.5, -0.6)])),
+    "motorbike": Silhouette(60, "checks", (
+        _ellipse(-0.6, 0.35, 0.38), _ellipse(0.6, 0.35, 0.38),
+        [(-0.7, 0.2), (-0.5, -0.3), (0.2, -0.1), (0.4, -0.6), (0.6, -0.6), (0.65, 0.3), (0, 0.45)])),
+    "person": Silhouette(340, "bars", (
+        _ellipse(0, -0.75, 0.22, 0.25), [(-0.4, -0.5), (0.4, -0.5), (0.3, 0.25), (-0.3, 0.25)],
+        _box(-0.3, 0.2, -0.05, 1), _box(0.05, 0.2, 0.3, 1))),
+    "pottedplant": Silhouette(110, "dots", (
+        [(-0.4, 0.3), (0.4, 0.3), (0.28, 1), (-0.28, 1)], _ellipse(-0.35, -0.1, 0.4, 0.25),
+        _ellipse(0.35, -0.1, 0.4, 0.25), _ellipse(0, -0.5, 0.3, 0.5), _box(-0.06, -0.2, 0.06, 0.4))),
+    "sheep": Silhouette(85, "rings", (
+        _ellipse(-0.3, -0.05, 0.45), _ellipse(0.2, -0.05, 0.45), _ellipse(-0.05, -0.25, 0.45), _ellipse(0.75, -0.1, 0.24, 0.3),
+        _box(-0.45, 0.2, -0.25, 0.8), _box(0.15, 0.2, 0.35, 0.8))),
+    "sofa": Silhouette(180, "checks", (
+        _box(-0.8, -0.55, 0.8, 0.2), _box(-1, -0.1, -0.65, 0.6), _box(0.65, -0.1, 1, 0.6), _box(-0.8, 0.1, 0.8, 0.55))),
+    "train": Silhouette(140, "stripes", (
+        [(-0.45, 1), (-0.45, -0.55), (-0.25, -0.9), (0.25, -0.9), (0.45, -0.55), (0.45, 1)],)),
+    "tvmonitor": Silhouette(225, "rings", (
+        _box(-0.9, -0.7, 0.9, 0.45), _box(-0.1, 0.4, 0.1, 0.75), _box(-0.45, 0.7, 0.45, 0.85))),
+}  # fmt: skip
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.float64]
+
+_SIZES = (
+    (500, 375),
+    (500, 375),
+    (500, 375),
+    (375, 500),
+    (500, 333),
+    (333, 500),
+    (500, 281),
+    (500, 400),
+)  # W, H
+
+
+def draw_scene(random: np.random.Generator, labels: list[int]) -> tuple[Bytes, Bytes]:
+    """One image and its mask.
+
+    Args:
+        random: Where every choice comes from.
+        labels: Classes 1..20 to place, the later ones in front.
+
+    Returns:
+        Image uint8 `[H,W,3]` RGB and mask uint8 `[H,W]` with 255 round each object.
+    """
+    width, height = _SIZES[random.integers(len(_SIZES))]
+    canvas = _background(random, width, height)
+    mask = np.zeros((height, width), np.uint8)
+    for label in labels:
+        _place(random, canvas, mask, label)
+    light = cv2.resize(random.uniform(0.75, 1.2, (2, 2)).astype(np.float32), (width, height))
+    noise = random.normal(0, random.uniform(3, 10), canvas.shape).astype(np.float32)
+    canvas = cv2.GaussianBlur(canvas, (0, 0), random.uniform(0.4, 1.0)) * light[..., None] + noise
+    return canvas.clip(0, 255).astype(np.uint8), mask
+
+
+def _background(random: np.random.Generator, width: int, height: int) -> Floats:
+    """A soft ground of two or three muted colours with shapes strewn over it that are no object."""
+    grain = random.uniform(60, 190, (int(random.integers(2, 6)), int(random.integers(2, 6)), 3)).astype(
+        np.float32
+    )
+    canvas = cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)
+    canvas = canvas * 0.6 + canvas.mean(2, keepdims=True) * 0.4
+    for _ in range(int(random.integers(5, 14))):
+        colour = _rgb(
+            float(random.uniform(0, 360)), float(random.uniform(0.1, 0.8)), float(random.uniform(0.3, 0.9))
+        )
+        centre = random.uniform(0, (width, height))
+        reach = random.uniform(8, 60)
+        corners = int(random.integers(2, 5))  # 2: a line
+        points = (centre + random.uniform(-reach, reach, (corners, 2))).astype(np.int32)
+        if corners == 2:
+            cv2.line(
+                canvas,
+                points[0].tolist(),
+                points[1].tolist(),
+                colour,
+                int(random.integers(1, 8)),
+                cv2.LINE_AA,
+            )
+        else:
+            cv2.fillPoly(canvas, [points], colour, cv2.LINE_AA)
+    ground: Floats = canvas.astype(np.float32)
+    return ground
+
+
+def _place(random: np.random.Generator, canvas: Floats, mask: Bytes, label: int) -> None:
+    """Draw one object over what is there, and its void border into the mask."""
+    look = SILHOUETTES[CLASSES[label]]
+    scale = min(mask.shape) * random.uniform(0.2, 0.5)
+    angle = np.deg2rad(random.normal(0, 20))
+    stretch = random.uniform(0.85, 1.18) * np.array([random.choice([-1, 1]), 1.0])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * stretch * scale
+    centre = random.uniform(0.12, 0.88, 2) * mask.shape[::-1]
+    shape = _fill(look, turn, centre, mask.shape)
+    border = cv2.morphologyEx(shape, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
+    rows, columns = np.nonzero(shape)
+    canvas[rows, columns] = _texture(random, look, turn, np.stack([columns, rows]) - centre[:, None])
+    mask[rows, columns] = label
+    mask[border] = IGNORE_INDEX
+
+
+def _fill(look: Silhouette, turn: Plane, centre: Plane, size: tuple[int, ...]) -> Bytes:
+    """The object's pixels as 1 in `[H,W]`."""
+    shape = np.zeros(size, np.uint8)
+
+    def paint(outline: list[Point], value: int) -> None:
+        points = np.asarray(outline) @ turn.T + centre
+        cv2.fillPoly(shape, [np.round(points * 16).astype(np.int32)], value, shift=4)
+
+    for outline in look.parts:
+        paint(outline, 1)
+    for outline in look.holes:
+        paint(outline, 0)
+    return shape
+
+
+def _texture(random: np.random.Generator, look: Silhouette, turn: Plane, offsets: Plane) -> Floats:
+    """The class's two colours at pixels `[2,K]` (x, y from the object's centre), RGB 0..255 `[K,3]`."""
+    hue, saturation, value = (
+        look.hue + random.normal(0, 9),
+        random.uniform(0.55, 0.95),
+        random.uniform(0.6, 0.95),
+    )
+    base = np.array(_rgb(hue, saturation, value), np.float32)
+    accent = base * random.uniform(0.25, 0.5)
+    u, v = np.linalg.inv(turn) @ offsets * random.uniform(0.85, 1.2)
+    colours: Floats = np.where(_PATTERNS[look.texture](u, v)[:, None], accent, base).astype(np.float32)
+    return colours
+
+
+_PATTERNS: dict[Texture, Callable[[Plane, Plane], npt.NDArray[np.bool_]]] = {
+    "plain": lambda u, v: np.zeros(u.shape, bool),
+    "stripes": lambda u, v: np.sin(v * 18) > 0.3,
+    "bars": lambda u, v: np.sin(u * 18) > 0.3,
+    "checks": lambda u, v: (np.sin(u * 12) > 0) ^ (np.sin(v * 12) > 0),
+    "dots": lambda u, v: np.sin(u * 16) * np.sin(v * 16) > 0.45,
+    "rings": lambda u, v: np.sin(np.hypot(u, v) * 22) > 0.2,
+}  # where the accent colour goes, in the object's own coordinates
+
+
+def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 360 / 360, saturation, value)
+    return red * 255, green * 255, blue * 255
+
+
+_MARKER = "sample.json"
+_ROOT = Path("data/sample")  # which the recipe `demo` names
+
+
+def write_sample(
+    root: Path = _ROOT, train: int = 320, val: int = 80, seed: int = 0, progress: bool = True
+) -> Path:
+    """Write a synthetic data set in VOC's layout, the same bytes for the same seed.
+
+    Args:
+        root: The folder to hold `VOCdevkit/VOC2012`; written whole or not at all.
+        train: Number of training images.
+        val: Number of validation images.
+        seed: Any whole number from 0.
+        progress: Show a progress bar.
+
+    Returns:
+        The `VOC2012` folder.
+
+    Raises:
+        UserError: If the counts or the seed make no sense, or the folder holds another set.
+    """
+    if train < 1 or val < 1 or seed < 0:
+        raise UserError(
+            f"a sample needs --train and --val from 1 and --seed from 0, not {train}, {val} and {seed}"
+        )
+    settings = {"made_by": "vocseg sample", "train": train, "val": val, "seed": seed}
+    voc = root / "VOCdevkit" / "VOC2012"
+    if _is_there(voc, settings):
+        print(f"the sample is there already: {voc}")
+        return voc
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--root {root} is a file: name a folder")
+    part = root / "VOCdevkit" / ".VOC2012.part"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        _write_all(part, {"train": train, "val": val}, seed, progress)
+        (part / _MARKER).write_text(json.dumps(settings) + "\n")
+        part.rename(voc)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    print(f"wrote {train} train and {val} val images with masks to {voc}")
+    own = "" if root == _ROOT else f" --data.root {shlex.quote(str(root))}"
+    print(f"next     python -m vocseg fit --config demo{own}")
+    return voc
+
+
+def _is_there(voc: Path, settings: dict[str, object]) -> bool:
+    """Whether this very sample stands in the folder; anything else in its place is refused."""
+    if not voc.exists() and find(voc.parent.parent) is None:
+        return False
+    found = _settings(voc / _MARKER)
+    if found != settings:
+        raise UserError(f"{voc.parent.parent} holds {shown(found)} already: name another folder with --root")
+    return True
+
+
+def _settings(marker: Path) -> object:
+    """Those of the sample that stands there, or what stands there instead."""
+    try:
+        return json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return "a set that is not a sample"
+
+
+def _write_all(voc: Path, counts: dict[str, int], seed: int, progress: bool) -> None:
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (voc / folder).mkdir(parents=True)
+    ids: dict[str, list[str]] = {"train": [], "val": []}
+    for number, split in enumerate(counts):
+        for k in follow(range(counts[split]), f"drawing {split}", counts[split], progress):
+            id = f"{2007 + number}_{k + 1:06d}"
+            image, mask = draw_scene(np.random.default_rng([seed, number, k]), _classes_of(seed, number, k))
+            Image.fromarray(image).save(image_path(voc, id), quality=90)
+            save_mask(mask, mask_path(voc, id, split))
+            ids[split].append(id)
+    ids["trainval"] = sorted(ids["train"] + ids["val"])
+    for split, names in ids.items():
+        split_list(voc, split).write_text("\n".join(names) + "\n")
+
+
+def _classes_of(seed: int, split: int, k: int) -> list[int]:
+    """One to four labels for image k: dealt from shuffled decks, so that no class is rare."""
+    dealt = sum(1 + j % 4 for j in range(k))
+    count = 1 + k % 4
+    decks = range(dealt // 20, (dealt + count - 1) // 20 + 1)
+    cards = np.concatenate([np.random.default_rng([seed, split, deck, 7]).permutation(20) for deck in decks])
+    start = dealt - decks[0] * 20
+    return [int(card) + 1 for card in cards[start : start + count]]

@@ -1,0 +1,90 @@
+"""Test-time augmentation."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vocseg.errors import UserError
+
+Predict = Callable[[Tensor], Tensor]  # uint8 or float images [N,3,h,w] to logits [N,C,h,w]
+
+
+@dataclass(frozen=True)
+class Variants:
+    """As which variants the network sees an image.
+
+    Attributes:
+        flip: Each also mirrored, left for right.
+        scales: Edges of the variants in parts of the image's.
+        step: Of what the decoder takes edges that are multiples.
+    """
+
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    step: int = 1
+
+    @property
+    def label(self) -> str | None:
+        """How a score names them; None if it is the image alone."""
+        scales = "scales " + " ".join(f"{scale:g}" for scale in self.scales)
+        words = [*(["flip"] if self.flip else []), *([scales] if self.scales != (1.0,) else [])]
+        return ", ".join(words) or None
+
+    def sizes(self, size: int) -> list[int]:
+        """The variants' edges in pixels, each rounded to the nearest one that the decoder takes.
+
+        Args:
+            size: The image's.
+
+        Raises:
+            UserError: If two scales give the same.
+        """
+        edges = [
+            size if scale == 1 else self.step * max(1, int(size * scale / self.step + 0.5))
+            for scale in self.scales
+        ]
+        for k, edge in enumerate(edges):
+            if edge in edges[:k]:
+                twice = f"{self.scales[edges.index(edge)]:g} and {self.scales[k]:g}"
+                rounded = f", as edges are multiples of {self.step} here" if self.step > 1 else ""
+                raise UserError(
+                    f"--tta.scales {twice} both give {edge}x{edge} pixels at --data.size {size}{rounded}: "
+                    "leave one out, or take others further apart"
+                )
+        return edges
+
+    def logits(self, predict: Predict, image: Tensor) -> Tensor:
+        """What is said of images: the network's logits, or logarithms of mean probabilities.
+
+        Each variant's logits are brought to the images' size (bilinear), turned into probabilities (softmax)
+        and averaged. A softmax of the logarithm gives the mean back, so that it serves as logits do.
+
+        Args:
+            predict: The network.
+            image: uint8 `[N,3,S,S]`.
+
+        Returns:
+            float32 `[N,C,S,S]`.
+        """
+        if self.label is None:
+            return predict(image)
+        probabilities = reduce(torch.add, self._each(predict, image))
+        count = len(self.scales) * (1 + self.flip)
+        return (probabilities / count).clamp(min=torch.finfo(torch.float32).tiny).log()
+
+    def _each(self, predict: Predict, image: Tensor) -> Iterator[Tensor]:
+        """Probabilities `[N,C,S,S]` of each variant, mirrored ones mirrored back."""
+        size = image.shape[-1]
+        for edge in self.sizes(size):
+            scaled = image if edge == size else _resized(image.float(), edge, antialias=True)
+            for mirrored in (False, True)[: 1 + self.flip]:
+                logits = predict(scaled.flip(-1)).flip(-1) if mirrored else predict(scaled)
+                yield (logits if edge == size else _resized(logits, size)).softmax(1)
+
+
+def _resized(pixels: Tensor, edge: int, antialias: bool = False) -> Tensor:
+    return functional.interpolate(pixels, (edge, edge), mode="bilinear", antialias=antialias)

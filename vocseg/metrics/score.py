@@ -1,0 +1,54 @@
+"""Score of a split."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vocseg.constants import CLASSES
+from vocseg.metrics.confusion import class_iou, mean_iou, pixel_accuracy
+from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Score:
+    """A confusion matrix `[C,C]` (int64, rows true) with its protocol, mean loss and names of the classes."""
+
+    matrix: Tensor
+    protocol: Protocol
+    loss: float | None  # None: not computed
+    classes: tuple[str, ...] = CLASSES
+
+    @classmethod
+    def of(cls, images: ImageScores, loss: float | None = None) -> "Score":
+        """The score of images taken together."""
+        return cls(torch.from_numpy(images.total()), images.protocol, loss, images.classes)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU over the classes that have one."""
+        return float(mean_iou(self.matrix))
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of labelled pixels that are right."""
+        return float(pixel_accuracy(self.matrix))
+
+    @property
+    def class_iou(self) -> list[float | None]:
+        """IoU by class, None where the class is neither there nor predicted."""
+        return [None if value != value else value for value in class_iou(self.matrix).tolist()]
+
+    def as_dict(self, matrix: bool = True) -> dict[str, Any]:
+        """Plain values, for JSON and for files of weights."""
+        plain = {
+            "mean_iou": self.mean_iou,
+            "pixel_accuracy": self.pixel_accuracy,
+            "loss": self.loss,
+            "classes": list(self.classes),
+            "class_iou": self.class_iou,
+            "protocol": asdict(self.protocol),
+        }
+        return plain | {"matrix": self.matrix.tolist()} if matrix else plain

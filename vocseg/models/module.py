@@ -1,0 +1,318 @@
+"""LightningModule: network, loss, metrics, optimizer."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vocseg.data.batch import BatchTensors
+from vocseg.data.classes import ClassList, named_classes, numbered_classes
+from vocseg.errors import UserError
+from vocseg.inference.tta import Variants
+from vocseg.losses.composite import Objective
+from vocseg.losses.config import PLAIN, LossSettings
+from vocseg.metrics.epoch import EpochMetrics, curve_points
+from vocseg.models.lightning_loops import keep_validation, load_loader_states
+from vocseg.models.metadata import DESCRIPTION_KEY, description_of, facts_source
+from vocseg.models.network import build_network
+from vocseg.models.optimization import Optimization
+from vocseg.models.step_output import StepOutput
+from vocseg.models.step_runner import Work
+from vocseg.models.step_seed import seed_step
+from vocseg.optim.encoder_freezing import Freezing
+from vocseg.optim.lr_schedulers import Schedule, ScheduleName
+from vocseg.optim.optimizers import OptimizerName, OptimizerSettings
+from vocseg.performance.graph_update import StepUpdate, clip_gradients, step_update
+from vocseg.performance.options import Execution
+from vocseg.utils.safe_load import SafeLoading
+
+Stage = Literal["train", "val"]
+
+_AS_USUAL = Execution()
+
+
+class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod
+    """Semantic segmentation with an encoder, a decoder and a sum of losses.
+
+    Args:
+        arch: smp's name of the decoder: unet, unetplusplus, fpn, deeplabv3plus, ...
+        encoder: smp's name of the encoder: resnet34, mobilenet_v2, tu-convnext_tiny, ...
+        encoder_weights: imagenet (fetched), a local .pth or .safetensors file, or null for random weights.
+        classes: Number of classes.
+        lr: Learning rate.
+        optimizer: `adam`, `adamw` (weight decay apart from the gradient) or `sgd`.
+        weight_decay: Of weights; never of biases and of what norms learn.
+        momentum: Of `sgd`.
+        encoder_lr_factor: The encoder's learning rate in parts of `lr`; 0.1 spares what it has learnt before.
+        freeze_encoder: Epochs from the first in which the encoder, with its BatchNorm statistics, stays as it
+            is.
+        schedule: What becomes of it: `constant`; `poly` (to the power 0.9), `cosine` and `onecycle` fall to
+            nearly nothing by the last step; `plateau` is a tenth from when validation's mIoU stays.
+        warmup: Share of all steps in which the learning rate rises from nearly nothing; `onecycle`: 0.3.
+        loss: What to minimise: terms with their weights.
+        execution: How the network is computed: the same figures, but for rounding, in another time.
+    """
+
+    def __init__(
+        self,
+        arch: str = "unet",
+        encoder: str = "resnet34",
+        encoder_weights: str | None = None,
+        classes: PositiveInt = 21,
+        lr: PositiveFloat = 1e-4,
+        optimizer: OptimizerName = "adam",
+        weight_decay: NonNegativeFloat = 0.0,
+        momentum: ClosedUnitInterval = 0.9,
+        encoder_lr_factor: NonNegativeFloat = 1.0,
+        freeze_encoder: NonNegativeInt = 0,
+        schedule: ScheduleName = "constant",
+        warmup: ClosedUnitInterval = 0.0,
+        loss: LossSettings = PLAIN,
+        execution: Execution = _AS_USUAL,
+    ) -> None:
+        super().__init__()
+        # jsonargparse's numbers are of types of its own, which a safely read file must not hold.
+        rates = float(lr), float(weight_decay), float(momentum), float(encoder_lr_factor)
+        settings = OptimizerSettings(optimizer, *rates)
+        self.optimization = Optimization(
+            settings, Freezing(int(freeze_encoder)), Schedule(schedule, float(warmup))
+        )
+        self.classes = int(classes)
+        self.objective = Objective(loss, self.classes)
+        # Only what shapes the network: Lightning lets these overrule what the user types.
+        self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
+        self.network = build_network(arch, encoder, encoder_weights, self.classes, execution)
+        self.train_metrics, self.val_metrics = EpochMetrics(self.classes), EpochMetrics(self.classes)
+        self.class_list: ClassList = numbered_classes(self.classes)  # until the data's are known
+        self.variants = Variants()  # as which images are scored: a callback puts others here
+        self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
+        self.image_size: int | None = None  # edge of what it learns from, in pixels
+        self.loaded_from: Path | None = None  # the file that the trainer filled the network from
+        self._work = Work(self, self.network, self.objective, self.classes)
+        self._update: tuple[Any, StepUpdate | None] = None, None  # with what it was made for
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits float32 `[N,C,H,W]` of uint8 images `[N,3,H,W]`."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    def setup(self, stage: str) -> None:
+        """Take the classes' names from the data, and weigh them by how often they occur if asked for.
+
+        Raises:
+            UserError: If network and data do not go together, or nobody can count the classes.
+        """
+        self._forget()
+        self._check_data(stage)
+        if stage == "fit":
+            self.optimization.schedule.reset()
+        if self.objective.balanced and stage != "predict":
+            data: Any = getattr(self.trainer, "datamodule", None)
+            pixels = data.class_pixels() if hasattr(data, "class_pixels") else None
+            self.objective.balance(self.trainer.strategy.broadcast(pixels))  # the same on every process
+
+    def teardown(self, stage: str) -> None:
+        """Weights are about to leave the GPU."""
+        self._forget()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimiser, and a schedule by the step."""
+        return self.optimization.configure(self.network, self.trainer)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """A frozen encoder has no gradient."""
+        self.optimization.freezing.drop(self.network.encoder, self.current_epoch)
+
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """What a run that goes on must have in common with itself, by name."""
+        execution = asdict(self.network.execution)
+        return {
+            "loss": self.objective.settings.as_plain(),
+            "precision": execution,
+        } | self.optimization.conditions()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what the network is, and keep the epoch's sums so far, of every process.
+
+        A figure over half an epoch is no figure.
+        """
+        checkpoint[DESCRIPTION_KEY] = description_of(self.trainer, self)
+        keep_validation(self.trainer, checkpoint["loops"])
+        world = self.trainer.world_size
+        checkpoint["epoch_sums"] = self.train_metrics.gathered(world)
+        checkpoint["plateau"] = self.optimization.schedule.plateau_state()
+        checkpoint["results"] = self.results
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from them; the classes are the data's, or if it names none the file's."""
+        names = (checkpoint.get(DESCRIPTION_KEY) or {}).get("classes")
+        if _class_list(self._trainer) is None and isinstance(names, list) and len(names) == self.classes:
+            self.class_list = named_classes(names, checkpoint[DESCRIPTION_KEY].get("colours"))
+        sums: dict[str, Tensor] = checkpoint.get("epoch_sums", {})
+        if self._trainer is None:  # rebuilt from the file alone
+            return
+        if all(len(value) == self.trainer.world_size for value in sums.values()):
+            self.train_metrics.restore(sums, self.trainer.global_rank)
+        self.optimization.schedule.load_plateau(checkpoint.get("plateau"))
+        self.results = checkpoint.get("results", {})
+
+    def on_train_start(self) -> None:
+        """Go on in the midst of an epoch, if the run was broken off there."""
+        load_loader_states(self.trainer)
+
+    def on_train_epoch_start(self) -> None:
+        """Forget an epoch that was broken off; one that is gone on with does not come here."""
+        self.train_metrics.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget a validation that was broken off."""
+        self.val_metrics.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget a validation that was broken off."""
+        self.val_metrics.reset()
+
+    def on_train_batch_start(self, batch: BatchTensors, batch_idx: int) -> None:
+        """Seed the step, on every process in its own way."""
+        trainer = self.trainer
+        seed = getattr(getattr(trainer, "datamodule", None), "seed", 0)
+        device = trainer.strategy.root_device
+        seed_step(seed, trainer.current_epoch, batch_idx, trainer.global_rank, device)
+
+    def training_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
+        """Loss of a batch; see `StepOutput`."""
+        self.image_size = batch["image"].shape[-1]
+        self.optimization.freezing.apply(
+            self.network.encoder, self.current_epoch, self.trainer.world_size == 1
+        )
+        output = self._step(batch, self.train_metrics, self._after_gradients())
+        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # 0: never
+        due = every and not (self.trainer.global_step + 1) % every
+        if due or self.trainer.should_stop:  # when Lightning writes it
+            self.log("loss/train_step", output["loss"], batch_size=len(batch["index"]))
+        return output
+
+    def validation_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
+        """Scores a batch; see `StepOutput`."""
+        return self._step(batch, self.val_metrics)
+
+    def test_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
+        """Scores a batch; see `StepOutput`."""
+        return self._step(batch, self.val_metrics)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Gradients of the loss; a step that was replayed has made them already."""
+        if not self._work.hand_over():
+            loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Drop old gradients; a captured step overwrites its own."""
+        if not self._work.took_step:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients, unless a captured step has done so.
+
+        Not by Lightning, which refuses fused optimizers under mixed precision: that is needed for the scaler
+        of fp16 alone.
+        """
+        if self._work.took_step or not gradient_clip_val:
+            return
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        kind = getattr(gradient_clip_algorithm, "value", gradient_clip_algorithm) or "norm"
+        clip_gradients(parameters, kind, float(gradient_clip_val))
+
+    def gradient_norm(self) -> Tensor:
+        """Of all gradients together, a scalar, float32; no finite number if one of them is not."""
+        return self._work.gradient_norm()
+
+    def predict_step(self, batch: BatchTensors, batch_idx: int) -> Tensor:
+        """Logits float32 `[N,C,H,W]`: whoever writes them brings them to the picture's own size first."""
+        return self.variants.logits(self, batch["image"])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the training figures of the epoch."""
+        self._close("train", self.train_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation figures of the epoch, and let the schedule look at them."""
+        self._close("val", self.val_metrics)
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.optimization.schedule.judge(float(self.results["val"]["miou"]))
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures."""
+        self._close("val", self.val_metrics)
+
+    def _check_data(self, stage: str) -> None:
+        """See that the network can take the images, and take their classes' names."""
+        data, classes = facts_source(self.trainer), _class_list(self.trainer)
+        if data is not None:
+            self.network.check_size(data.size)
+        if stage == "predict" or classes is None:  # pictures to predict have no masks
+            return
+        if len(classes) != self.classes:
+            raise UserError(f"--model.classes {self.classes}: the masks hold {len(classes)} classes")
+        if classes.names != self.class_list.names:
+            self.class_list = classes
+
+    def _after_gradients(self) -> StepUpdate | None:
+        """What follows the gradients of a training step, for a capture; None: Lightning's loop does it."""
+        if len(optimizers := self.trainer.optimizers) != 1 or not self.network.execution.records:
+            return None
+        made_for = optimizers[0], len(optimizers[0].param_groups)
+        if self._update[0] != made_for:
+            self._update = made_for, step_update(self, optimizers[0], self.train_metrics, self.trainer)
+        return self._update[1]
+
+    def _forget(self) -> None:
+        """Drop captured steps: weights may move to other places in memory."""
+        self._work.forget()
+        self._update = None, None
+
+    def _step(
+        self, batch: BatchTensors, metrics: EpochMetrics, update: StepUpdate | None = None
+    ) -> StepOutput:
+        computed = self._work(batch, self.variants, self._trainer, update)
+        if not (self.training and self._work.took_step):  # else it is counted already
+            metrics.update(computed.confusion, computed.total, computed.weight, (batch["index"] >= 0).sum())
+        return {
+            "loss": computed.loss,
+            "logits": computed.logits,
+            "prediction": computed.prediction,
+            "confusion": computed.confusion,
+        }
+
+    def _close(self, stage: Stage, metrics: EpochMetrics) -> None:
+        """Compute, keep, log, reset. The figures are the same on every process, so none needs syncing."""
+        figures = metrics.compute()
+        metrics.reset()
+        if not self.trainer.sanity_checking:  # a few batches are no score
+            self.results[stage] = figures
+        names = self.class_list.names if stage == "val" else ()
+        self.log_dict(curve_points(stage, figures, names))
+
+
+def _class_list(trainer: Any) -> ClassList | None:
+    """The classes that a trainer's data names."""
+    classes = getattr(getattr(trainer, "datamodule", None), "classes", None)
+    return classes if isinstance(classes, ClassList) else None

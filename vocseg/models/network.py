@@ -1,0 +1,182 @@
+"""Network: normalisation and an smp model."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from vocseg.constants import IMAGENET_MEAN, IMAGENET_STD
+from vocseg.errors import UserError, shown
+from vocseg.models.encoder_weights import load_encoder_file
+from vocseg.performance.options import Execution
+
+_FILES = (".pth", ".pt", ".bin", ".safetensors")  # endings of local weights
+_AS_USUAL = Execution()
+
+
+class Network(nn.Module):
+    """Normalises on the device, then runs the smp model, whose parameters are under `model.`."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, execution: Execution = _AS_USUAL) -> None:
+        """Wrap a model.
+
+        Args:
+            model: Takes float `[N,3,H,W]` with ImageNet's mean and deviation, gives logits `[N,C,H,W]`.
+            execution: How it is computed.
+        """
+        super().__init__()
+        execution.prepare(model)
+        self.model, self.execution = model, execution
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of a batch.
+
+        Args:
+            image: uint8 `[N,3,H,W]` RGB.
+
+        Returns:
+            float32 logits `[N,C,H,W]`, whatever the precision inside.
+        """
+        pixels = (image - self.mean) / self.std
+        if not self.execution.channels_last:
+            pixels = pixels.contiguous()
+        # Sizes change when images are scored, and each would be compiled anew: training's stay.
+        scores = self.execution.compile is not None and not self.training
+        logits: Tensor = self.model.forward(pixels) if scores else self.model(pixels)
+        return logits.float()  # under CPU autocast a loss on bf16 logits is wrong by 2 %
+
+    def check_size(self, size: int) -> None:
+        """Whether the decoder takes images of `size` x `size`.
+
+        Raises:
+            UserError: If not.
+        """
+        if size % self.step:
+            raise UserError(
+                f"--data.size {size}: this network needs a multiple of {self.step}, for example 256"
+            )
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The pretrained part."""
+        model: Any = self.model
+        encoder: nn.Module = model.encoder
+        return encoder
+
+    @property
+    def head(self) -> list[str]:
+        """The parameters that have a row for each class, weight first: those of the last convolution."""
+        names = [name for name in self.model.state_dict() if name.startswith("segmentation_head.")]
+        last = [name for name in names if name.endswith(".weight")][-1]
+        return [name for name in (last, f"{last.removesuffix('weight')}bias") if name in names]
+
+    @property
+    def step(self) -> int:
+        """Of what the edges of images must be multiples, in pixels."""
+        model: Any = self.model
+        return int(model.encoder.output_stride) if model.requires_divisible_input_shape else 1
+
+
+def build_network(
+    arch: str,
+    encoder: str,
+    encoder_weights: str | None,
+    classes: int,
+    execution: Execution = _AS_USUAL,
+) -> Network:
+    """Make a network from plain names.
+
+    Args:
+        arch: One of smp's decoders, for example `unet`.
+        encoder: One of smp's encoders, for example `resnet34`, or `tu-` and a timm name.
+        encoder_weights: `imagenet` (fetched by smp), a local `.pth` or `.safetensors` file, or None.
+        classes: Number of classes C.
+        execution: How it is computed.
+
+    Raises:
+        UserError: If a name is unknown, a file does not fit, or the weights cannot be fetched.
+    """
+    path = None if encoder_weights is None else Path(encoder_weights)
+    local = path is not None and path.suffix in _FILES
+    _check_names(arch, encoder, None if local else encoder_weights, classes)
+    model = _create(arch, encoder, None if local else encoder_weights, classes)
+    if local and path is not None:
+        load_encoder_file(model.encoder, path)
+    return Network(model, execution)
+
+
+def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:
+    """The smp model, its encoder filled from the hub if `weights` are named."""
+    if weights is not None:
+        print(f"getting the {weights} weights of {encoder}, unless they are on this machine", flush=True)
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a line for every retry
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*timm universal.*")
+            return smp.create_model(arch, encoder_name=encoder, encoder_weights=weights, classes=classes)
+    except (OSError, RuntimeError, SafetensorError) as fault:  # OSError, RuntimeError: the hub's
+        if weights is None:
+            raise _unsuitable(arch, encoder, fault) from fault
+        raise UserError(
+            f"the ImageNet weights of {encoder} could not be fetched ({type(fault).__name__}): name a local "
+            "file with --model.encoder_weights FILE (.pth or .safetensors; torchvision's or timm's keys), or "
+            "start from random weights with --model.encoder_weights null"
+        ) from fault
+    except (
+        Exception
+    ) as fault:  # smp and timm raise nearly anything for a pair of names that does not go together
+        raise _unsuitable(arch, encoder, fault) from fault
+
+
+def _unsuitable(arch: str, encoder: str, fault: Exception) -> UserError:
+    """For an encoder that is there, but gives no features that a decoder can use."""
+    said = shown(" ".join(str(fault).split()) or type(fault).__name__, 200)
+    return UserError(
+        f"--model.encoder {encoder}: cannot be built under --model.arch {arch} ({said}): take another "
+        "encoder, such as resnet34"
+    )
+
+
+def _check_names(arch: str, encoder: str, weights: str | None, classes: int) -> None:
+    if arch not in smp.MODEL_ARCHITECTURES_MAPPING:
+        known = ", ".join(smp.MODEL_ARCHITECTURES_MAPPING)
+        raise UserError(f"--model.arch {arch}: there is no such decoder; smp has {known}")
+    if classes < 2:
+        raise UserError(f"--model.classes {classes}: a network needs at least 2 classes")
+    if encoder.startswith("tu-"):
+        _check_timm(encoder)
+    elif encoder not in smp.encoders.get_encoder_names():
+        near = _nearest(encoder, smp.encoders.get_encoder_names())
+        raise UserError(f"--model.encoder {encoder}: there is no such encoder; {near}")
+    if weights is not None and not encoder.startswith("tu-"):
+        settings = smp.encoders.encoders[encoder]["pretrained_settings"]
+        if weights not in settings:
+            raise UserError(
+                f"--model.encoder_weights {weights}: {encoder} has {', '.join(settings)}; or name a .pth or "
+                ".safetensors file, or null for random weights"
+            )
+
+
+def _check_timm(encoder: str) -> None:
+    import timm
+
+    if not timm.is_model(encoder[3:].split(".")[0]):
+        near = _nearest(encoder[3:], timm.list_models())
+        raise UserError(f"--model.encoder {encoder}: timm has no such model; {near}")
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"do you mean {' or '.join(near)}?" if near else "see smp's list of encoders"

@@ -1,0 +1,1 @@
+"""Optional speed-ups that do not change results beyond rounding."""

@@ -1,0 +1,151 @@
+"""Fused upsampling and convolution of the U-Net decoder on CPUs."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from vocseg.performance.cpu_conv import conv2d_of
+
+_TAPS = (  # which of three neighbours fall on the first, which on the second of two
+    ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0)),  # for even places of the output
+    ((1.0, 1.0, 0.0), (0.0, 0.0, 1.0)),  # for odd ones
+)
+_PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))  # even or odd row and column
+
+
+class FoldedBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no types
+    """smp's block, whose first convolution takes what is upsampled and what is skipped one by one."""
+
+    everywhere: bool  # or on a CPU alone
+
+    def forward(
+        self,
+        feature_map: Tensor,
+        target_height: int,
+        target_width: int,
+        skip_connection: Tensor | None = None,
+    ) -> Tensor:
+        """See smp's: upsample, put the skip connection beside it, convolve twice."""
+        doubled = (2 * feature_map.shape[2], 2 * feature_map.shape[3]) == (target_height, target_width)
+        here = self.everywhere or feature_map.device.type == "cpu"
+        if not (doubled and here) or torch.compiler.is_compiling():
+            whole: Tensor = super().forward(feature_map, target_height, target_width, skip_connection)
+            return whole
+        conv, norm, activation = self.conv1
+        convolve, channels = conv2d_of(conv, feature_map), feature_map.shape[1]
+        skipped = conv.weight.shape[1] - channels
+        # Split, not sliced: gradients of slices are summed with zeros around them, in another memory order.
+        of_map, *of_skip = conv.weight.split(channels if skip_connection is None else [channels, skipped], 1)
+        x = upsampled_conv(feature_map, of_map, convolve)
+        if skip_connection is not None:
+            x = x + convolve(skip_connection, of_skip[0], None, 1, 1)
+        folded: Tensor = self.attention2(self.conv2(activation(norm(x))))
+        return folded
+
+
+def upsampled_conv(x: Tensor, weight: Tensor, conv2d: Callable[..., Tensor] = functional.conv2d) -> Tensor:
+    """`conv2d(interpolate(x, scale_factor=2, mode="nearest"), weight, padding=1)`, in 16 products for 36.
+
+    A 3x3 window on an image whose pixels are doubled sees 2x2 pixels of the small one. Which of the kernel's
+    rows fall together depends on whether the output's row is even or odd, and so for columns: four kernels of
+    2x2, whose outputs are interleaved.
+
+    Args:
+        x: `[N,C,H,W]`.
+        weight: `[K,C,3,3]`.
+        conv2d: What convolves.
+
+    Returns:
+        `[N,K,2H,2W]`.
+    """
+    return _Interleaved.apply(conv2d(x, folded_kernels(weight), None, 1, 1))  # type: ignore[no-any-return]
+
+
+def folded_kernels(weight: Tensor) -> Tensor:
+    """The four kernels of 2x2, one after the other, that a 3x3 kernel makes on an image of half the size.
+
+    A matrix product in the order of the memory: sums and stacks of slices take several times its time.
+
+    Args:
+        weight: `[K,C,3,3]`.
+
+    Returns:
+        `[4K,C,2,2]`, channels-last, as precise as the weight; those of the output's even rows come first.
+    """
+    k, c = weight.shape[:2]
+    with torch.autocast(weight.device.type, enabled=False):  # sums are rounded once, as the weights are
+        kernels = _taps(weight.dtype, weight.device) @ weight.permute(0, 2, 3, 1).reshape(k, 9, c)  # [K,16,C]
+    return kernels.view(k, 4, 4, c).transpose(0, 1).reshape(4 * k, 2, 2, c).permute(0, 3, 1, 2)
+
+
+@cache
+def _taps(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Which taps of 3x3 each tap of the four kernels is the sum of, `[16,9]`; brought to a device once."""
+    with torch.inference_mode(False):  # else training after a validation could not use it
+        rows = torch.tensor(_TAPS, dtype=dtype, device=device)  # [2,2,3]
+        return torch.einsum("pas,qbt->pqabst", rows, rows).reshape(16, 9)
+
+
+class _Interleaved(torch.autograd.Function):
+    """Puts the outputs of four kernels in their places; what autograd would copy twice is copied once."""
+
+    @staticmethod
+    def forward(ctx: Any, phases: Tensor) -> Tensor:
+        """`[N,4K,H+1,W+1]` to `[N,K,2H,2W]`."""
+        (n, k, h, w), four = _small(phases.shape), _by_phase(phases)
+        whole = phases.new_empty(n, h, 2, w, 2, k)
+        for row, column in _PHASES:
+            whole[:, :, row, :, column] = four[:, row : row + h, column : column + w, row, column]
+        return whole.view(n, 2 * h, 2 * w, k).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc, untyped-decorator, unused-ignore]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """`[N,K,2H,2W]` to `[N,4K,H+1,W+1]`: an edge of each phase is outside of the image."""
+        n, k, h, w = gradient.shape
+        h, w = h // 2, w // 2
+        whole = gradient.permute(0, 2, 3, 1).reshape(n, h, 2, w, 2, k)
+        four = gradient.new_zeros(n, h + 1, w + 1, 2, 2, k)
+        for row, column in _PHASES:
+            four[:, row : row + h, column : column + w, row, column] = whole[:, :, row, :, column]
+        return four.view(n, h + 1, w + 1, 4 * k).permute(0, 3, 1, 2)
+
+
+def _small(phases: torch.Size) -> tuple[int, int, int, int]:
+    """N, K, H and W of `[N,4K,H+1,W+1]`."""
+    n, channels, height, width = phases
+    return n, channels // 4, height - 1, width - 1
+
+
+def _by_phase(phases: Tensor) -> Tensor:
+    """`[N,4K,H+1,W+1]` as `[N,H+1,W+1,2,2,K]`."""
+    n, channels, height, width = phases.shape
+    return phases.permute(0, 2, 3, 1).reshape(n, height, width, 2, 2, channels // 4)
+
+
+def fold_decoder(model: nn.Module, everywhere: bool) -> None:
+    """Put `FoldedBlock` for smp's blocks of the known shape; parameters and their names stay.
+
+    Args:
+        model: Changed in place; a model without such blocks stays as it is.
+        everywhere: On all devices; else on a CPU alone.
+    """
+    for block in model.modules():
+        if type(block) is UnetDecoderBlock and _known(block):
+            block.__class__ = FoldedBlock
+            block.everywhere = everywhere  # type: ignore[assignment]
+
+
+def _known(block: Any) -> bool:
+    """Nearest neighbours, nothing between them and a plain 3x3 convolution with neither groups nor bias."""
+    conv: nn.Conv2d = block.conv1[0]
+    shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
+    plain = shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and conv.padding_mode == "zeros"
+    nothing = isinstance(block.attention1.attention, nn.Identity)
+    return plain and conv.bias is None and nothing and block.interpolation_mode == "nearest"
