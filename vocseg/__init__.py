@@ -34,10 +34,12 @@ __all__ = [
 _FILES = {
     "data.datamodule": ("VOCDataModule",),
     "errors": ("UserError",),
-    "model": ("SegmentationModule",),
-    "runs": ("BestWeights", "load_network", "quieten"),
-    "scores.scorer": ("Scorer",),
-    "views": ("labelled_overlay", "overlay", "panel"),
+    "callbacks.best_weights": ("BestWeights",),
+    "checkpoints.weights": ("load_network",),
+    "loggers": ("quieten",),
+    "metrics.scorer": ("Scorer",),
+    "models.module": ("SegmentationModule",),
+    "visualization.draw": ("labelled_overlay", "overlay", "panel"),
 }
 
 

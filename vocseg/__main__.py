@@ -36,20 +36,32 @@ VERBS = {
 }
 TOOLS = {
     "sample": ("vocseg.data.synthetic", "write_sample", "write a synthetic set in VOC's layout"),
-    "download": ("vocseg.data.download", "download", "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)"),
-    "audit": ("vocseg.data.audit", "audit", "examine a data set, name each fault, repair masks"),
+    "download": (
+        "vocseg.data.download.command",
+        "download",
+        "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)",
+    ),
+    "audit": ("vocseg.data.audit.command", "audit", "examine a data set, name each fault, repair masks"),
     "augmentations": (
         "vocseg.commands.preview_augmentations",
         "augmentations",
         "draw a contact sheet of what augmentation does to images and masks",
     ),
-    "submit": ("vocseg.deploy.submission", "submit", "write or check an archive for VOC's evaluation server"),
+    "submit": (
+        "vocseg.submission.command",
+        "submit",
+        "write or check an archive for VOC's evaluation server",
+    ),
     "compare": (
         "vocseg.commands.compare",
         "compare",
         "say whether a run is better than another, and how sure that is",
     ),
-    "report": ("vocseg.report", "report", "make one HTML page about runs: scores, curves, images, labels"),
+    "report": (
+        "vocseg.report.command",
+        "report",
+        "make one HTML page about runs: scores, curves, images, labels",
+    ),
     "export": ("vocseg.commands.export", "export", "write weights for people without vocseg"),
 }
 

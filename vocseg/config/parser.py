@@ -176,7 +176,7 @@ def _lists(tool: Callable[..., Any]) -> list[str]:
     return [name for name, hint in hints if any(get_origin(k) is list for k in (hint, *get_args(hint)))]
 
 
-RECIPES = Path(__file__).parent
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 class RecipeFile(ActionConfigFile):

@@ -29,14 +29,14 @@ def render_page(page: PageView) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("vocseg.views.report", "."),
+        loader=PackageLoader("vocseg.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "points": points, "chance": chance}
-    here = resources.files("vocseg.views.report")
+    here = resources.files("vocseg.report")
     style, script = (Markup((here / name).read_text("utf-8")) for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = environment.get_template("page.html.j2").render(

@@ -18,7 +18,6 @@ from vocseg.data.fingerprint import FileContent
 from vocseg.data.image_io import decode_mask_picture, mask_values
 from vocseg.errors import UserError
 
-Bytes = npt.NDArray[np.uint8]
 _Codes = npt.NDArray[np.int64]
 
 

@@ -258,17 +258,17 @@ def _findings(findings: Sequence[Finding]) -> Table:
     kinds: dict[str, list[Finding]] = defaultdict(list)
     for finding in sorted(findings, key=lambda finding: (finding.level, list(KINDS).index(finding.kind))):
         kinds[finding.kind].append(finding)
-    for kind, some in kinds.items():
-        colour = "yellow" if some[0].level == "note" else "red"
+    for kind, found in kinds.items():
+        colour = "yellow" if found[0].level == "note" else "red"
         table.add_section()
         table.add_row(
-            Text(f"{kind} ({len(some):,})", style=f"bold {colour}"), Text(KINDS[kind], style="bold")
+            Text(f"{kind} ({len(found):,})", style=f"bold {colour}"), Text(KINDS[kind], style="bold")
         )
-        for finding in some[:_SHOWN]:
+        for finding in found[:_SHOWN]:
             table.add_row(Text(printable(finding.file)), Text(printable(finding.text)))
-        if len(some) > _SHOWN:
+        if len(found) > _SHOWN:
             table.add_row(
-                Text(f"and {len(some) - _SHOWN:,} more", style="dim"), Text("see the report", style="dim")
+                Text(f"and {len(found) - _SHOWN:,} more", style="dim"), Text("see the report", style="dim")
             )
     return table
 
