@@ -37,3 +37,5 @@ def _colour(index: int) -> tuple[int, int, int]:
 
 
 PALETTE = tuple(_colour(index) for index in range(256))
+
+VOID_SHARE = 1 / 3  # of all pixels, from which it is said: VOC's masks have about 0.05

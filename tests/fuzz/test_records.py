@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, limits, value_or_sentence
-from tests.scores.population import PROTOCOL, image_scores, population
+from tests.metrics.population import PROTOCOL, image_scores, population
 from vocseg.data.cache import IMAGES, MASKS, SHAPE, Store
 from vocseg.data.download.http import Part
 from vocseg.data.fingerprint import read_contents, read_manifest

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tests.scores.population import PROTOCOL
+from tests.metrics.population import PROTOCOL
 from vocseg.commands.results import BEFORE, NETWORK, ORIGINAL, keep, report_finetuning
 from vocseg.constants import PALETTE
 from vocseg.data.synthetic import draw_scene

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.constants import IGNORE_INDEX
+from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.cache import Store
 from vocseg.data.fingerprint import read_contents
 from vocseg.data.image_io import Bytes, read_mask
@@ -97,9 +97,6 @@ def _decoded(split: Split, form: Form, skip: bool) -> Iterator[npt.NDArray[np.in
 
 def _count(mask: Bytes) -> npt.NDArray[np.int64]:
     return np.bincount(mask.ravel(), minlength=_VALUES)
-
-
-VOID_SHARE = 1 / 3  # of all pixels, from which it is said: VOC's masks have about 0.05
 
 
 def check_labels(split: Split, cache: Path, training: bool) -> None:

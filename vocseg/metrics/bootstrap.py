@@ -3,7 +3,7 @@
 Whole images are drawn with replacement, as pixels of one image stand and fall together. Images count in the
 order of their ids, so that neither the order of a list nor that of processes changes a figure.
 
-Three things about the intervals were settled by simulation (`tests/scores/coverage.py`):
+Three things about the intervals were settled by simulation (`tests/metrics/interval_coverage.py`):
 
 1. Mean IoU of few images is too low. The IoU of a rare class is concave in its hits, and false positives come
    from every image, so its mean over samples lies below the value of the population. Of 100 images with

@@ -8,8 +8,8 @@ What runs differ by from image to image would be in both, and is taken out of th
 
 Bias and spread of the draws are mended as `vocseg.metrics.bootstrap` and `_scale` say. Of 300 draws of 100
 images, 95 to 98 % of the intervals for mean IoU of two single runs held the true difference, whatever their
-errors (`tests/scores/coverage.py`); with three seeds of each recipe `tests/scores/test_coverage.py` wants
-92.5 to 99 %.
+errors (`tests/metrics/interval_coverage.py`); with three seeds of each recipe
+`tests/metrics/test_interval_coverage.py` wants 92.5 to 99 %.
 """
 
 import warnings
@@ -246,7 +246,7 @@ def compare_groups(
 ) -> Comparison:
     """Compare B with A on the same resamples of the images.
 
-    A group's figure is the mean of its members'. What the intervals hold: see `vocseg.metrics.paired_test`; with
+    A group's figure is the mean of its members'. What the intervals hold: see above; with
     one run each, other images only, as then nothing is known of other seeds.
 
     Args:

@@ -20,7 +20,7 @@ from vocseg.submission.archive import (
     written,
 )
 from vocseg.submission.check import KINDS, Check, Fault, Tally, check_archive
-from vocseg.submission.predict import Images, find_images, read_masks
+from vocseg.submission.masks import Images, find_images, read_masks
 from vocseg.utils.progress import follow
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """Tables of scores and intervals."""
 
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -9,16 +10,18 @@ from rich.text import Text
 from vocseg.metrics.aggregate import TRIMAP, ErrorBudget, error_budget
 from vocseg.metrics.bootstrap import FEWEST_IMAGES, Interval, ScoreIntervals, score_intervals
 from vocseg.metrics.boundary import WIDTH
-from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.per_image import ImageScores
-from vocseg.metrics.score import Score
+
+if TYPE_CHECKING:
+    from vocseg.metrics.calibration import Calibration
+    from vocseg.metrics.score import Score
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None or value != value else f"{100 * value:.1f}"
 
 
-def score_table(score: Score, title: str) -> Group:
+def score_table(score: "Score", title: str) -> Group:
     """IoU by class in two columns, the totals under it.
 
     Args:
@@ -37,7 +40,7 @@ def score_table(score: Score, title: str) -> Group:
     return Group(Text(f"\n{title}: {score.protocol}"), table, Text(_totals(score)))
 
 
-def _totals(score: Score) -> str:
+def _totals(score: "Score") -> str:
     absent = sum(iou is None for iou in score.class_iou)
     missing = f" ({absent} neither there nor predicted)" if absent else ""
     return (
@@ -47,7 +50,7 @@ def _totals(score: Score) -> str:
     )
 
 
-def sizes_line(network: Score, ceiling: Score | None, windows: bool = False, alone: bool = False) -> Text:
+def sizes_line(network: "Score", ceiling: "Score | None", windows: bool = False, alone: bool = False) -> Text:
     """What images score at the network's size, and how far that size lets anyone come.
 
     Args:
@@ -71,7 +74,7 @@ def sizes_line(network: Score, ceiling: Score | None, windows: bool = False, alo
     return Text("\n".join(lines))
 
 
-def calibration_line(calibration: Calibration) -> Text:
+def calibration_line(calibration: "Calibration") -> Text:
     """How far the network's probabilities are from how often it is right.
 
     Args:

@@ -20,7 +20,7 @@ from vocseg.data.download.http import OVERLAP
 Start = Callable[..., "subprocess.Popen[str]"]
 DRIVER = """
 import json, sys
-from vocseg import voc
+from vocseg.data import voc
 for name, value in json.loads(sys.argv[1]).items():
     setattr(voc, name, value)
 from vocseg.__main__ import main

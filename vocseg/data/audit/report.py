@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vocseg.constants import IGNORE_INDEX
+from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.audit.checks_lists import SplitList
 from vocseg.data.audit.file_record import Seen
 from vocseg.data.audit.findings import KINDS, Finding, some
@@ -21,7 +21,6 @@ from vocseg.data.audit.repair import Repair
 from vocseg.data.audit.scan import Survey
 from vocseg.data.classes import ClassList
 from vocseg.data.fingerprint import MANIFEST, fingerprint
-from vocseg.data.label_check import VOID_SHARE
 from vocseg.data.voc import Layout
 from vocseg.errors import printable
 

@@ -1,6 +1,6 @@
 """Chains: a run is stopped again and again, and resumed, until it ends bitwise as if nothing had been.
 
-`python -m tests.runs.chains --chains 500` prints a line a chain; the exit code is 1 if one ended
+`python -m tests.checkpoints.chains --chains 500` prints a line a chain; the exit code is 1 if one ended
 otherwise. Runs are forked from a process that has imported everything, so that a chain takes seconds.
 `--drawn` draws every setting of a run at random, together, instead of taking one of the named configurations.
 """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import find_objects, label
 
-from tests.data.test_chance import (
+from tests.data.transforms.test_sample_rng import (
     EPOCHS,
     IMAGES,
     SIZE,

@@ -301,7 +301,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # as a disk that 
 PACKER = """
 import sys
 from pathlib import Path
-from vocseg import voc
+from vocseg.data import voc
 from vocseg.data.cache_build import pack
 from vocseg.data.resize import Form
 from vocseg.data.splits import read_split

@@ -1,4 +1,4 @@
-"""Coverage of the 95 % intervals by simulation: `python -m tests.scores.coverage [DRAWS]`, some minutes.
+"""Coverage of the 95 % intervals by simulation: `python -m tests.metrics.interval_coverage [DRAWS]`, minutes.
 
 Populations of 6,000 images with VOC's classes and known scores, from each of which samples are drawn. Models
 differ in their errors: see `MODELS`.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.scores.population import IMAGES_OF_1449, PIXELS, image_scores
+from tests.metrics.population import IMAGES_OF_1449, PIXELS, image_scores
 from vocseg.metrics.aggregate import MEASURES, measure, parts
 from vocseg.metrics.bootstrap import Interval, score_intervals
 from vocseg.metrics.paired_test import compare_groups

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.scores.population import PROTOCOL
+from tests.metrics.population import PROTOCOL
 from vocseg.metrics.calibration import BINS, Calibration, calibration_counts, confidences
 from vocseg.metrics.confusion import histogram
 

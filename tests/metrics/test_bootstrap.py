@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.scores.population import image_scores, population
+from tests.metrics.population import image_scores, population
 from vocseg.metrics.aggregate import MEASURES, TRIMAP, measure, parts
 from vocseg.metrics.bootstrap import (
     FEWEST_IMAGES,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.forks import run
-from tests.scores.population import PROTOCOL
+from tests.metrics.population import PROTOCOL
 from vocseg.callbacks.per_image_metrics import ImageCounts
 from vocseg.constants import CLASSES
 from vocseg.data.synthetic import write_sample

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.scores.population import PROTOCOL, image_scores, population, worse
+from tests.metrics.population import PROTOCOL, image_scores, population, worse
 from vocseg.errors import UserError
 from vocseg.metrics.aggregate import TRIMAP, measure, parts
 from vocseg.metrics.paired_test import Comparison, Difference, compare_groups

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from tests.checkpoints.chains import differences, look
+from tests.checkpoints.chains import table as _table
+from tests.checkpoints.test_interrupted_runs import stop_at_hook
 from tests.conftest import ROOT, refused, scoring, tiny
 from tests.forks import Forked
 from tests.forks import run as in_a_fork
-from tests.runs.chains import differences, look
-from tests.runs.chains import table as _table
-from tests.runs.test_stops import stop_at_hook
 from vocseg.__main__ import main
 from vocseg.callbacks.throughput import Speed
 from vocseg.checkpoints.io import share
@@ -33,7 +33,7 @@ def _flags(sample: Path, root: Path) -> list[str]:
 
 def _chains(*words: str) -> str:
     """Run chains in a process of their own: they fork, which must not be done beside threads."""
-    code = "import runpy; runpy.run_module('tests.runs.chains', run_name='__main__', alter_sys=True)"
+    code = "import runpy; runpy.run_module('tests.checkpoints.chains', run_name='__main__', alter_sys=True)"
     done = in_a_fork(list(words), ROOT, code, timeout=1800)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout

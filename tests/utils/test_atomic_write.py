@@ -16,7 +16,7 @@ import torch
 
 from tests.conftest import ROOT
 from tests.forks import run
-from tests.scores.population import image_scores, population
+from tests.metrics.population import image_scores, population
 from vocseg.errors import UserError
 from vocseg.metrics.per_image import load_image_scores
 from vocseg.utils.atomic_write import UnwritableError, whole_file, write_whole

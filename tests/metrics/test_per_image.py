@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.scores.population import PROTOCOL, image_scores, population
+from tests.metrics.population import PROTOCOL, image_scores, population
 from vocseg.errors import UserError
 from vocseg.metrics.per_image import load_image_scores
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from lightning.pytorch.trainer import call
 
-from tests.runs.chains import STOPPING, differences, look, words
+from tests.checkpoints.chains import STOPPING, differences, look, words
 from vocseg.__main__ import main
 
 Capture = pytest.CaptureFixture[str]

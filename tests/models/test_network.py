@@ -101,7 +101,7 @@ def _fetch(endpoint: str, cache: Path) -> subprocess.CompletedProcess[str]:
     """Build a ResNet-18 with ImageNet weights, from the hub at an address."""
     program = (
         "import time\ntime.sleep = lambda seconds: None\n"  # it asks again and again, ever later
-        "from vocseg.model import build_network\n"
+        "from vocseg.models.network import build_network\n"
         "from vocseg.errors import UserError\n"
         "try: network = build_network('unet', 'resnet18', 'imagenet', 21)\n"
         "except UserError as fault: print(fault.sentence)\n"

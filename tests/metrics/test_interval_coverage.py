@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.scores.coverage import (
+from tests.metrics.interval_coverage import (
     Model,
     difference_coverage,
     hit,
@@ -14,8 +14,8 @@ from tests.scores.coverage import (
     predicted,
     score_coverage,
 )
-from tests.scores.coverage import population as pool
-from tests.scores.population import image_scores, population, worse
+from tests.metrics.interval_coverage import population as pool
+from tests.metrics.population import image_scores, population, worse
 from vocseg.metrics.aggregate import MEASURES, measure, parts
 from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.paired_test import compare_groups

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
-from tests.scores.population import image_scores, population, worse
+from tests.metrics.population import image_scores, population, worse
 from vocseg.constants import CLASSES
 from vocseg.metrics.aggregate import error_budget
 from vocseg.metrics.bootstrap import Interval, score_intervals

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.scores.test_confusion import oracle
+from tests.metrics.test_confusion import oracle
 from vocseg.data.batch import BatchTensors
 from vocseg.models.module import SegmentationModule
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import TINY, refused, tiny
-from tests.test_own_classes import FIVE, NAMES
+from tests.data.test_class_files import FIVE, NAMES
 from vocseg.__main__ import main
 from vocseg.checkpoints.transfer import read_pretrained, transfer
 from vocseg.checkpoints.weights import read_weights

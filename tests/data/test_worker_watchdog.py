@@ -24,7 +24,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
     """Those of two epochs, from one loader, as a trainer takes them; pictures are decoded by the workers."""
     data = VOCDataModule(
-        root=root, size=32, batch_size=2, augmentation="standard", workers=worker_watchdog, store=False
+        root=root, size=32, batch_size=2, augmentation="standard", workers=workers, store=False
     )
     data.prepare_data()
     data.setup("fit")
@@ -43,7 +43,7 @@ def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
 def test_any_number_of_workers_started_either_way_gives_the_same_bytes(
     root: Path, start: str, workers: int
 ) -> None:
-    alone, helped = _batches(root, 0, None), _batches(root, worker_watchdog, start)
+    alone, helped = _batches(root, 0, None), _batches(root, workers, start)
     assert len(alone) == len(helped) == EPOCHS * 4
     for a, b in zip(alone, helped, strict=True):
         assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))  # type: ignore[literal-required]

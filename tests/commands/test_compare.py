@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, refused
-from tests.scores.population import PROTOCOL, image_scores, population, worse
+from tests.metrics.population import PROTOCOL, image_scores, population, worse
 from vocseg.__main__ import main
 from vocseg.commands.compare import compare
 from vocseg.config.parser import flagged
