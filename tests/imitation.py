@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vocseg.performance.step_tensors import Computed
+from vocseg.performance.step_tensors import StepTensors
 
 
 class Imitation:
@@ -22,7 +22,7 @@ class Imitation:
         self.shape, self.outputs = image.shape, None
         Imitation.made.append(self)
 
-    def __call__(self, image: Tensor, mask: Tensor, index: Tensor) -> Computed:
+    def __call__(self, image: Tensor, mask: Tensor, index: Tensor) -> StepTensors:
         assert image.shape == self.shape
         if self.update is not None:
             self.update.prepare()
@@ -37,13 +37,13 @@ class Imitation:
                 with torch.autocast("cpu", enabled=False):
                     self.update.apply(found, index, self.learning, self.norm)
                 self.update.note()
-        found = Computed(*(value.detach() for value in found))
+        found = StepTensors(*(value.detach() for value in found))
         if self.outputs is None:
             self.outputs = found
         for place, value in zip(self.outputs, found, strict=True):
             place.copy_(value)
         return self.outputs
 
-    def hand_over(self) -> None:
+    def assign_gradients(self) -> None:
         for parameter, gradient in zip(self.learning, self.gradients, strict=True):
             parameter.grad = gradient

@@ -23,7 +23,7 @@ from vocseg.cli import VocCLI
 from vocseg.config.parser import RECIPES
 from vocseg.data import voc
 from vocseg.data.dataset import VOCSegmentation
-from vocseg.data.samplers import Draw
+from vocseg.data.samplers import SampleIndex
 from vocseg.models.metadata import describe
 from vocseg.models.module import SegmentationModule
 
@@ -342,7 +342,9 @@ def test_overfitting_sees_the_same_first_images_in_every_epoch(
 ) -> None:
     seen: dict[str, list[list[int]]] = {"train": [], "val": []}
 
-    def noting(dataset: VOCSegmentation, draws: list[Draw], usual: Any = VOCSegmentation.__getitems__) -> Any:
+    def noting(
+        dataset: VOCSegmentation, draws: list[SampleIndex], usual: Any = VOCSegmentation.__getitems__
+    ) -> Any:
         seen[dataset.split.name].append([draw.index for draw in draws])
         return usual(dataset, draws)
 

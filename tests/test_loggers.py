@@ -11,13 +11,16 @@ import pytest
 
 from tests.conftest import tiny
 from vocseg.__main__ import main
-from vocseg.loggers import Curves, Table, quieten
+from vocseg.loggers import AppendCSVLogger, VocTensorBoardLogger, filter_warnings
 
 SHORT = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1"]
 SHORT += ["--trainer.num_sanity_val_steps", "0", "--trainer.log_every_n_steps", "1"]
 
 
-@pytest.mark.parametrize(("kind", "method"), [(Table, "save"), (Curves, "log_metrics"), (Curves, "finalize")])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [(AppendCSVLogger, "save"), (VocTensorBoardLogger, "log_metrics"), (VocTensorBoardLogger, "finalize")],
+)
 def test_a_logger_without_room_is_said_once_and_training_goes_on(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Any], method: str
 ) -> None:
@@ -57,10 +60,10 @@ def test_tensorboard_on_a_disk_that_is_full_costs_its_curves_alone(sample: Path,
 def test_two_runs_in_the_same_second_write_curves_of_their_own(sample: Path, here: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from vocseg.checkpoints.run_dir import claim_folder
+    from vocseg.checkpoints.run_dir import create_run_dir
 
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: claim_folder(here, "fit"), range(24)))
+        folders = list(pool.map(lambda _: create_run_dir(here, "fit"), range(24)))
     assert len(set(folders)) == 24
     loggers = [_loggers(folder) for folder in folders[:2]]
     assert [logger.log_dir for logger in loggers[0]] == [str(folders[0])] * 2
@@ -76,7 +79,7 @@ def _loggers(folder: Path) -> list[Any]:
 
 def test_quieten_called_again_adds_no_filter() -> None:
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    quieten()
+    filter_warnings()
     before = len(logger.filters), len(warnings.filters)
-    quieten()
+    filter_warnings()
     assert (len(logger.filters), len(warnings.filters)) == before

@@ -17,7 +17,7 @@ from vocseg import constants
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import load_network
 from vocseg.data import voc
-from vocseg.data.predict_dataset import Photographs
+from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.metrics.upsample import full_size_confidence
 
 Capture = pytest.CaptureFixture[str]
@@ -133,7 +133,7 @@ def test_confidence_is_the_probability_of_the_predicted_class_in_255ths(trained:
         assert (picture.mode, picture.size) == ("L", photo.size)
         grey = np.asarray(picture)
     mask = torch.from_numpy(np.array(Image.open(FOLDER / "masks/a.png"))).long()
-    image = Photographs(photos / "a.jpg", 64)[0]["image"][None]
+    image = ImageFolderDataset(photos / "a.jpg", 64)[0]["image"][None]
     with torch.inference_mode():
         logits = load_network(trained / "unet_voc.pth")(image)
     full = torch.nn.functional.interpolate(logits, grey.shape, mode="bilinear").softmax(1)[0]  # [C,H,W]

@@ -18,10 +18,10 @@ import vocseg
 from tests.conftest import ROOT, TINY, tiny
 from vocseg.__main__ import main
 from vocseg.callbacks.best_weights import BestWeights
-from vocseg.callbacks.weight_averaging import Averaging
+from vocseg.callbacks.weight_averaging import WeightAverager
 from vocseg.checkpoints.weights import load_network, read_weights
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.predict_dataset import Photographs
+from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
 
@@ -230,7 +230,7 @@ def test_averaging_without_a_kind_changes_nothing(
     sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path
 ) -> None:
     module = _module()
-    _trainer(tmp_path, Averaging()).fit(module, _data(sample))
+    _trainer(tmp_path, WeightAverager()).fit(module, _data(sample))
     assert _same(module.state_dict(), whole[2])
 
 
@@ -405,7 +405,7 @@ def _listed(dataset: Any) -> Iterator[Any]:
 
 
 def test_photographs_are_indexed_as_a_list(sample: Path) -> None:
-    pictures = Photographs(sample / "VOCdevkit/VOC2012/JPEGImages", 32)
+    pictures = ImageFolderDataset(sample / "VOCdevkit/VOC2012/JPEGImages", 32)
     last = len(pictures) - 1
     assert pictures[-1]["index"] == last
     assert torch.equal(pictures[-1]["image"], pictures[last]["image"])

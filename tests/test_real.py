@@ -10,7 +10,7 @@ from PIL import Image
 
 from vocseg.__main__ import main
 from vocseg.data import voc
-from vocseg.data.raw_reader import PairReader
+from vocseg.data.raw_reader import ImageMaskReader
 from vocseg.data.splits import Split, read_split
 from vocseg.models.network import build_network
 
@@ -21,7 +21,7 @@ def test_no_fault_is_found_in_the_real_pairs(real_voc: Path, tmp_path: Path) -> 
     for name, every in (("val", 1), ("trainaug", 20)):
         split = read_split(voc.Layout(folder), name)
         part = Split(split.layout, name, split.ids[::every], split.rows[::every])
-        PairReader(part, tmp_path).check(progress=False)
+        ImageMaskReader(part, tmp_path).check(progress=False)
 
 
 @pytest.mark.slow

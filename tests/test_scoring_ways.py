@@ -16,7 +16,7 @@ from vocseg.checkpoints.weights import read_weights
 from vocseg.commands.compare import compare
 from vocseg.constants import CLASSES
 from vocseg.data import voc
-from vocseg.metrics.per_image import load_image_scores
+from vocseg.metrics.per_image import load_per_image_confusion
 from vocseg.models.network import Network, build_network
 
 Capture = pytest.CaptureFixture[str]
@@ -85,7 +85,7 @@ def test_flips_and_scales_score_as_a_recomputation_does(
     label = "predicted at 64x64; tta: flip, scales 0.5 1 1.5"
     assert f"7 images at their own size ({label})" in said
     assert "the same at 64x64; tta: flip, scales 0.5 1 1.5:" in said
-    original = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz")
+    original = load_per_image_confusion(here / "lightning_logs/test/version_0/image_scores_original.npz")
     network = _network(trained / "unet_voc.pth")
     for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
         # Antialiased bytes, as the network gets them.
@@ -108,7 +108,7 @@ def test_windows_score_as_a_recomputation_does(
     assert "resized whole to 64x64, without windows: mean IoU" in said
     assert "without fault" not in said
     assert "at the pictures' own size (" in said
-    original = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz")
+    original = load_per_image_confusion(here / "lightning_logs/test/version_0/image_scores_original.npz")
     network = _network(trained / "unet_voc.pth")
     for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
         total, times = torch.zeros(21, *truth.shape), torch.zeros(truth.shape)
@@ -138,8 +138,8 @@ def test_validate_sees_variants_and_says_so(sample: Path, trained: Path, here: P
     said = " ".join(capsys.readouterr().out.split())
     assert "validate: val, 7 images at 64x64; tta: flip (data" in said
     _run("validate", trained, sample)
-    plain = load_image_scores(here / "lightning_logs/validate/version_1/image_scores_network.npz")
-    flipped = load_image_scores(here / "lightning_logs/validate/version_0/image_scores_network.npz")
+    plain = load_per_image_confusion(here / "lightning_logs/validate/version_1/image_scores_network.npz")
+    flipped = load_per_image_confusion(here / "lightning_logs/validate/version_0/image_scores_network.npz")
     assert (plain.protocol.tta, flipped.protocol.tta) == (None, "flip")
     assert (plain.matrices != flipped.matrices).any()
 
@@ -189,7 +189,9 @@ def test_scores_hold_all_that_the_table_shows(
         found["input_resolution"]["mean_iou"]
     )
     assert f"loss {found['input_resolution']['loss']:.3f}" in said
-    band = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz").total_band()
+    band = load_per_image_confusion(
+        here / "lightning_logs/test/version_0/image_scores_original.npz"
+    ).total_band()
     assert band is not None
     assert original["trimap_matrix"] == band.tolist()
 
@@ -254,7 +256,9 @@ def test_finetuning_is_told_as_a_paired_comparison_and_leaves_both_sides(
     assert "than before: mean IoU" in said or "does not differ from before" in said
     folder = here / "lightning_logs/finetune/version_0"
     found = json.loads((folder / "scores.json").read_text())
-    before, after = (load_image_scores(folder / f"image_scores_{name}.npz") for name in ("before", "network"))
+    before, after = (
+        load_per_image_confusion(folder / f"image_scores_{name}.npz") for name in ("before", "network")
+    )
     assert before.ids == after.ids
     assert before.total().tolist() == found["before"]["matrix"]
     assert after.total().tolist() == found["after"]["matrix"]

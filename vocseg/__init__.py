@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vocseg.checkpoints.weights import load_network
     from vocseg.data.datamodule import VOCDataModule
     from vocseg.errors import UserError
-    from vocseg.loggers import quieten
+    from vocseg.loggers import filter_warnings
     from vocseg.metrics.scorer import Scorer
     from vocseg.models.module import SegmentationModule
     from vocseg.visualization.draw import labelled_overlay, overlay, panel
@@ -24,11 +24,11 @@ __all__ = [
     "SegmentationModule",
     "UserError",
     "VOCDataModule",
+    "filter_warnings",
     "labelled_overlay",
     "load_network",
     "overlay",
     "panel",
-    "quieten",
 ]
 
 _FILES = {
@@ -36,7 +36,7 @@ _FILES = {
     "errors": ("UserError",),
     "callbacks.best_weights": ("BestWeights",),
     "checkpoints.weights": ("load_network",),
-    "loggers": ("quieten",),
+    "loggers": ("filter_warnings",),
     "metrics.scorer": ("Scorer",),
     "models.module": ("SegmentationModule",),
     "visualization.draw": ("labelled_overlay", "overlay", "panel"),

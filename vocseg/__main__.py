@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vocseg import __version__
 from vocseg.errors import (
-    VOICE,
+    ERROR_PRINTER,
     Interrupted,
     Stopped,
     UserError,
@@ -20,7 +20,7 @@ from vocseg.errors import (
     printable,
     shown,
 )
-from vocseg.utils.signals import INTERRUPTION, MAIN_PROCESS, PARENT, leave
+from vocseg.utils.signals import MAIN_PROCESS, PARENT, SIGNAL_GUARD, exit_now
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
@@ -92,32 +92,34 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
         The command line object of a verb, with its `trainer`, `model` and `datamodule`; None for a tool.
     """
     words = sys.argv[1:] if argv is None else argv
-    VOICE.rest()
+    ERROR_PRINTER.rest()
     PARENT.start()
     plain_output()
     try:
         check_readable(words)
-        with INTERRUPTION, INTERRUPTION.claiming():
+        with SIGNAL_GUARD, SIGNAL_GUARD.claiming():
             return _dispatch(words, argv)
     except UserError as fault:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
-            VOICE.say(fault.sentence)
+            ERROR_PRINTER.say(fault.sentence)
         raise SystemExit(2) from fault
     except OSError as fault:
         if fault.errno != errno.ENAMETOOLONG:
             raise
-        VOICE.say(f"'{shown(str(fault.filename))}' is longer than the system allows names to be: use another")
+        ERROR_PRINTER.say(
+            f"'{shown(str(fault.filename))}' is longer than the system allows names to be: use another"
+        )
         raise SystemExit(2) from fault
     except Stopped as stop:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            VOICE.say(stop.sentence)
+            ERROR_PRINTER.say(stop.sentence)
         raise SystemExit(stop.exit_code) from stop
     except Interrupted as stop:
         hint = _AFTER_STOP.get(words[0], "nothing is half-written: run it again")
-        VOICE.say(f"stopped by {stop.name}; {hint}")
+        ERROR_PRINTER.say(f"stopped by {stop.name}; {hint}")
         raise SystemExit(stop.exit_code) from None
     except KeyboardInterrupt:  # in a thread or a process that hears no signals
-        VOICE.say("interrupted")
+        ERROR_PRINTER.say("interrupted")
         raise SystemExit(130) from None
     finally:
         if os.environ.get(MAIN_PROCESS) == str(os.getpid()):  # what starts later is no part
@@ -159,17 +161,17 @@ def _unknown(command: str) -> str:
 def _run_tool(command: str, words: list[str]) -> None:
     from jsonargparse import auto_cli
 
-    from vocseg.config.parser import SentenceParser, flagged, gathered
+    from vocseg.config.parser import Parser, append_list_flags, positional_to_flag
 
     module, name, _ = TOOLS[command]
     tool = getattr(import_module(module), name)
     leading = next((name for name in LEADING if name in inspect.signature(tool).parameters), None)
     result = auto_cli(
         tool,
-        args=gathered(flagged(words, leading, tool) if leading else words, tool),
+        args=append_list_flags(positional_to_flag(words, leading, tool) if leading else words, tool),
         prog=f"python -m vocseg {command}{LEADING[leading] if leading else ''}",
         as_positional=False,
-        parser_class=SentenceParser,
+        parser_class=Parser,
     )
     code = getattr(result, "exit_code", 0)
     if code:
@@ -180,8 +182,8 @@ if __name__ == "__main__":
     try:
         main()
     except SystemExit as end:
-        if INTERRUPTION.heard and isinstance(end.code, int):
-            leave(end.code)
+        if SIGNAL_GUARD.received and isinstance(end.code, int):
+            exit_now(end.code)
         raise
     finally:
         if sys.platform != "win32":  # torch would take loader processes that end with this one for a fault

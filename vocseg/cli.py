@@ -10,53 +10,53 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.callbacks.defaults import SaveTrainingConfig, add_standing, drop_unused, without_flags
 from vocseg.callbacks.last_checkpoint import LastCheckpoint
-from vocseg.checkpoints.resume import OwnFolder, Resumed, newest_run, requeued_run
+from vocseg.checkpoints.resume import ResumeTarget, RunDirectory, find_latest_run, requeued_run
 from vocseg.checkpoints.slurm import slurm_job
 from vocseg.checkpoints.weights import WEIGHTS_NAME
 from vocseg.commands.results import JsonOutput, add_json_flag, closing_lines
-from vocseg.config.error_messages import translate
-from vocseg.config.initial_weights import Start, check_scoring_flags
-from vocseg.config.parser import RECIPES, RecipeFile, SentenceParser
+from vocseg.config.error_messages import to_user_error
+from vocseg.config.initial_weights import InitialWeights, check_scoring_flags
+from vocseg.config.parser import RECIPES, Parser, RecipeFile
 from vocseg.config.validation import check_callbacks, check_flags, check_monitor
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import Interrupted, UserError
-from vocseg.loggers import quieten, run_loggers
+from vocseg.loggers import filter_warnings, run_loggers
 from vocseg.models.module import SegmentationModule
 from vocseg.trainer import Trainer
-from vocseg.utils.signals import INTERRUPTION
+from vocseg.utils.signals import SIGNAL_GUARD
 
 _TRAINING = ("fit", "finetune")
 _BASES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}  # recipes that are in force from the start
 
 
-class VerbParser(SentenceParser, LightningArgumentParser):
+class VerbParser(Parser, LightningArgumentParser):
     """Lightning's parser, refusing in a sentence."""
 
 
 class VocCLI(LightningCLI):
     """fit, finetune, tune, validate, test and predict."""
 
-    def __init__(self, args: list[str] | None = None, resumed: Resumed | None = None) -> None:
+    def __init__(self, args: list[str] | None = None, resumed: ResumeTarget | None = None) -> None:
         """Parse and run.
 
         Args:
             args: Instead of the process's own arguments.
             resumed: The run to go on with; None: a new one.
         """
-        quieten()
+        filter_warnings()
         self._words = sys.argv[1:] if args is None else args
         self._verb = next(iter(self._words), "")
-        self._own = OwnFolder(resumed)
+        self._own = RunDirectory(resumed)
         self._output = JsonOutput()
         try:
-            with INTERRUPTION.claiming(), self._output:
+            with SIGNAL_GUARD.claiming(), self._output:
                 self._run(args)
                 self._close()
             self._output.write(self.trainer)
             if self._verb == "predict":  # results that were sent elsewhere leave the folder unused
                 self._own.drop_unused()
         except Exception as fault:
-            known = translate(fault, getattr(self, "trainer", None))
+            known = to_user_error(fault, getattr(self, "trainer", None))
             if known is None:
                 raise
             self._own.drop_unused()
@@ -140,7 +140,7 @@ class VocCLI(LightningCLI):
         self._output.open(self.config[verb]["json"])
         check_scoring_flags(verb, self.config[verb])
         if verb == "fit" and self.config[verb]["ckpt_path"] == "last":
-            self._own.resumed = newest_run(self.config[verb])
+            self._own.resumed = find_latest_run(self.config[verb])
             if self._own.resumed.verb != verb:
                 folder = self._own.resumed.folder
                 raise UserError(
@@ -152,12 +152,12 @@ class VocCLI(LightningCLI):
             self._own.resumed = requeued_run(root, verb, self._words)
         if verb == "fit" and self._own.resumed is not None:
             self.config[verb]["ckpt_path"] = None  # what it began with matters no longer
-        start = Start(verb, self.config[verb])
+        start = InitialWeights(verb, self.config[verb])
         if start.defaults:
             for each in self._parsers:
                 each.set_defaults(start.defaults)
             super().parse_arguments(parser, args)
-        start.settle(self.config[verb])
+        start.apply(self.config[verb])
         self._classes = self.config[verb]["model"]["classes"]
         check_flags(verb, self.config[verb])
         if "best" in self.config[verb]:

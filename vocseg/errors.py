@@ -59,7 +59,7 @@ class Interrupted(BaseException):
         self.name, self.exit_code = signal.Signals(number).name, 128 + number
 
 
-class Voice:
+class ErrorPrinter:
     """Says one sentence for the process: whoever comes first, and whatever else goes wrong in its wake."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Voice:
             print(f"vocseg: {sentence}", file=sys.stderr, flush=True)
 
 
-VOICE = Voice()
+ERROR_PRINTER = ErrorPrinter()
 
 
 _ASCII = str.maketrans({

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from vocseg.utils.atomic_write import write_whole
+from vocseg.utils.atomic_write import atomic_write
 
 _with_place = warnings.formatwarning
 _NOTICES = (  # of Lightning, as regular expressions
@@ -25,7 +25,7 @@ _NOTICES = (  # of Lightning, as regular expressions
 )
 
 
-class Curves(TensorBoardLogger):
+class VocTensorBoardLogger(TensorBoardLogger):
     """TensorBoard's groups in the order a person looks for them: loss and mIoU are first, and so unfolded."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -48,13 +48,13 @@ def run_loggers(folder: Path, extra: Any, training: bool) -> dict[str, Any]:
     if extra is False:
         return {"logger": False, "default_root_dir": folder}
     root, verb, version = folder.parent.parent, folder.parent.name, folder.name
-    ours: list[Any] = [Curves(root, verb, version, default_hp_metric=False)] if training else []
+    ours: list[Any] = [VocTensorBoardLogger(root, verb, version, default_hp_metric=False)] if training else []
     theirs = [] if extra in (None, True) else extra if isinstance(extra, list) else [extra]
-    loggers = [*ours, Table(root, verb, version), *theirs]
-    return {"logger": [bear_faults(logger) for logger in loggers]}
+    loggers = [*ours, AppendCSVLogger(root, verb, version), *theirs]
+    return {"logger": [tolerate_errors(logger) for logger in loggers]}
 
 
-def bear_faults(logger: Any) -> Any:
+def tolerate_errors(logger: Any) -> Any:
     """The same logger, whose faults (a full disk, a server that is gone) cost curves, but not the run.
 
     Every call is tried again; the first that fails is said.
@@ -85,7 +85,7 @@ def bear_faults(logger: Any) -> Any:
     return logger
 
 
-def quieten() -> None:
+def filter_warnings() -> None:
     """Print only what a user can act on: Lightning's notices of what is as it should be are kept back."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -106,7 +106,7 @@ def _format_warning(
     )
 
 
-class Rows(ExperimentWriter):
+class AppendWriter(ExperimentWriter):
     """Lightning's writer, but one that adds to a file that is there."""
 
     def _check_log_dir_exists(self) -> None:
@@ -116,14 +116,14 @@ class Rows(ExperimentWriter):
                 self.metrics_keys = next(csv.reader(file), [])
 
 
-class Table(CSVLogger):
+class AppendCSVLogger(CSVLogger):
     """Lightning's logger with that writer."""
 
     @property
-    def experiment(self) -> Rows:
+    def experiment(self) -> AppendWriter:
         """What writes."""
         if self._experiment is None:
-            self._experiment = Rows(log_dir=self.log_dir)
+            self._experiment = AppendWriter(log_dir=self.log_dir)
         return self._experiment  # type: ignore[return-value]
 
 
@@ -148,4 +148,4 @@ def keep_rows(path: Path, rows: int) -> None:
         kept = list(csv.reader(file))[: rows + 1]
     text = io.StringIO(newline="")
     csv.writer(text).writerows(kept)
-    write_whole(path, text.getvalue())
+    atomic_write(path, text.getvalue())

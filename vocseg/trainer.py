@@ -11,12 +11,17 @@ from lightning.pytorch.profilers import PassThroughProfiler
 
 from vocseg.callbacks.best_weights import BestWeights
 from vocseg.callbacks.per_image_metrics import newest_image_scores
-from vocseg.checkpoints.io import holds_training, read_checkpoint, with_whole_checkpoints
+from vocseg.checkpoints.io import is_full_checkpoint, read_checkpoint, with_atomic_checkpoints
 from vocseg.checkpoints.resume import Scores, is_finished, scores_before
 from vocseg.checkpoints.weights import WEIGHTS_NAME
 from vocseg.commands.results import report_finetuning, report_predictions, report_scores, report_training, say
 from vocseg.commands.tune import Wanted, find_batch_size, find_learning_rate
-from vocseg.config.initial_weights import OWN_WORDS, begin_with, begin_with_other_classes, check_agreement
+from vocseg.config.initial_weights import (
+    OWN_WORDS,
+    begin_with_other_classes,
+    load_initial_weights,
+    validate_class_count,
+)
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.models.metadata import newest_score
@@ -52,7 +57,7 @@ class Trainer(lightning.Trainer):
             raise UserError(
                 "--trainer.use_distributed_sampler true: the images are shared out already; leave it out"
             )
-        kwargs["plugins"] = with_whole_checkpoints(kwargs.get("plugins"))
+        kwargs["plugins"] = with_atomic_checkpoints(kwargs.get("plugins"))
         if not kwargs.get("barebones"):  # which refuses every profiler
             kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
         super().__init__(*args, use_distributed_sampler=False, **kwargs)
@@ -82,15 +87,15 @@ class Trainer(lightning.Trainer):
             ckpt_path: A .ckpt to go on from, or a .pth of weights to start with (with a new optimiser).
             weights_only: See Lightning.
         """
-        check_agreement(model, datamodule)
+        validate_class_count(model, datamodule)
         named = isinstance(model, SegmentationModule) and ckpt_path not in (None, *OWN_WORDS)
         if copied := begin_with_other_classes(model, ckpt_path):
             say(self, f"starting from the weights in {ckpt_path}, with a new optimiser\n{copied}")
             ckpt_path = None
-        elif named and ckpt_path is not None and not holds_training(ckpt_path):
+        elif named and ckpt_path is not None and not is_full_checkpoint(ckpt_path):
             say(self, f"starting from the weights in {ckpt_path}, with a new optimiser")
-            ckpt_path = begin_with(model, ckpt_path)
-            check_agreement(model, datamodule)
+            ckpt_path = load_initial_weights(model, ckpt_path)
+            validate_class_count(model, datamodule)
         path = self.resumed or ckpt_path
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, weights_only)
         self._report_training()
@@ -105,7 +110,7 @@ class Trainer(lightning.Trainer):
             datamodule: What to train and score on.
             ckpt_path: The weights to start from; null: the newest run's `unet_voc.pth`.
         """
-        check_agreement(model, datamodule)
+        validate_class_count(model, datamodule)
         self.verb = "finetune"
         if copied := begin_with_other_classes(model, ckpt_path):
             datamodule.prepare_data()
@@ -113,7 +118,7 @@ class Trainer(lightning.Trainer):
             super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
             self._report_training()
             return
-        path = begin_with(model, ckpt_path)
+        path = load_initial_weights(model, ckpt_path)
         if self.resumed is not None:  # scored once more, it would be in the curves twice
             self.before = scores_before(self.resumed)
         else:
@@ -152,11 +157,11 @@ class Trainer(lightning.Trainer):
             largest: Batch to stop at.
             ckpt_path: The weights to start from; null: as `fit`.
         """
-        check_agreement(model, datamodule)
+        validate_class_count(model, datamodule)
         if copied := begin_with_other_classes(model, ckpt_path):
             say(self, copied)
         else:
-            begin_with(model, ckpt_path)
+            load_initial_weights(model, ckpt_path)
         if find == "lr":
             table, found = find_learning_rate(self, model, datamodule, int(steps))
             say(self, table)
@@ -175,8 +180,8 @@ class Trainer(lightning.Trainer):
         weights_only: bool | None = None,
     ) -> Any:
         """Score weights on the validation images."""
-        check_agreement(model, datamodule)
-        path = begin_with(model, ckpt_path)
+        validate_class_count(model, datamodule)
+        path = load_initial_weights(model, ckpt_path)
         result = super().validate(model, dataloaders, path, verbose, datamodule, weights_only)
         if isinstance(model, SegmentationModule):
             report_scores(self, "validate", model)
@@ -192,8 +197,8 @@ class Trainer(lightning.Trainer):
         weights_only: bool | None = None,
     ) -> Any:
         """Score weights on the test images: for VOC the validation list, as its test labels are secret."""
-        check_agreement(model, datamodule)
-        path = begin_with(model, ckpt_path)
+        validate_class_count(model, datamodule)
+        path = load_initial_weights(model, ckpt_path)
         result = super().test(model, dataloaders, path, verbose, datamodule, weights_only)
         if isinstance(model, SegmentationModule):
             report_scores(self, "test", model)
@@ -211,7 +216,7 @@ class Trainer(lightning.Trainer):
         """Write a mask and an overlay for every image of a folder and its sub-folders."""
         if isinstance(model, SegmentationModule) and isinstance(datamodule, VOCDataModule):
             model.network.check_size(datamodule.size)
-        path = begin_with(model, ckpt_path)
+        path = load_initial_weights(model, ckpt_path)
         result = super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
         if isinstance(model, SegmentationModule):
             self.exit_code = report_predictions(self, model)

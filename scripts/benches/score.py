@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from vocseg.data import voc
 from vocseg.data.image_io import read_mask
 from vocseg.metrics.confusion import confusion_matrices
-from vocseg.metrics.upsample import full_size_classes
+from vocseg.metrics.upsample import argmax_upsampled
 
 SIZE = 256
 
@@ -45,7 +45,7 @@ def score_plainly(logits: list[torch.Tensor], masks: list[torch.Tensor]) -> torc
 def score_ours(logits: list[torch.Tensor], masks: list[torch.Tensor]) -> torch.Tensor:
     total = torch.zeros(21, 21, dtype=torch.int64)
     for one, mask in zip(logits, masks, strict=True):
-        total += confusion_matrices(full_size_classes(one, mask.shape)[None], mask[None], 21)[0]
+        total += confusion_matrices(argmax_upsampled(one, mask.shape)[None], mask[None], 21)[0]
     return total
 
 

@@ -15,10 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.models.network import build_network
-from vocseg.models.step_runner import Work
+from vocseg.models.step_runner import StepRunner
 from vocseg.performance import graph_update
-from vocseg.performance.cuda_graph import Recorder
-from vocseg.performance.options import Execution
+from vocseg.performance.cuda_graph import CudaGraphCache
+from vocseg.performance.options import PerformanceOptions
 
 PHASES = ("data", "forward", "backward", "optimiser", "counting")
 Marks = list[object]  # moments before, between and after the phases
@@ -48,7 +48,7 @@ def computed_step(module, forward: Callable, optimizer, batches, precision, cloc
 
 
 def replayed_step(
-    network, compute, recorder: Recorder, update, optimizer, batches, precision, clock: Clock
+    network, compute, recorder: CudaGraphCache, update, optimizer, batches, precision, clock: Clock
 ) -> Marks:
     """The same captured as a CUDA graph, with the optimizer's step in it if there is an `update`."""
     start = clock.mark()
@@ -57,7 +57,7 @@ def replayed_step(
         computed = recorder.train(compute, batch["image"], batch["mask"], batch["index"], network, update)
     if not recorder.took_step:
         optimizer.zero_grad()
-    if not recorder.hand_over():
+    if not recorder.assign_gradients():
         computed.loss.backward()
     optimizer.step()
     return [start, clock.mark()]
@@ -73,10 +73,12 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
     rest = module.configure_optimizers()["optimizer"], batches, precision, Clock(words.device)
     loops = {"computed": partial(computed_step, module, forward, *rest)}
     if words.device == "cuda":
-        work = Work(module, module.network, module.objective, module.classes)
+        work = StepRunner(module, module.network, module.objective, module.classes)
         update = graph_update.StepUpdate(module, rest[0], module.train_metrics)
         for name, within in {"gradients captured": None, "captured": update}.items():
-            loops[name] = partial(replayed_step, module.network, work.compute, Recorder(), within, *rest)
+            loops[name] = partial(
+                replayed_step, module.network, work.compute, CudaGraphCache(), within, *rest
+            )
     if words.compiled:
         mode = "reduce-overhead" if words.device == "cuda" else None
         loops["compiled"] = partial(computed_step, module, torch.compile(forward, mode=mode), *rest)
@@ -85,7 +87,9 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
 
 def counted_flops(words) -> int:
     """Of forward and backward as smp and torch come: tricks that save some are no reason to count fewer."""
-    plain = build_network("unet", words.encoder, None, 21, Execution(fold=False, matmul_gradients=False))
+    plain = build_network(
+        "unet", words.encoder, None, 21, PerformanceOptions(fold=False, matmul_gradients=False)
+    )
     image = torch.zeros(words.batch, 3, words.size, words.size, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         plain(image).sum().backward()

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from vocseg.callbacks.image_panels import Panels
+from vocseg.callbacks.image_panels import ImagePanels
 from vocseg.data.classes import VOC_CLASSES
 
 
-def _validate(panels: Panels, images: int, batch: int, world: int, lost: tuple[int, ...] = ()) -> list[int]:
+def _validate(
+    panels: ImagePanels, images: int, batch: int, world: int, lost: tuple[int, ...] = ()
+) -> list[int]:
     """What the images look like that are drawn by the main process of several: their positions."""
     places = range(0, images, world)
     loader = SimpleNamespace(sampler=places, batch_size=batch)
@@ -36,12 +38,12 @@ def _validate(panels: Panels, images: int, batch: int, world: int, lost: tuple[i
 @pytest.mark.parametrize("batch", [1, 4, 7, 32])
 @pytest.mark.parametrize(("world", "wanted"), [(1, [0, 3, 6, 10, 13, 16]), (2, [0, 2, 6, 10, 12, 16])])
 def test_the_same_images_are_drawn_whatever_the_batch(batch: int, world: int, wanted: list[int]) -> None:
-    assert _validate(Panels(6), 20, batch, world) == wanted
+    assert _validate(ImagePanels(6), 20, batch, world) == wanted
 
 
 def test_images_are_kept_without_a_value_asked_for() -> None:
     """Meta tensors have none, so that whoever asks for one fails."""
-    panels, module = Panels(2), SimpleNamespace(class_list=VOC_CLASSES)
+    panels, module = ImagePanels(2), SimpleNamespace(class_list=VOC_CLASSES)
     loader = SimpleNamespace(sampler=range(8), batch_size=4)
     trainer: Any = SimpleNamespace(
         val_dataloaders=loader, num_val_batches=[2], is_global_zero=True, sanity_checking=False
@@ -56,4 +58,4 @@ def test_images_are_kept_without_a_value_asked_for() -> None:
 
 
 def test_an_image_that_was_left_out_is_not_drawn() -> None:
-    assert _validate(Panels(6), 20, 4, 1, lost=(6,)) == [0, 3, 10, 13, 16]
+    assert _validate(ImagePanels(6), 20, 4, 1, lost=(6,)) == [0, 3, 10, 13, 16]

@@ -156,12 +156,12 @@ def test_the_look_changes_no_bit_of_the_training(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vocseg.__main__ import main
-    from vocseg.callbacks.nan_guard import Finite
+    from vocseg.callbacks.nan_guard import NanGuard
 
     words = ["fit", *tiny(sample), *SHORT, "--trainer.max_epochs", "1"]
     main(words)
-    monkeypatch.setattr(Finite, "on_before_backward", lambda *_: None)
-    monkeypatch.setattr(Finite, "on_before_optimizer_step", lambda *_: None)
+    monkeypatch.setattr(NanGuard, "on_before_backward", lambda *_: None)
+    monkeypatch.setattr(NanGuard, "on_before_optimizer_step", lambda *_: None)
     main(words)
     one, two = (
         torch.load(here / f"lightning_logs/fit/version_{k}/last.ckpt", weights_only=True)["state_dict"]

@@ -14,7 +14,7 @@ from vocseg.__main__ import main
 from vocseg.checkpoints.weights import read_weights
 from vocseg.data import voc
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.metrics.per_image import load_image_scores
+from vocseg.metrics.per_image import load_per_image_confusion
 from vocseg.models.network import build_network
 
 
@@ -43,8 +43,8 @@ def test_a_test_scores_at_both_sizes_as_by_hand(sample: Path, trained: Path, her
     words = scoring(trained, sample)
     main(["test", *words])
     folder = here / "lightning_logs/test/version_0"
-    original = load_image_scores(folder / "image_scores_original.npz")
-    network = load_image_scores(folder / "image_scores_network.npz")
+    original = load_per_image_confusion(folder / "image_scores_original.npz")
+    network = load_per_image_confusion(folder / "image_scores_network.npz")
     found = json.loads((folder / "scores.json").read_text())
     assert (original.matrices == _by_hand(sample, trained / "unet_voc.pth", list(original.ids))).all()
     assert original.protocol.resolution == "original"
@@ -60,7 +60,7 @@ def test_a_test_scores_at_both_sizes_as_by_hand(sample: Path, trained: Path, her
 def test_the_same_on_real_photographs(real_voc: Path, trained: Path, here: Path) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(real_voc)]
     main(["test", *words, "--data.store", "false", "--data.check", "false", "--data.val_images", "24"])
-    original = load_image_scores(here / "lightning_logs/test/version_0/image_scores_original.npz")
+    original = load_per_image_confusion(here / "lightning_logs/test/version_0/image_scores_original.npz")
     folder = voc.find(real_voc)
     assert folder is not None
     ids = voc.split_ids(folder, "val")
@@ -94,6 +94,6 @@ def test_a_score_of_some_images_says_how_many_they_are(sample: Path, trained: Pa
         == found["original_resolution"]["protocol"]["images"]
         == 4
     )
-    original = load_image_scores(folder / "image_scores_original.npz")
+    original = load_per_image_confusion(folder / "image_scores_original.npz")
     assert len(original.ids) == 4
     assert original.matrices.any((1, 2)).all()

@@ -7,7 +7,7 @@ import torch
 
 from tests.forks import run
 from tests.metrics.population import PROTOCOL
-from vocseg.callbacks.per_image_metrics import ImageCounts
+from vocseg.callbacks.per_image_metrics import PerImageAccumulator
 from vocseg.constants import CLASSES
 from vocseg.data.synthetic import write_sample
 
@@ -16,13 +16,13 @@ IDS = tuple("abcdef")
 
 
 def test_an_image_costs_less_than_two_kilobytes_a_matrix() -> None:
-    counts = ImageCounts(KINDS, 1449, 21)
+    counts = PerImageAccumulator(KINDS, 1449, 21)
     held = sum(each.element_size() * each.nelement() for each in counts.matrices.values())
     assert held / 1449 == 3 * 21 * 21 * 4 == 5292
 
 
 def test_images_are_kept_where_they_belong_and_fillers_nowhere() -> None:
-    counts = ImageCounts(("a", "b"), 6, 21)
+    counts = PerImageAccumulator(("a", "b"), 6, 21)
     matrices = torch.arange(3).view(3, 1, 1).expand(3, 21, 21)
     counts.put(torch.tensor([4, -1, 1]), a=matrices + 1, b=torch.ones(3, 21, 21, dtype=torch.int64))
     found = counts.scores("a", PROTOCOL, CLASSES, IDS, band="b")

@@ -15,8 +15,8 @@ from tests.test_processes import check_equal_scores
 from vocseg.__main__ import main
 from vocseg.data import voc
 from vocseg.metrics.label_errors import load_evidence, prediction_path
-from vocseg.metrics.per_image import load_image_scores
-from vocseg.utils.atomic_write import WholeFolder
+from vocseg.metrics.per_image import load_per_image_confusion
+from vocseg.utils.atomic_write import AtomicFolder
 
 Capture = pytest.CaptureFixture[str]
 
@@ -28,7 +28,7 @@ def _words(sample: Path, trained: Path) -> list[str]:
 def test_the_pictures_are_what_was_scored(sample: Path, tested: Path) -> None:
     """The confusion matrices follow from pictures and masks to the pixel."""
     scores, evidence, folder = (
-        load_image_scores(tested / "image_scores_original.npz"),
+        load_per_image_confusion(tested / "image_scores_original.npz"),
         load_evidence(tested),
         voc.find(sample),
     )
@@ -100,14 +100,14 @@ def test_a_picture_that_cannot_be_written_ends_the_run_and_leaves_none(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = WholeFolder.write
+    write = AtomicFolder.write
 
-    def full(folder: WholeFolder, name: str, content: bytes) -> None:
+    def full(folder: AtomicFolder, name: str, content: bytes) -> None:
         if len(list((here / "lightning_logs/test/version_0/.predictions.part").iterdir())) == 3:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(folder, name, content)
 
-    monkeypatch.setattr(WholeFolder, "write", full)
+    monkeypatch.setattr(AtomicFolder, "write", full)
     said = refused(capsys, ["test", *_words(sample, trained)])
     assert "predictions/" in said
     assert "(No space left on device): make room, or score without pictures" in said

@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import TINY, refused, tiny
 from vocseg.__main__ import main
-from vocseg.callbacks.weight_averaging import Averaging
+from vocseg.callbacks.weight_averaging import WeightAverager
 from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
@@ -17,14 +17,14 @@ Capture = pytest.CaptureFixture[str]
 
 def _weights(seen: list[torch.Tensor], flags: list[str], sample: Path) -> Path:
     """Run two epochs, and note one weight after every step."""
-    original = Averaging.on_train_batch_end
+    original = WeightAverager.on_train_batch_end
 
-    def noting(self: Averaging, trainer: Any, module: Any, *rest: Any) -> None:
+    def noting(self: WeightAverager, trainer: Any, module: Any, *rest: Any) -> None:
         seen.append(_first(module.state_dict()).clone())
         original(self, trainer, module, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Averaging, "on_train_batch_end", noting)
+        patch.setattr(WeightAverager, "on_train_batch_end", noting)
         main(["fit", *tiny(sample), "--trainer.max_epochs", "2", "--model.lr", "1e-2", *flags])
     return Path("lightning_logs/fit/version_0")
 
@@ -79,7 +79,10 @@ def test_swa_wants_to_know_the_end(sample: Path, here: Path, capsys: Capture) ->
 def test_the_average_lies_where_training_does_and_asks_for_no_value() -> None:
     """Meta tensors, which stand for a GPU's, have none, so that whoever asks for one fails."""
     device = torch.device("meta")
-    average, module = Averaging("ema"), SegmentationModule(encoder=TINY)  # Lightning moves it after `setup`
+    average, module = (
+        WeightAverager("ema"),
+        SegmentationModule(encoder=TINY),
+    )  # Lightning moves it after `setup`
     trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=device), current_epoch=0)
     average.setup(trainer, module, "fit")
     assert average._average_model is not None

@@ -17,7 +17,7 @@ from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
 from vocseg.trainer import Trainer
-from vocseg.utils.checksum import check_zip
+from vocseg.utils.checksum import verify_zip
 
 ADDRESS = "http://127.0.0.1:9/x.ckpt"
 
@@ -52,7 +52,7 @@ def test_the_variable_does_make_torch_run_what_is_in_a_file(evil: Path) -> None:
 
 def test_what_a_run_leaves_is_sealed(trained: Path) -> None:
     for name in ("best.ckpt", "last.ckpt", "unet_voc.pth"):
-        check_zip(trained / name)
+        verify_zip(trained / name)
         assert b"vocseg xxh3-128 " in (trained / name).read_bytes()[-60:]
     assert not [name for name in os.listdir(trained) if name.endswith(".part")]
 

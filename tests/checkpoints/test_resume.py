@@ -17,7 +17,7 @@ from tests.conftest import ROOT, refused, scoring, tiny
 from tests.forks import Forked
 from tests.forks import run as in_a_fork
 from vocseg.__main__ import main
-from vocseg.callbacks.throughput import Speed
+from vocseg.callbacks.throughput import Throughput
 from vocseg.checkpoints.io import share
 from vocseg.checkpoints.resume import COMPARED
 from vocseg.checkpoints.run_dir import lock_folder
@@ -51,15 +51,15 @@ def whole(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def broken_off(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the same run, asked to stop in the midst of its second epoch."""
     root = tmp_path_factory.mktemp("broken")
-    original = Speed.on_train_batch_end
+    original = Throughput.on_train_batch_end
 
-    def asking(self: Speed, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def asking(self: Throughput, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         original(self, trainer, module, outputs, batch, batch_idx)
         if (trainer.current_epoch, batch_idx) == (1, 2):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Speed, "on_train_batch_end", asking)
+        patch.setattr(Throughput, "on_train_batch_end", asking)
         with pytest.raises(SystemExit) as end:
             main(["fit", *_flags(sample, root), *EVERY])
     assert end.value.code == 128 + signal.SIGTERM
@@ -199,7 +199,7 @@ def test_a_run_stopped_in_its_last_validation_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Speed, "on_validation_start", asking)
+        patch.setattr(Throughput, "on_validation_start", asking)
         with pytest.raises(SystemExit):
             main(["fit", *_flags(sample, here), *EVERY])
     run = here / "lightning_logs/fit/version_0"

@@ -11,8 +11,8 @@ import torch
 
 from tests.conftest import refused, tiny
 from vocseg.__main__ import main
-from vocseg.checkpoints.resume import OwnFolder, Resumed
-from vocseg.checkpoints.run_dir import claim_folder, drop_unused_folder, newest_checkpoint, newest_weights
+from vocseg.checkpoints.resume import ResumeTarget, RunDirectory
+from vocseg.checkpoints.run_dir import create_run_dir, drop_unused_folder, newest_checkpoint, newest_weights
 from vocseg.checkpoints.weights import read_weights
 from vocseg.errors import Interrupted
 from vocseg.models.module import SegmentationModule
@@ -20,42 +20,42 @@ from vocseg.models.module import SegmentationModule
 
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
-        folders = list(pool.map(lambda _: claim_folder(tmp_path, "fit"), range(40)))
+        folders = list(pool.map(lambda _: create_run_dir(tmp_path, "fit"), range(40)))
     assert sorted(int(folder.name[8:]) for folder in folders) == list(range(40))
 
 
 def test_the_newest_weights_win_over_the_highest_number(tmp_path: Path) -> None:
     assert newest_weights(tmp_path) is None
     for age, verb in enumerate(("finetune", "fit", "fit")):
-        path = claim_folder(tmp_path, verb) / "unet_voc.pth"
+        path = create_run_dir(tmp_path, verb) / "unet_voc.pth"
         path.touch()
         os.utime(path, (1000 - age, 1000 - age))
     assert newest_weights(tmp_path) == tmp_path / "lightning_logs/finetune/version_0/unet_voc.pth"
 
 
 def test_a_folder_is_dropped_only_if_its_run_never_began(tmp_path: Path) -> None:
-    begun, unused = claim_folder(tmp_path, "fit"), claim_folder(tmp_path, "fit")
+    begun, unused = create_run_dir(tmp_path, "fit"), create_run_dir(tmp_path, "fit")
     (begun / "config.yaml").touch()
     (unused / "events.out.tfevents.1").touch()
     for folder in (begun, unused):
         drop_unused_folder(folder)
     assert begun.exists()
     assert not unused.exists()
-    masks = claim_folder(tmp_path, "predict") / "masks"
+    masks = create_run_dir(tmp_path, "predict") / "masks"
     masks.mkdir()
     (masks / "a.png").touch()
     drop_unused_folder(masks.parent)  # a fault after some were written
     assert (masks / "a.png").exists()
-    drop_unused_folder(claim_folder(tmp_path / "other", "fit"))
+    drop_unused_folder(create_run_dir(tmp_path / "other", "fit"))
     assert not (tmp_path / "other" / "lightning_logs").exists()
 
 
 def test_a_run_that_is_stopped_before_its_folder_is_claimed_is_named_all_the_same(tmp_path: Path) -> None:
-    own = OwnFolder(Resumed(tmp_path / "run", tmp_path / "run/last.ckpt", {}))
+    own = RunDirectory(ResumeTarget(tmp_path / "run", tmp_path / "run/last.ckpt", {}))
     stop = own.stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
     assert f"python -m vocseg resume {tmp_path / 'run'} goes on with it" in str(stop)
     assert "nothing to resume" in str(
-        OwnFolder(None).stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
+        RunDirectory(None).stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
     )
 
 

@@ -12,7 +12,7 @@ from tests.conftest import ROOT, refused
 from tests.metrics.population import PROTOCOL, image_scores, population, worse
 from vocseg.__main__ import main
 from vocseg.commands.compare import compare
-from vocseg.config.parser import flagged
+from vocseg.config.parser import positional_to_flag
 from vocseg.data.audit.command import audit
 
 Capture = pytest.CaptureFixture[str]
@@ -79,9 +79,9 @@ def test_the_original_size_is_preferred_if_all_runs_have_it(runs: Path) -> None:
 
 def _mean_iou(path: Path) -> float:
     from vocseg.metrics.bootstrap import score_intervals
-    from vocseg.metrics.per_image import load_image_scores
+    from vocseg.metrics.per_image import load_per_image_confusion
 
-    estimate = score_intervals(load_image_scores(path), 100).measures["mean_iou"].estimate
+    estimate = score_intervals(load_per_image_confusion(path), 100).measures["mean_iou"].estimate
     assert estimate is not None
     return estimate
 
@@ -144,6 +144,11 @@ def test_comparing_waits_for_neither_torch_nor_lightning(runs: Path) -> None:
 
 
 def test_only_a_flag_for_a_list_takes_more_than_one_leading_word() -> None:
-    assert flagged(["a", "b", "--seed", "3"], "runs", compare) == ["--runs=a", "--runs=b", "--seed", "3"]
-    assert flagged(["data", "more"], "root", audit) == ["--root=data", "more"]
-    assert flagged(["--runs", "a"], "runs", compare) == ["--runs", "a"]
+    assert positional_to_flag(["a", "b", "--seed", "3"], "runs", compare) == [
+        "--runs=a",
+        "--runs=b",
+        "--seed",
+        "3",
+    ]
+    assert positional_to_flag(["data", "more"], "root", audit) == ["--root=data", "more"]
+    assert positional_to_flag(["--runs", "a"], "runs", compare) == ["--runs", "a"]

@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import refused, tiny
 from tests.forks import run
-from vocseg.config.error_messages import translate
+from vocseg.config.error_messages import to_user_error
 from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
@@ -88,7 +88,7 @@ KNOWN = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_what_torch_says_is_put_into_a_sentence(name: str) -> None:
     text, words = KNOWN[name]
-    known = translate(RuntimeError(text))
+    known = to_user_error(RuntimeError(text))
     assert known is not None
     assert words in known.sentence
 
@@ -97,7 +97,7 @@ def test_what_torch_says_is_put_into_a_sentence(name: str) -> None:
     "bug", [KeyError("batch"), RuntimeError("shape '[2]' is invalid"), ValueError(""), OSError(28, "disk")]
 )
 def test_anything_else_keeps_its_traceback(bug: Exception) -> None:
-    assert translate(bug) is None
+    assert to_user_error(bug) is None
 
 
 @pytest.mark.parametrize("fault", [ConnectionResetError(104), EOFError(), FileNotFoundError(2, "socket")])
@@ -107,10 +107,10 @@ def test_a_loader_process_that_ends_while_its_batch_is_fetched_is_said(fault: Ex
     def rebuild_storage_fd() -> None:
         raise fault
 
-    assert translate(fault) is None
+    assert to_user_error(fault) is None
     with pytest.raises(type(fault)):
         rebuild_storage_fd()
-    known = translate(fault)
+    known = to_user_error(fault)
     assert known is not None
     assert "a loader process has ended or was killed" in known.sentence
     assert "--data.workers 0" in known.sentence

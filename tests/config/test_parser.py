@@ -13,7 +13,7 @@ from jsonargparse.typing import (
 )
 
 from tests.conftest import refused
-from vocseg.config.parser import SentenceParser, in_words
+from vocseg.config.parser import Parser, friendly_parse_error
 from vocseg.errors import UserError
 
 
@@ -38,7 +38,7 @@ from vocseg.errors import UserError
     ],
 )
 def test_a_value_of_a_wrong_type_gets_what_may_be_given(kind: Any, value: str, wanted: str) -> None:
-    parser = SentenceParser(exit_on_error=False)
+    parser = Parser(exit_on_error=False)
     parser.add_argument("--part.flag", type=kind)
     with pytest.raises(UserError) as fault:
         parser.parse_args([f"--part.flag={value}"])
@@ -52,7 +52,7 @@ def test_what_has_no_name_stays_as_it_was_said() -> None:
         "[<class 'int'>, <class 'a.Thing'>] Errors: - a - b Given value: x",
         "unrecognized arguments: --nothing",
     ):
-        assert in_words(text) == text
+        assert friendly_parse_error(text) == text
 
 
 CLASSES = {

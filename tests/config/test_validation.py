@@ -140,7 +140,7 @@ def test_an_empty_list_to_score_on_is_named(sample: Path, here: Path, capsys: Ca
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make itself another user")
 def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
     """Root may write everywhere: a child process becomes a user who may not."""
-    from vocseg.checkpoints.run_dir import claim_folder
+    from vocseg.checkpoints.run_dir import create_run_dir
     from vocseg.config.validation import _check_root
     from vocseg.errors import UserError
 
@@ -152,7 +152,7 @@ def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
             os.chdir("/")
             os.setuid(65534)
             _check_root(here / "mine")  # sees nothing amiss where even a parent is hidden
-            claim_folder(here / "mine", "fit")
+            create_run_dir(here / "mine", "fit")
         except UserError as fault:
             code = 0 if "default_root_dir" in fault.sentence else 2
         finally:

@@ -16,17 +16,17 @@ from PIL import Image
 
 from tests.forks import Forked
 from vocseg.data import voc
-from vocseg.data.cache import Store
+from vocseg.data.cache import MemmapCache
 from vocseg.data.cache_build import find_store, pack
 from vocseg.data.classes import ClassList
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.fingerprint import cache_folder, read_contents, write_manifest
-from vocseg.data.raw_reader import PairReader
-from vocseg.data.resize import Form
+from vocseg.data.raw_reader import ImageMaskReader
+from vocseg.data.resize import ImageSize
 from vocseg.data.splits import Split, read_split
 from vocseg.errors import UserError
 
-FORM = Form(64)
+FORM = ImageSize(64)
 
 
 @pytest.fixture
@@ -42,20 +42,20 @@ def _split(root: Path, name: str = "val") -> Split:
     return read_split(voc.Layout(folder), name)
 
 
-def _pack(split: Split, cache: Path, form: Form = FORM, **options: bool) -> Store:
+def _pack(split: Split, cache: Path, form: ImageSize = FORM, **options: bool) -> MemmapCache:
     folder = pack(split, form, cache, progress=False, **options)
     assert folder is not None
-    return Store(folder)
+    return MemmapCache(folder)
 
 
-@pytest.mark.parametrize("form", [FORM, Form(96), Form(1000)])
-def test_a_store_gives_what_the_files_give(sample: Path, tmp_path: Path, form: Form) -> None:
+@pytest.mark.parametrize("form", [FORM, ImageSize(96), ImageSize(1000)])
+def test_a_store_gives_what_the_files_give(sample: Path, tmp_path: Path, form: ImageSize) -> None:
     split = _split(sample)
     store = _pack(split, tmp_path, form)
     again = pickle.loads(pickle.dumps(store))  # as a spawned loader process gets it
     assert len(store) == len(again) == 7
     for k in range(7):
-        wanted = form(PairReader(split, tmp_path)[k])
+        wanted = form(ImageMaskReader(split, tmp_path)[k])
         for found in (store[k], again[k]):
             assert (found.image == wanted.image).all()
             assert (found.mask == wanted.mask).all()
@@ -145,7 +145,7 @@ def test_a_changed_set_is_packed_anew_and_the_stale_store_goes(
     after = _pack(split, cache)
     assert (after.folder != before) == matters
     assert before.exists() != matters
-    wanted = FORM(PairReader(split, cache)[3])
+    wanted = FORM(ImageMaskReader(split, cache)[3])
     assert (after[3].mask == wanted.mask).all()
 
 
@@ -154,7 +154,7 @@ def test_stores_of_two_sizes_and_class_lists_live_side_by_side(copy: Path, tmp_p
     merged = ClassList(("nothing", "thing"), ((0, 0, 0), (9, 9, 9)), ((0,), tuple(range(1, 21))))
     stores = [
         _pack(split, tmp_path),
-        _pack(split, tmp_path, Form(32)),
+        _pack(split, tmp_path, ImageSize(32)),
         _pack(Split(split.layout, split.name, split.ids, split.rows, merged), tmp_path),
     ]
     assert len({store.folder for store in stores}) == 3

@@ -12,7 +12,7 @@ from PIL import Image
 from vocseg.data import voc
 from vocseg.data.audit.command import audit
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.samplers import Draw
+from vocseg.data.samplers import SampleIndex
 from vocseg.data.voc import find, split_ids
 from vocseg.errors import UserError
 
@@ -128,7 +128,7 @@ def test_a_missing_set_is_named_when_it_may_not_be_fetched(tmp_path: Path) -> No
 
 def test_a_filler_counts_nowhere(sample: Path) -> None:
     part = _ready(sample).parts["val"]
-    item = part[Draw(6, filler=True)]
+    item = part[SampleIndex(6, filler=True)]
     assert item["index"] == -1
     assert (item["mask"] == 255).all()
     assert torch.equal(item["image"], part[6]["image"])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vocseg.data.image_io import read_image, read_mask, read_pair
-from vocseg.data.raw_reader import PairReader
+from vocseg.data.raw_reader import ImageMaskReader
 from vocseg.data.splits import Split
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
@@ -129,7 +129,7 @@ def test_the_check_finds_a_fault_among_many_and_counts_missing_files(tmp_path: P
         mask.parent.mkdir(exist_ok=True)
         Image.new("RGB", (6, 4)).save(image)
         Image.new("L", (6, 4)).save(mask)
-    check = PairReader(split, tmp_path / "cache").check
+    check = ImageMaskReader(split, tmp_path / "cache").check
     check(progress=False)
     Image.new("L", (6, 4), 77).save(pairs[13][1])
     with pytest.raises(UserError, match=r"13.png holds the value 77"):

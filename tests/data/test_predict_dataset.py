@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vocseg.data.predict_dataset import Photographs
+from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.errors import UserError
 
 
@@ -19,7 +19,7 @@ def _image(path: Path) -> Path:
 def test_images_in_sub_folders_are_found_and_their_results_lie_in_the_same_tree(tmp_path: Path) -> None:
     for name in ("b.jpg", "a/deep er/ü 1.PNG", "a/x.webp"):
         _image(tmp_path / name)
-    found = Photographs(tmp_path, 64)
+    found = ImageFolderDataset(tmp_path, 64)
     assert found.names == ["a/deep er/ü 1", "a/x", "b"]
     assert [found.name_of(file) for file in found.files] == ["a/deep er/ü 1.PNG", "a/x.webp", "b.jpg"]
     assert found.other_files == {}
@@ -41,7 +41,7 @@ def test_images_whose_names_differ_in_the_ending_alone_get_distinct_names(
 ) -> None:
     for name in files:
         _image(tmp_path / name)
-    found = Photographs(tmp_path, 64)
+    found = ImageFolderDataset(tmp_path, 64)
     assert dict(zip(map(found.name_of, found.files), found.names, strict=True)) == dict(
         zip(files, names, strict=True)
     )
@@ -56,7 +56,7 @@ def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "again").symlink_to(".")
     (tmp_path / "gone.png").symlink_to("nowhere")
-    found = Photographs(tmp_path, 64)
+    found = ImageFolderDataset(tmp_path, 64)
     assert found.names == ["a", "sub/b"]
     parts = {
         "notes.txt": "not an image by its ending (.txt)",
@@ -78,12 +78,12 @@ def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -
 
 def test_masks_without_overlays_beside_them_are_a_folder_as_any_other(tmp_path: Path) -> None:
     _image(tmp_path / "masks" / "a.png")
-    assert Photographs(tmp_path, 64).names == ["masks/a"]
+    assert ImageFolderDataset(tmp_path, 64).names == ["masks/a"]
 
 
 def test_an_image_named_by_itself_needs_no_known_ending(tmp_path: Path) -> None:
     path = _image(tmp_path / "photo.jpg").rename(tmp_path / "photo.xyz")
-    found = Photographs(path, 64)
+    found = ImageFolderDataset(path, 64)
     assert (found.names, found.name_of(path)) == (["photo"], "photo.xyz")
     assert found[0]["image"].float().mean() > 50
 
@@ -110,7 +110,7 @@ def test_nothing_to_predict_is_refused_with_the_reason(
     for k in range(5):
         Path(f"texts/{k + 1}.txt").touch()
     with pytest.raises(UserError, match="nothing to predict: ") as refusal:
-        Photographs(Path(source), 64)
+        ImageFolderDataset(Path(source), 64)
     for part in parts:
         assert part in refusal.value.sentence
 
@@ -118,5 +118,5 @@ def test_nothing_to_predict_is_refused_with_the_reason(
 def test_an_image_that_cannot_be_read_has_an_index_below_zero(tmp_path: Path) -> None:
     _image(tmp_path / "a.jpg")
     (tmp_path / "b.gif").write_bytes(b"GIF89a")
-    found = Photographs(tmp_path, 64)
+    found = ImageFolderDataset(tmp_path, 64)
     assert [found[k]["index"] for k in range(2)] == [0, -3]

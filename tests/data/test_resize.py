@@ -4,29 +4,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg.data.image_io import Pair
-from vocseg.data.resize import Form, resize_image
+from vocseg.data.image_io import ImageMask
+from vocseg.data.resize import ImageSize, resize_image
 
 
-def _pair() -> Pair:
+def _pair() -> ImageMask:
     random = np.random.default_rng(0)
     image = random.integers(0, 255, (375, 500, 3), np.uint8)
     mask = np.repeat(np.repeat(random.choice([0, 5, 20, 255], (15, 20)), 25, 0), 25, 1).astype(np.uint8)
-    return Pair(image, mask)
+    return ImageMask(image, mask)
 
 
 @pytest.mark.parametrize("size", [64, 256, 512])
 def test_masks_are_resized_by_exact_nearest_neighbour(size: int) -> None:
     pair = _pair()
     wanted = np.asarray(Image.fromarray(pair.mask).resize((size, size), Image.Resampling.NEAREST))
-    assert (Form(size)(pair).mask == wanted).all()
+    assert (ImageSize(size)(pair).mask == wanted).all()
 
 
 @pytest.mark.parametrize("size", [64, 256, 512])
 def test_images_are_resized_as_pillow_does(size: int) -> None:
     pair = _pair()
     wanted = np.asarray(Image.fromarray(pair.image).resize((size, size), Image.Resampling.BILINEAR))
-    difference = np.abs(Form(size)(pair).image.astype(int) - wanted)
+    difference = np.abs(ImageSize(size)(pair).image.astype(int) - wanted)
     assert difference.max() <= 1
 
 
@@ -34,7 +34,7 @@ def test_image_and_mask_stay_aligned_to_the_pixel() -> None:
     mask = np.zeros((400, 600), np.uint8)
     mask[100:300, 150:450] = 15
     image = np.repeat(mask[..., None], 3, 2) * 17  # 255 inside, 0 outside
-    small, resized = Form(200)(Pair(image, mask))
+    small, resized = ImageSize(200)(ImageMask(image, mask))
     assert ((small[..., 0] > 127) == (resized == 15)).all()
 
 

@@ -5,16 +5,16 @@ import itertools
 import pytest
 import torch
 
-from vocseg.data.samplers import EvaluationOrder, Position, Progress, TrainingOrder
+from vocseg.data.samplers import EpochPosition, EvalSampler, Progress, ResumableSampler
 
 
-def _indices(order: TrainingOrder | EvaluationOrder) -> list[int]:
+def _indices(order: ResumableSampler | EvalSampler) -> list[int]:
     return [draw.index for draw in order]
 
 
 def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return _indices(TrainingOrder(24, 4, seed, Progress(lambda: Position(epoch))))
+        return _indices(ResumableSampler(24, 4, seed, Progress(lambda: EpochPosition(epoch))))
 
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)
@@ -24,40 +24,40 @@ def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
 
 @pytest.mark.parametrize(("images", "batch", "world"), [(24, 4, 1), (25, 4, 2), (7, 1, 3), (23, 2, 2)])
 def test_processes_share_whole_batches_without_repetition(images: int, batch: int, world: int) -> None:
-    parts = [_indices(TrainingOrder(images, batch, 0, Progress(), rank, world)) for rank in range(world)]
+    parts = [_indices(ResumableSampler(images, batch, 0, Progress(), rank, world)) for rank in range(world)]
     assert {len(part) for part in parts} == {images // (batch * world) * batch}
     everything = list(itertools.chain(*parts))
     assert len(set(everything)) == len(everything)
 
 
 def test_global_batches_are_the_same_on_any_number_of_processes() -> None:
-    one = _indices(TrainingOrder(24, 4, 0, Progress()))
-    two = [_indices(TrainingOrder(24, 2, 0, Progress(), rank, 2)) for rank in range(2)]
+    one = _indices(ResumableSampler(24, 4, 0, Progress()))
+    two = [_indices(ResumableSampler(24, 2, 0, Progress(), rank, 2)) for rank in range(2)]
     for k in range(6):
         assert set(one[4 * k : 4 * k + 4]) == {*two[0][2 * k : 2 * k + 2], *two[1][2 * k : 2 * k + 2]}
 
 
 def test_without_a_shuffle_every_epoch_is_the_list_from_where_it_goes_on() -> None:
-    def order(position: Position, rank: int = 0, world: int = 1) -> list[int]:
-        return _indices(TrainingOrder(10, 2, 0, Progress(lambda: position), rank, world, shuffled=False))
+    def order(position: EpochPosition, rank: int = 0, world: int = 1) -> list[int]:
+        return _indices(ResumableSampler(10, 2, 0, Progress(lambda: position), rank, world, shuffled=False))
 
-    assert order(Position(0)) == order(Position(5)) == list(range(10))
-    assert order(Position(3, batch=2)) == [4, 5, 6, 7, 8, 9]
-    assert [order(Position(0), rank, 2) for rank in range(2)] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert order(EpochPosition(0)) == order(EpochPosition(5)) == list(range(10))
+    assert order(EpochPosition(3, batch=2)) == [4, 5, 6, 7, 8, 9]
+    assert [order(EpochPosition(0), rank, 2) for rank in range(2)] == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
 @pytest.mark.parametrize("images", range(1, 12))
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_evaluation_takes_every_image_once_and_processes_do_equal_work(images: int, world: int) -> None:
-    parts = [list(EvaluationOrder(images, rank, world)) for rank in range(world)]
+    parts = [list(EvalSampler(images, rank, world)) for rank in range(world)]
     assert len({len(part) for part in parts}) == 1
-    assert len(EvaluationOrder(images, 0, world)) == len(parts[0])
+    assert len(EvalSampler(images, 0, world)) == len(parts[0])
     assert sorted(draw.index for part in parts for draw in part if not draw.filler) == list(range(images))
 
 
 def test_weighted_images_are_sampled_in_proportion_and_by_seed_and_epoch_alone() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        sampler = TrainingOrder(300, 4, seed, Progress(lambda: Position(epoch)))
+        sampler = ResumableSampler(300, 4, seed, Progress(lambda: EpochPosition(epoch)))
         sampler.weights = torch.tensor([1.0] * 200 + [3.0] * 100)
         return _indices(sampler)
 

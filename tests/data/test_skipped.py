@@ -13,7 +13,7 @@ from PIL import Image
 from tests.conftest import refused, tiny
 from vocseg.__main__ import main
 from vocseg.data import voc
-from vocseg.metrics.per_image import load_image_scores
+from vocseg.metrics.per_image import load_per_image_confusion
 from vocseg.models.module import SegmentationModule
 
 Capture = pytest.CaptureFixture[str]
@@ -112,7 +112,7 @@ def test_with_skip_a_score_says_how_many_images_it_is_of(
     counts = {score["protocol"]["images"] for name, score in scores.items() if name != "weights"}
     assert counts == {6}
     for name in ("network", "original"):
-        assert path.stem not in load_image_scores(run / f"image_scores_{name}.npz").ids
+        assert path.stem not in load_per_image_confusion(run / f"image_scores_{name}.npz").ids
     assert list(json.loads((run / "left_out.json").read_text())["val"]) == [path.stem]
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzz.strategies import TEXT, VALUES, files, value_or_sentence
-from vocseg.config.parser import RECIPES, RecipeFile, SentenceParser
+from vocseg.config.parser import RECIPES, Parser, RecipeFile
 from vocseg.data.datamodule import VOCDataModule
 
 RECIPE = b"seed_everything: 3\ndata:\n  size: 64\n  batch_size: 2\n  root: data\n  augmentation: light\n"
@@ -19,9 +19,9 @@ BOMB = b"data: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
 
 
 @pytest.fixture(scope="module")
-def parser() -> SentenceParser:
+def parser() -> Parser:
     """As the verbs have it, with the part that takes the most kinds of values."""
-    parser = SentenceParser(allow_abbrev=False, exit_on_error=True)
+    parser = Parser(allow_abbrev=False, exit_on_error=True)
     parser.add_argument("-c", "--config", action=RecipeFile)
     parser.add_argument("--seed_everything", type=int)
     parser.add_class_arguments(VOCDataModule, "data")
@@ -44,7 +44,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(b"data: &a {size: *a}")
 @example(b"data: " + b"{size: " * 60 + b"1" + b"}" * 60)
 @example(BOMB)
-def test_a_recipe_of_any_bytes_is_read_or_is_refused(parser: SentenceParser, path: Path, data: bytes) -> None:
+def test_a_recipe_of_any_bytes_is_read_or_is_refused(parser: Parser, path: Path, data: bytes) -> None:
     path.write_bytes(data)
     value_or_sentence(lambda: parser.parse_args(["--config", str(path)]))
 
@@ -54,7 +54,7 @@ NAMES = ["root", "size", "batch_size", "train_split", "augmentation", "classes",
 
 @given(st.dictionaries(st.sampled_from(NAMES) | TEXT, VALUES, max_size=3), VALUES)
 def test_a_recipe_with_values_of_any_type_is_read_or_is_refused(
-    parser: SentenceParser, path: Path, data: dict[str, Any], anything: Any
+    parser: Parser, path: Path, data: dict[str, Any], anything: Any
 ) -> None:
     for content in ({"data": data}, anything):
         path.write_text(yaml.dump(content), encoding="utf-8", errors="surrogatepass")

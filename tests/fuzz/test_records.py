@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, limits, value_or_sentence
 from tests.metrics.population import PROTOCOL, image_scores, population
-from vocseg.data.cache import IMAGES, MASKS, SHAPE, Store
-from vocseg.data.download.http import Part
+from vocseg.data.cache import IMAGES, MASKS, SHAPE, MemmapCache
+from vocseg.data.download.http import PartialDownload
 from vocseg.data.fingerprint import read_contents, read_manifest
 from vocseg.data.synthetic import _MARKER, write_sample
 from vocseg.metrics.bootstrap import score_intervals
-from vocseg.metrics.per_image import load_image_scores, sparse
+from vocseg.metrics.per_image import load_per_image_confusion, sparse
 
 JSON = VALUES.map(lambda value: json.dumps(value).encode()) | st.sampled_from([b"[" * 99_999, b"9" * 9_999])
 DIGESTS = json.dumps({"JPEGImages/1.jpg": ["0f" * 16, "1e" * 16]}, indent=0).encode()
@@ -57,7 +57,7 @@ def test_a_damaged_note_of_a_part_makes_it_unknown(folder: Path, data: bytes) ->
     (folder / "x.part").write_bytes(b"bytes")
     (folder / "x.part.json").write_bytes(data)
     with limits():
-        part = Part(folder, "x")
+        part = PartialDownload(folder, "x")
         assert part.size == (5 if part.origin else 0)
 
 
@@ -100,7 +100,7 @@ def test_a_store_of_any_bytes_holds_pairs_or_is_refused(
 ) -> None:
     for name, data in ((SHAPE, shape), (IMAGES, bytes(images)), (MASKS, bytes(masks))):
         (folder / name).write_bytes(data)
-    store = value_or_sentence(lambda: Store(folder), str(folder))
+    store = value_or_sentence(lambda: MemmapCache(folder), str(folder))
     if store is not None:
         for k in range(len(store)):
             assert store[k].image.shape[:2] == store[k].mask.shape
@@ -137,7 +137,7 @@ NPZ = _npz(SCORES)
 def _load(folder: Path, data: bytes) -> None:
     path = folder / "image_scores_original.npz"
     path.write_bytes(data)
-    scores = value_or_sentence(lambda: load_image_scores(path), path.name)
+    scores = value_or_sentence(lambda: load_per_image_confusion(path), path.name)
     if scores is not None:
         with limits():
             assert scores.matrices.min() >= 0

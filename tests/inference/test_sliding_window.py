@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vocseg.inference.sliding_window import Windows
+from vocseg.inference.sliding_window import SlidingWindow
 
 CPU = torch.device("cpu")
 SHAPES = [(8, 8), (9, 20), (20, 9), (31, 17), (5, 30), (3, 2), (1, 1)]
@@ -31,7 +31,7 @@ def _by_place(images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("stride", [1.0, 0.5, 0.3, 0.01])
 def test_what_does_not_depend_on_the_window_comes_out_as_it_is(shape: tuple[int, int], stride: float) -> None:
     image = _image(shape)
-    found = Windows(8, stride).probabilities(_by_pixel, image, 4, CPU)
+    found = SlidingWindow(8, stride).probabilities(_by_pixel, image, 4, CPU)
     wanted = _by_pixel(torch.from_numpy(image).permute(2, 0, 1)[None]).softmax(1)[0]
     assert found.shape == (3, *shape)
     assert torch.allclose(found, wanted, atol=1e-6)
@@ -40,7 +40,7 @@ def test_what_does_not_depend_on_the_window_comes_out_as_it_is(shape: tuple[int,
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("stride", [1.0, 0.5, 0.3])
 def test_windows_that_see_a_pixel_count_alike(shape: tuple[int, int], stride: float) -> None:
-    windows, image = Windows(8, stride), _image(shape)
+    windows, image = SlidingWindow(8, stride), _image(shape)
     padded = np.pad(image, [*((0, max(0, 8 - edge)) for edge in shape), (0, 0)], mode="reflect")
     sums, times = np.zeros((2, *padded.shape[:2])), np.zeros(padded.shape[:2])
     for y in windows.starts(padded.shape[0]):
@@ -58,7 +58,7 @@ def test_windows_that_see_a_pixel_count_alike(shape: tuple[int, int], stride: fl
 def test_every_pixel_is_seen_and_the_last_window_ends_with_the_image() -> None:
     for stride in (0.05, 0.25, 0.5, 0.99, 1.0):
         for length in range(16, 80):
-            starts = Windows(16, stride).starts(length)
+            starts = SlidingWindow(16, stride).starts(length)
             assert starts[0] == 0
             assert starts[-1] + 16 == length
             gaps = np.diff(starts)
@@ -73,6 +73,6 @@ def test_no_more_windows_go_together_than_allowed() -> None:
         seen.append(len(images))
         return _by_pixel(images)
 
-    Windows(8, 0.5).probabilities(predict, _image((31, 17)), 4, CPU)
+    SlidingWindow(8, 0.5).probabilities(predict, _image((31, 17)), 4, CPU)
     assert max(seen) == 4
     assert sum(seen) == 7 * 4  # rows 0, 4, ..., 20, 23; columns 0, 4, 8, 9

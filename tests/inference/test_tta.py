@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from tests.conftest import TINY
 from vocseg.errors import UserError
-from vocseg.inference.tta import Variants
-from vocseg.metrics.upsample import full_size_classes
+from vocseg.inference.tta import TTAConfig
+from vocseg.metrics.upsample import argmax_upsampled
 from vocseg.models.module import SegmentationModule
 
 
@@ -56,7 +56,7 @@ def _by_hand(network: torch.nn.Module, image: torch.Tensor, scales: list[float],
 def test_every_pixel_is_that_of_a_recomputation(
     module: SegmentationModule, images: torch.Tensor, flip: bool, scales: list[float]
 ) -> None:
-    module.variants = Variants(flip, tuple(scales), module.network.step)
+    module.variants = TTAConfig(flip, tuple(scales), module.network.step)
     index = torch.arange(3)
     batch = {"image": images, "mask": torch.zeros(3, 64, 64, dtype=torch.uint8), "index": index}
     output = module.test_step(batch, 0)  # type: ignore[arg-type]
@@ -67,21 +67,21 @@ def test_every_pixel_is_that_of_a_recomputation(
         assert np.array_equal(output["prediction"][k].numpy(), wanted.argmax(0))
         logarithms = torch.from_numpy(np.log(wanted)).float()[None]
         full = functional.interpolate(logarithms, (75, 100), mode="bilinear").argmax(1)[0]
-        assert torch.equal(full_size_classes(output["logits"][k], (75, 100)).long(), full)
+        assert torch.equal(argmax_upsampled(output["logits"][k], (75, 100)).long(), full)
 
 
 @torch.inference_mode()
 def test_without_variants_logits_are_the_networks_to_the_bit(
     module: SegmentationModule, images: torch.Tensor
 ) -> None:
-    assert torch.equal(Variants().logits(module, images), module(images))
-    assert Variants().label is None
+    assert torch.equal(TTAConfig().logits(module, images), module(images))
+    assert TTAConfig().label is None
 
 
 @torch.inference_mode()
 def test_training_never_sees_variants(module: SegmentationModule, images: torch.Tensor) -> None:
     module = copy.deepcopy(module).train()
-    module.variants = Variants(True, (0.5, 1.0), module.network.step)
+    module.variants = TTAConfig(True, (0.5, 1.0), module.network.step)
     batch = {
         "image": images,
         "mask": torch.zeros(3, 64, 64, dtype=torch.uint8),
@@ -95,33 +95,33 @@ def test_training_never_sees_variants(module: SegmentationModule, images: torch.
 def test_a_mirrored_image_is_predicted_as_the_mirrored_prediction(
     module: SegmentationModule, images: torch.Tensor
 ) -> None:
-    both = Variants(flip=True)
+    both = TTAConfig(flip=True)
     there, back = both.logits(module, images), both.logits(module, images.flip(-1)).flip(-1)
     assert torch.allclose(there, back, atol=1e-4)
 
 
 def test_a_probability_of_nothing_has_a_logarithm() -> None:
     logits = torch.tensor([1e4, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
-    found = Variants(flip=True).logits(lambda _: logits, torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+    found = TTAConfig(flip=True).logits(lambda _: logits, torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
     assert found.isfinite().all()
     assert torch.equal(found.argmax(1), torch.zeros(1, 4, 4, dtype=torch.int64))
 
 
 def test_edges_are_what_the_decoder_takes() -> None:
-    assert Variants(scales=(0.75, 1.0, 1.25), step=32).sizes(256) == [192, 256, 320]
-    assert Variants(scales=(0.7, 1.0, 1.3), step=32).sizes(256) == [192, 256, 320]
-    assert Variants(scales=(0.01, 1.0), step=32).sizes(256) == [32, 256]
-    assert Variants(scales=(0.75,)).sizes(250) == [188]
+    assert TTAConfig(scales=(0.75, 1.0, 1.25), step=32).sizes(256) == [192, 256, 320]
+    assert TTAConfig(scales=(0.7, 1.0, 1.3), step=32).sizes(256) == [192, 256, 320]
+    assert TTAConfig(scales=(0.01, 1.0), step=32).sizes(256) == [32, 256]
+    assert TTAConfig(scales=(0.75,)).sizes(250) == [188]
 
 
 def test_two_scales_that_come_to_the_same_are_refused() -> None:
     with pytest.raises(
         UserError, match=r"0\.75 and 1 both give 64x64 pixels at --data\.size 64, as .* of 32"
     ):
-        Variants(scales=(0.75, 1.0), step=32).sizes(64)
+        TTAConfig(scales=(0.75, 1.0), step=32).sizes(64)
 
 
 def test_a_label_names_what_is_done() -> None:
-    assert Variants(True).label == "flip"
-    assert Variants(True, (0.75, 1.0, 1.25)).label == "flip, scales 0.75 1 1.25"
-    assert Variants(False, (2.0,)).label == "scales 2"
+    assert TTAConfig(True).label == "flip"
+    assert TTAConfig(True, (0.75, 1.0, 1.25)).label == "flip, scales 0.75 1 1.25"
+    assert TTAConfig(False, (2.0,)).label == "scales 2"

@@ -13,8 +13,8 @@ import torch
 
 from tests.conftest import refused, tiny
 from vocseg.__main__ import main
-from vocseg.callbacks.throughput import Speed
-from vocseg.losses.config import LossSettings
+from vocseg.callbacks.throughput import Throughput
+from vocseg.losses.config import LossConfig
 
 Capture = pytest.CaptureFixture[str]
 
@@ -75,10 +75,10 @@ def test_flags_and_files_say_the_same(here: Path, capsys: Capture) -> None:
 
 
 def test_what_a_checkpoint_keeps_is_plain_and_tells_two_losses_apart() -> None:
-    plain = LossSettings(class_weights=[1, 2.5]).as_plain()
+    plain = LossConfig(class_weights=[1, 2.5]).as_plain()
     assert plain["class_weights"] == "1 2.5"
     assert {type(value) for value in plain.values()} == {float, str}
-    assert LossSettings().as_plain() != LossSettings(focal_gamma=1).as_plain()
+    assert LossConfig().as_plain() != LossConfig(focal_gamma=1).as_plain()
 
 
 LOSS = {"dice": 0.5, "lovasz": 0.25, "focal": 1, "ohem": 0.5, "class_weights": "balanced"}
@@ -89,15 +89,15 @@ FLAGS = ["--model.loss", json.dumps(LOSS)]
 def broken_off(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with every term, asked to stop after its third step of five."""
     root = tmp_path_factory.mktemp("losses")
-    original = Speed.on_train_batch_end
+    original = Throughput.on_train_batch_end
 
-    def asking(self: Speed, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def asking(self: Throughput, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         original(self, trainer, module, outputs, batch, batch_idx)
         if batch_idx == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Speed, "on_train_batch_end", asking)
+        patch.setattr(Throughput, "on_train_batch_end", asking)
         with pytest.raises(SystemExit):
             main(["fit", *tiny(sample), *FLAGS, "--trainer.default_root_dir", str(root)])
     return root / "lightning_logs/fit/version_0"

@@ -11,28 +11,28 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vocseg.losses import region
-from vocseg.losses.composite import Objective
-from vocseg.losses.config import PLAIN, LossSettings
+from vocseg.losses.composite import CompositeLoss
+from vocseg.losses.config import CROSS_ENTROPY_ONLY, LossConfig
 
 CLASSES = 7
 WEIGHTS = [0.2, 1.0, 3.0, 0.5, 2.0, 1.5, 0.7]
 NONE = {"cross_entropy": 0.0}
 
-CASES: dict[str, LossSettings] = {
-    "cross_entropy": PLAIN,
-    "weighted": LossSettings(class_weights=WEIGHTS),
-    "smoothed": LossSettings(label_smoothing=0.1),
-    "weighted and smoothed": LossSettings(class_weights=WEIGHTS, label_smoothing=0.1),
-    "dice": LossSettings(**NONE, dice=1.0),
-    "lovasz": LossSettings(**NONE, lovasz=1.0),
-    "focal": LossSettings(**NONE, focal=1.0),
-    "focal of a small power": LossSettings(**NONE, focal=1.0, focal_gamma=0.5),
-    "focal, weighted": LossSettings(**NONE, focal=1.0, class_weights=WEIGHTS),
-    "ohem": LossSettings(**NONE, ohem=1.0),
-    "ohem, weighted and smoothed": LossSettings(
+CASES: dict[str, LossConfig] = {
+    "cross_entropy": CROSS_ENTROPY_ONLY,
+    "weighted": LossConfig(class_weights=WEIGHTS),
+    "smoothed": LossConfig(label_smoothing=0.1),
+    "weighted and smoothed": LossConfig(class_weights=WEIGHTS, label_smoothing=0.1),
+    "dice": LossConfig(**NONE, dice=1.0),
+    "lovasz": LossConfig(**NONE, lovasz=1.0),
+    "focal": LossConfig(**NONE, focal=1.0),
+    "focal of a small power": LossConfig(**NONE, focal=1.0, focal_gamma=0.5),
+    "focal, weighted": LossConfig(**NONE, focal=1.0, class_weights=WEIGHTS),
+    "ohem": LossConfig(**NONE, ohem=1.0),
+    "ohem, weighted and smoothed": LossConfig(
         **NONE, ohem=1.0, ohem_share=0.1, class_weights=WEIGHTS, label_smoothing=0.1
     ),
-    "all": LossSettings(1.0, 0.5, 0.25, 2.0, 0.1, class_weights=WEIGHTS, label_smoothing=0.05),
+    "all": LossConfig(1.0, 0.5, 0.25, 2.0, 0.1, class_weights=WEIGHTS, label_smoothing=0.05),
 }
 every_loss = pytest.mark.parametrize("name", CASES)
 
@@ -55,11 +55,11 @@ def _with_gradient(function: Callable[[Tensor], Tensor], logits: Tensor) -> tupl
 
 
 def _loss(name: str, logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    objective = Objective(CASES[name], CLASSES)
+    objective = CompositeLoss(CASES[name], CLASSES)
     return _with_gradient(lambda leaf: objective(leaf, mask).objective, logits)
 
 
-def _reference(settings: LossSettings, logits: Tensor, mask: Tensor) -> Tensor:
+def _reference(settings: LossConfig, logits: Tensor, mask: Tensor) -> Tensor:
     """In float64, over the labelled pixels alone, one after another as the definitions have it."""
     rows = logits.movedim(1, -1)[mask != 255].double()  # [P,C]
     labels = mask[mask != 255].long()
@@ -124,7 +124,7 @@ def test_the_seed_recipes_loss_is_bit_for_bit_the_plain_one() -> None:
         value, gradient = _loss("cross_entropy", logits, mask)
         assert torch.equal(value, wanted)
         assert torch.equal(gradient, wanted_gradient)
-        whole = Objective(PLAIN, CLASSES)(logits, mask)
+        whole = CompositeLoss(CROSS_ENTROPY_ONLY, CLASSES)(logits, mask)
         assert torch.equal(whole.total, functional.cross_entropy(
             logits, mask.long(), ignore_index=255, reduction="sum"
         ))  # fmt: skip
@@ -141,7 +141,7 @@ def test_class_weights_and_smoothing_are_torchs() -> None:
             ignore_index=255,
             label_smoothing=settings.label_smoothing,
         )
-        torch.testing.assert_close(Objective(settings, CLASSES)(logits, mask).objective, wanted)
+        torch.testing.assert_close(CompositeLoss(settings, CLASSES)(logits, mask).objective, wanted)
 
 
 def test_lovasz_is_smps_where_nothing_is_void() -> None:
@@ -167,7 +167,7 @@ def test_a_batch_that_is_all_void_gives_zero_and_zero_gradients(name: str) -> No
     value, gradient = _loss(name, logits, torch.full_like(mask, 255))
     assert value == 0
     assert (gradient == 0).all()
-    whole = Objective(CASES[name], CLASSES)(logits, torch.full_like(mask, 255))
+    whole = CompositeLoss(CASES[name], CLASSES)(logits, torch.full_like(mask, 255))
     assert (float(whole.total), float(whole.weight)) == (0.0, 0.0)
 
 
@@ -212,7 +212,7 @@ def test_utter_certainty_right_or_wrong_is_finite(name: str, right: bool) -> Non
 def test_nan_is_not_hidden(name: str) -> None:
     logits, mask = _case()
     logits[0, 1, 5, 5] = torch.nan
-    assert not Objective(CASES[name], CLASSES)(logits, mask).objective.isfinite()
+    assert not CompositeLoss(CASES[name], CLASSES)(logits, mask).objective.isfinite()
 
 
 class _Shapes(TorchDispatchMode):
@@ -231,7 +231,7 @@ class _Shapes(TorchDispatchMode):
 def test_pixels_that_lie_in_rows_are_not_copied_to_planes() -> None:
     logits, mask = _case()
     with _Shapes() as shapes:
-        Objective(PLAIN, CLASSES)(logits.contiguous(memory_format=torch.channels_last), mask)
+        CompositeLoss(CROSS_ENTROPY_ONLY, CLASSES)(logits.contiguous(memory_format=torch.channels_last), mask)
     assert shapes.found == [(mask.numel(), CLASSES, CLASSES, 1)]
 
 
@@ -250,7 +250,7 @@ def test_half_precision_logits_are_reckoned_in_full_precision(name: str) -> None
     logits, mask = _case()
     half = logits.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        whole = Objective(CASES[name], CLASSES)(half, mask)
+        whole = CompositeLoss(CASES[name], CLASSES)(half, mask)
     assert whole.objective.dtype == whole.total.dtype == torch.float32
     torch.testing.assert_close(whole.objective, _loss(name, half.float(), mask)[0], rtol=1e-6, atol=0)
 
@@ -260,7 +260,7 @@ def test_no_gpu_is_made_to_wait(name: str) -> None:
     """Tensors without data refuse whatever has to look at them."""
     mask = torch.zeros(2, 12, 12, dtype=torch.uint8, device="meta")
     logits = torch.zeros(2, CLASSES, 12, 12, device="meta", requires_grad=True)
-    Objective(CASES[name], CLASSES)(logits, mask).objective.backward()
+    CompositeLoss(CASES[name], CLASSES)(logits, mask).objective.backward()
     with pytest.raises((RuntimeError, NotImplementedError)):
         LovaszLoss("multiclass", ignore_index=255)(logits, mask)
 
@@ -270,33 +270,33 @@ def test_the_sums_of_batches_give_the_mean_over_all_their_pixels(name: str) -> N
     batches = [_case(seed, images) for seed, images in ((0, 4), (1, 1), (2, 2))]
     batches[1][1][:] = 255
     batches[2][1][:, 6:] = 255
-    wholes = [Objective(CASES[name], CLASSES)(logits, mask) for logits, mask in batches]
+    wholes = [CompositeLoss(CASES[name], CLASSES)(logits, mask) for logits, mask in batches]
     together = [torch.cat(parts) for parts in zip(*batches, strict=True)]
-    wanted = Objective(CASES[name], CLASSES)(together[0], together[1]).objective
+    wanted = CompositeLoss(CASES[name], CLASSES)(together[0], together[1]).objective
     total, weight = sum(each.total for each in wholes), sum(each.weight for each in wholes)
     torch.testing.assert_close(total / weight, wanted)
 
 
 def test_a_term_over_batches_weighs_each_by_its_labelled_pixels() -> None:
     logits, mask = _case()
-    whole = Objective(CASES["all"], CLASSES)(logits, mask)
+    whole = CompositeLoss(CASES["all"], CLASSES)(logits, mask)
     assert whole.weight == (mask != 255).sum()
     torch.testing.assert_close(whole.total / whole.weight, whole.objective)
 
 
 def test_class_weights_first_used_in_a_validation_serve_training() -> None:
     logits, mask = _case()
-    objective = Objective(CASES["weighted"], CLASSES)
+    objective = CompositeLoss(CASES["weighted"], CLASSES)
     with torch.inference_mode():
         objective(logits, mask)
     found = _with_gradient(lambda leaf: objective(leaf, mask).objective, logits)
-    fresh = Objective(CASES["weighted"], CLASSES)
+    fresh = CompositeLoss(CASES["weighted"], CLASSES)
     wanted = _with_gradient(lambda leaf: fresh(leaf, mask).objective, logits)
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 def test_balanced_weights_are_inverse_roots_of_shares_and_capped() -> None:
-    objective = Objective(LossSettings(class_weights="balanced"), 5)
+    objective = CompositeLoss(LossConfig(class_weights="balanced"), 5)
     objective.balance([900_000, 90_000, 9_999, 1, 0])
     assert objective.class_weights is not None
     weights = torch.tensor(objective.class_weights)
@@ -309,6 +309,6 @@ def test_balanced_weights_are_inverse_roots_of_shares_and_capped() -> None:
 
 
 def test_masks_of_void_alone_balance_nothing() -> None:
-    objective = Objective(LossSettings(class_weights="balanced"), 3)
+    objective = CompositeLoss(LossConfig(class_weights="balanced"), 3)
     objective.balance([0, 0, 0])
     assert objective.class_weights == [1.0, 1.0, 1.0]

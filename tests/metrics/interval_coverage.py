@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.metrics.population import IMAGES_OF_1449, PIXELS, image_scores
-from vocseg.metrics.aggregate import MEASURES, measure, parts
+from vocseg.metrics.aggregate import MEASURES, compute_metrics, tp_gt_pred
 from vocseg.metrics.bootstrap import Interval, score_intervals
 from vocseg.metrics.paired_test import compare_groups
-from vocseg.metrics.run_groups import Group
+from vocseg.metrics.run_groups import RunGroup
 
 POPULATION = 6000
 SAMPLES = (100, 300, 1449)
@@ -124,7 +124,7 @@ class Coverage(NamedTuple):
 
 def score_coverage(matrices: np.ndarray, images: int, draws: int) -> Coverage:
     """Of the intervals of one model's scores."""
-    truth = measure(parts(matrices.sum(0)))
+    truth = compute_metrics(tp_gt_pred(matrices.sum(0)))
     hits, warned = [], []
     for draw in _draws(len(matrices), images, draws):
         found = score_intervals(image_scores(matrices[draw]), resamples=RESAMPLES)
@@ -139,10 +139,10 @@ def score_coverage(matrices: np.ndarray, images: int, draws: int) -> Coverage:
 
 def difference_coverage(before: np.ndarray, after: np.ndarray, images: int, draws: int) -> np.ndarray:
     """Of the intervals of two models' differences, each of `MEASURES`, `[4]`."""
-    truth = measure(parts(after.sum(0))) - measure(parts(before.sum(0)))
+    truth = compute_metrics(tp_gt_pred(after.sum(0))) - compute_metrics(tp_gt_pred(before.sum(0)))
     hits = []
     for draw in _draws(len(before), images, draws):
-        a, b = (Group(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
+        a, b = (RunGroup(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
         found = compare_groups(a, b, resamples=RESAMPLES).measures.values()
         hits.append([hit(each.difference, true) for each, true in zip(found, truth, strict=False)])
     share: np.ndarray = np.mean(hits, axis=0)

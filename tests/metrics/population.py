@@ -3,7 +3,7 @@
 import numpy as np
 
 from vocseg.constants import CLASSES
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.protocol import Protocol
 
 PIXELS = 65_536
@@ -46,7 +46,7 @@ def worse(matrices: np.ndarray, amount: float, seed: int) -> np.ndarray:
     return found
 
 
-def image_scores(matrices: np.ndarray, /, **changes: object) -> ImageScores:
+def image_scores(matrices: np.ndarray, /, **changes: object) -> PerImageConfusion:
     """With ids and VOC's classes, or what else they need for their size."""
     count = matrices.shape[-1]
     facts: dict[str, object] = {
@@ -55,4 +55,4 @@ def image_scores(matrices: np.ndarray, /, **changes: object) -> ImageScores:
         "protocol": PROTOCOL,
         "classes": CLASSES[:count],
     }
-    return ImageScores(**(facts | changes))  # type: ignore[arg-type]
+    return PerImageConfusion(**(facts | changes))  # type: ignore[arg-type]

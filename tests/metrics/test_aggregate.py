@@ -8,11 +8,11 @@ import torch
 
 from vocseg.metrics.aggregate import (
     MEASURES,
+    compute_metrics,
     error_budget,
     frequency_weighted_iou,
     mean_class_accuracy,
-    measure,
-    parts,
+    tp_gt_pred,
 )
 from vocseg.metrics.confusion import mean_iou, pixel_accuracy
 
@@ -41,17 +41,17 @@ def test_class_accuracy_and_weighted_iou_by_hand() -> None:
 
 def test_a_class_that_is_only_predicted_has_an_iou_but_no_accuracy() -> None:
     matrix = np.array([[8, 2], [0, 0]])
-    assert measure(parts(matrix)).tolist() == pytest.approx([0.4, 0.8, 0.8, 0.8, 0.8, 0.0])
+    assert compute_metrics(tp_gt_pred(matrix)).tolist() == pytest.approx([0.4, 0.8, 0.8, 0.8, 0.8, 0.0])
 
 
 def test_nothing_labelled_has_no_score() -> None:
-    assert np.isnan(measure(parts(np.zeros((3, 3), int)))).tolist() == [True] * 7
+    assert np.isnan(compute_metrics(tp_gt_pred(np.zeros((3, 3), int)))).tolist() == [True] * 7
 
 
 def test_measures_equal_those_of_torch_on_random_matrices() -> None:
     for seed in range(200):
         matrix, _ = _random(seed)
-        found = dict(zip(MEASURES, measure(parts(matrix)), strict=False))
+        found = dict(zip(MEASURES, compute_metrics(tp_gt_pred(matrix)), strict=False))
         for name, value in (("mean_iou", mean_iou), ("pixel_accuracy", pixel_accuracy)):
             wanted = float(value(torch.from_numpy(matrix)))
             assert found[name] == pytest.approx(wanted, abs=1e-15, nan_ok=True)

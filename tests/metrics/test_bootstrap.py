@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.metrics.population import image_scores, population
-from vocseg.metrics.aggregate import MEASURES, TRIMAP, measure, parts
+from vocseg.metrics.aggregate import MEASURES, TRIMAP, compute_metrics, tp_gt_pred
 from vocseg.metrics.bootstrap import (
     FEWEST_IMAGES,
     influence,
@@ -23,7 +23,7 @@ def matrices() -> np.ndarray:
 
 def test_the_estimates_are_those_of_the_whole_and_lie_within(matrices: np.ndarray) -> None:
     found = score_intervals(image_scores(matrices), resamples=500)
-    wanted = measure(parts(matrices.sum(0)))
+    wanted = compute_metrics(tp_gt_pred(matrices.sum(0)))
     each = [*found.measures.values(), *found.class_iou.values()]
     assert [interval.estimate for interval in each] == wanted.tolist()
     assert list(found.measures) == list(MEASURES)
@@ -34,11 +34,13 @@ def test_the_estimates_are_those_of_the_whole_and_lie_within(matrices: np.ndarra
 
 
 def test_resamples_average_to_the_estimate(matrices: np.ndarray) -> None:
-    sums = parts(matrices)
+    sums = tp_gt_pred(matrices)
     drawn = resampled_sums(sums, 4000, seed=3)
     assert drawn.mean(0) == pytest.approx(sums.sum(0), rel=0.1)
-    accuracy = measure(drawn)[:, 1]
-    assert accuracy.mean() == pytest.approx(measure(sums.sum(0))[1], abs=4 * accuracy.std() / 4000**0.5)
+    accuracy = compute_metrics(drawn)[:, 1]
+    assert accuracy.mean() == pytest.approx(
+        compute_metrics(sums.sum(0))[1], abs=4 * accuracy.std() / 4000**0.5
+    )
 
 
 def test_every_resample_draws_as_many_images_as_there_are() -> None:
@@ -96,8 +98,8 @@ def test_the_jackknife_of_a_mean_is_its_textbook_variance() -> None:
 
 
 def test_few_images_that_decide_are_few_degrees_of_freedom(matrices: np.ndarray) -> None:
-    sums = parts(matrices)
-    freedom = influence(measure(sums.sum(0)), leave_one_out(sums)).freedom
+    sums = tp_gt_pred(matrices)
+    freedom = influence(compute_metrics(sums.sum(0)), leave_one_out(sums)).freedom
     there = (sums[:, 1] > 0).sum(0)
     assert np.median(freedom[5:] / there[1:]) < 1
     assert freedom[4] > freedom[5:].max()  # background is in every image
@@ -124,8 +126,8 @@ def test_the_trimap_measure_is_mean_iou_of_the_band_alone(matrices: np.ndarray) 
 def test_resamples_repeat_the_bias_of_mean_iou_and_the_interval_takes_it_out_twice(
     matrices: np.ndarray,
 ) -> None:
-    sums = parts(matrices)
-    estimate, replicates = measure(sums.sum(0)), measure(resampled_sums(sums, 2000, seed=0))
+    sums = tp_gt_pred(matrices)
+    estimate, replicates = compute_metrics(sums.sum(0)), compute_metrics(resampled_sums(sums, 2000, seed=0))
     bias = iou_bias(estimate, replicates)
     assert bias[0] == pytest.approx(np.nanmean(replicates[:, 4:], 0).mean() - estimate[4:].mean(), abs=1e-12)
     assert bias[0] < 0

@@ -16,10 +16,10 @@ from tests.metrics.interval_coverage import (
 )
 from tests.metrics.interval_coverage import population as pool
 from tests.metrics.population import image_scores, population, worse
-from vocseg.metrics.aggregate import MEASURES, measure, parts
+from vocseg.metrics.aggregate import MEASURES, compute_metrics, tp_gt_pred
 from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.paired_test import compare_groups
-from vocseg.metrics.run_groups import Group
+from vocseg.metrics.run_groups import RunGroup
 
 IMAGES = 200
 
@@ -35,7 +35,7 @@ def _draws(number: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def test_intervals_hold_the_truth_as_often_as_they_claim(everything: np.ndarray) -> None:
-    truth = measure(parts(everything.sum(0)))
+    truth = compute_metrics(tp_gt_pred(everything.sum(0)))
     hits = []
     for draw in _draws(400, seed=1):
         found = score_intervals(image_scores(everything[draw]), resamples=600)
@@ -51,10 +51,10 @@ def test_intervals_hold_the_truth_as_often_as_they_claim(everything: np.ndarray)
 
 def test_intervals_of_a_difference_hold_the_true_one(everything: np.ndarray) -> None:
     before, after = worse(everything, 0.10, seed=1), worse(everything, 0.07, seed=2)
-    truth = measure(parts(after.sum(0))) - measure(parts(before.sum(0)))
+    truth = compute_metrics(tp_gt_pred(after.sum(0))) - compute_metrics(tp_gt_pred(before.sum(0)))
     hits, certain = [], []
     for draw in _draws(250, seed=2):
-        a, b = (Group(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
+        a, b = (RunGroup(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
         found = compare_groups(a, b, resamples=600)
         hits.append(
             [hit(each.difference, t) for each, t in zip(found.measures.values(), truth, strict=False)]
@@ -70,7 +70,7 @@ def test_where_nothing_differs_on_the_whole_the_probability_is_even(everything: 
     before, after = worse(everything, 0.08, seed=3), worse(everything, 0.08, seed=4)
     chances = []
     for draw in _draws(200, seed=3):
-        a, b = (Group(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
+        a, b = (RunGroup(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
         chances.append(compare_groups(a, b, resamples=300).measures["pixel_accuracy"].better)
     assert 0.3 < np.mean(chances) < 0.7  # type: ignore[arg-type]
 
@@ -81,12 +81,14 @@ def test_with_seeds_the_interval_holds_for_the_recipe_not_the_run(everything: np
         [worse(everything, max(mean + random.normal(0, 0.02), 0), seed=100 * k + j) for j in range(8)]
         for k, mean in enumerate((0.10, 0.07))
     ]
-    means = [np.mean([measure(parts(m.sum(0)))[0] for m in pool]) for pool in pools]
+    means = [np.mean([compute_metrics(tp_gt_pred(m.sum(0)))[0] for m in pool]) for pool in pools]
     hits: dict[int, list[float]] = {1: [], 3: []}
     for draw in _draws(150, seed=4):
         for runs, list_ in hits.items():
             groups = [
-                Group(name, tuple(image_scores(pool[k][draw]) for k in random.choice(8, runs, replace=False)))
+                RunGroup(
+                    name, tuple(image_scores(pool[k][draw]) for k in random.choice(8, runs, replace=False))
+                )
                 for name, pool in zip("ab", pools, strict=True)
             ]
             found = compare_groups(*groups, resamples=400).measures["mean_iou"].difference

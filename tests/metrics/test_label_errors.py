@@ -10,8 +10,8 @@ from vocseg.errors import UserError
 from vocseg.metrics.label_errors import (
     CONFIDENT,
     FILE,
-    Evidence,
-    Origin,
+    DataLocation,
+    LabelErrorData,
     disagreement,
     load_evidence,
     prediction_path,
@@ -72,12 +72,14 @@ def test_regions_of_different_kinds_are_apart_and_the_largest_is_first() -> None
     ]
 
 
-def _evidence() -> Evidence:
+def _evidence() -> LabelErrorData:
     names, colours = VOC_CLASSES.names, VOC_CLASSES.colours
-    origin = Origin(
+    origin = DataLocation(
         "data", "/data/VOC2012", "JPEGImages", ".jpg", "val", names, colours, VOC_CLASSES.values, (7,)
     )
-    return Evidence(("a", 'b"<i>'), np.random.default_rng(0).random((2, 3, 8)).astype(np.float32), origin)
+    return LabelErrorData(
+        ("a", 'b"<i>'), np.random.default_rng(0).random((2, 3, 8)).astype(np.float32), origin
+    )
 
 
 def test_evidence_comes_back_as_it_was(tmp_path: Path) -> None:

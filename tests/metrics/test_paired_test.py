@@ -8,17 +8,17 @@ import pytest
 
 from tests.metrics.population import PROTOCOL, image_scores, population, worse
 from vocseg.errors import UserError
-from vocseg.metrics.aggregate import TRIMAP, measure, parts
+from vocseg.metrics.aggregate import TRIMAP, compute_metrics, tp_gt_pred
 from vocseg.metrics.paired_test import Comparison, Difference, compare_groups
-from vocseg.metrics.per_image import ImageScores
-from vocseg.metrics.run_groups import Group, Shares
+from vocseg.metrics.per_image import PerImageConfusion
+from vocseg.metrics.run_groups import RunGroup, RunWeights
 
 BASE = population(120, seed=2)
 RUNS = [image_scores(worse(BASE, 0.05 + 0.02 * k, seed=k)) for k in range(4)]
 
 
-def _compare(a: list[ImageScores], b: list[ImageScores], **settings: int) -> Comparison:
-    return compare_groups(Group("a", tuple(a)), Group("b", tuple(b)), **({"resamples": 400} | settings))
+def _compare(a: list[PerImageConfusion], b: list[PerImageConfusion], **settings: int) -> Comparison:
+    return compare_groups(RunGroup("a", tuple(a)), RunGroup("b", tuple(b)), **({"resamples": 400} | settings))
 
 
 def _figures(found: Comparison) -> list[Difference]:
@@ -46,7 +46,7 @@ def test_the_same_counts_in_a_file_of_their_own_are_the_same_run() -> None:
 
 def test_differences_are_those_of_the_whole() -> None:
     found = _compare([RUNS[0]], [RUNS[3]])
-    a, b = (measure(parts(run.total())) for run in (RUNS[0], RUNS[3]))
+    a, b = (compute_metrics(tp_gt_pred(run.total())) for run in (RUNS[0], RUNS[3]))
     for k, each in enumerate(_figures(found)):
         assert (each.before, each.after) == (a[k], b[k])
         assert each.difference.estimate == pytest.approx(b[k] - a[k], abs=1e-15)
@@ -55,7 +55,10 @@ def test_differences_are_those_of_the_whole() -> None:
 
 def test_a_groups_figure_is_the_mean_of_its_members() -> None:
     found = _compare(RUNS[:2], RUNS[2:])
-    a, b = (np.mean([measure(parts(run.total())) for run in runs], 0) for runs in (RUNS[:2], RUNS[2:]))
+    a, b = (
+        np.mean([compute_metrics(tp_gt_pred(run.total())) for run in runs], 0)
+        for runs in (RUNS[:2], RUNS[2:])
+    )
     assert [each.before for each in _figures(found)] == pytest.approx(a.tolist(), abs=1e-15)
     assert [each.difference.estimate for each in _figures(found)] == pytest.approx(
         (b - a).tolist(), abs=1e-15
@@ -109,7 +112,7 @@ def test_the_spread_between_seeds_widens_the_interval() -> None:
         found = _compare(other, group)
         difference = found.measures["mean_iou"].difference
         widths.append(difference.high - difference.low)  # type: ignore[operator]
-        ious = [[measure(parts(run.total()))[0] for run in runs] for runs in (other, group)]
+        ious = [[compute_metrics(tp_gt_pred(run.total()))[0] for run in runs] for runs in (other, group)]
         pooled = np.sqrt(np.mean([np.var(each, ddof=1) for each in ious]))
         assert found.seed_spread == pytest.approx(pooled, rel=1e-9)
     assert widths[0] > 3 * widths[1]
@@ -117,7 +120,7 @@ def test_the_spread_between_seeds_widens_the_interval() -> None:
 
 
 def test_shares_of_runs_that_are_in_both_groups_cancel() -> None:
-    shares = Shares(Group("a", (RUNS[0], RUNS[1])), Group("b", (RUNS[1], RUNS[2])))
+    shares = RunWeights(RunGroup("a", (RUNS[0], RUNS[1])), RunGroup("b", (RUNS[1], RUNS[2])))
     assert (shares.after - shares.before).tolist() == [-0.5, 0, 0.5]
     assert shares.spread == 0.5
     assert shares.freedom == 2
@@ -134,8 +137,11 @@ def test_images_are_ranked_by_their_own_change_which_is_exact() -> None:
     assert found[0].change == pytest.approx((60 / 80 + 10 / 30) / 2 - 1, abs=1e-15)
     assert found[1].change == pytest.approx((80 / 85 + 5 / 10) / 2 - 1, abs=1e-15)
     rest = [k for k in range(6) if k != 2]
-    gone = measure(parts(after[rest].sum(0)))[0] - measure(parts(before[rest].sum(0)))[0]
-    all_ = measure(parts(after.sum(0)))[0] - measure(parts(before.sum(0)))[0]
+    gone = (
+        compute_metrics(tp_gt_pred(after[rest].sum(0)))[0]
+        - compute_metrics(tp_gt_pred(before[rest].sum(0)))[0]
+    )
+    all_ = compute_metrics(tp_gt_pred(after.sum(0)))[0] - compute_metrics(tp_gt_pred(before.sum(0)))[0]
     assert found[0].influence == pytest.approx(all_ - gone, abs=1e-15)
 
 
@@ -183,7 +189,7 @@ def test_scores_of_other_images_or_taken_otherwise_are_refused(field: str) -> No
 
 def test_a_group_of_none_is_a_bug() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        Group("a", ())
+        RunGroup("a", ())
 
 
 def test_the_trimap_measure_is_compared_if_all_runs_have_it() -> None:
@@ -197,14 +203,14 @@ def test_the_trimap_measure_is_compared_if_all_runs_have_it() -> None:
 def test_a_way_of_predicting_may_differ_only_between_groups_and_only_on_the_same_pixels() -> None:
     flipped = dataclasses.replace(PROTOCOL, tta="flip")
     other = image_scores(RUNS[1].matrices, protocol=flipped)
-    groups = Group("a", (RUNS[0],)), Group("b", (other,))
+    groups = RunGroup("a", (RUNS[0],)), RunGroup("b", (other,))
     with pytest.raises(UserError, match=r"their tta differs: None and 'flip'; .* --across tta"):
         compare_groups(*groups, resamples=100)
     found = compare_groups(*groups, resamples=100, across=("tta",))
     assert found.protocols == (PROTOCOL, flipped)
-    mixed = Group("b", (other, RUNS[2]))
+    mixed = RunGroup("b", (other, RUNS[2]))
     with pytest.raises(UserError, match="tta differs"):
         compare_groups(groups[0], mixed, resamples=100, across=("tta",))
     larger = image_scores(2 * RUNS[1].matrices, protocol=dataclasses.replace(PROTOCOL, size=512))
     with pytest.raises(UserError, match="number of labelled pixels differs"):
-        compare_groups(groups[0], Group("c", (larger,)), resamples=100, across=("size",))
+        compare_groups(groups[0], RunGroup("c", (larger,)), resamples=100, across=("size",))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.metrics.population import PROTOCOL, image_scores, population
 from vocseg.errors import UserError
-from vocseg.metrics.per_image import load_image_scores
+from vocseg.metrics.per_image import load_per_image_confusion
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_what_is_read_is_what_was_written_and_small(
 ) -> None:
     scores = image_scores(matrices, band=matrices // 3 if banded else None)
     scores.save(tmp_path / "scores.npz")
-    read = load_image_scores(tmp_path / "scores.npz")
+    read = load_per_image_confusion(tmp_path / "scores.npz")
     assert np.array_equal(read.matrices, matrices)
     assert read.matrices.dtype == np.int64
     assert (read.ids, read.protocol, read.classes) == (scores.ids, scores.protocol, scores.classes)
@@ -39,7 +39,7 @@ def test_counts_beyond_32_bits_and_many_classes_are_kept(tmp_path: Path) -> None
     matrices[1, 299, 298] = 2**40
     names = tuple(f"class {k}" for k in range(300))
     image_scores(matrices, classes=names).save(tmp_path / "a.npz")
-    assert np.array_equal(load_image_scores(tmp_path / "a.npz").matrices, matrices)
+    assert np.array_equal(load_per_image_confusion(tmp_path / "a.npz").matrices, matrices)
 
 
 def test_the_same_scores_make_the_same_bytes(matrices: np.ndarray, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_file_from_before_test_time_augmentation_is_read_as_plain(
     path = tmp_path / "a.npz"
     image_scores(matrices[:9]).save(path)
     _with_facts(path, protocol=PLAIN)
-    protocol = load_image_scores(path).protocol
+    protocol = load_per_image_confusion(path).protocol
     assert (protocol.tta, protocol.windows) == (None, None)
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_or_foreign_file_is_refused_in_a_sentence(
     image_scores(matrices[:9]).save(path)
     spoil(path)
     with pytest.raises(UserError, match=words) as refusal:
-        load_image_scores(path)
+        load_per_image_confusion(path)
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
 

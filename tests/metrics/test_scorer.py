@@ -15,7 +15,7 @@ from vocseg.checkpoints.weights import load_network
 from vocseg.constants import CLASSES
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
-from vocseg.metrics.per_image import load_image_scores
+from vocseg.metrics.per_image import load_per_image_confusion
 from vocseg.metrics.scorer import Scorer
 from vocseg.utils.json_values import as_json
 
@@ -71,7 +71,7 @@ def test_scorer_with_ids_does_not_depend_on_the_order(pairs: Pairs, tested: Path
     scorer = Scorer(CLASSES)
     for id, logits, mask in reversed(pairs):
         scorer.update(logits, mask, ids=id)
-    original = load_image_scores(tested / "image_scores_original.npz")
+    original = load_per_image_confusion(tested / "image_scores_original.npz")
     found = scorer.image_scores()
     rows = [found.ids.index(id) for id in original.ids]
     assert np.array_equal(found.matrices[rows], original.matrices)

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from vocseg.metrics.boundary import boundary_band
-from vocseg.metrics.upsample import full_size_classes
+from vocseg.metrics.upsample import argmax_upsampled
 
 SHAPES = [(375, 500), (500, 333), (64, 80), (30, 41), (1, 1), (200, 1)]
 
@@ -32,7 +32,7 @@ def _last(logits: torch.Tensor) -> torch.Tensor:
 def test_every_pixel_is_torchs(shape: tuple[int, int], classes: int) -> None:
     for seed in range(4):
         for logits in (_smooth(seed, classes), _last(_smooth(seed, classes))):
-            assert (full_size_classes(logits, shape) == _reference(logits, shape)).all()
+            assert (argmax_upsampled(logits, shape) == _reference(logits, shape)).all()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 21])
@@ -47,7 +47,7 @@ def test_close_races_are_decided_as_torch_does(classes: int, threads: int) -> No
         logits[0] += 6
         logits[1] = logits[0] + 1e-6 * noise
         for each in (logits, _last(logits)):
-            assert (full_size_classes(each, (375, 500)) == _reference(each, (375, 500))).all()
+            assert (argmax_upsampled(each, (375, 500)) == _reference(each, (375, 500))).all()
     torch.set_num_threads(before)
 
 
@@ -59,7 +59,7 @@ def test_three_close_classes_of_many_are_decided_as_torch_does_on_one_thread() -
     logits[3] += 9
     for index in (7, 11):
         logits[index] = logits[3] + 1e-6 * torch.randn(64, 80, generator=generator)
-    assert (full_size_classes(logits, (375, 500)) == _reference(logits, (375, 500))).all()
+    assert (argmax_upsampled(logits, (375, 500)) == _reference(logits, (375, 500))).all()
     torch.set_num_threads(before)
 
 
@@ -77,12 +77,12 @@ def test_three_close_classes_of_many_are_decided_as_torch_does_on_one_thread() -
     ],
 )
 def test_degenerate_logits_give_what_torch_gives(logits: torch.Tensor) -> None:
-    assert (full_size_classes(logits, (50, 60)) == _reference(logits.float(), (50, 60))).all()
+    assert (argmax_upsampled(logits, (50, 60)) == _reference(logits.float(), (50, 60))).all()
 
 
 def test_a_picture_of_the_networks_size_needs_no_upsampling() -> None:
     logits = _smooth(0)
-    assert (full_size_classes(logits, (64, 80)) == logits.argmax(0)).all()
+    assert (argmax_upsampled(logits, (64, 80)) == logits.argmax(0)).all()
 
 
 def test_a_band_is_where_another_label_is_near() -> None:

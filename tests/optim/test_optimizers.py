@@ -6,8 +6,8 @@ from torch import nn
 
 from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
-from vocseg.optim.encoder_freezing import Freezing
-from vocseg.optim.optimizers import OptimizerSettings, build_optimizer, parameter_groups
+from vocseg.optim.encoder_freezing import EncoderFreezer
+from vocseg.optim.optimizers import OptimizerConfig, build_optimizer, parameter_groups
 from vocseg.performance import graph_update
 
 TINY = "tu-test_resnet.r160_in1k"
@@ -18,7 +18,7 @@ def network() -> SegmentationModule:
     return SegmentationModule(encoder=TINY)
 
 
-def _of(module: SegmentationModule, settings: OptimizerSettings) -> dict[str, dict[str, object]]:
+def _of(module: SegmentationModule, settings: OptimizerConfig) -> dict[str, dict[str, object]]:
     """Learning rate and decay of every parameter by its name."""
     optimizer = build_optimizer(settings, module, module.network.encoder, {})
     names = {id(parameter): name for name, parameter in module.named_parameters()}
@@ -30,7 +30,7 @@ def _of(module: SegmentationModule, settings: OptimizerSettings) -> dict[str, di
 
 
 def test_the_seeds_adam_has_one_group_of_all_parameters(network: SegmentationModule) -> None:
-    optimizer = build_optimizer(OptimizerSettings(), network, network.network.encoder, {})
+    optimizer = build_optimizer(OptimizerConfig(), network, network.network.encoder, {})
     plain = torch.optim.Adam(network.parameters(), lr=1e-4)
     assert type(optimizer) is graph_update.Adam
     assert optimizer.state_dict()["param_groups"] == plain.state_dict()["param_groups"]
@@ -41,7 +41,7 @@ def test_the_seeds_adam_has_one_group_of_all_parameters(network: SegmentationMod
 def test_norms_and_biases_do_not_decay_and_the_encoder_has_its_own_rate(
     network: SegmentationModule, name: str, factor: float
 ) -> None:
-    found = _of(network, OptimizerSettings(name, 1e-2, 0.05, 0.8, factor))  # type: ignore[arg-type]
+    found = _of(network, OptimizerConfig(name, 1e-2, 0.05, 0.8, factor))  # type: ignore[arg-type]
     shapes = {key: parameter.shape for key, parameter in network.named_parameters()}
     assert set(found) == set(shapes)
     for key, treated in found.items():
@@ -51,7 +51,7 @@ def test_norms_and_biases_do_not_decay_and_the_encoder_has_its_own_rate(
 
 
 def test_groups_have_names_to_draw_their_rates_under(network: SegmentationModule) -> None:
-    settings = OptimizerSettings(weight_decay=0.1, encoder_lr_factor=0.1)
+    settings = OptimizerConfig(weight_decay=0.1, encoder_lr_factor=0.1)
     groups = parameter_groups(settings, network, network.network.encoder)
     assert {group["name"] for group in groups} == {
         "encoder", "encoder, no decay", "decoder", "decoder, no decay"
@@ -60,7 +60,7 @@ def test_groups_have_names_to_draw_their_rates_under(network: SegmentationModule
 
 def test_sgd_has_momentum_and_adam_none(network: SegmentationModule) -> None:
     made = [
-        build_optimizer(OptimizerSettings(name, momentum=0.7), network, network.network.encoder, {})
+        build_optimizer(OptimizerConfig(name, momentum=0.7), network, network.network.encoder, {})
         for name in ("sgd", "adamw")
     ]
     assert made[0].defaults["momentum"] == 0.7
@@ -81,13 +81,13 @@ def test_numbers_nobody_can_train_with_are_named(flags: dict[str, float], words:
         SegmentationModule(encoder=TINY, **flags)  # type: ignore[arg-type]
 
 
-def _step(encoder: nn.Module, decoder: nn.Module, freezing: Freezing, epoch: int, alone: bool) -> None:
+def _step(encoder: nn.Module, decoder: nn.Module, freezing: EncoderFreezer, epoch: int, alone: bool) -> None:
     parameters = [*encoder.parameters(), *decoder.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.1)
-    freezing.apply(encoder, epoch, alone)
+    freezing.before_step(encoder, epoch, alone)
     loss: torch.Tensor = decoder(encoder(torch.randn(4, 3, 8, 8))).square().mean()
     loss.backward()  # type: ignore[no-untyped-call]
-    freezing.drop(encoder, epoch)
+    freezing.clear_gradients(encoder, epoch)
     optimizer.step()
 
 
@@ -96,7 +96,7 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_until_it_thaws(alone: boo
     torch.manual_seed(0)
     encoder, decoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.Conv2d(4, 2, 1)
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
-    head, freezing = decoder.weight.clone(), Freezing(2)
+    head, freezing = decoder.weight.clone(), EncoderFreezer(2)
     for epoch in (0, 1):
         _step(encoder, decoder, freezing, epoch, alone)
         encoder.train()  # as Lightning may after a validation
@@ -109,6 +109,6 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_until_it_thaws(alone: boo
 def test_without_freezing_nothing_is_touched() -> None:
     encoder = nn.BatchNorm2d(3).eval()
     encoder.weight.requires_grad_(False)
-    Freezing().apply(encoder, 0, True)
+    EncoderFreezer().before_step(encoder, 0, True)
     assert not encoder.training
     assert not encoder.weight.requires_grad

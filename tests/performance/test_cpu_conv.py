@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from tests.conftest import TINY
 from vocseg.performance import cpu_conv as matmul
-from vocseg.performance.cpu_conv import MatmulConv2d, convolution, with_matmul_gradients
+from vocseg.performance.cpu_conv import MatmulGradConv2d, convolution, with_matmul_gradients
 from vocseg.performance.cpu_unet_decoder import (
-    FoldedBlock,
+    FusedUpsampleBlock,
     _taps,
     fold_decoder,
     folded_kernels,
@@ -54,7 +54,7 @@ def test_layers_of_other_kinds_are_left_to_torch() -> None:
         nn.Conv2d(4, 4, (3, 5), stride=(1, 2)),
     ]
     with_matmul_gradients(nn.ModuleList(kinds))
-    assert [type(layer) is MatmulConv2d for layer in kinds] == [True] + [False] * 6
+    assert [type(layer) is MatmulGradConv2d for layer in kinds] == [True] + [False] * 6
 
 
 @pytest.mark.parametrize("kernel", [2, 3])
@@ -175,7 +175,7 @@ def test_blocks_of_another_shape_are_left_alone() -> None:
     for options in ({"decoder_attention_type": "scse"}, {"decoder_interpolation": "bilinear"}):
         model = smp.create_model("unet", TINY, None, classes=5, **options)
         fold_decoder(model, everywhere=True)
-        assert not any(isinstance(layer, FoldedBlock) for layer in model.modules())
+        assert not any(isinstance(layer, FusedUpsampleBlock) for layer in model.modules())
     model = smp.create_model("unetplusplus", TINY, None, classes=5)
     fold_decoder(model, everywhere=True)
-    assert not any(isinstance(layer, FoldedBlock) for layer in model.modules())
+    assert not any(isinstance(layer, FusedUpsampleBlock) for layer in model.modules())

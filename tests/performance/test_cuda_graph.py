@@ -13,13 +13,13 @@ from torch import Tensor
 from tests.conftest import TINY, refused, tiny
 from tests.imitation import Imitation
 from vocseg.__main__ import main
-from vocseg.inference.tta import Variants
+from vocseg.inference.tta import TTAConfig
 from vocseg.models import step_runner
 from vocseg.models.module import SegmentationModule
 from vocseg.performance import cuda_graph, graph_update
-from vocseg.performance.cuda_graph import Capture, Recorder, StepGraph, can_record
-from vocseg.performance.options import Execution
-from vocseg.performance.step_tensors import Computed
+from vocseg.performance.cuda_graph import CudaGraphCache, CudaGraphSlot, StepGraph, can_capture
+from vocseg.performance.options import PerformanceOptions
+from vocseg.performance.step_tensors import StepTensors
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to record on")
 
@@ -32,12 +32,12 @@ def imitated(monkeypatch: pytest.MonkeyPatch) -> type[Imitation]:
     return Imitation
 
 
-def _compute(image: Tensor, mask: Tensor) -> Computed:
-    return Computed(*(image.float().sum() + k for k in range(6)))
+def _compute(image: Tensor, mask: Tensor) -> StepTensors:
+    return StepTensors(*(image.float().sum() + k for k in range(6)))
 
 
 def test_the_fourth_of_a_kind_in_a_row_is_recorded(imitated: type[Imitation]) -> None:
-    steps = Capture()
+    steps = CudaGraphSlot()
     full, rest = torch.ones(4, 3, 8, 8), torch.ones(1, 3, 8, 8)
     replayed = []
     for image, kind in [(full, 0)] * 4 + [(rest, 0)] * 3 + [(full, 0)] * 2 + [(full, 1)] * 5 + [(full, 0)]:
@@ -49,7 +49,7 @@ def test_the_fourth_of_a_kind_in_a_row_is_recorded(imitated: type[Imitation]) ->
 
 
 def test_epochs_that_end_with_a_smaller_batch_record_whole_ones_alone(imitated: type[Imitation]) -> None:
-    steps = Capture()
+    steps = CudaGraphSlot()
     for _ in range(6):
         for size in (4, 4, 4, 4, 2):
             steps(_compute, torch.ones(size, 3, 8, 8), torch.ones(size, 8, 8), torch.ones(size), None, ())
@@ -57,17 +57,17 @@ def test_epochs_that_end_with_a_smaller_batch_record_whole_ones_alone(imitated: 
 
 
 def test_what_may_learn_is_part_of_the_kind(imitated: type[Imitation]) -> None:
-    network, recorder = torch.nn.Linear(4, 2), Recorder()
+    network, recorder = torch.nn.Linear(4, 2), CudaGraphCache()
 
-    def compute(image: Tensor, mask: Tensor) -> Computed:
-        return Computed(network(image).sum(), *[torch.zeros(())] * 5)
+    def compute(image: Tensor, mask: Tensor) -> StepTensors:
+        return StepTensors(network(image).sum(), *[torch.zeros(())] * 5)
 
     for frozen in (False, True):
         network.weight.requires_grad_(not frozen)
         for _ in range(5):
             network.zero_grad()
             found = recorder.train(compute, torch.ones(1, 4), torch.ones(1), torch.ones(1), network)
-            if not recorder.hand_over():
+            if not recorder.assign_gradients():
                 found.loss.backward()
             assert (network.weight.grad is None) == frozen
             assert network.bias.grad is not None
@@ -167,15 +167,15 @@ def test_only_plain_steps_on_one_gpu_are_recorded(change: dict[str, Any], wanted
         world_size=change.get("world_size", 1),
         accumulate_grad_batches=change.get("accumulate_grad_batches", 1),
     )
-    assert can_record(trainer) is wanted
-    assert can_record(None) is False
+    assert can_capture(trainer) is wanted
+    assert can_capture(None) is False
 
 
 def test_compile_with_recordings_of_its_own_is_not_recorded_again() -> None:
-    assert Execution().records
-    assert Execution(compile="default").records
-    assert not Execution(compile="reduce-overhead").records
-    assert not Execution(capture=False).records
+    assert PerformanceOptions().use_cuda_graphs
+    assert PerformanceOptions(compile="default").use_cuda_graphs
+    assert not PerformanceOptions(compile="reduce-overhead").use_cuda_graphs
+    assert not PerformanceOptions(capture=False).use_cuda_graphs
 
 
 def test_a_step_that_cannot_be_recorded_is_a_sentence(
@@ -234,7 +234,7 @@ def test_sums_keep_their_places_over_epochs_and_validations() -> None:
     assert int(metrics.images) == 0
 
 
-def _module(execution: Execution) -> SegmentationModule:
+def _module(execution: PerformanceOptions) -> SegmentationModule:
     torch.manual_seed(0)
     return SegmentationModule(encoder=TINY, execution=execution).cuda().train()
 
@@ -267,7 +267,7 @@ def _trained(module: SegmentationModule, count: int, bf16: bool) -> list[float]:
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_on_a_gpu_replayed_steps_learn_as_computed_ones(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
-    sides = [_module(Execution(capture=wanted)) for wanted in (False, True)]
+    sides = [_module(PerformanceOptions(capture=wanted)) for wanted in (False, True)]
     plain, replayed = (_trained(side, 20, bf16) for side in sides)
     assert replayed == pytest.approx(plain, rel=2e-2 if bf16 else 1e-3)
     assert len({round(loss, 6) for loss in replayed}) == 20  # each of its own batch
@@ -313,7 +313,7 @@ def test_on_a_gpu_fit_with_captured_steps_learns_as_eager_steps(
 @needs_gpu
 def test_on_a_gpu_replayed_scores_are_those_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
-    sides = [_module(Execution(capture=wanted)).eval() for wanted in (False, True)]
+    sides = [_module(PerformanceOptions(capture=wanted)).eval() for wanted in (False, True)]
     with torch.inference_mode():
         for batch in _batches(6):
             plain, replayed = (side._step(batch, side.val_metrics) for side in sides)  # type: ignore[arg-type]
@@ -326,14 +326,14 @@ def test_on_a_gpu_replayed_scores_are_those_computed(monkeypatch: pytest.MonkeyP
 def test_on_a_gpu_a_step_that_asks_for_a_value_is_a_sentence(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = step_runner.Work.compute
+    whole = step_runner.StepRunner.compute
 
-    def asks(self: step_runner.Work, image: Tensor, mask: Tensor, variants: Variants) -> Computed:
+    def asks(self: step_runner.StepRunner, image: Tensor, mask: Tensor, variants: TTAConfig) -> StepTensors:
         found = whole(self, image, mask, variants)
         float(found.total)
         return found
 
-    monkeypatch.setattr(step_runner.Work, "compute", asks)
+    monkeypatch.setattr(step_runner.StepRunner, "compute", asks)
     words = tiny(sample)
     words[words.index("--trainer.accelerator") + 1] = "gpu"
     said = refused(capsys, ["fit", *words, "--data.batch_size", "2"])

@@ -11,40 +11,40 @@ from torch import Tensor
 from tests.conftest import ROOT, TINY
 from tests.forks import run
 from vocseg.errors import UserError
-from vocseg.losses.composite import Objective
-from vocseg.losses.config import PLAIN as SETTINGS
+from vocseg.losses.composite import CompositeLoss
+from vocseg.losses.config import CROSS_ENTROPY_ONLY as SETTINGS
 from vocseg.models.network import Network, build_network
-from vocseg.optim.optimizers import OptimizerSettings, build_optimizer
+from vocseg.optim.optimizers import OptimizerConfig, build_optimizer
 from vocseg.performance import cpu_optimizers, graph_update
-from vocseg.performance.cpu_conv import MatmulConv2d
-from vocseg.performance.cpu_unet_decoder import FoldedBlock
-from vocseg.performance.options import Execution, precision_note
+from vocseg.performance.cpu_conv import MatmulGradConv2d
+from vocseg.performance.cpu_unet_decoder import FusedUpsampleBlock
+from vocseg.performance.options import PerformanceOptions, precision_note
 
-PLAIN = Execution(False, fused=False, fold=False, matmul_gradients=False)  # as smp and torch come
+PLAIN = PerformanceOptions(False, fused=False, fold=False, matmul_gradients=False)  # as smp and torch come
 CPU = torch.device("cpu")
 WAYS = {
-    "as usual": Execution(),
+    "as usual": PerformanceOptions(),
     "channels last": replace(PLAIN, channels_last=True),
     "fused": replace(PLAIN, fused=True),
     "fused, channels last": replace(PLAIN, channels_last=True, fused=True),
     "folded": replace(PLAIN, fold=True),
     "matmul gradients": replace(PLAIN, channels_last=True, matmul_gradients=True),
-    "all": Execution(fused=True, fold=True, matmul_gradients=True),
+    "all": PerformanceOptions(fused=True, fold=True, matmul_gradients=True),
 }
-STEPS, PLAIN_LOSS = 20, Objective(SETTINGS, 21)
+STEPS, PLAIN_LOSS = 20, CompositeLoss(SETTINGS, 21)
 
 
-def _network(execution: Execution) -> Network:
+def _network(execution: PerformanceOptions) -> Network:
     torch.manual_seed(0)
     return build_network("unet", TINY, None, 21, execution)
 
 
 def _adam(network: Network, lr: float) -> torch.optim.Optimizer:
     options = network.execution.optimizer_options(CPU)
-    return build_optimizer(OptimizerSettings(lr=lr), network, network.encoder, options)
+    return build_optimizer(OptimizerConfig(lr=lr), network, network.encoder, options)
 
 
-def _losses(execution: Execution, bf16: bool = False, steps: int = STEPS) -> list[float]:
+def _losses(execution: PerformanceOptions, bf16: bool = False, steps: int = STEPS) -> list[float]:
     network = _network(execution).train()
     optimizer = _adam(network, 1e-4)
     chance, losses = torch.Generator().manual_seed(1), []
@@ -76,7 +76,7 @@ def plain_losses(one_thread: None) -> list[float]:
 
 @pytest.mark.parametrize("execution", WAYS.values(), ids=WAYS.keys())
 def test_every_way_gives_the_same_losses_over_20_steps(
-    execution: Execution, plain_losses: list[float]
+    execution: PerformanceOptions, plain_losses: list[float]
 ) -> None:
     losses = _losses(execution)
     assert losses[:3] == pytest.approx(plain_losses[:3], rel=2e-5)
@@ -84,34 +84,34 @@ def test_every_way_gives_the_same_losses_over_20_steps(
 
 
 def test_bf16_gives_the_same_losses_but_for_its_rounding(plain_losses: list[float]) -> None:
-    assert _losses(Execution(), bf16=True, steps=4) == pytest.approx(plain_losses[:4], rel=2e-2)
+    assert _losses(PerformanceOptions(), bf16=True, steps=4) == pytest.approx(plain_losses[:4], rel=2e-2)
 
 
 def test_the_optimiser_is_fused_on_a_cpu_unless_told_otherwise() -> None:
-    assert type(_adam(_network(Execution()), 1e-4)) is cpu_optimizers.Adam
+    assert type(_adam(_network(PerformanceOptions()), 1e-4)) is cpu_optimizers.Adam
     assert type(_adam(_network(PLAIN), 1e-4)) is graph_update.Adam
     gpu = torch.device("cuda")
-    assert Execution().optimizer_options(gpu) == {"fused": True}
-    assert Execution().optimizer_options(gpu, clips_mixed=True) == {}
-    assert Execution().optimizer_options(torch.device("mps")) == {}
-    assert Execution(fused=False).optimizer_options(gpu) == {}
+    assert PerformanceOptions().optimizer_options(gpu) == {"fused": True}
+    assert PerformanceOptions().optimizer_options(gpu, clips_mixed=True) == {}
+    assert PerformanceOptions().optimizer_options(torch.device("mps")) == {}
+    assert PerformanceOptions(fused=False).optimizer_options(gpu) == {}
     with pytest.raises(UserError, match="Lightning refuses it on this device with fp16"):
-        Execution(fused=True).optimizer_options(gpu, clips_mixed=True)
-    assert Execution(fused=True).optimizer_options(CPU, clips_mixed=True) == {"fused": True}
+        PerformanceOptions(fused=True).optimizer_options(gpu, clips_mixed=True)
+    assert PerformanceOptions(fused=True).optimizer_options(CPU, clips_mixed=True) == {"fused": True}
 
 
 def test_what_is_different_about_the_ways_is_there() -> None:
     usual, folded = _network(PLAIN), _network(WAYS["all"])
-    assert not any(isinstance(layer, (FoldedBlock, MatmulConv2d)) for layer in usual.modules())
-    assert sum(isinstance(layer, FoldedBlock) for layer in folded.modules()) == 5
-    assert sum(isinstance(layer, MatmulConv2d) for layer in folded.modules()) > 10
+    assert not any(isinstance(layer, (FusedUpsampleBlock, MatmulGradConv2d)) for layer in usual.modules())
+    assert sum(isinstance(layer, FusedUpsampleBlock) for layer in folded.modules()) == 5
+    assert sum(isinstance(layer, MatmulGradConv2d) for layer in folded.modules()) > 10
     assert all(p.is_contiguous() for p in usual.parameters())
     kernels = [p for p in folded.parameters() if p.ndim == 4]
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
 
 
 @pytest.mark.parametrize("execution", WAYS.values(), ids=WAYS.keys())
-def test_parameters_keep_names_shapes_and_order(execution: Execution) -> None:
+def test_parameters_keep_names_shapes_and_order(execution: PerformanceOptions) -> None:
     wanted = _network(PLAIN).state_dict()
     found = _network(replace(execution, compile="default")).state_dict()
     assert list(found) == list(wanted)

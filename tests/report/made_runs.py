@@ -16,10 +16,10 @@ from vocseg.constants import PALETTE
 from vocseg.data.synthetic import draw_scene
 from vocseg.data.voc import Layout
 from vocseg.metrics.calibration import Calibration
-from vocseg.metrics.label_errors import Evidence, Origin, prediction_path
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.label_errors import DataLocation, LabelErrorData, prediction_path
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.score import Score
-from vocseg.metrics.scores_json import score_figures
+from vocseg.metrics.scores_json import scores_dict
 
 NAMES = (
     "background",
@@ -89,13 +89,13 @@ def write_run(
         regions[k, 0] = (random.random() / 5, 0.95, 1, classes - 1, 0.2, 0.3, 0.5, 0.7)
     colours = PALETTE[:classes]
     values = tuple((k,) for k in range(classes))
-    origin = Origin("d", str(layout.folder), "JPEGImages", ".jpg", "val", names, colours, values, ())
-    Evidence(ids, regions, origin).save(folder)
+    origin = DataLocation("d", str(layout.folder), "JPEGImages", ".jpg", "val", names, colours, values, ())
+    LabelErrorData(ids, regions, origin).save(folder)
     protocol = replace(PROTOCOL, images=len(ids))
     original = replace(protocol, resolution="original", **(ways or {}))
-    scores = ImageScores(ids, matrices, original, names, matrices // 9)
+    scores = PerImageConfusion(ids, matrices, original, names, matrices // 9)
     scores.save(folder / ORIGINAL)
-    network = ImageScores(ids, matrices // 2, replace(original, resolution="network"), names)
+    network = PerImageConfusion(ids, matrices // 2, replace(original, resolution="network"), names)
     _write_scores(folder, scores, network)
     return folder
 
@@ -107,14 +107,14 @@ CALIBRATION[4], CALIBRATION[13] = (
 )  # pixels, right, sum of probabilities
 
 
-def _write_scores(folder: Path, scores: ImageScores, network: ImageScores) -> None:
+def _write_scores(folder: Path, scores: PerImageConfusion, network: PerImageConfusion) -> None:
     """`scores.json`, by what writes it after `test`."""
     ceiling = Score.of(
         replace(scores, matrices=scores.matrices * np.eye(len(scores.classes), dtype=np.int64), band=None)
     )
     figures = {
-        "original_resolution": score_figures(scores),
-        "input_resolution": score_figures(network, None, 0.5),
+        "original_resolution": scores_dict(scores),
+        "input_resolution": scores_dict(network, None, 0.5),
         "ceiling": ceiling.as_dict(),
         "calibration": Calibration(CALIBRATION, network.protocol).as_dict(),
     }
@@ -128,7 +128,7 @@ def write_finetuning(folder: Path, ids: tuple[str, ...], names: tuple[str, ...])
     better = matrices - matrices // 10
     better[:, range(len(names)), range(len(names))] += (matrices // 10).sum(2)
     protocol = replace(PROTOCOL, images=len(ids))
-    both = [ImageScores(ids, each, protocol, names) for each in (matrices, better)]
+    both = [PerImageConfusion(ids, each, protocol, names) for each in (matrices, better)]
     before, after = ((Score.of(each, 0.5), each) for each in both)
     report_finetuning(_trainer(folder), before, after)
     assert (folder / BEFORE).is_file()

@@ -18,7 +18,7 @@ from PIL import Image
 from vocseg.constants import PALETTE
 from vocseg.errors import UserError
 from vocseg.submission.archive import encode, folder_of, written
-from vocseg.submission.check import Check, check_archive
+from vocseg.submission.check import CheckResult, check_archive
 
 SIZES = {"2008_000001": (50, 40), "2008_000002": (40, 50), "2008_000003": (33, 21)}  # width, height
 FIRST = "2008_000001"
@@ -46,14 +46,14 @@ def _tar(entries: Files | list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     return stream.getvalue()
 
 
-def _check(folder: Path, data: bytes, name: str = "r.tar.gz", competition: int | None = None) -> Check:
+def _check(folder: Path, data: bytes, name: str = "r.tar.gz", competition: int | None = None) -> CheckResult:
     (folder / name).write_bytes(data)
     result = check_archive(folder / name, SIZES, competition, progress=False)
     assert [path.name for path in folder.iterdir()] == [name]  # nothing was unpacked
     return result
 
 
-def _said(result: Check) -> list[tuple[str, str, str]]:
+def _said(result: CheckResult) -> list[tuple[str, str, str]]:
     return [(fault.kind, fault.member, fault.text) for fault in result.faults]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vocseg.utils.atomic_write import WholeFolder
+from vocseg.utils.atomic_write import AtomicFolder
 
 
 def _in_a_process(action: Callable[[], object]) -> int:
@@ -24,7 +24,7 @@ def _in_a_process(action: Callable[[], object]) -> int:
 @pytest.mark.parametrize("settled", [False, True])
 def test_a_process_that_is_killed_leaves_no_folder_of_that_name(tmp_path: Path, settled: bool) -> None:
     def killed() -> None:
-        folder = WholeFolder(tmp_path / "found")
+        folder = AtomicFolder(tmp_path / "found")
         folder.write("a.png", b"a")
         if settled:
             folder.settle()
@@ -35,10 +35,10 @@ def test_a_process_that_is_killed_leaves_no_folder_of_that_name(tmp_path: Path, 
 
 
 def test_several_processes_fill_one_folder(tmp_path: Path) -> None:
-    mine = WholeFolder(tmp_path / "found")
+    mine = AtomicFolder(tmp_path / "found")
 
     def other() -> None:
-        folder = WholeFolder(tmp_path / "found")
+        folder = AtomicFolder(tmp_path / "found")
         folder.write("b.png", b"b")
         folder.settle()
 
@@ -66,7 +66,7 @@ def test_every_file_is_on_the_disk_before_the_folder_has_its_name(
         assert not (tmp_path / "found").exists()
         sync(handle)
 
-    folder = WholeFolder(tmp_path / "found")
+    folder = AtomicFolder(tmp_path / "found")
     folder.write("a.png", b"a")
     folder.write("b.png", b"b")
     monkeypatch.setattr(os, "fsync", noting)
@@ -75,12 +75,12 @@ def test_every_file_is_on_the_disk_before_the_folder_has_its_name(
 
 
 def test_what_is_dropped_is_gone_and_an_old_folder_is_replaced(tmp_path: Path) -> None:
-    folder = WholeFolder(tmp_path / "found")
+    folder = AtomicFolder(tmp_path / "found")
     folder.write("a.png", b"a")
     folder.drop()
     assert list(tmp_path.iterdir()) == []
     for content in (b"b", b"c"):
-        folder = WholeFolder(tmp_path / "found")
+        folder = AtomicFolder(tmp_path / "found")
         folder.write("a.png", content)
         folder.settle()
         folder.reveal()

@@ -18,8 +18,8 @@ from tests.conftest import ROOT
 from tests.forks import run
 from tests.metrics.population import image_scores, population
 from vocseg.errors import UserError
-from vocseg.metrics.per_image import load_image_scores
-from vocseg.utils.atomic_write import UnwritableError, whole_file, write_whole
+from vocseg.metrics.per_image import load_per_image_confusion
+from vocseg.utils.atomic_write import UnwritableError, atomic_open, atomic_write
 from vocseg.utils.safe_load import read_tensors, write_tensors
 
 # More of them, for those who have the time: VOCSEG_KILLS=500 takes some four minutes.
@@ -165,21 +165,21 @@ def test_each_changed_bit_and_truncation_of_scores_by_image_is_noticed(tmp_path:
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
         with pytest.raises(UserError, match=r"scores.npz holds no scores by image, or is damaged"):
-            load_image_scores(path)
+            load_per_image_confusion(path)
     for length in range(0, len(data), 100):
         path.write_bytes(data[:length])
         with pytest.raises(UserError, match=r"scores.npz"):
-            load_image_scores(path)
+            load_per_image_confusion(path)
     path.write_bytes(data)
-    assert len(load_image_scores(path).ids) == 20
+    assert len(load_per_image_confusion(path).ids) == 20
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
-    write_whole(path, "old")
+    atomic_write(path, "old")
 
     def fail() -> None:
-        with whole_file(path) as file:
+        with atomic_open(path) as file:
             file.write(b"ne")
             raise KeyError
 
@@ -200,7 +200,7 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
 
 def test_a_link_stays_and_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / ("n" * 250))
-    write_whole(tmp_path / "link", "text")
+    atomic_write(tmp_path / "link", "text")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / ("n" * 250)).read_text() == "text"
 
@@ -210,7 +210,7 @@ def test_nothing_takes_the_place_of_a_folder_or_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("folder", "pipe"):
         with pytest.raises(UnwritableError, match=f"{name} cannot be written .*folder, pipe or device"):
-            write_whole(tmp_path / name, "text")
+            atomic_write(tmp_path / name, "text")
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
 
 
@@ -279,7 +279,7 @@ def test_a_disk_that_is_really_full_is_said_and_the_old_file_stays(small_disk: P
         assert os.listdir(small_disk) == ["last.ckpt"]
     write_tensors({"w": torch.zeros(1_300_000)}, path)
     with pytest.raises(UnwritableError) as caught:
-        write_whole(small_disk / "notes.json", "x" * 6_000_000)
+        atomic_write(small_disk / "notes.json", "x" * 6_000_000)
     assert caught.value.errno == errno.ENOSPC
 
 

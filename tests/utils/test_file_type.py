@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import TINY, refused, tiny
-from vocseg.checkpoints.io import newest_whole_checkpoint
+from vocseg.checkpoints.io import newest_valid_checkpoint
 from vocseg.errors import UserError
 from vocseg.models.network import build_network
 from vocseg.utils.safe_load import write_tensors
@@ -369,11 +369,11 @@ def test_going_on_takes_the_furthest_whole_checkpoint_and_names_the_damaged(file
     for name, epoch, step in (("best", 1, 10), ("step", 2, 15), ("last", 2, 20)):
         write_tensors({**content, "epoch": epoch, "global_step": step}, files / "run" / f"{name}.ckpt")
     os.utime(files / "run" / "best.ckpt", (2e9, 2e9))  # the times say nothing
-    assert newest_whole_checkpoint(files / "run") == (files / "run" / "last.ckpt", [])
+    assert newest_valid_checkpoint(files / "run") == (files / "run" / "last.ckpt", [])
     for name, used, sentences in (("last", "step", 1), ("step", "best", 2)):
         path = files / "run" / f"{name}.ckpt"
         path.write_bytes(path.read_bytes()[:-1000])
-        found, said = newest_whole_checkpoint(files / "run")
+        found, said = newest_valid_checkpoint(files / "run")
         assert found.stem == used
         assert len(said) == sentences
         assert any(f"{name}.ckpt: not a readable file of weights: it is damaged" in each for each in said)
@@ -383,13 +383,13 @@ def test_going_on_takes_the_furthest_whole_checkpoint_and_names_the_damaged(file
 def test_of_two_equally_far_the_last_is_gone_on_from(files: Path) -> None:
     for name in ("best", "last", "another"):
         (files / f"{name}.ckpt").write_bytes((files / "good.ckpt").read_bytes())
-    assert newest_whole_checkpoint(files)[0].name == "last.ckpt"
+    assert newest_valid_checkpoint(files)[0].name == "last.ckpt"
 
 
 def test_nothing_to_go_on_from_is_said(here: Path) -> None:
     for name, why in (("none", "there is no such folder"), (".", "it has no .ckpt")):
         with pytest.raises(Exception, match=f"nothing to resume in {name}: {why}"):
-            newest_whole_checkpoint(Path(name))
+            newest_valid_checkpoint(Path(name))
     (here / "last.ckpt").touch()
     with pytest.raises(Exception, match=r"nothing to resume in .*last.ckpt: .*it is empty"):
-        newest_whole_checkpoint(here)
+        newest_valid_checkpoint(here)

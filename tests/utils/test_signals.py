@@ -19,12 +19,12 @@ from PIL import Image
 from tests.conftest import ROOT, tiny
 from tests.forks import Forked
 from vocseg.__main__ import main
-from vocseg.callbacks.prediction_saver import EvidenceWriter
+from vocseg.callbacks.prediction_saver import PredictionSaver
 from vocseg.data.synthetic import write_sample
 from vocseg.data.voc import split_list
 from vocseg.errors import Interrupted
 from vocseg.models.module import SegmentationModule
-from vocseg.utils.signals import INTERRUPTION
+from vocseg.utils.signals import SIGNAL_GUARD
 
 Capture = pytest.CaptureFixture[str]
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
@@ -150,13 +150,13 @@ def test_an_interruption_that_gets_lost_is_made_up_for(capsys: Capture) -> None:
     """As in a destructor, from which nothing can be raised."""
 
     def lose() -> None:
-        with INTERRUPTION, INTERRUPTION.claiming(), contextlib.suppress(Interrupted):
+        with SIGNAL_GUARD, SIGNAL_GUARD.claiming(), contextlib.suppress(Interrupted):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
 
     with pytest.raises(Interrupted):
         lose()
-    with INTERRUPTION, INTERRUPTION.claiming():
+    with SIGNAL_GUARD, SIGNAL_GUARD.claiming():
         pass  # it is over
 
 
@@ -194,7 +194,7 @@ def _stopped(words: list[str], number: int, capsys: Capture) -> str:
 def test_a_signal_while_scoring_leaves_no_scores_and_no_folder(
     sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, verb: str
 ) -> None:
-    monkeypatch.setattr(EvidenceWriter, "add", _at(3, signal.SIGTERM, EvidenceWriter.add))
+    monkeypatch.setattr(PredictionSaver, "add", _at(3, signal.SIGTERM, PredictionSaver.add))
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     said = _stopped([verb, *words, "--full_size.validate", "true"], signal.SIGTERM, capsys)
     assert "vocseg: stopped by SIGTERM; nothing was kept: start it again" in said
@@ -223,12 +223,12 @@ def test_a_signal_while_predicting_leaves_whole_pictures(
 def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from vocseg.callbacks.throughput import Speed
+    from vocseg.callbacks.throughput import Throughput
     from vocseg.data.datamodule import VOCDataModule
 
     with monkeypatch.context() as patch:
-        ended = _at(2, signal.SIGTERM, Speed.on_train_batch_end)
-        patch.setattr(Speed, "on_train_batch_end", lambda *args: ended(*args))
+        ended = _at(2, signal.SIGTERM, Throughput.on_train_batch_end)
+        patch.setattr(Throughput, "on_train_batch_end", lambda *args: ended(*args))
         _stopped(["fit", *tiny(sample)], signal.SIGTERM, capsys)
     run = here / "lightning_logs/fit/version_0"
     before = (run / "last.ckpt").read_bytes()
@@ -279,14 +279,14 @@ def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) ->
 
 
 def test_a_process_that_is_forked_hears_signals_as_if_nobody_listened() -> None:
-    with INTERRUPTION:
+    with SIGNAL_GUARD:
         child = os.fork()
         if child == 0:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
             os._exit(1)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
-        assert not INTERRUPTION.heard
+        assert not SIGNAL_GUARD.received
         with pytest.raises(Interrupted):
             signal.raise_signal(signal.SIGTERM)
 
@@ -294,7 +294,7 @@ def test_a_process_that_is_forked_hears_signals_as_if_nobody_listened() -> None:
 def test_who_ignores_a_signal_goes_on_doing_so_and_no_thread_is_left() -> None:
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
-        with INTERRUPTION:
+        with SIGNAL_GUARD:
             os.kill(os.getpid(), signal.SIGUSR1)
             assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
     finally:

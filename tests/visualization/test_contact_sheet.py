@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from vocseg.visualization.contact_sheet import Block, Shot, contact_sheet, tinted
+from vocseg.visualization.contact_sheet import Section, Tile, contact_sheet, tinted
 
 LINE, GAP = 22, 6
 
 
-def _shot(height: int, width: int, label: int = 0, caption: str = "") -> Shot:
-    return Shot(
+def _shot(height: int, width: int, label: int = 0, caption: str = "") -> Tile:
+    return Tile(
         np.full((height, width, 3), 100, np.uint8), np.full((height, width), label, np.uint8), caption
     )
 
@@ -26,7 +26,7 @@ def test_void_is_cream_objects_have_their_colour_and_background_is_left_alone() 
 
 def test_pictures_are_fitted_in_their_proportions_and_captions_cut_to_their_room() -> None:
     rows = [[_shot(40, 80), _shot(80, 40, 7)], [_shot(64, 64), _shot(64, 64, caption="very " * 40)]]
-    sheet = contact_sheet([Block("a title", rows)], 64)
+    sheet = contact_sheet([Section("a title", rows)], 64)
     assert sheet.shape[1] == 2 * (64 + GAP) + GAP
     first = sheet[LINE + GAP : LINE + GAP + 64]
     wide, high = first[:, GAP : GAP + 64], first[:, 2 * GAP + 64 : 2 * GAP + 128]
@@ -39,7 +39,7 @@ def test_pictures_are_fitted_in_their_proportions_and_captions_cut_to_their_room
 
 def test_a_sheet_has_a_legend_of_the_classes_that_occur() -> None:
     one, two = (
-        contact_sheet([Block("", [[_shot(64, 200, label)]])], 200)[LINE + GAP + 200 + LINE :]
+        contact_sheet([Section("", [[_shot(64, 200, label)]])], 200)[LINE + GAP + 200 + LINE :]
         for label in (0, 15)
     )
     person = (two == [192, 128, 128]).all(2)
@@ -48,7 +48,7 @@ def test_a_sheet_has_a_legend_of_the_classes_that_occur() -> None:
 
 
 def test_shorter_blocks_leave_paper_beside_them() -> None:
-    sheet = contact_sheet([Block("a", [[_shot(64, 64)] * 3]), Block("b", [[_shot(64, 64)]])], 64)
+    sheet = contact_sheet([Section("a", [[_shot(64, 64)] * 3]), Section("b", [[_shot(64, 64)]])], 64)
     below = sheet[2 * (LINE + GAP) + 64 + LINE :][:64]
     assert (below[:, GAP : GAP + 64] == 100).all()
     assert (below[:, GAP + 64 :] == 255).all()

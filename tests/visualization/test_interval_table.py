@@ -11,7 +11,7 @@ from vocseg.constants import CLASSES
 from vocseg.metrics.aggregate import error_budget
 from vocseg.metrics.bootstrap import Interval, score_intervals
 from vocseg.metrics.paired_test import Comparison, compare_groups
-from vocseg.metrics.run_groups import Group
+from vocseg.metrics.run_groups import RunGroup
 from vocseg.visualization.difference_tables import difference_tables, verdict
 from vocseg.visualization.tables import interval_table, interval_text
 
@@ -26,7 +26,8 @@ def _text(table: RenderableType, width: int = 80) -> str:
 
 def _compared(*matrices: np.ndarray, runs: int = 1) -> Comparison:
     groups = [
-        Group(n, tuple(image_scores(m) for m in matrices[k::2][:runs])) for k, n in enumerate(("one", "two"))
+        RunGroup(n, tuple(image_scores(m) for m in matrices[k::2][:runs]))
+        for k, n in enumerate(("one", "two"))
     ]
     return compare_groups(*groups, resamples=300)
 
@@ -105,7 +106,7 @@ def test_nothing_that_differs_is_said_to_be_nothing() -> None:
 def test_names_that_are_markup_are_shown_as_they_are() -> None:
     names = ("background", "[/x]", "[red]cat", "[link=x]y", *(f"c{k}" for k in range(17)))
     one, two = (image_scores(m, classes=names) for m in (MATRICES, worse(MATRICES, 0.6, 1)))
-    found = compare_groups(Group("[/a]", (one,)), Group("[b]", (two,)), resamples=100)
+    found = compare_groups(RunGroup("[/a]", (one,)), RunGroup("[b]", (two,)), resamples=100)
     shown = [name for name, each in found.class_iou.items() if each.before or each.after]
     assert names[1] in shown
     for text, there in (
@@ -128,8 +129,8 @@ def test_a_class_that_is_predicted_but_in_no_image_is_said_to_be() -> None:
 
 def test_a_comparison_leaves_out_classes_at_0_and_sides_named_as_they_are() -> None:
     found = compare_groups(
-        Group("before", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
-        Group("after", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
+        RunGroup("before", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
+        RunGroup("after", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
         resamples=100,
     )
     text = _text(difference_tables(found, "after", first="before", title="fine-tuning: "))

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from vocseg.callbacks.per_image_metrics import newest_image_scores
 from vocseg.checkpoints.weights import WEIGHTS_NAME, save_weights
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.score import Score
 from vocseg.metrics.score_state import images_of, plain_images, plain_score, score_of
 from vocseg.models.metadata import description_of, newest_score
@@ -35,11 +35,14 @@ class BestWeights(Checkpoint):
     def __init__(self, monitor: str = "miou/val") -> None:
         self.monitor, self.value = monitor, float("nan")  # of the best epoch so far
         self.score: Score | None = None
-        self.images: ImageScores | None = None  # the same image by image
+        self.images: PerImageConfusion | None = None  # the same image by image
         self.weights: Path | None = None
         self.new = False  # the newest epoch was the best, and is not saved yet
         self._validated = False
-        self._newest: tuple[Score | None, ImageScores | None] = (None, None)  # of the epoch's last validation
+        self._newest: tuple[Score | None, PerImageConfusion | None] = (
+            None,
+            None,
+        )  # of the epoch's last validation
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write into the run's folder itself."""

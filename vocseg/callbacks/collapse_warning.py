@@ -12,7 +12,7 @@ from vocseg.models.module import SegmentationModule
 _PATIENCE = 3  # validations in a row: a network that has only begun may well say nothing but background
 
 
-class Alarm(Callback):
+class CollapseWarning(Callback):
     """Warns, once each, of one class predicted everywhere and of shifted labels."""
 
     def __init__(self) -> None:

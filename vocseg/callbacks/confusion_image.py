@@ -19,7 +19,7 @@ _DARK = 0.75  # shade from which figures are white
 _TITLE = "rows: true classes, columns: predicted; per cent of the row, shades logarithmic"
 
 
-class ConfusionPicture(Callback):
+class ConfusionMatrixImage(Callback):
     """Draws the confusion matrix of every validation in training into TensorBoard (IMAGES)."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -8,31 +8,31 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from vocseg.callbacks.best_weights import BestWeights
-from vocseg.callbacks.collapse_warning import Alarm
-from vocseg.callbacks.confusion_image import ConfusionPicture
-from vocseg.callbacks.image_panels import Panels
+from vocseg.callbacks.collapse_warning import CollapseWarning
+from vocseg.callbacks.confusion_image import ConfusionMatrixImage
+from vocseg.callbacks.image_panels import ImagePanels
 from vocseg.callbacks.last_checkpoint import LastCheckpoint
-from vocseg.callbacks.nan_guard import Finite
-from vocseg.callbacks.original_resolution import FullSize
-from vocseg.callbacks.per_image_metrics import NetworkScores
-from vocseg.callbacks.prediction_writer import MaskWriter
-from vocseg.callbacks.process_watchdog import Companions
+from vocseg.callbacks.nan_guard import NanGuard
+from vocseg.callbacks.original_resolution import OriginalResolutionEval
+from vocseg.callbacks.per_image_metrics import PerImageMetrics
+from vocseg.callbacks.prediction_writer import PredictionWriter
+from vocseg.callbacks.process_watchdog import ProcessWatchdog
 from vocseg.callbacks.progress_bar import ProgressBar
-from vocseg.callbacks.run_summary import Announcement
-from vocseg.callbacks.skipped_samples import LeftOutReport
-from vocseg.callbacks.test_time_augmentation import TTA
-from vocseg.callbacks.throughput import Speed
-from vocseg.callbacks.weight_averaging import Averaging
-from vocseg.utils.atomic_write import write_whole
+from vocseg.callbacks.run_summary import RunSummary
+from vocseg.callbacks.skipped_samples import SkippedSamplesReport
+from vocseg.callbacks.test_time_augmentation import TestTimeAugmentation
+from vocseg.callbacks.throughput import Throughput
+from vocseg.callbacks.weight_averaging import WeightAverager
+from vocseg.utils.atomic_write import atomic_write
 
 _WITH_FLAGS: dict[str, type[Callback]] = {  # by their group on the command line
     "best": BestWeights,
     "last": LastCheckpoint,
-    "average": Averaging,
-    "panels": Panels,
-    "full_size": FullSize,
-    "tta": TTA,
-    "predictions": MaskWriter,
+    "average": WeightAverager,
+    "panels": ImagePanels,
+    "full_size": OriginalResolutionEval,
+    "tta": TestTimeAugmentation,
+    "predictions": PredictionWriter,
     "progress": ProgressBar,
 }
 
@@ -45,8 +45,8 @@ def add_standing(parser: LightningArgumentParser) -> None:
 
 def without_flags() -> list[Callback]:
     """Those that have none, in the order in which they are called."""
-    own = [Companions(), Announcement(), Finite(), Alarm(), Speed(), NetworkScores()]
-    return [*own, LeftOutReport(), ConfusionPicture()]
+    own = [ProcessWatchdog(), RunSummary(), NanGuard(), CollapseWarning(), Throughput(), PerImageMetrics()]
+    return [*own, SkippedSamplesReport(), ConfusionMatrixImage()]
 
 
 def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb: str) -> None:
@@ -77,7 +77,7 @@ class SaveTrainingConfig(SaveConfigCallback):
             folder = trainer.log_dir  # on every process: it is broadcast
             path = None if folder is None else Path(folder) / self.config_filename
             if trainer.is_global_zero and path is not None and not path.exists():  # a run that goes on has it
-                write_whole(path, self.parser.dump(self.config, skip_none=False))
+                atomic_write(path, self.parser.dump(self.config, skip_none=False))
                 self._save_split(trainer.datamodule, path.parent)
             self.already_saved = True
 
@@ -86,4 +86,4 @@ class SaveTrainingConfig(SaveConfigCallback):
             return
         (folder / "split").mkdir(exist_ok=True)
         for name in ("train", "val"):
-            write_whole(folder / "split" / f"{name}.txt", "\n".join(data.ids(name)) + "\n")
+            atomic_write(folder / "split" / f"{name}.txt", "\n".join(data.ids(name)) + "\n")

@@ -12,12 +12,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from vocseg.data.classes import ClassList
-from vocseg.utils.atomic_write import write_whole
+from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.draw import Bytes, panel, sheet
 from vocseg.visualization.palette_png import png, show_png
 
 
-class Panels(Callback):
+class ImagePanels(Callback):
     """Draws input, ground truth, prediction and errors of the same validation images after every epoch.
 
     They go to TensorBoard (IMAGES) and to `panels.png` in the run's folder.
@@ -72,7 +72,7 @@ class Panels(Callback):
                 if isinstance(logger, TensorBoardLogger):
                     show_png(logger, "validation/panels", picture, packed, trainer.global_step)
             if folder is not None and trainer.loggers:
-                write_whole(Path(folder) / "panels.png", packed)
+                atomic_write(Path(folder) / "panels.png", packed)
         except (OSError, ValueError) as fault:  # a ValueError is how TensorBoard's writer words a full disk
             warnings.warn(f"vocseg: no panels could be written to {folder} ({fault})", stacklevel=2)
 

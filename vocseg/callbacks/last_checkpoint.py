@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, distributed
 
 from vocseg.callbacks.best_weights import BestWeights
-from vocseg.checkpoints.compatibility import Allowance, check_conditions, conditions
+from vocseg.checkpoints.compatibility import Allowance, check_compatible, run_fingerprint
 from vocseg.checkpoints.io import STATE_KEY, own_weights, relocate, share, validated, window_closed
 from vocseg.checkpoints.run_dir import gone, mark
 from vocseg.checkpoints.slurm import requeue
@@ -24,10 +24,10 @@ from vocseg.errors import Interrupted, Stopped
 from vocseg.metrics.score_state import plain_images, plain_score
 from vocseg.models.lightning_loops import Place, settle
 from vocseg.models.module import SegmentationModule
-from vocseg.utils.signals import INTERRUPTION, SIGNALS
+from vocseg.utils.signals import SIGNAL_GUARD, SIGNALS
 
 
-class Wishes:
+class StopRequest:
     """What is asked of a run from outside, or by the clock, and agreed on by all processes.
 
     A handler only notes its signal: whatever it did else would happen in the midst of a step, or in one
@@ -60,7 +60,7 @@ class Wishes:
                     signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._before = {}
 
-    def agreed(self, save: bool) -> tuple[int, bool]:
+    def all_reduce(self, save: bool) -> tuple[int, bool]:
         """The signal that any process got (0: none), and whether any wants to save; every process must call.
 
         Args:
@@ -111,7 +111,7 @@ class LastCheckpoint(Callback):
     ) -> None:
         self.every_n_epochs, self.every_minutes, self.allow = int(every_n_epochs), every_minutes, allow
         self.path: Path | None = None  # None: nothing is kept
-        self._wishes = Wishes()
+        self._wishes = StopRequest()
         self._saved_at = time.monotonic()
         self._conditions: dict[str, Any] = {}
         self._finished = self._compiling = False
@@ -124,7 +124,7 @@ class LastCheckpoint(Callback):
         kept = folder is not None and stage == "fit" and not trainer.fast_dev_run  # type: ignore[attr-defined]
         self.path = Path(folder) / "last.ckpt" if kept and folder is not None else None
         if stage == "fit":
-            self._conditions = conditions(trainer, pl_module)
+            self._conditions = run_fingerprint(trainer, pl_module)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -135,8 +135,8 @@ class LastCheckpoint(Callback):
             UserError: If not.
         """
         self._restored = checkpoint.get(STATE_KEY, {})
-        then = self._restored.get("conditions", {})
-        for each in check_conditions(then, self._conditions, self.allow):
+        then = self._restored.get("run_fingerprint", {})
+        for each in check_compatible(then, self._conditions, self.allow):
             rank_zero_warn(f"vocseg: the run was made with {each}: it is resumed, but not exactly")
         if getattr(trainer, "resumed", None) is not None:
             relocate(trainer, checkpoint)
@@ -150,9 +150,11 @@ class LastCheckpoint(Callback):
         self._restore(trainer)
         self._wishes.listen(trainer.world_size)
         self._saved_at = time.monotonic()
-        self._compiling = isinstance(pl_module, SegmentationModule) and pl_module.network.execution.compiles
+        self._compiling = (
+            isinstance(pl_module, SegmentationModule) and pl_module.network.execution.use_compile
+        )
         if self._compiling:
-            INTERRUPTION.listen()
+            SIGNAL_GUARD.listen()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -222,7 +224,7 @@ class LastCheckpoint(Callback):
         settle(checkpoint["loops"], place, after_validation)
         folder = None if self.path is None else self.path.parent
         checkpoint[STATE_KEY] = {
-            "conditions": self._conditions,
+            "run_fingerprint": self._conditions,
             "exact": self._saving is not None,
             "verb": getattr(trainer, "verb", "fit"),
             "before": _before(trainer),
@@ -248,7 +250,7 @@ class LastCheckpoint(Callback):
         self._restored = {}
 
     def _boundary(self, trainer: Trainer, place: Place, due: bool, after_validation: bool = False) -> None:
-        number, due = self._wishes.agreed(due)
+        number, due = self._wishes.all_reduce(due)
         if number and trainer.sanity_checking:
             raise Interrupted(number)  # nothing was trained yet
         if due or number:

@@ -21,7 +21,7 @@ _NAMED = 8  # images that a sentence names at most
 
 
 @dataclass
-class Look:
+class StepStats:
     """What one optimiser step was about to be made of.
 
     Attributes:
@@ -37,9 +37,9 @@ class Look:
     where: str
 
 
-def take_look(
+def collect_stats(
     trainer: Trainer, module: SegmentationModule, optimizer: Optimizer, loss: Tensor, batches: list[Tensor]
-) -> Look:
+) -> StepStats:
     """Look at a step that is about to be taken.
 
     Args:
@@ -56,10 +56,10 @@ def take_look(
     )
     figures = [loss] + ([] if _scaled(trainer) else [module.gradient_norm()])
     figures += [figures[0] * 0 + rate for rate in rates if not math.isfinite(rate)]
-    return Look(*_fetched(torch.stack(figures)), batches, where)
+    return StepStats(*_fetched(torch.stack(figures)), batches, where)
 
 
-def judge(trainer: Trainer, look: Look) -> None:
+def raise_if_not_finite(trainer: Trainer, look: StepStats) -> None:
     """Stop, if a figure is not finite.
 
     Raises:
@@ -121,7 +121,7 @@ def kept(trainer: Trainer) -> str:
     return f"{last} holds the last good state" if last else "nothing had been saved yet"
 
 
-class Finite(Callback):
+class NanGuard(Callback):
     """Stops training at a loss, a gradient or a learning rate that is no finite number.
 
     On a CPU the optimiser step is not taken, so that the weights stay as they were. A GPU is not made to
@@ -134,7 +134,7 @@ class Finite(Callback):
     def __init__(self) -> None:
         self._batches: list[Tensor] = []
         self._loss: Tensor | None = None
-        self._pending: Look | None = None
+        self._pending: StepStats | None = None
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -156,10 +156,10 @@ class Finite(Callback):
         """Look at this step on a CPU, at the one before on a GPU."""
         assert self._loss is not None
         assert isinstance(pl_module, SegmentationModule)
-        look = take_look(trainer, pl_module, optimizer, self._loss, self._batches)
+        look = collect_stats(trainer, pl_module, optimizer, self._loss, self._batches)
         self._batches, self._loss = [], None
         if look.ready is None:
-            judge(trainer, look)
+            raise_if_not_finite(trainer, look)
             return
         self._flush(trainer)
         self._pending = look
@@ -209,4 +209,4 @@ class Finite(Callback):
         look, self._pending = self._pending, None
         if look is not None:
             look.ready.synchronize()
-            judge(trainer, look)
+            raise_if_not_finite(trainer, look)

@@ -12,16 +12,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import functional
 
-from vocseg.callbacks.per_image_metrics import ImageCounts, scored_data, summed
-from vocseg.callbacks.prediction_saver import EvidenceWriter
+from vocseg.callbacks.per_image_metrics import PerImageAccumulator, scored_data, summed
+from vocseg.callbacks.prediction_saver import PredictionSaver
 from vocseg.constants import IGNORE_INDEX
 from vocseg.errors import UserError
-from vocseg.inference.sliding_window import Windows
+from vocseg.inference.sliding_window import SlidingWindow
 from vocseg.metrics.boundary import boundary_band
 from vocseg.metrics.calibration import BINS, Calibration, calibration_counts
 from vocseg.metrics.confusion import confusion_matrices
-from vocseg.metrics.per_image import ImageScores
-from vocseg.metrics.upsample import full_size_classes
+from vocseg.metrics.per_image import PerImageConfusion
+from vocseg.metrics.upsample import argmax_upsampled
 from vocseg.models.metadata import protocol_of
 from vocseg.models.module import SegmentationModule
 
@@ -29,7 +29,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
-class FullSizeScores:
+class OriginalResolutionResult:
     """One pass over the images at their own size.
 
     Attributes:
@@ -40,8 +40,8 @@ class FullSizeScores:
             are counted there.
     """
 
-    original: ImageScores
-    ceiling: ImageScores | None
+    original: PerImageConfusion
+    ceiling: PerImageConfusion | None
     calibration: Calibration | None
 
 
@@ -63,10 +63,10 @@ class Truth(NamedTuple):
         return cls(mask, np.stack([mask, banded]))
 
 
-class FullSizeCounts:
+class OriginalResolutionAccumulator:
     """Matrices of each image: as predicted, near a boundary, and without windows the ceiling."""
 
-    def __init__(self, images: int, classes: int, windows: Windows | None) -> None:
+    def __init__(self, images: int, classes: int, windows: SlidingWindow | None) -> None:
         """Start at zero.
 
         Args:
@@ -76,7 +76,7 @@ class FullSizeCounts:
         """
         self.windows, self._classes = windows, classes
         kinds = ("original", "band") if windows else ("original", "band", "ceiling")
-        self._matrices = ImageCounts(kinds, images, classes)
+        self._matrices = PerImageAccumulator(kinds, images, classes)
         self._bins = torch.zeros(BINS, 3, dtype=torch.int64) if windows else None
 
     def put(self, index: int, found: Tensor, truth: "Truth", mask: Tensor) -> None:
@@ -91,7 +91,7 @@ class FullSizeCounts:
         masks = torch.from_numpy(truth.both).to(found.device, non_blocking=True)  # [2,H,W]
         predictions = [found, found]
         if self.windows is None:
-            perfect = full_size_classes(_perfect(mask, self._classes), truth.mask.shape)
+            perfect = argmax_upsampled(_perfect(mask, self._classes), truth.mask.shape)
             predictions, masks = [*predictions, perfect], torch.cat([masks, masks[:1]])
         counted = confusion_matrices(torch.stack(predictions), masks, self._classes)
         self._matrices.put_later(index, dict(zip(self._matrices.matrices, counted, strict=True)))
@@ -106,7 +106,7 @@ class FullSizeCounts:
         self._matrices.gather(trainer)
         self._bins = None if self._bins is None else summed(trainer, self._bins)
 
-    def scores(self, data: Any, module: SegmentationModule) -> FullSizeScores | None:
+    def scores(self, data: Any, module: SegmentationModule) -> OriginalResolutionResult | None:
         """What was counted; None if nothing was.
 
         Args:
@@ -120,7 +120,7 @@ class FullSizeCounts:
         perfect = replace(network, resolution="original", tta=None)
         original = replace(network, resolution="original", windows=windows.label if windows else None)
         ids, names = data.ids("val"), module.class_list.names
-        return FullSizeScores(
+        return OriginalResolutionResult(
             counts.scores("original", original, names, ids, "band"),
             None if windows else counts.scores("ceiling", perfect, names, ids),
             None if self._bins is None else Calibration(self._bins.numpy(), original),
@@ -136,7 +136,7 @@ def _perfect(mask: Tensor, classes: int) -> Tensor:
 _READERS = min(8, os.cpu_count() or 1)  # threads that decode masks
 
 
-class FullSize(Callback):
+class OriginalResolutionEval(Callback):
     """Scores predictions at each picture's own size, as VOC does.
 
     Logits are upsampled to the picture, the best class is taken, and one integer matrix is counted for each.
@@ -159,12 +159,12 @@ class FullSize(Callback):
         stride: float = 0.5,
         evidence: bool = True,
     ) -> None:
-        self.evidence = EvidenceWriter(evidence)
+        self.evidence = PredictionSaver(evidence)
         self.stages = {"test": test, "validate": validate}
         self.window, self.stride = window, float(stride)
         if not 0 < stride <= 1:
             raise UserError(f"--full_size.stride {stride:g}: name a part of a window, such as 0.5; 1 at most")
-        self._counts: FullSizeCounts | None = None  # None: nothing is scored
+        self._counts: OriginalResolutionAccumulator | None = None  # None: nothing is scored
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """See that windows are not asked for in vain.
@@ -179,14 +179,14 @@ class FullSize(Callback):
                 f"--full_size.{verb} true as well"
             )
 
-    def scores(self, trainer: Trainer, module: SegmentationModule) -> FullSizeScores | None:
+    def scores(self, trainer: Trainer, module: SegmentationModule) -> OriginalResolutionResult | None:
         """What was counted in the newest epoch; None if nothing was."""
         data = scored_data(trainer, module)
         return None if self._counts is None or data is None else self._counts.scores(data, module)
 
-    def windows(self, size: int) -> Windows:
+    def windows(self, size: int) -> SlidingWindow:
         """The windows of a network that takes images of this edge."""
-        return Windows(size, self.stride)
+        return SlidingWindow(size, self.stride)
 
     def probabilities(self, trainer: Trainer, module: SegmentationModule, image: Bytes) -> Tensor:
         """Mean softmax float32 `[C,H,W]` of the windows over an image uint8 `[H,W,3]`."""
@@ -223,7 +223,7 @@ class FullSize(Callback):
             for (k, index), truth in zip(scored, truths, strict=True):
                 logits = outputs["logits"][k]
                 if self._counts.windows is None:
-                    found = full_size_classes(logits, truth.mask.shape)
+                    found = argmax_upsampled(logits, truth.mask.shape)
                 else:
                     found, logits = self._slide(trainer, pl_module, index, truth.mask)
                 self._counts.put(index, found, truth, batch["mask"][k])
@@ -247,7 +247,7 @@ class FullSize(Callback):
         self._counts = None
         if data is not None and isinstance(module, SegmentationModule):
             windows = self.windows(data.size) if self.window else None
-            self._counts = FullSizeCounts(data.facts("val")["images"], module.classes, windows)
+            self._counts = OriginalResolutionAccumulator(data.facts("val")["images"], module.classes, windows)
         self.evidence.begin(trainer, module, self._counts is not None)
 
     def _slide(

@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from vocseg.metrics.calibration import BINS, Calibration, calibration_counts, confidences
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.protocol import Protocol
 from vocseg.models.metadata import protocol_of
 from vocseg.models.module import SegmentationModule
@@ -19,7 +19,7 @@ from vocseg.models.module import SegmentationModule
 _AT_ONCE = 256  # images whose matrices wait on a GPU
 
 
-class ImageCounts:
+class PerImageAccumulator:
     """One matrix of each kind an image, 4 bytes a cell: 1.8 KB with 21 classes, and nothing else an image."""
 
     def __init__(self, kinds: Sequence[str], images: int, classes: int) -> None:
@@ -83,7 +83,7 @@ class ImageCounts:
         names: tuple[str, ...],
         ids: Sequence[str],
         band: str | None = None,
-    ) -> ImageScores:
+    ) -> PerImageConfusion:
         """What was counted, as it is kept in files.
 
         Args:
@@ -95,7 +95,7 @@ class ImageCounts:
         """
         seen = self.rows
         near = None if band is None else self._of(band)
-        return ImageScores(tuple(ids[k] for k in seen), self._of(kind), protocol, names, near)
+        return PerImageConfusion(tuple(ids[k] for k in seen), self._of(kind), protocol, names, near)
 
     def _of(self, kind: str) -> npt.NDArray[np.int64]:
         return self.matrices[kind].numpy()[self.rows].astype(np.int64)
@@ -112,19 +112,19 @@ def scored_data(trainer: Trainer, module: Any) -> Any:
     return data if isinstance(module, SegmentationModule) and not trainer.sanity_checking else None
 
 
-class NetworkScores(Callback):
+class PerImageMetrics(Callback):
     """Keeps the newest scoring epoch image by image, and outside of training, how sure the network was.
 
     A step's matrices stay where they are until the epoch ends, so that no device waits.
     """
 
     def __init__(self) -> None:
-        self._counts: ImageCounts | None = None
+        self._counts: PerImageAccumulator | None = None
         self._parts: list[tuple[Tensor, Tensor]] = []
         self._bins: Tensor | None = None  # int64 `[15,3]`
         self._counting = False
 
-    def scores(self, trainer: Trainer, module: SegmentationModule) -> ImageScores | None:
+    def scores(self, trainer: Trainer, module: SegmentationModule) -> PerImageConfusion | None:
         """The newest epoch's images; None if none was scored."""
         data = scored_data(trainer, module)
         if self._counts is None or data is None or not len(self._counts.rows):
@@ -170,7 +170,7 @@ class NetworkScores(Callback):
             return
         data = scored_data(trainer, pl_module)
         assert isinstance(pl_module, SegmentationModule)
-        self._counts = ImageCounts(("network",), data.facts("val")["images"], pl_module.classes)
+        self._counts = PerImageAccumulator(("network",), data.facts("val")["images"], pl_module.classes)
         if self._parts:
             index, matrices = (torch.cat(each) for each in zip(*self._parts, strict=True))
             self._counts.put(index, network=matrices)
@@ -183,13 +183,13 @@ class NetworkScores(Callback):
     on_test_epoch_end = on_validation_epoch_end
 
 
-def newest_image_scores(trainer: Trainer, module: SegmentationModule) -> ImageScores | None:
+def newest_image_scores(trainer: Trainer, module: SegmentationModule) -> PerImageConfusion | None:
     """The newest scoring epoch image by image, if the trainer keeps it."""
-    kept = network_scores(trainer)
+    kept = per_image_metrics(trainer)
     return kept.scores(trainer, module) if kept else None
 
 
-def network_scores(trainer: Trainer) -> NetworkScores | None:
-    """The trainer's `NetworkScores`, if it has one."""
+def per_image_metrics(trainer: Trainer) -> PerImageMetrics | None:
+    """The trainer's `PerImageMetrics`, if it has one."""
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    return next((each for each in callbacks if isinstance(each, NetworkScores)), None)
+    return next((each for each in callbacks if isinstance(each, PerImageMetrics)), None)

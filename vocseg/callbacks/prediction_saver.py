@@ -17,17 +17,17 @@ from vocseg.metrics.label_errors import (
     COLUMNS,
     FOLDER,
     REGIONS,
-    Evidence,
-    Origin,
+    DataLocation,
+    LabelErrorData,
     disagreement,
     prediction_path,
 )
-from vocseg.utils.atomic_write import WholeFolder
+from vocseg.utils.atomic_write import AtomicFolder
 
 _SCORING = ("validate", "test")
 
 
-class EvidenceWriter:
+class PredictionSaver:
     """Writes the pictures of a `test` or `validate` as they come, and `evidence.npz` at its end.
 
     Every process writes the pictures of its own images; their figures are added up at the end.
@@ -37,7 +37,7 @@ class EvidenceWriter:
         """Whether to keep evidence at all."""
         self._wanted = wanted
         self._folder: Path | None = None
-        self._pictures: WholeFolder | None = None
+        self._pictures: AtomicFolder | None = None
         self._split: Any = None
         self._palette: list[int] = []
         self._regions = self._seen = torch.zeros(0)  # `[N,R,8]`, `[N]`
@@ -60,7 +60,7 @@ class EvidenceWriter:
         self._regions = torch.zeros(len(self._split), REGIONS, COLUMNS)
         self._seen = torch.zeros(len(self._split))
         with _said(self._folder / FOLDER):
-            self._pictures = WholeFolder(self._folder / FOLDER)
+            self._pictures = AtomicFolder(self._folder / FOLDER)
 
     def add(self, index: int, logits: Tensor, found: Tensor, truth: "np.ndarray[Any, Any]") -> None:
         """Keep what there is to see of an image.
@@ -102,7 +102,7 @@ class EvidenceWriter:
         if trainer.is_global_zero:
             rows = np.flatnonzero(seen.numpy())
             ids = tuple(self._split.ids[k] for k in rows)
-            Evidence(ids, regions.numpy()[rows], _origin(trainer, self._split)).save(self._folder)
+            LabelErrorData(ids, regions.numpy()[rows], _origin(trainer, self._split)).save(self._folder)
 
     def drop(self) -> None:
         """Leave no pictures of a pass that did not come to its end."""
@@ -137,10 +137,10 @@ def _palette_png(classes: "np.ndarray[Any, Any]", palette: list[int]) -> bytes:
     return file.getvalue()
 
 
-def _origin(trainer: Trainer, split: Any) -> Origin:
+def _origin(trainer: Trainer, split: Any) -> DataLocation:
     layout, classes = split.layout, split.classes
     root = Path(trainer.datamodule.root)  # type: ignore[attr-defined]
-    return Origin(
+    return DataLocation(
         str(root),
         str(layout.folder.resolve()),
         layout.image_folder,

@@ -12,14 +12,14 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
 from torch import Tensor
 
-from vocseg.callbacks.original_resolution import FullSize
+from vocseg.callbacks.original_resolution import OriginalResolutionEval
 from vocseg.callbacks.skipped_samples import from_all
 from vocseg.data.classes import ClassList
 from vocseg.data.image_io import Bytes, read_image
 from vocseg.data.mask_png import save_mask
 from vocseg.errors import UserError
-from vocseg.metrics.upsample import full_size_classes, full_size_confidence
-from vocseg.utils.atomic_write import write_whole
+from vocseg.metrics.upsample import argmax_upsampled, full_size_confidence
+from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.draw import labelled_overlay
 
 RESULTS = "predictions.json"
@@ -56,7 +56,7 @@ class Predicted(NamedTuple):
         }
 
 
-class MaskWriter(BasePredictionWriter):
+class PredictionWriter(BasePredictionWriter):
     """Writes `masks/NAME.png` (class indices, the classes' colours) and `overlays/NAME.jpg`.
 
     Args:
@@ -71,7 +71,7 @@ class MaskWriter(BasePredictionWriter):
         self.windows: str | None = None  # how windows predict, if they do
         self._images: dict[str, dict[str, Any]] = {}
         self._begun = 0.0  # seconds of `time.monotonic`
-        self._full: FullSize | None = None  # what predicts in windows
+        self._full: OriginalResolutionEval | None = None  # what predicts in windows
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the folders."""
@@ -87,7 +87,9 @@ class MaskWriter(BasePredictionWriter):
                 ) from fault
         self._images, self._begun = {}, time.monotonic()
         callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-        self._full = next((each for each in callbacks if isinstance(each, FullSize) and each.window), None)
+        self._full = next(
+            (each for each in callbacks if isinstance(each, OriginalResolutionEval) and each.window), None
+        )
         self.windows = None if self._full is None else f"stride {self._full.stride:g}"
 
     def write_on_batch_end(
@@ -174,7 +176,7 @@ def full_size_mask(logits: Tensor, shape: Sequence[int]) -> Bytes:
         uint8 `[H,W]`.
     """
     height, width = shape
-    return np.asarray(full_size_classes(logits, (height, width)).cpu().numpy(), np.uint8)
+    return np.asarray(argmax_upsampled(logits, (height, width)).cpu().numpy(), np.uint8)
 
 
 def write_prediction(
@@ -203,7 +205,7 @@ def write_prediction(
         files["confidence"] = (f"confidence/{name}.png", grey)
     for path, content in files.values():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / path, content.getvalue())
+        atomic_write(folder / path, content.getvalue())
     return {kind: path for kind, (path, _) in files.items()}
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vocseg.config.error_messages import is_lost_process, translate
-from vocseg.errors import VOICE, Interrupted, shown
-from vocseg.utils.atomic_write import write_whole
-from vocseg.utils.signals import INTERRUPTION, MAIN_PROCESS, PARENT
+from vocseg.config.error_messages import is_lost_process, to_user_error
+from vocseg.errors import ERROR_PRINTER, Interrupted, shown
+from vocseg.utils.atomic_write import atomic_write
+from vocseg.utils.signals import MAIN_PROCESS, PARENT, SIGNAL_GUARD
 
 _LOOK = 0.2  # seconds between two looks at the others
 _STOPPED = 128  # exit codes above are those of signals that were heard
@@ -28,7 +28,7 @@ _NOTES = "VOCSEG_NOTES"  # the folder of the notes, in the environment: its name
 _MOST = 2000  # characters of a note
 
 
-class Companions(Callback):
+class ProcessWatchdog(Callback):
     """Ends a run of several processes as soon as one of them has ended, and lets one say why.
 
     The main process watches those that it started, and they watch it. Which of them found the fault is
@@ -79,7 +79,7 @@ class Companions(Callback):
             watch = self._watch or PARENT
             watch.join(_PATIENCE)  # it finds out which process it was, and ends this one
             return
-        sentence = translate(exception, trainer)
+        sentence = to_user_error(exception, trainer)
         if trainer.local_rank > 0 and sentence is not None:
             _write_note(trainer.local_rank, sentence.sentence)
         elif trainer.local_rank == 0 and isinstance(exception, Exception):
@@ -89,17 +89,17 @@ class Companions(Callback):
     def _listen(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hear signals again, which Lightning has taken: its way of telling other processes may hang."""
         if trainer.state.fn != "fit":
-            INTERRUPTION.listen()
+            SIGNAL_GUARD.listen()
 
     on_validation_start = on_test_start = on_predict_start = _listen
 
     def _watch_children(self, trainer: Trainer, over: threading.Event) -> None:
         children = _children(trainer)
         while (found := _fault(children)) is None:
-            if over.wait(_LOOK) or INTERRUPTION.heard:
+            if over.wait(_LOOK) or SIGNAL_GUARD.received:
                 return
         sentence, code = found
-        VOICE.say(sentence)
+        ERROR_PRINTER.say(sentence)
         for child in children:
             child.kill()
         _end(trainer, code)
@@ -140,7 +140,7 @@ def _write_note(rank: int, sentence: str) -> None:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         if _is_private(folder):
-            write_whole(folder / f"{rank}.txt", sentence)
+            atomic_write(folder / f"{rank}.txt", sentence)
 
 
 def _read_note(rank: int) -> str | None:

@@ -4,12 +4,12 @@ import shutil
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vocseg.losses.config import PLAIN
+from vocseg.losses.config import CROSS_ENTROPY_ONLY
 from vocseg.models.module import SegmentationModule
 from vocseg.performance.options import precision_note
 
 
-class Announcement(Callback):
+class RunSummary(Callback):
     """Says before training what is trained, on what, and where to look."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -28,7 +28,7 @@ class Announcement(Callback):
             train, val = data.facts("train"), data.facts("val")
             print(f"data     {data.root}: {_part(train)}; {_part(val)}; at {data.size}x{data.size}")
         objective = pl_module.objective if isinstance(pl_module, SegmentationModule) else None
-        if objective is not None and objective.settings != PLAIN:
+        if objective is not None and objective.settings != CROSS_ENTROPY_ONLY:
             print(f"loss     {objective.describe()}")
             assert isinstance(pl_module, SegmentationModule)
             weights = zip(pl_module.class_list.names, objective.class_weights or (), strict=False)

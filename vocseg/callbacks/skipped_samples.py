@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vocseg.utils.atomic_write import write_whole
+from vocseg.utils.atomic_write import atomic_write
 
 _LISTED = 10  # lines on the terminal; the file has all
 
@@ -15,7 +15,7 @@ Reasons = dict[str, dict[str, str]]  # by list, by id
 T = TypeVar("T")
 
 
-class LeftOutReport(Callback):
+class SkippedSamplesReport(Callback):
     """Lists images that could not be read, on the terminal and as `left_out.json` in the run's folder."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -33,7 +33,7 @@ class LeftOutReport(Callback):
         more = [f"  and {count - _LISTED} more"] if count > _LISTED else []
         print("\n".join(lines[:_LISTED] + more), flush=True)
         if folder is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            write_whole(Path(folder) / "left_out.json", json.dumps(reasons, indent=1) + "\n")
+            atomic_write(Path(folder) / "left_out.json", json.dumps(reasons, indent=1) + "\n")
 
     on_test_end = on_fit_end
 

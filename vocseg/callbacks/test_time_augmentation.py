@@ -7,13 +7,13 @@ from jsonargparse.typing import PositiveFloat
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vocseg.errors import UserError
-from vocseg.inference.tta import Variants
+from vocseg.inference.tta import TTAConfig
 from vocseg.models.module import SegmentationModule
 
 _LARGEST = 4.0  # a variant of 16 times the pixels
 
 
-class TTA(Callback):
+class TestTimeAugmentation(Callback):
     """Test-time augmentation: `validate`, `test` and `predict` take the mean over variants of each image.
 
     Each variant's logits are brought to the network's size and turned into probabilities (softmax), and these
@@ -25,7 +25,7 @@ class TTA(Callback):
     """
 
     def __init__(self, flip: bool = False, scales: tuple[PositiveFloat, ...] = (1.0,)) -> None:
-        self.variants = Variants(flip, tuple(float(scale) for scale in scales))
+        self.variants = TTAConfig(flip, tuple(float(scale) for scale in scales))
         if not scales or max(scales) > _LARGEST:
             raise UserError(
                 f"--tta.scales {list(scales)}: name at least one scale, and none above {_LARGEST:g}, "

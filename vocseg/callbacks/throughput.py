@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
-class Speed(Callback):
+class Throughput(Callback):
     """Logs `speed/images_per_s` over all devices and `speed/data_wait`, a share of the time, every epoch."""
 
     def __init__(self) -> None:

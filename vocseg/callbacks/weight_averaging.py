@@ -14,7 +14,7 @@ from vocseg.errors import UserError
 AverageKind = Literal["none", "ema", "swa"]
 
 
-class Averaging(WeightAveraging):
+class WeightAverager(WeightAveraging):
     """Averages the weights; validation, `best.ckpt` and `unet_voc.pth` use the average.
 
     Lightning's callback does the work. What it lacks: an average that begins late is no average before, and

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from vocseg import __version__
-from vocseg.callbacks.weight_averaging import Averaging
+from vocseg.callbacks.weight_averaging import WeightAverager
 from vocseg.data.classes import ClassList, named_classes
 from vocseg.errors import UserError
 
@@ -69,7 +69,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
 
 
-Condition = Literal[
+CompatKey = Literal[
     "data",
     "batch",
     "devices",
@@ -82,7 +82,7 @@ Condition = Literal[
     "threads",
     "versions",
 ]
-Allowance = Literal["all", Condition]
+Allowance = Literal["all", CompatKey]
 Conditions = dict[str, dict[str, Any]]
 
 _PACKAGES = ("torch", "lightning", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
@@ -97,7 +97,7 @@ _FLAGS = {  # where a user changes a value back
 }
 
 
-def conditions(trainer: Any, module: Any) -> Conditions:
+def run_fingerprint(trainer: Any, module: Any) -> Conditions:
     """What a run depends on, in plain values.
 
     Args:
@@ -137,7 +137,7 @@ def conditions(trainer: Any, module: Any) -> Conditions:
     }
 
 
-def check_conditions(
+def check_compatible(
     then: Mapping[str, Mapping[str, Any]], now: Conditions, allowed: Sequence[str]
 ) -> list[str]:
     """Whether a run can be resumed exactly.
@@ -154,7 +154,7 @@ def check_conditions(
         UserError: If it cannot; names the first condition that differs.
     """
     accepted = []
-    for name in get_args(Condition):
+    for name in get_args(CompatKey):
         old, new = then.get(name, now[name]), now[name]
         for key in sorted({*old, *new}):
             if old.get(key) == new.get(key):
@@ -183,7 +183,7 @@ def _part(trainer: Any) -> dict[str, Any]:
 
 
 def _average(trainer: Any) -> str | None:
-    return next((each.described() for each in trainer.callbacks if isinstance(each, Averaging)), None)
+    return next((each.described() for each in trainer.callbacks if isinstance(each, WeightAverager)), None)
 
 
 def _length(trainer: Any, module: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from vocseg.utils.safe_load import read_tensors, write_tensors
 STATE_KEY = "vocseg_run"  # where a checkpoint says what going on needs besides Lightning's own
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, checks it, and puts it there; reads every byte with care."""
 
     def save_checkpoint(
@@ -49,7 +49,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         return content
 
 
-def with_whole_checkpoints(plugins: Any) -> list[Any]:
+def with_atomic_checkpoints(plugins: Any) -> list[Any]:
     """The trainer's plugins with this one.
 
     Args:
@@ -70,13 +70,13 @@ def with_whole_checkpoints(plugins: Any) -> list[Any]:
             f"--trainer.plugins {type(own).__name__}: checkpoints are written whole and read safely already; "
             "leave it out"
         )
-    return [*others, WholeCheckpoints()]
+    return [*others, AtomicCheckpointIO()]
 
 
 _Place = tuple[bool, int, int, bool, bool]  # exact, epoch, step, last.ckpt first, best.ckpt last
 
 
-def newest_whole_checkpoint(folder: Path) -> tuple[Path, list[str]]:
+def newest_valid_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     """The checkpoint of a run from which to resume: the furthest valid one from which that is exact.
 
     How far one is, it says itself; times of files change when they are copied. A user's callback may save
@@ -133,7 +133,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
-def holds_training(path: str | Path) -> bool:
+def is_full_checkpoint(path: str | Path) -> bool:
     """Whether a file is a checkpoint to go on from; False: it is `unet_voc.pth`, weights to start with.
 
     Raises:

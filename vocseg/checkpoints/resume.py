@@ -10,20 +10,27 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
-from vocseg.checkpoints.io import STATE_KEY, newest_whole_checkpoint, read_checkpoint, share
-from vocseg.checkpoints.run_dir import LOGS, claim_folder, clear_dead, drop_unused_folder, lock_folder, rewind
+from vocseg.checkpoints.io import STATE_KEY, newest_valid_checkpoint, read_checkpoint, share
+from vocseg.checkpoints.run_dir import (
+    LOGS,
+    clear_dead,
+    create_run_dir,
+    drop_unused_folder,
+    lock_folder,
+    rewind,
+)
 from vocseg.checkpoints.slurm import slurm_job
 from vocseg.errors import Interrupted, Stopped, UserError
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.score import Score
 from vocseg.metrics.score_state import images_of, score_of
 
-Scores = tuple[Score | None, ImageScores | None]  # of all images together, and image by image
+Scores = tuple[Score | None, PerImageConfusion | None]  # of all images together, and image by image
 COMPARED = "image_scores_network.npz"  # the last file that `finetune` writes
 
 
 @dataclass(frozen=True)
-class Resumed:
+class ResumeTarget:
     """A run that goes on.
 
     Attributes:
@@ -43,7 +50,7 @@ class Resumed:
         rewind(self.folder, self.curves)
 
 
-def newest_run(config: Namespace) -> Resumed:
+def find_latest_run(config: Namespace) -> ResumeTarget:
     """The run that `--ckpt_path last` means: the one whose config.yaml is given, else the newest.
 
     Args:
@@ -56,7 +63,7 @@ def newest_run(config: Namespace) -> Resumed:
     if len(given) > 1:
         raise UserError(f"--ckpt_path last: {len(given)} runs are given by --config; give one")
     if given:
-        return find_resumed(given.pop())
+        return find_checkpoint(given.pop())
     root = Path(config["trainer"]["default_root_dir"] or ".") / LOGS / "fit"
     found = (path.parent for path in root.glob("version_*/last.ckpt"))
     newest = max(found, key=lambda folder: (folder / "last.ckpt").stat().st_mtime, default=None)
@@ -64,7 +71,7 @@ def newest_run(config: Namespace) -> Resumed:
         raise UserError(f"--ckpt_path last: there is no run with a last.ckpt in {root}")
     if getattr(rank_zero_only, "rank", 0) == 0:
         print(f"resuming the newest run: {newest}")
-    return find_resumed(newest)
+    return find_checkpoint(newest)
 
 
 def _of_run(config: Path) -> bool:
@@ -72,7 +79,7 @@ def _of_run(config: Path) -> bool:
     return config.name == "config.yaml" or any(config.parent.glob("*.ckpt"))
 
 
-def requeued_run(root: Path, verb: str, words: Sequence[str]) -> Resumed | None:
+def requeued_run(root: Path, verb: str, words: Sequence[str]) -> ResumeTarget | None:
     """The run that the same command began before SLURM requeued its job; None: there is none.
 
     Args:
@@ -90,23 +97,23 @@ def requeued_run(root: Path, verb: str, words: Sequence[str]) -> Resumed | None:
     for path in sorted(paths, key=lambda each: each.stat().st_mtime, reverse=True):
         try:
             state = read_checkpoint(path).get(STATE_KEY, {})
-        except UserError:  # damaged: `find_resumed` takes another of the run, but whose it is, is unknown
+        except UserError:  # damaged: `find_checkpoint` takes another of the run, but whose it is, is unknown
             continue
         if state.get("job") != job:
             continue
         if state.get("finished"):
             raise Stopped(f"job {job['id']} was requeued, and {path.parent} is finished already", 0)
-        return find_resumed(path.parent)
+        return find_checkpoint(path.parent)
     return None
 
 
-def find_resumed(folder: Path) -> Resumed:
+def find_checkpoint(folder: Path) -> ResumeTarget:
     """The newest checkpoint of a run.
 
     Raises:
         UserError: If there is none, or the run is finished.
     """
-    path, faults = newest_whole_checkpoint(folder)
+    path, faults = newest_valid_checkpoint(folder)
     main = getattr(rank_zero_only, "rank", 0) == 0
     for fault in faults if main else ():
         print(f"vocseg: {fault}", file=sys.stderr)
@@ -121,7 +128,7 @@ def find_resumed(folder: Path) -> Resumed:
             f"nothing to resume in {folder}: it is finished, after epoch {state['epoch']}; to train on, use "
             f"finetune, or fit --ckpt_path {path} --trainer.max_epochs N"
         )
-    return Resumed(folder, path, state.get("curves", {}), verb)
+    return ResumeTarget(folder, path, state.get("curves", {}), verb)
 
 
 def is_finished(checkpoint: Path) -> bool:
@@ -135,7 +142,7 @@ def scores_before(checkpoint: Path) -> Scores:
     return score_of(score), images_of(images)
 
 
-class OwnFolder:
+class RunDirectory:
     """A new folder, or that of the run that goes on.
 
     Attributes:
@@ -143,7 +150,7 @@ class OwnFolder:
         path: The folder; None: there is none yet, or the command keeps nothing, or another process claims it.
     """
 
-    def __init__(self, resumed: Resumed | None) -> None:
+    def __init__(self, resumed: ResumeTarget | None) -> None:
         """Nothing is claimed yet.
 
         Args:
@@ -163,7 +170,7 @@ class OwnFolder:
         Raises:
             UserError: If it cannot be made, or another process writes into it.
         """
-        self.path = claim_folder(root, verb) if self.resumed is None else self.resumed.folder
+        self.path = create_run_dir(root, verb) if self.resumed is None else self.resumed.folder
         self._lock = lock_folder(self.path)
         clear_dead(self.path)
         if self.resumed is not None:

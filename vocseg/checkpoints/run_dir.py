@@ -19,7 +19,7 @@ _UNFINISHED = ".*.part"  # names of files and folders while they are written
 _BEGUN = {".lock", "hparams.yaml", "metrics.csv"}  # what is there before anything is done
 
 
-def claim_folder(root: Path, verb: str) -> Path:
+def create_run_dir(root: Path, verb: str) -> Path:
     """Make the next free folder of a verb; two runs that start together get two.
 
     Raises:

@@ -7,9 +7,9 @@ from typing import Literal
 
 from vocseg.errors import UserError
 from vocseg.metrics.paired_test import Comparison, compare_groups
-from vocseg.metrics.per_image import load_image_scores
-from vocseg.metrics.run_groups import Group, check_comparable
-from vocseg.utils.atomic_write import write_whole
+from vocseg.metrics.per_image import load_per_image_confusion
+from vocseg.metrics.run_groups import RunGroup, check_comparable
+from vocseg.utils.atomic_write import atomic_write
 from vocseg.utils.json_values import STDOUT, as_json
 
 FILES = ("image_scores_original.npz", "image_scores_network.npz")  # the first that all runs have is compared
@@ -65,7 +65,7 @@ def compare(
     return results
 
 
-def read_groups(runs: Sequence[str]) -> list[Group]:
+def read_groups(runs: Sequence[str]) -> list[RunGroup]:
     """Read what was scored.
 
     Args:
@@ -78,7 +78,7 @@ def read_groups(runs: Sequence[str]) -> list[Group]:
     name = _common_file([path for group in paths for path in group])
     files = [[path / name if path.is_dir() else path for path in group] for group in paths]
     return [
-        Group(run, tuple(load_image_scores(file) for file in group))
+        RunGroup(run, tuple(load_per_image_confusion(file) for file in group))
         for run, group in zip(runs, files, strict=True)
     ]
 
@@ -120,7 +120,7 @@ def _common_file(paths: Sequence[Path]) -> str:
 def _write(path: Path, results: Sequence[Comparison]) -> None:
     text = as_json({"comparisons": [each.as_dict() for each in results]}) + "\n"
     try:
-        write_whole(path, text)
+        atomic_write(path, text)
     except OSError as fault:
         raise UserError(f"--json {path} cannot be written ({fault.strerror}): name another file") from fault
 

@@ -17,8 +17,8 @@ from vocseg.data.splits import Split, read_split
 from vocseg.data.transforms.sample_rng import Augmentation
 from vocseg.data.voc import Layout, find_set
 from vocseg.errors import UserError, shown
-from vocseg.utils.atomic_write import write_whole
-from vocseg.visualization.contact_sheet import Block, Shot, contact_sheet
+from vocseg.utils.atomic_write import atomic_write
+from vocseg.visualization.contact_sheet import Section, Tile, contact_sheet
 from vocseg.visualization.draw import Bytes
 
 if TYPE_CHECKING:
@@ -76,33 +76,33 @@ def _cell(size: int) -> int:
 
 def _block(
     split: Split, name: Augmentation, positions: Sequence[int], draws: int, size: int, seed: int
-) -> Block:
+) -> Section:
     # Only here, so that help and refusals need not wait for torch: its filter makes the pixels of training.
-    from vocseg.data.cache_build import Storage
-    from vocseg.data.dataset import Parts
+    from vocseg.data.cache_build import CachePolicy
+    from vocseg.data.dataset import SplitDatasets
 
-    parts = Parts(Storage(store=False, cache=None, check=False), size, name, seed)
+    parts = SplitDatasets(CachePolicy(store=False, cache=None, check=False), size, name, seed)
     parts.open({"train": split})
     part = parts["train"]
     columns = [
-        [Shot(part.full_image(k), part.full_mask(k), split.ids[k]) for k in positions],
+        [Tile(part.full_image(k), part.full_mask(k), split.ids[k]) for k in positions],
         *(list(_drawn(part, positions, epoch)) for epoch in range(1 if name == "none" else draws)),
     ]
     title = f"{name}: {WHAT[name]}   ({split.name}, {size}x{size}, seed {seed})"
-    return Block(title, list(zip(*columns, strict=True)))
+    return Section(title, list(zip(*columns, strict=True)))
 
 
-def _drawn(part: "VOCSegmentation", positions: Sequence[int], epoch: int) -> Iterator[Shot]:
+def _drawn(part: "VOCSegmentation", positions: Sequence[int], epoch: int) -> Iterator[Tile]:
     """A batch of an epoch, as training gets it."""
-    from vocseg.data.samplers import Draw
+    from vocseg.data.samplers import SampleIndex
 
-    draws = [Draw(k, epoch) for k in positions]
+    draws = [SampleIndex(k, epoch) for k in positions]
     batch = part.batch(draws)
     images = batch["image"].permute(0, 2, 3, 1).numpy()  # [N,3,H,W] -> [N,H,W,3]
     for draw, image, mask in zip(draws, images, batch["mask"].numpy(), strict=True):
         other = part.partner(draw)
         mixed = "" if other is None else f" with {part.split.ids[other]}"
-        yield Shot(np.ascontiguousarray(image), mask, f"epoch {epoch}{mixed}")
+        yield Tile(np.ascontiguousarray(image), mask, f"epoch {epoch}{mixed}")
 
 
 def augmentations(
@@ -190,4 +190,4 @@ def _positions(split: Split, ids: Sequence[str] | None, images: int) -> list[int
 def _write(output: Path, sheet: Bytes) -> None:
     stream = io.BytesIO()
     Image.fromarray(sheet).save(stream, "PNG")
-    write_whole(output, stream.getvalue())
+    atomic_write(output, stream.getvalue())

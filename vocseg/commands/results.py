@@ -11,21 +11,21 @@ from typing import Any
 from jsonargparse import Namespace
 from rich.console import Console, RenderableType
 
-from vocseg.callbacks.original_resolution import FullSize, FullSizeScores
-from vocseg.callbacks.per_image_metrics import network_scores
-from vocseg.callbacks.prediction_writer import RESULTS, MaskWriter, Predicted
+from vocseg.callbacks.original_resolution import OriginalResolutionEval, OriginalResolutionResult
+from vocseg.callbacks.per_image_metrics import per_image_metrics
+from vocseg.callbacks.prediction_writer import RESULTS, Predicted, PredictionWriter
 from vocseg.checkpoints.weights import weights_origin
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError, printable
 from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.paired_test import compare_groups
-from vocseg.metrics.per_image import ImageScores
-from vocseg.metrics.run_groups import Group
+from vocseg.metrics.per_image import PerImageConfusion
+from vocseg.metrics.run_groups import RunGroup
 from vocseg.metrics.score import Score
-from vocseg.metrics.scores_json import score_figures
+from vocseg.metrics.scores_json import scores_dict
 from vocseg.models.metadata import newest_score
 from vocseg.models.module import SegmentationModule
-from vocseg.utils.atomic_write import write_whole
+from vocseg.utils.atomic_write import atomic_write
 from vocseg.utils.json_values import INPUT_RESOLUTION, ORIGINAL_RESOLUTION, STDOUT, as_json
 from vocseg.visualization.difference_tables import difference_tables
 from vocseg.visualization.tables import calibration_line, interval_table, score_table, sizes_line
@@ -83,7 +83,7 @@ class JsonOutput(ExitStack):
             print(text)
             return
         try:
-            write_whole(self._path, text + "\n")
+            atomic_write(self._path, text + "\n")
         except OSError as fault:
             raise UserError(
                 f"--json {self._path} cannot be written ({fault.strerror}): name another file"
@@ -166,11 +166,11 @@ def report_scores(trainer: Any, verb: str, model: SegmentationModule) -> None:
         verb: What was done.
         model: What was scored.
     """
-    score, kept = newest_score(trainer, model), network_scores(trainer)
+    score, kept = newest_score(trainer, model), per_image_metrics(trainer)
     images = kept and kept.scores(trainer, model)
     if score is None or kept is None or not images:
         return
-    callback = next((each for each in trainer.callbacks if isinstance(each, FullSize)), None)
+    callback = next((each for each in trainer.callbacks if isinstance(each, OriginalResolutionEval)), None)
     full = (callback and callback.scores(trainer, model)) or None
     calibration = (full and full.calibration) or kept.calibration(trainer, model)
     shown = full.original if full else images
@@ -179,8 +179,8 @@ def report_scores(trainer: Any, verb: str, model: SegmentationModule) -> None:
     say(trainer, _network_line(score, full))
     if calibration:
         say(trainer, calibration_line(calibration))
-    figures: Figures = {ORIGINAL_RESOLUTION: score_figures(full.original, intervals)} if full else {}
-    figures[INPUT_RESOLUTION] = score_figures(images, None if full else intervals, score.loss)
+    figures: Figures = {ORIGINAL_RESOLUTION: scores_dict(full.original, intervals)} if full else {}
+    figures[INPUT_RESOLUTION] = scores_dict(images, None if full else intervals, score.loss)
     if full:
         figures["ceiling"] = full.ceiling and Score.of(full.ceiling).as_dict()
     keep(trainer, figures | {"calibration": calibration and calibration.as_dict()})
@@ -188,7 +188,7 @@ def report_scores(trainer: Any, verb: str, model: SegmentationModule) -> None:
 
 
 def report_finetuning(
-    trainer: Any, before: tuple[Score, ImageScores], after: tuple[Score, ImageScores]
+    trainer: Any, before: tuple[Score, PerImageConfusion], after: tuple[Score, PerImageConfusion]
 ) -> None:
     """Whether and where fine-tuning helped, on the same images.
 
@@ -199,10 +199,10 @@ def report_finetuning(
         before: Of the weights it began with.
         after: Of the best epoch.
     """
-    found = compare_groups(Group("before", (before[1],)), Group("after", (after[1],)))
+    found = compare_groups(RunGroup("before", (before[1],)), RunGroup("after", (after[1],)))
     say(trainer, difference_tables(found, "after", first="before", title="fine-tuning: "))
-    figures = {"before": score_figures(before[1], None, before[0].loss)}
-    figures |= {"after": score_figures(after[1], None, after[0].loss), "comparison": found.as_dict()}
+    figures = {"before": scores_dict(before[1], None, before[0].loss)}
+    figures |= {"after": scores_dict(after[1], None, after[0].loss), "comparison": found.as_dict()}
     keep(trainer, figures)
     _save(trainer, {BEFORE: before[1], NETWORK: after[1]})
 
@@ -223,7 +223,7 @@ def report_predictions(trainer: Any, model: SegmentationModule) -> int:
     Returns:
         Exit code: 1 if an image cannot be read.
     """
-    writer = next((each for each in trainer.callbacks if isinstance(each, MaskWriter)), None)
+    writer = next((each for each in trainer.callbacks if isinstance(each, PredictionWriter)), None)
     if writer is None or (done := writer.predicted) is None:
         return 0
     kept = not trainer.fast_dev_run
@@ -232,7 +232,7 @@ def report_predictions(trainer: Any, model: SegmentationModule) -> int:
         ways = {"size": trainer.datamodule.size, "tta": model.variants.label, "windows": writer.windows}
         trainer.figures = {**done.as_dict(), **ways, "weights": origin}
         if kept:
-            write_whole(done.folder / RESULTS, as_json(trainer.figures) + "\n")
+            atomic_write(done.folder / RESULTS, as_json(trainer.figures) + "\n")
         print("\n".join(_predicted_lines(done, kept)), flush=True)
     return 1 if done.unreadable else 0
 
@@ -260,7 +260,7 @@ def _named(what: str, one: str, lines: list[str], several: str = "") -> Iterator
             yield f"  and {len(lines) - _LISTED:,} more"
 
 
-def _network_line(score: Score, full: FullSizeScores | None) -> RenderableType:
+def _network_line(score: Score, full: OriginalResolutionResult | None) -> RenderableType:
     ceiling = Score.of(full.ceiling) if full and full.ceiling else None
     windows = bool(full and full.original.protocol.windows)
     return sizes_line(score, ceiling, windows, alone=full is None)
@@ -272,10 +272,10 @@ def keep(trainer: Any, figures: Figures) -> None:
     if folder := _kept(trainer):
         module = trainer.lightning_module
         trainer.figures = figures | {"weights": weights_origin(module.loaded_from, folder, module)}
-        write_whole(folder / "scores.json", as_json(trainer.figures) + "\n")
+        atomic_write(folder / "scores.json", as_json(trainer.figures) + "\n")
 
 
-def _save(trainer: Any, files: dict[str, ImageScores]) -> None:
+def _save(trainer: Any, files: dict[str, PerImageConfusion]) -> None:
     if folder := _kept(trainer):
         for name, scores in files.items():
             scores.save(folder / name)

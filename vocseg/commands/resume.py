@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from vocseg.checkpoints.compatibility import Allowance
-from vocseg.checkpoints.resume import find_resumed
+from vocseg.checkpoints.resume import find_checkpoint
 from vocseg.cli import VocCLI
 from vocseg.errors import UserError
 
@@ -38,7 +38,7 @@ def resume(words: list[str]) -> VocCLI | None:
             f"resume {folder}: no folder of a run, as it has no config.yaml; name one that fit made"
         )
     flags, allowed = _allowed(words[1:])
-    resumed = find_resumed(folder)
+    resumed = find_checkpoint(folder)
     always = ["--data.download", "false"]  # the data were there: elsewhere they are named, not fetched
     allow = ["--last.allow", json.dumps(allowed)] if allowed else []
     return VocCLI([resumed.verb, "--config", str(config), *always, *allow, *flags], resumed=resumed)

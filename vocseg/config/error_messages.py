@@ -22,7 +22,7 @@ _INTERVAL = "`val_check_interval` ("
 _LOST = ("gloo/transport", "Connection closed by peer", "NCCL communicator was aborted", "Watchdog caught")
 
 
-def translate(fault: BaseException, trainer: Any = None) -> UserError | None:
+def to_user_error(fault: BaseException, trainer: Any = None) -> UserError | None:
     """A sentence for a fault that is nobody's bug.
 
     Args:

@@ -24,7 +24,7 @@ NEWEST = ("best", "last")  # checkpoints of the newest run
 OWN_WORDS = (*NEWEST, "hpc")  # what Lightning finds itself
 
 
-def starting_weights(verb: str, config: Namespace) -> Path | None:
+def resolve_ckpt_path(verb: str, config: Namespace) -> Path | None:
     """The file that a verb starts from; None: it starts from nothing.
 
     Raises:
@@ -71,7 +71,7 @@ def check_scoring_flags(verb: str, config: Namespace) -> None:
         )
 
 
-class Start:
+class InitialWeights:
     """What the flags' defaults are, once weights and class list are known; typed flags go before them."""
 
     def __init__(self, verb: str, config: Namespace) -> None:
@@ -88,7 +88,7 @@ class Start:
         path = config["data"]["classes"]
         self.classes: ClassList = known_classes(path and Path(path), config["data"]["mask_values"])
         self.defaults: dict[str, Any] = {} if path is None else {"model.classes": len(self.classes)}
-        self.path = starting_weights(verb, config)
+        self.path = resolve_ckpt_path(verb, config)
         self._description: dict[str, Any] | None = None
         self._shape: dict[str, str | int] = {}
         if self.path is not None:
@@ -107,7 +107,7 @@ class Start:
         self.defaults |= {f"model.{name}": value for name, value in self._shape.items()}
         self.defaults |= {"data.size": self._description["size"]} if self._description["size"] else {}
 
-    def settle(self, config: Namespace) -> None:
+    def apply(self, config: Namespace) -> None:
         """See that flags and weights agree, and let the run start from the weights.
 
         Raises:
@@ -122,7 +122,7 @@ class Start:
         config["model"]["encoder_weights"] = None  # the file has the encoder's weights too
 
 
-def begin_with(model: LightningModule | None, ckpt_path: str | Path | None) -> str | Path | None:
+def load_initial_weights(model: LightningModule | None, ckpt_path: str | Path | None) -> str | Path | None:
     """Fill the model from a file; what Lightning must resolve itself ("best", "last") is handed on."""
     if not isinstance(model, SegmentationModule) or ckpt_path in (None, *OWN_WORDS):
         return ckpt_path
@@ -156,7 +156,7 @@ def begin_with_other_classes(model: LightningModule | None, ckpt_path: str | Pat
     return transfer(model, pretrained, model.class_list)
 
 
-def check_agreement(model: LightningModule | None, data: LightningDataModule | None) -> None:
+def validate_class_count(model: LightningModule | None, data: LightningDataModule | None) -> None:
     """Whether the network can take these images and tells as many classes apart as their masks hold.
 
     Raises:

@@ -65,7 +65,7 @@ _OF_CLASSES = (  # what is said of a flag that takes a class, and what is meant
 )
 
 
-def in_words(text: str) -> str:
+def friendly_parse_error(text: str) -> str:
     """A complaint, reworded if it is one about a value whose type has a name.
 
     Args:
@@ -119,7 +119,7 @@ def _load_checked(value: str) -> Any:
 set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
-class SentenceParser(ArgumentParser):
+class Parser(ArgumentParser):
     """A parser whose errors are `UserError`s."""
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
@@ -145,7 +145,7 @@ class SentenceParser(ArgumentParser):
 def _sentence(message: str, flags: list[str]) -> str:
     """Jsonargparse's message on one line, with the flags that were perhaps meant."""
     text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", printable(" ".join(message.split())))
-    text = in_words(text)
+    text = friendly_parse_error(text)
     if len(text) > _MOST:  # it repeats what a file holds
         text = f"{text[: _MOST // 2]} ... {text[-_MOST // 2 :]}"
     unknown = re.match(r"unrecognized arguments: (--[\w.]+)", text, re.IGNORECASE)
@@ -153,14 +153,14 @@ def _sentence(message: str, flags: list[str]) -> str:
     return text + (f"; do you mean {' or '.join(near)}?" if near else "; --help lists the flags")
 
 
-def flagged(words: list[str], name: str, tool: Callable[..., Any]) -> list[str]:
+def positional_to_flag(words: list[str], name: str, tool: Callable[..., Any]) -> list[str]:
     """Words of a command line with a flag before the first, or if it is one for a list, all leading ones."""
     leading = list(takewhile(lambda word: not word.startswith("-"), words))
     leading = leading if name in _lists(tool) else leading[:1]
     return [*(f"--{name}={word}" for word in leading), *words[len(leading) :]]
 
 
-def gathered(words: list[str], tool: Callable[..., Any]) -> list[str]:
+def append_list_flags(words: list[str], tool: Callable[..., Any]) -> list[str]:
     """Words of a command line in which a flag for a list may be given once for each of its values.
 
     Jsonargparse wants such flags to end in `+`; without it the last one alone would count.

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vocseg.data.samplers import Position, Progress
-from vocseg.data.skipped import LeftOut
-from vocseg.data.worker_watchdog import Watchdog, check_shared_memory, end_workers_at_exit
+from vocseg.data.samplers import EpochPosition, Progress
+from vocseg.data.skipped import SkippedSamples
+from vocseg.data.worker_watchdog import WorkerWatchdog, check_shared_memory, end_workers_at_exit
 
 
 class BatchTensors(TypedDict):
@@ -68,7 +68,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     }
 
 
-class Loader(DataLoader[Batch]):
+class TimedDataLoader(DataLoader[Batch]):
     """torch's loader, which knows how long it kept its user waiting, and does not wait for ever.
 
     Without loader processes it asks the data set itself: torch's own way costs as much as the batch.
@@ -85,20 +85,22 @@ class Loader(DataLoader[Batch]):
         progress: Progress | None = getattr(self.sampler, "progress", None)
         if progress is None:
             return {}
-        epoch, done = progress.counted() or Position(progress.begun.epoch, progress.begun.batch + self._given)
+        epoch, done = progress.counted() or EpochPosition(
+            progress.begun.epoch, progress.begun.batch + self._given
+        )
         return {"epoch": epoch, "batch": done}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Let the next iteration go on from there."""
         progress: Progress | None = getattr(self.sampler, "progress", None)
         if progress is not None and state_dict:
-            progress.next = Position(state_dict["epoch"], state_dict["batch"])
+            progress.next = EpochPosition(state_dict["epoch"], state_dict["batch"])
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Batches of one epoch."""
         clock, mine = time.perf_counter, self.__dict__  # torch watches attributes, which takes time
         mine["waited"], mine["_given"], since = 0.0, 0, clock()
-        left_out: LeftOut | None = getattr(self.dataset, "left_out", None)
+        left_out: SkippedSamples | None = getattr(self.dataset, "left_out", None)
         for batch in self._elsewhere() if self.num_workers else self._here():
             mine["waited"] += clock() - since
             if left_out is not None:
@@ -110,7 +112,7 @@ class Loader(DataLoader[Batch]):
     def _elsewhere(self) -> Iterator[Batch]:
         end_workers_at_exit()
         check_shared_memory(self.num_workers, (self.batch_size or 1) * getattr(self.dataset, "item_bytes", 0))
-        watchdog = Watchdog(self.patience)
+        watchdog = WorkerWatchdog(self.patience)
         try:
             batches = watchdog.wait(super().__iter__)
             while (batch := watchdog.wait(lambda: next(batches, None))) is not None:

@@ -19,8 +19,8 @@ import torch
 import xxhash
 
 from vocseg.data import resize
-from vocseg.data.image_io import Bytes, Pair
-from vocseg.data.resize import Form
+from vocseg.data.image_io import Bytes, ImageMask
+from vocseg.data.resize import ImageSize
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
 
@@ -50,14 +50,14 @@ IMAGES, MASKS, SHAPE, CHECKSUMS = "images.bin", "masks.bin", "shape.npy", "check
 _FORMAT = 3
 
 
-class Store:
+class MemmapCache:
     """Pairs by their row in the list. They are views of the files: copy them before changing anything.
 
     A pair is compared with its checksum when this process reads it for the first time. A damaged pair is
     decoded again from its files and written into the store.
     """
 
-    def __init__(self, folder: Path, decode: Callable[[int], Pair] | None = None) -> None:
+    def __init__(self, folder: Path, decode: Callable[[int], ImageMask] | None = None) -> None:
         """Map the files of a finished store into memory.
 
         Args:
@@ -84,7 +84,7 @@ class Store:
     def __len__(self) -> int:
         return len(self._masks)
 
-    def __getitem__(self, row: int) -> Pair:
+    def __getitem__(self, row: int) -> ImageMask:
         """A pair in the store's size, without a copy.
 
         Raises:
@@ -92,7 +92,7 @@ class Store:
         """
         self._check_length()
         self._verify((row,))
-        return Pair(self._images[row], self._masks[row])
+        return ImageMask(self._images[row], self._masks[row])
 
     def gather(self, rows: Sequence[int], images: Bytes, masks: Bytes) -> None:
         """Copy pairs into a batch, as fast as memory goes.
@@ -124,7 +124,7 @@ class Store:
         """Compare pairs with their checksums, once in a process: 28 microseconds for a pair of 256x256."""
         for row in rows:
             if not self._verified[row]:
-                if checksum(Pair(self._images[row], self._masks[row])) != self._checksums[row]:
+                if checksum(ImageMask(self._images[row], self._masks[row])) != self._checksums[row]:
                     self._repack(row)
                 self._verified[row] = 1
 
@@ -158,7 +158,7 @@ class Store:
         self._map()
 
 
-def checksum(pair: Pair) -> int:
+def checksum(pair: ImageMask) -> int:
     """64 bits over the bytes of a pair as a store keeps it."""
     image, mask = (np.ascontiguousarray(pixels).data for pixels in pair)
     return xxhash.xxh3_64_intdigest(image, xxhash.xxh3_64_intdigest(mask))
@@ -217,7 +217,7 @@ def _map(path: Path) -> Bytes:
     return np.asarray(mapped)
 
 
-def store_folder(cache: Path, split: Split, form: Form, fingerprint: str) -> Path:
+def store_folder(cache: Path, split: Split, form: ImageSize, fingerprint: str) -> Path:
     """Where the store of a split lies, if there is one.
 
     The name has everything in it that the bytes depend on; a store is renamed to it when it is whole.
@@ -232,7 +232,7 @@ def store_folder(cache: Path, split: Split, form: Form, fingerprint: str) -> Pat
     return cache / "stores" / f"{_prefix(split, form)}-{fingerprint}-{made_by[:6]}"
 
 
-def _prefix(split: Split, form: Form) -> str:
+def _prefix(split: Split, form: ImageSize) -> str:
     """What two stores have in common that cannot both be up to date."""
     layout, classes = split.layout, split.classes
     places = [layout.image_folder, layout.image_suffix, layout.mask_folder, layout.mask_suffix]
@@ -245,7 +245,7 @@ def _digest(values: list[Any]) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
-def drop_stale(folder: Path, split: Split, form: Form) -> None:
+def drop_stale(folder: Path, split: Split, form: ImageSize) -> None:
     """Remove the stores of the same list and size whose files are no longer what they were.
 
     A process that still reads one keeps its bytes: they go when it closes them.

@@ -15,7 +15,7 @@ from filelock import FileLock
 from vocseg.data.cache import (
     IMAGES,
     MASKS,
-    Store,
+    MemmapCache,
     checksum,
     drop_stale,
     is_whole,
@@ -24,9 +24,9 @@ from vocseg.data.cache import (
     write_shape,
 )
 from vocseg.data.fingerprint import cache_folder, fingerprint, read_contents, write_contents
-from vocseg.data.image_io import Pair
-from vocseg.data.raw_reader import Files, PairReader, in_threads, known_fingerprint
-from vocseg.data.resize import Form
+from vocseg.data.image_io import ImageMask
+from vocseg.data.raw_reader import DecodedFiles, ImageMaskReader, in_threads, known_fingerprint
+from vocseg.data.resize import ImageSize
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
 from vocseg.utils.progress import follow
@@ -35,7 +35,7 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SPARE = 64 << 20  # bytes to leave free on the disk
 
 
-def find_store(split: Split, form: Form, cache: Path) -> Path | None:
+def find_store(split: Split, form: ImageSize, cache: Path) -> Path | None:
     """The folder of the whole list's store, if there is one and no file has changed since.
 
     Args:
@@ -48,7 +48,9 @@ def find_store(split: Split, form: Form, cache: Path) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def pack(split: Split, form: Form, cache: Path, must: bool = False, progress: bool = True) -> Path | None:
+def pack(
+    split: Split, form: ImageSize, cache: Path, must: bool = False, progress: bool = True
+) -> Path | None:
     """Make the store of a list, unless it is there. Several processes at once do it once.
 
     Every file is read and checked on the way, and its content noted down for the fingerprint.
@@ -90,8 +92,8 @@ def pack(split: Split, form: Form, cache: Path, must: bool = False, progress: bo
         ) from fault
 
 
-def _pack(split: Split, form: Form, cache: Path, must: bool, progress: bool) -> Path | None:
-    reader = PairReader(split, cache)
+def _pack(split: Split, form: ImageSize, cache: Path, must: bool, progress: bool) -> Path | None:
+    reader = ImageMaskReader(split, cache)
     reader.check_presence()
     needed, free = _needed(split, form), shutil.disk_usage(cache).free
     if needed + _SPARE > free:
@@ -124,13 +126,13 @@ def _pack(split: Split, form: Form, cache: Path, must: bool, progress: bool) -> 
     return folder
 
 
-def _write(reader: PairReader, form: Form, part: Path, progress: bool) -> None:
+def _write(reader: ImageMaskReader, form: ImageSize, part: Path, progress: bool) -> None:
     """Decode on all cores, write in order."""
     translate = None if reader.split.classes.as_stored else reader.split.classes.table
 
-    def work(index: int) -> tuple[Pair, int]:
+    def work(index: int) -> tuple[ImageMask, int]:
         image, mask = form(reader[index])
-        pair = Pair(image, mask if translate is None else translate[mask])
+        pair = ImageMask(image, mask if translate is None else translate[mask])
         return pair, checksum(pair)
 
     checksums = []
@@ -152,7 +154,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _needed(split: Split, form: Form) -> int:
+def _needed(split: Split, form: ImageSize) -> int:
     """Bytes of a store: three a pixel for the image, one for the mask."""
     return 4 * form.size**2 * len(split)
 
@@ -162,7 +164,7 @@ def _bytes(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Storage:
+class CachePolicy:
     """The user's choice.
 
     Attributes:
@@ -177,7 +179,7 @@ class Storage:
     check: bool
     skip: bool = False
 
-    def prepare(self, split: Split, form: Form) -> None:
+    def prepare(self, split: Split, form: ImageSize) -> None:
         """Pack the split, or else check it: either reads every file.
 
         Raises:
@@ -187,20 +189,20 @@ class Storage:
         if self.store is not False and self._pack(split, form, cache):
             return
         if self.check:
-            reader = PairReader(split, cache)
+            reader = ImageMaskReader(split, cache)
             reader.check(skip=self.skip)
             with contextlib.suppress(OSError):  # a cache that cannot be written costs a second reading
                 write_contents(cache, reader.seen)
 
-    def open(self, split: Split, form: Form) -> Store | Files:
+    def open(self, split: Split, form: ImageSize) -> MemmapCache | DecodedFiles:
         """What `prepare` has made ready; a store holds the whole list."""
         cache = self.folder(split)
         folder = None if self.store is False else find_store(split.whole(), form, cache)
         if folder is not None:
-            return Store(folder, partial(_decode, split.whole(), form, cache))
-        return Files(PairReader(split, cache, read_contents(cache) if self.check else None), form)
+            return MemmapCache(folder, partial(_decode, split.whole(), form, cache))
+        return DecodedFiles(ImageMaskReader(split, cache, read_contents(cache) if self.check else None), form)
 
-    def _pack(self, split: Split, form: Form, cache: Path) -> bool:
+    def _pack(self, split: Split, form: ImageSize, cache: Path) -> bool:
         """Whether there is a store now; one with holes is none."""
         try:
             return pack(split.whole(), form, cache, must=self.store is True) is not None
@@ -222,6 +224,6 @@ class Storage:
         return cache_folder(split.layout.folder, self.cache)
 
 
-def _decode(split: Split, form: Form, cache: Path, row: int) -> Pair:
+def _decode(split: Split, form: ImageSize, cache: Path, row: int) -> ImageMask:
     """The pair of a row from its files, as a store keeps it."""
-    return Files(PairReader(split, cache), form)[row]
+    return DecodedFiles(ImageMaskReader(split, cache), form)[row]

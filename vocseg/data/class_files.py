@@ -10,7 +10,7 @@ from typing import Any
 from vocseg.constants import CLASSES, IGNORE_INDEX, PALETTE
 from vocseg.data.classes import VOC_CLASSES, ClassList, Colour
 from vocseg.errors import UserError, shown
-from vocseg.utils.regular_file import read_plain
+from vocseg.utils.regular_file import read_regular
 from vocseg.utils.yaml_loader import check_document
 
 _MOST_BYTES = 1 << 17  # of a file: 255 classes with all that may be said of them take less
@@ -95,7 +95,7 @@ def _csv_row(line: str, path: Path) -> dict[str, Any]:
 def _text(path: Path) -> str:
     """What the file holds."""
     try:
-        return read_plain(path, _MOST_BYTES)[0].decode("utf-8-sig")
+        return read_regular(path, _MOST_BYTES)[0].decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"the class list {shown(path, 300)} does not exist") from None
     except OSError as fault:

@@ -4,15 +4,15 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
 
-from vocseg.data.batch import Loader, Sample, collate
+from vocseg.data.batch import Sample, TimedDataLoader, collate
 from vocseg.data.dataset import VOCSegmentation
-from vocseg.data.samplers import EvaluationOrder, Order, Progress, TrainingOrder
+from vocseg.data.samplers import EvalSampler, Order, Progress, ResumableSampler
 from vocseg.data.worker_watchdog import useful_workers
 
 _ON_A_GPU = 32  # images that are scored at once there: fewer leave it idle between them
 
 
-class Place(NamedTuple):
+class RankInfo(NamedTuple):
     """Where a process stands.
 
     Attributes:
@@ -28,19 +28,24 @@ class Place(NamedTuple):
     on_gpu: bool = False
 
 
-def place_in(trainer: Any) -> Place:
+def rank_info(trainer: Any) -> RankInfo:
     """This process's among a trainer's; None: there is no trainer."""
     if trainer is None:
-        return Place()
+        return RankInfo()
     on_gpu = trainer.strategy.root_device.type == "cuda"
-    return Place(trainer.global_rank, trainer.world_size, trainer.num_devices, on_gpu)
+    return RankInfo(trainer.global_rank, trainer.world_size, trainer.num_devices, on_gpu)
 
 
-class Loaders:
+class DataLoaderFactory:
     """Loaders of batches for one process."""
 
     def __init__(
-        self, place: Place, batch_size: int, eval_batch_size: int | None, workers: int | None, patience: int
+        self,
+        place: RankInfo,
+        batch_size: int,
+        eval_batch_size: int | None,
+        workers: int | None,
+        patience: int,
     ) -> None:
         """Remember the settings.
 
@@ -56,7 +61,9 @@ class Loaders:
         usual = max(batch_size, _ON_A_GPU) if place.on_gpu else batch_size
         self._scored_at_once = usual if eval_batch_size is None else eval_batch_size
 
-    def training(self, part: VOCSegmentation, seed: int, progress: Progress, shuffled: bool = True) -> Loader:
+    def training(
+        self, part: VOCSegmentation, seed: int, progress: Progress, shuffled: bool = True
+    ) -> TimedDataLoader:
         """Whole batches only.
 
         Args:
@@ -66,25 +73,25 @@ class Loaders:
             shuffled: By seed and epoch; else in the order of the part.
         """
         rank, world = self._place.rank, self._place.world
-        order = TrainingOrder(len(part), self._batch_size, seed, progress, rank, world, shuffled)
+        order = ResumableSampler(len(part), self._batch_size, seed, progress, rank, world, shuffled)
         order.weights = part.weights
         return self._made(part, order, self._batch_size)
 
-    def scoring(self, part: Dataset[Sample]) -> Loader:
+    def scoring(self, part: Dataset[Sample]) -> TimedDataLoader:
         """Every image once, in the order of the part.
 
         Args:
             part: What to score on, or to predict.
         """
-        order = EvaluationOrder(len(part), self._place.rank, self._place.world)  # type: ignore[arg-type]
+        order = EvalSampler(len(part), self._place.rank, self._place.world)  # type: ignore[arg-type]
         return self._made(part, order, self._scored_at_once)
 
-    def _made(self, part: Dataset[Sample], order: Order, batch_size: int) -> Loader:
+    def _made(self, part: Dataset[Sample], order: Order, batch_size: int) -> TimedDataLoader:
         ready = isinstance(part, VOCSegmentation) and part.ready
         batch_bytes = batch_size * getattr(part, "item_bytes", 0)
         useful = useful_workers(ready, self._place.on_gpu, self._place.neighbours, batch_bytes)
         workers = useful if self._workers is None else self._workers
-        loader = Loader(
+        loader = TimedDataLoader(
             part,  # type: ignore[arg-type]
             batch_size=batch_size,
             sampler=order,

@@ -9,23 +9,23 @@ from torch.utils.data import DataLoader
 
 from vocseg.data.batch import Batch
 from vocseg.data.cache import keep_freed_memory
-from vocseg.data.cache_build import Storage
+from vocseg.data.cache_build import CachePolicy
 from vocseg.data.class_files import known_classes
-from vocseg.data.dataloader import Loaders, place_in
-from vocseg.data.dataset import Parts, VOCSegmentation
+from vocseg.data.dataloader import DataLoaderFactory, rank_info
+from vocseg.data.dataset import SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes
-from vocseg.data.predict_dataset import Photographs
-from vocseg.data.samplers import Position, Progress
+from vocseg.data.predict_dataset import ImageFolderDataset
+from vocseg.data.samplers import EpochPosition, Progress
 from vocseg.data.selection import Selection
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.transforms.crops import SCALES, scales
 from vocseg.data.transforms.sample_rng import Augmentation, Sampling
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
-from vocseg.utils.safe_load import SafeLoading
+from vocseg.utils.safe_load import SafeCheckpointMixin
 
 
-class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
+class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
     """Pascal VOC 2012, resized to a square, in batches of bytes.
 
     Args:
@@ -111,8 +111,8 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         self.selection = Selection(
             self.root, naming, self.classes, lists, counts, subset_seed, val_fraction and float(val_fraction)
         )
-        self.parts = Parts(
-            Storage(store, cache, check, self.skip),
+        self.parts = SplitDatasets(
+            CachePolicy(store, cache, check, self.skip),
             self.size,
             augmentation,
             seed,
@@ -120,12 +120,12 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
             sampling,
         )
         self.progress = Progress(self._counted)
-        self.photographs: Photographs | None = None  # those to predict, once they are listed
+        self.photographs: ImageFolderDataset | None = None  # those to predict, once they are listed
         self._fault: str | None = None
         self._class_pixels: list[int] | None = None
 
     @property
-    def position(self) -> Position:
+    def position(self) -> EpochPosition:
         """How far training is: epochs done, and batches of the one begun.
 
         The trainer's own count, which its checkpoints hold: a second one kept here could differ from it.
@@ -135,7 +135,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         loop = self.trainer.fit_loop
         epochs: Any = loop.epoch_progress.current  # Lightning's types leave half of the counts out
         batches: Any = loop.epoch_loop.batch_progress.current
-        return Position(epochs.processed, batches.processed if epochs.started > epochs.processed else 0)
+        return EpochPosition(epochs.processed, batches.processed if epochs.started > epochs.processed else 0)
 
     @property
     def train_dataset(self) -> VOCSegmentation:
@@ -238,11 +238,11 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
             self.selection.fetch()
         self.parts.prepare(self.splits())
 
-    def _pictures(self) -> Photographs:
+    def _pictures(self) -> ImageFolderDataset:
         """The user's own images."""
         if self.images is None:
             raise UserError("predict needs --data.images: a folder of images, or one image")
-        return Photographs(Path(self.images), self.size)
+        return ImageFolderDataset(Path(self.images), self.size)
 
     def splits(self) -> dict[str, Split]:
         """The images of the verb: "train" and "val", or "val" alone."""
@@ -262,7 +262,7 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
         """What the trainer is at: fit, validate, test or predict."""
         return str(self.trainer.state.fn.value) if self.trainer and self.trainer.state.fn else "fit"
 
-    def _counted(self) -> Position | None:
+    def _counted(self) -> EpochPosition | None:
         """Where a trainer that trains on these images is; None: none does."""
         trains = self.trainer is not None and self._verb() == "fit" and self.trainer.state.status == "running"
         return self.position if trains else None
@@ -280,9 +280,9 @@ class VOCDataModule(SafeLoading, LightningDataModule):  # type: ignore[misc]  # 
     def _world(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _loaders(self) -> Loaders:
+    def _loaders(self) -> DataLoaderFactory:
         """For what the trainer is now, and the batch size: a search for the largest changes it."""
-        place = place_in(self.trainer)
+        place = rank_info(self.trainer)
         at_once = None if self.eval_batch_size is None else int(self.eval_batch_size)
         workers = None if self.workers is None else int(self.workers)
-        return Loaders(place, self.batch_size, at_once, workers, self.worker_timeout)
+        return DataLoaderFactory(place, self.batch_size, at_once, workers, self.worker_timeout)

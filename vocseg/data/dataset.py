@@ -11,14 +11,14 @@ from torch.utils.data import Dataset
 
 from vocseg.constants import IGNORE_INDEX
 from vocseg.data.batch import Batch, Sample, Samples
-from vocseg.data.cache import Store
-from vocseg.data.cache_build import Storage
-from vocseg.data.image_io import Bytes, Pair, read_image, read_mask
+from vocseg.data.cache import MemmapCache
+from vocseg.data.cache_build import CachePolicy
+from vocseg.data.image_io import Bytes, ImageMask, read_image, read_mask
 from vocseg.data.label_check import balanced_weights, check_labels, class_pixels
-from vocseg.data.raw_reader import Files
-from vocseg.data.resize import Form
-from vocseg.data.samplers import Draw, as_draw
-from vocseg.data.skipped import LeftOut, lost
+from vocseg.data.raw_reader import DecodedFiles
+from vocseg.data.resize import ImageSize
+from vocseg.data.samplers import SampleIndex, as_draw
+from vocseg.data.skipped import SkippedSamples, lost
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.transforms.augment import Augmenter, stored_form
 from vocseg.data.transforms.crops import SCALES, Scales
@@ -37,7 +37,9 @@ class VOCSegmentation(Dataset[Sample]):
 
     epoch = 0
 
-    def __init__(self, split: Split, source: Store | Files, augmenter: Augmenter, skip: bool = False) -> None:
+    def __init__(
+        self, split: Split, source: MemmapCache | DecodedFiles, augmenter: Augmenter, skip: bool = False
+    ) -> None:
         """Put the parts together.
 
         Args:
@@ -48,7 +50,7 @@ class VOCSegmentation(Dataset[Sample]):
         """
         self.split, self._source, self._augmenter, self._skip = split, source, augmenter, skip
         self.weights: Tensor | None = None  # `[N]`: how often training samples each; None: all alike
-        self.left_out = LeftOut(f"'{split.name}'", split.ids, self._read)
+        self.left_out = SkippedSamples(f"'{split.name}'", split.ids, self._read)
 
     def __len__(self) -> int:
         return len(self.split)
@@ -61,7 +63,7 @@ class VOCSegmentation(Dataset[Sample]):
     @property
     def stored(self) -> bool:
         """Whether pairs come decoded, from a store."""
-        return isinstance(self._source, Store)
+        return isinstance(self._source, MemmapCache)
 
     @property
     def ready(self) -> bool:
@@ -75,7 +77,7 @@ class VOCSegmentation(Dataset[Sample]):
         """
         self.epoch = epoch
 
-    def __getitem__(self, item: Draw | SupportsIndex) -> Sample:
+    def __getitem__(self, item: SampleIndex | SupportsIndex) -> Sample:
         """One sample.
 
         Args:
@@ -83,16 +85,16 @@ class VOCSegmentation(Dataset[Sample]):
 
         Raises:
             IndexError: If there is no such index.
-            UserError: If a file is missing or wrong (see `PairReader`), unless such pairs are skipped.
+            UserError: If a file is missing or wrong (see `ImageMaskReader`), unless such pairs are skipped.
         """
         sample: Sample = self.__getitems__([item])[0]
         return sample
 
-    def __getitems__(self, items: Sequence[Draw | SupportsIndex]) -> Samples:
+    def __getitems__(self, items: Sequence[SampleIndex | SupportsIndex]) -> Samples:
         """Several, for torch's DataLoader; arguments and errors as of `__getitem__`."""
         return Samples(self.batch([as_draw(item, len(self), self.epoch) for item in items]))
 
-    def batch(self, draws: Sequence[Draw]) -> Batch:
+    def batch(self, draws: Sequence[SampleIndex]) -> Batch:
         """A batch in one go: each pixel is copied once.
 
         Raises:
@@ -102,7 +104,7 @@ class VOCSegmentation(Dataset[Sample]):
         size = self._augmenter.size
         images = np.empty((len(draws), size, size, 3), np.uint8)
         masks = np.empty((len(draws), size, size), np.uint8)
-        if isinstance(self._source, Store) and self._augmenter.augmentation == "none":
+        if isinstance(self._source, MemmapCache) and self._augmenter.augmentation == "none":
             self._source.gather([self.split.rows[index] for index in indices], images, masks)
         else:
             indices = self._fill(indices, draws[0].epoch, images, masks)
@@ -115,9 +117,9 @@ class VOCSegmentation(Dataset[Sample]):
             "index": torch.from_numpy(np.array(indices)),
         }
 
-    def partner(self, draw: Draw) -> int | None:
+    def partner(self, draw: SampleIndex) -> int | None:
         """Position of the pair of which augmentation puts a piece into this one; None: of none."""
-        return self._augmenter.partners([draw.index], draw.epoch)[0]
+        return self._augmenter.cutmix_partners([draw.index], draw.epoch)[0]
 
     def full_mask(self, index: int) -> Bytes:
         """The mask of a position at its own size: class indices uint8 `[H,W]`, 255 void.
@@ -139,37 +141,37 @@ class VOCSegmentation(Dataset[Sample]):
 
     def _fill(self, indices: list[int], epoch: int, images: Bytes, masks: Bytes) -> list[int]:
         """Read and augment; gives the indices, among them those of pairs that cannot be read."""
-        chosen = self._augmenter.partners(indices, epoch)
+        chosen = self._augmenter.cutmix_partners(indices, epoch)
         read = self._pairs([*indices, *(k for k in chosen if k is not None)])  # all at once: side by side
         pairs, rest = read[: len(indices)], iter(read[len(indices) :])
         partners = [None if k is None else next(rest) for k in chosen]
         # What cannot be read counts nowhere, so that nothing that counts may be mixed into it.
         partners = [None if pair is None else other for pair, other in zip(pairs, partners, strict=True)]
         whole = [self._blank if pair is None else pair for pair in pairs]
-        self._augmenter.fill(whole, indices, epoch, images, masks, partners)
+        self._augmenter.fill_batch(whole, indices, epoch, images, masks, partners)
         return [lost(k) if pair is None else k for k, pair in zip(indices, pairs, strict=True)]
 
     @property
-    def _blank(self) -> Pair:
+    def _blank(self) -> ImageMask:
         """What counts nowhere: black under void."""
         size = self._augmenter.size
-        return Pair(np.zeros((size, size, 3), np.uint8), np.full((size, size), IGNORE_INDEX, np.uint8))
+        return ImageMask(np.zeros((size, size, 3), np.uint8), np.full((size, size), IGNORE_INDEX, np.uint8))
 
     def _read(self, index: int) -> None:
         self._pairs_of([index], skip=False)
 
-    def _pairs(self, indices: Sequence[int]) -> list[Pair | None]:
+    def _pairs(self, indices: Sequence[int]) -> list[ImageMask | None]:
         return self._pairs_of(indices, self._skip)
 
-    def _pairs_of(self, indices: Sequence[int], skip: bool) -> list[Pair | None]:
-        if isinstance(self._source, Files):
+    def _pairs_of(self, indices: Sequence[int], skip: bool) -> list[ImageMask | None]:
+        if isinstance(self._source, DecodedFiles):
             return self._source.several(indices, skip)
         rows = self.split.rows
         return [self._source[rows[index]] for index in indices]
 
 
 @dataclass
-class Parts:
+class SplitDatasets:
     """The parts "train" and "val" of a data set, or "val" alone.
 
     Attributes:
@@ -181,7 +183,7 @@ class Parts:
         sampling: How its images are chosen.
     """
 
-    storage: Storage
+    storage: CachePolicy
     size: int
     augmentation: Augmentation
     seed: int
@@ -243,7 +245,7 @@ class Parts:
         form = self._form("train")
         return class_pixels(split, self.storage.open(split, form), form, self.storage.skip)
 
-    def _form(self, name: str) -> Form:
+    def _form(self, name: str) -> ImageSize:
         return stored_form(self.size, self._augmentation(name))
 
     def _augmentation(self, name: str) -> Augmentation:

@@ -18,7 +18,7 @@ import xxhash
 
 from vocseg.data.image_io import colour_codes
 from vocseg.errors import UserError
-from vocseg.utils.atomic_write import write_whole
+from vocseg.utils.atomic_write import atomic_write
 
 _VALUE = re.compile(r"\d{1,3}|#[0-9a-f]{6}")
 _CONTENTS = "contents.json"  # what runs have seen: spares reading files that their times say are unchanged
@@ -129,7 +129,7 @@ def _are_counts(counts: object) -> bool:
 def write_contents(cache: Path, contents: Mapping[str, FileContent]) -> None:
     """Remember what was seen, beside what others have seen in the meantime."""
     merged = {**read_contents(cache), **contents}
-    write_whole(cache / _CONTENTS, json.dumps(merged, separators=(",", ":")))
+    atomic_write(cache / _CONTENTS, json.dumps(merged, separators=(",", ":")))
 
 
 MANIFEST = "manifest.json"
@@ -138,7 +138,7 @@ MANIFEST = "manifest.json"
 def write_manifest(cache: Path, contents: Mapping[str, FileContent]) -> Path:
     """Lay down how every file is expected to stay; replaces an earlier manifest."""
     plain = {name: [facts.raw, facts.pixels] for name, facts in sorted(contents.items())}
-    write_whole(cache / MANIFEST, json.dumps(plain, indent=0) + "\n")
+    atomic_write(cache / MANIFEST, json.dumps(plain, indent=0) + "\n")
     return cache / MANIFEST
 
 

@@ -24,7 +24,7 @@ from PIL import Image, ImageFile, ImageOps, features
 
 from vocseg.data.classes import VOC_CLASSES, ClassList
 from vocseg.errors import UserError, shown
-from vocseg.utils.regular_file import read_plain
+from vocseg.utils.regular_file import read_regular
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -312,7 +312,7 @@ def _check_values(mask: Bytes, path: Path, classes: ClassList) -> None:
 MOST_BYTES = 1 << 30  # of a file; a picture that may be read has a fifth of it uncompressed
 
 
-class Pair(NamedTuple):
+class ImageMask(NamedTuple):
     """A photograph uint8 `[H,W,3]` RGB and its mask uint8 `[H,W]`, as the files have them."""
 
     image: Bytes
@@ -330,7 +330,7 @@ def read_bytes(path: Path, what: str) -> tuple[bytes, os.stat_result]:
         UserError: If it is missing or cannot be read.
     """
     try:
-        return read_plain(path, MOST_BYTES)
+        return read_regular(path, MOST_BYTES)
     except FileNotFoundError:
         raise UserError(
             f"the {what} {path} is missing: restore it or remove its id from the split list"
@@ -365,18 +365,18 @@ def read_mask(path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
     return decode_mask(read_bytes(path, "mask")[0], path, classes)
 
 
-def read_pair(image_path: Path, mask_path: Path, classes: ClassList = VOC_CLASSES) -> Pair:
+def read_pair(image_path: Path, mask_path: Path, classes: ClassList = VOC_CLASSES) -> ImageMask:
     """A photograph and its mask.
 
     Raises:
         UserError: As `read_image` and `read_mask`, and if the two differ in size.
     """
-    pair = Pair(read_image(image_path), read_mask(mask_path, classes))
+    pair = ImageMask(read_image(image_path), read_mask(mask_path, classes))
     check_sizes(pair, image_path, mask_path)
     return pair
 
 
-def check_sizes(pair: Pair, image_path: Path, mask_path: Path) -> None:
+def check_sizes(pair: ImageMask, image_path: Path, mask_path: Path) -> None:
     """Whether a photograph and its mask are of one size.
 
     Raises:

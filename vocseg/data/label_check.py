@@ -8,18 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
-from vocseg.data.cache import Store
+from vocseg.data.cache import MemmapCache
 from vocseg.data.fingerprint import read_contents
 from vocseg.data.image_io import Bytes, read_mask
-from vocseg.data.raw_reader import Files, in_threads
-from vocseg.data.resize import Form, resize_mask
+from vocseg.data.raw_reader import DecodedFiles, in_threads
+from vocseg.data.resize import ImageSize, resize_mask
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
 
 _VALUES = 256  # that a byte can have
 
 
-def class_pixels(split: Split, source: Store | Files, form: Form, skip: bool = False) -> list[int]:
+def class_pixels(
+    split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool = False
+) -> list[int]:
     """Count them, at the size in which masks are kept, so that large images weigh no more than small ones.
 
     Without a store the masks are decoded, and the images are not.
@@ -43,7 +45,7 @@ def class_pixels(split: Split, source: Store | Files, form: Form, skip: bool = F
 
 
 def balanced_weights(
-    split: Split, source: Store | Files, form: Form, skip: bool = False
+    split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool = False
 ) -> npt.NDArray[np.float64]:
     """How often to sample each image so that rare classes are seen more often.
 
@@ -71,17 +73,17 @@ def balanced_weights(
 
 
 def _count_in_parallel(
-    split: Split, source: Store | Files, form: Form, skip: bool
+    split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Pixels by value, image by image."""
-    return _stored(split, source) if isinstance(source, Store) else _decoded(split, form, skip)
+    return _stored(split, source) if isinstance(source, MemmapCache) else _decoded(split, form, skip)
 
 
-def _stored(split: Split, store: Store) -> Iterator[npt.NDArray[np.int64]]:
+def _stored(split: Split, store: MemmapCache) -> Iterator[npt.NDArray[np.int64]]:
     return (_count(store[row].mask) for row in split.rows)
 
 
-def _decoded(split: Split, form: Form, skip: bool) -> Iterator[npt.NDArray[np.int64]]:
+def _decoded(split: Split, form: ImageSize, skip: bool) -> Iterator[npt.NDArray[np.int64]]:
     def count(index: int) -> npt.NDArray[np.int64]:
         try:
             mask = read_mask(split.paths(index)[1], split.classes)

@@ -16,8 +16,8 @@ from vocseg import constants
 from vocseg.data.batch import Sample
 from vocseg.data.image_io import Bytes, read_image
 from vocseg.data.resize import resize_image
-from vocseg.data.samplers import Draw, as_draw
-from vocseg.data.skipped import LeftOut, lost
+from vocseg.data.samplers import SampleIndex, as_draw
+from vocseg.data.skipped import SkippedSamples, lost
 from vocseg.errors import UserError, printable
 
 _IMAGES = {
@@ -32,7 +32,7 @@ _URL = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)", re.DOTALL)
 _NAMED = 3  # files that a refusal names
 
 
-class Photographs(Dataset[Sample]):
+class ImageFolderDataset(Dataset[Sample]):
     """The images of a folder and its sub-folders (or one image), without masks: theirs are all void.
 
     Attributes:
@@ -63,7 +63,7 @@ class Photographs(Dataset[Sample]):
             self.files = [source]
         shown = [self.name_of(file) for file in self.files]
         self.names = _result_names(shown)
-        self.left_out = LeftOut(str(source), shown, self._read, limit=None)
+        self.left_out = SkippedSamples(str(source), shown, self._read, limit=None)
         self.left_out.reasons |= broken
         if not self.files:
             raise UserError(f"nothing to predict: {self._reason()}")
@@ -71,7 +71,7 @@ class Photographs(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, item: Draw | SupportsIndex) -> Sample:
+    def __getitem__(self, item: SampleIndex | SupportsIndex) -> Sample:
         """Read one image, turned upright as its camera says; one that cannot be read is left out."""
         draw = as_draw(item, len(self))
         index = draw.index

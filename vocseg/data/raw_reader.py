@@ -22,14 +22,14 @@ from vocseg.data.fingerprint import (
 )
 from vocseg.data.image_io import (
     Bytes,
-    Pair,
+    ImageMask,
     check_sizes,
     decode_image,
     decode_mask_picture,
     mask_values,
     read_bytes,
 )
-from vocseg.data.resize import Form
+from vocseg.data.resize import ImageSize
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
 from vocseg.utils.progress import follow
@@ -39,7 +39,7 @@ T = TypeVar("T")
 _AHEAD = 64  # pairs in memory at a time
 
 
-class PairReader:
+class ImageMaskReader:
     """Reads pairs by position. Threads may share one: decoding frees the interpreter."""
 
     def __init__(self, split: Split, cache: Path, known: Contents | None = None) -> None:
@@ -57,7 +57,7 @@ class PairReader:
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> ImageMask:
         """A pair as the files have it.
 
         Raises:
@@ -72,8 +72,8 @@ class PairReader:
 
         image = self._read(image_path, "image", lambda data, path: (decode_image(data, path),) * 2)
         mask = self._read(mask_path, "mask", mask_of)
-        check_sizes(Pair(image, mask), image_path, mask_path)
-        return Pair(image, mask)
+        check_sizes(ImageMask(image, mask), image_path, mask_path)
+        return ImageMask(image, mask)
 
     def _read(self, path: Path, what: str, decode: Callable[[bytes, Path], tuple[Bytes, Bytes]]) -> Bytes:
         """What a file means; what it shows is noted down."""
@@ -162,10 +162,10 @@ def known_fingerprint(split: Split, cache: Path) -> str | None:
     return fingerprint(split.ids, zip(pixels[::2], pixels[1::2], strict=True))
 
 
-class Files:
+class DecodedFiles:
     """Pairs by position, decoded and resized when they are asked for."""
 
-    def __init__(self, reader: PairReader, form: Form) -> None:
+    def __init__(self, reader: ImageMaskReader, form: ImageSize) -> None:
         """Remember where from.
 
         Args:
@@ -174,17 +174,17 @@ class Files:
         """
         self._reader, self._form = reader, form
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> ImageMask:
         """A pair in that size, its mask translated to class indices.
 
         Raises:
-            UserError: As `PairReader`.
+            UserError: As `ImageMaskReader`.
         """
         image, mask = self._form(self._reader[index])
         classes = self._reader.split.classes
-        return Pair(image, mask if classes.as_stored else classes.table[mask])
+        return ImageMask(image, mask if classes.as_stored else classes.table[mask])
 
-    def several(self, indices: Sequence[int], skip: bool = False) -> list[Pair | None]:
+    def several(self, indices: Sequence[int], skip: bool = False) -> list[ImageMask | None]:
         """Pairs decoded side by side, unless this is one of several loader processes already.
 
         Args:
@@ -192,10 +192,10 @@ class Files:
             skip: Give None for a pair that cannot be read.
 
         Raises:
-            UserError: As `PairReader`, unless faults are skipped.
+            UserError: As `ImageMaskReader`, unless faults are skipped.
         """
 
-        def read(index: int) -> Pair | None:
+        def read(index: int) -> ImageMask | None:
             try:
                 return self[index]
             except UserError:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from vocseg.data.image_io import Bytes, Pair
+from vocseg.data.image_io import Bytes, ImageMask
 from vocseg.errors import UserError
 
 LARGEST = 8192  # pixels each way: one image of that size takes 200 MB
@@ -19,7 +19,7 @@ VERSION = 2  # of the arithmetic below: raised when pixels change, so that older
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageSize:
     """How large pairs are kept.
 
     Attributes:
@@ -47,9 +47,9 @@ class Form:
         """Height and width."""
         return self.size, self.size
 
-    def __call__(self, pair: Pair) -> Pair:
+    def __call__(self, pair: ImageMask) -> ImageMask:
         """The pair in this size."""
-        return Pair(resize_image(pair.image, self.shape), resize_mask(pair.mask, self.shape))
+        return ImageMask(resize_image(pair.image, self.shape), resize_mask(pair.mask, self.shape))
 
 
 def resize_image(image: Bytes, shape: tuple[int, int]) -> Bytes:

@@ -12,7 +12,7 @@ from torch import Tensor, distributed
 from torch.utils.data import DistributedSampler, SequentialSampler
 
 
-class Draw(NamedTuple):
+class SampleIndex(NamedTuple):
     """One item to read: position in the split, epoch (seeds the augmentation), whether it only fills up."""
 
     index: int  # type: ignore[assignment]  # a tuple's method of that name is of no use here
@@ -20,7 +20,7 @@ class Draw(NamedTuple):
     filler: bool = False
 
 
-def as_draw(item: Draw | SupportsIndex, length: int, epoch: int = 0) -> Draw:
+def as_draw(item: SampleIndex | SupportsIndex, length: int, epoch: int = 0) -> SampleIndex:
     """What a sampler of any kind asks for.
 
     Args:
@@ -31,15 +31,15 @@ def as_draw(item: Draw | SupportsIndex, length: int, epoch: int = 0) -> Draw:
     Raises:
         IndexError: If the index is out of range.
     """
-    if isinstance(item, Draw):
+    if isinstance(item, SampleIndex):
         return item
     index = operator.index(item)
     if not -length <= index < length:
         raise IndexError(f"index {index} is out of range: the data set has {length} images")
-    return Draw(index % length, epoch)
+    return SampleIndex(index % length, epoch)
 
 
-class Position(NamedTuple):
+class EpochPosition(NamedTuple):
     """How far training is: epochs that are done, and batches of the one begun that every process has done."""
 
     epoch: int = 0
@@ -57,23 +57,23 @@ class Progress:
         begun: Where the newest one started.
     """
 
-    def __init__(self, counted: Callable[[], Position | None] = lambda: None) -> None:
+    def __init__(self, counted: Callable[[], EpochPosition | None] = lambda: None) -> None:
         """Start at the first epoch.
 
         Args:
             counted: The trainer's count; None while none trains.
         """
-        self.next, self.begun, self.counted = Position(), Position(), counted
+        self.next, self.begun, self.counted = EpochPosition(), EpochPosition(), counted
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration be this epoch, from its first batch, or where `next` says if it is that."""
         if epoch != self.next.epoch:
-            self.next = Position(epoch)
+            self.next = EpochPosition(epoch)
 
-    def start(self) -> Position:
+    def start(self) -> EpochPosition:
         """Where an iteration that starts now does so."""
         self.begun = self.counted() or self.next
-        self.next = Position(self.begun.epoch + 1)
+        self.next = EpochPosition(self.begun.epoch + 1)
         return self.begun
 
 
@@ -109,7 +109,7 @@ class Order(DistributedSampler[int], SequentialSampler):
         """Nothing: the order is the same in every epoch."""
 
 
-class TrainingOrder(Order):
+class ResumableSampler(Order):
     """A shuffle that depends on seed and epoch alone; processes take turns, and the ragged rest is left out.
 
     Global batch k holds the same images on one process with batch 4 as on two processes with batch 2.
@@ -145,10 +145,10 @@ class TrainingOrder(Order):
         """Images of a whole epoch, also where an iteration starts in its midst."""
         return self.images // (self.batch_size * self.place[1]) * self.batch_size
 
-    def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]  # torch's gives bare numbers
+    def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]  # torch's gives bare numbers
         (rank, world), (epoch, done) = self.place, self.progress.start()
         mine = self._order(epoch)[rank::world][: len(self)]
-        return (Draw(index, epoch) for index in mine[done * self.batch_size :])
+        return (SampleIndex(index, epoch) for index in mine[done * self.batch_size :])
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration be this epoch; without a word it is the one after the last."""
@@ -167,7 +167,7 @@ class TrainingOrder(Order):
         return indices
 
 
-class EvaluationOrder(Order):
+class EvalSampler(Order):
     """Every image exactly once over all processes, in the split's order.
 
     Where the images do not divide evenly, a process gets a filler: an image whose mask is all void.
@@ -180,8 +180,8 @@ class EvaluationOrder(Order):
     def __len__(self) -> int:
         return -(-self.images // self.place[1])
 
-    def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
         rank, world = self.place
         for k in range(len(self)):
             index = k * world + rank
-            yield Draw(min(index, self.images - 1), filler=index >= self.images)
+            yield SampleIndex(min(index, self.images - 1), filler=index >= self.images)

@@ -19,7 +19,7 @@ def lost(position: int) -> int:
     return -2 - position
 
 
-class LeftOut:
+class SkippedSamples:
     """Which images of a split this process has left out, with reasons."""
 
     def __init__(

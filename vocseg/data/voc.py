@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vocseg.errors import UserError, shown
-from vocseg.utils.regular_file import read_plain
+from vocseg.utils.regular_file import read_regular
 
 MOST_ID_BYTES = 200  # of an id: with its ending it is the name of a file, and systems allow 255
 _LABELLED = re.compile(r"(\S+)[ \t]+(?:-1|0|1)")
@@ -66,7 +66,7 @@ def without_labels(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The lines that are not blank, with their numbers and without the spaces around them."""
     try:
-        data = read_plain(path)[0]
+        data = read_regular(path)[0]
         text = data.decode("utf-8-sig")
     except OSError as fault:
         raise UserError(

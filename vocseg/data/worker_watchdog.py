@@ -51,7 +51,7 @@ def useful_workers(ready: bool, on_gpu: bool, processes: int, batch_bytes: int) 
     return min(wanted, _shared_memory() // (processes * _held(1, batch_bytes))) if batch_bytes else wanted
 
 
-class Watchdog:
+class WorkerWatchdog:
     """Ends loader processes that give nothing for too long.
 
     A thread, as torch's own time limit does not help against a stopped process: the main one may be waiting

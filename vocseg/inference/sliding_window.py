@@ -12,7 +12,7 @@ from vocseg.inference.tta import Predict
 
 
 @dataclass(frozen=True)
-class Windows:
+class SlidingWindow:
     """How windows cover an image.
 
     Attributes:

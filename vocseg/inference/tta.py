@@ -14,7 +14,7 @@ Predict = Callable[[Tensor], Tensor]  # uint8 or float images [N,3,h,w] to logit
 
 
 @dataclass(frozen=True)
-class Variants:
+class TTAConfig:
     """As which variants the network sees an image.
 
     Attributes:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from vocseg.errors import UserError
-from vocseg.losses.config import BALANCED, LEAST, LossSettings, balanced_weights
-from vocseg.losses.pixelwise import cross_entropy, focal, hardest, pixel_weight
+from vocseg.losses.config import BALANCED, LEAST, LossConfig, balanced_weights
+from vocseg.losses.pixelwise import cross_entropy, focal, ohem_cross_entropy, pixel_weight
 from vocseg.losses.region import dice, lovasz
 
 
-class LossValue(NamedTuple):
+class LossOutput(NamedTuple):
     """The loss of a batch; all scalars.
 
     Attributes:
@@ -31,14 +31,14 @@ class LossValue(NamedTuple):
     weight: Tensor
 
 
-class Objective:
+class CompositeLoss:
     """A weighted sum of terms; finite on every batch, and 0 with gradients of 0 where all is void.
 
     No `nn.Module`: class weights are no part of the network, neither in a checkpoint nor where a callback
     averages parameters and buffers.
     """
 
-    def __init__(self, settings: LossSettings, classes: int) -> None:
+    def __init__(self, settings: LossConfig, classes: int) -> None:
         """Remember the settings.
 
         Args:
@@ -77,7 +77,7 @@ class Objective:
             )
         self.class_weights, self._tensor = balanced_weights(pixels), None
 
-    def __call__(self, logits: Tensor, mask: Tensor) -> LossValue:
+    def __call__(self, logits: Tensor, mask: Tensor) -> LossOutput:
         """The loss of a batch.
 
         Args:
@@ -91,10 +91,10 @@ class Objective:
             total = reduce(torch.add, pixels)
             mean = total / weight.clamp(min=1 if weights is None else LEAST)
             if not regions:
-                return LossValue(mean, total, weight)
+                return LossOutput(mean, total, weight)
             parts.append(mean)
         objective, count = reduce(torch.add, parts), pixel_weight(mask)
-        return LossValue(objective, objective * count, count)
+        return LossOutput(objective, objective * count, count)
 
     def describe(self) -> str:
         """The terms in words, for the user: `cross_entropy + 0.5 dice`."""
@@ -126,7 +126,7 @@ class Objective:
         if settings.lovasz:
             terms.append(settings.lovasz * lovasz(logits, mask))
         if settings.ohem:
-            mean = hardest(logits, mask, settings.ohem_share, weights, settings.label_smoothing)
+            mean = ohem_cross_entropy(logits, mask, settings.ohem_share, weights, settings.label_smoothing)
             terms.append(settings.ohem * mean)
         return terms
 

@@ -47,7 +47,7 @@ _TERMS = ("cross_entropy", "dice", "lovasz", "focal", "ohem")
 
 
 @dataclass(frozen=True)
-class LossSettings:
+class LossConfig:
     """The loss of training and validation: a weighted sum of terms, of which 0 leaves one out.
 
     Attributes:
@@ -134,4 +134,4 @@ def _counted(numbers: int) -> str:
     return f"{numbers} number{'s' * (numbers != 1)}"
 
 
-PLAIN = LossSettings()  # cross-entropy, as in the seed recipe
+CROSS_ENTROPY_ONLY = LossConfig()  # cross-entropy, as in the seed recipe

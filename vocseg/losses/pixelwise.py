@@ -55,7 +55,7 @@ def focal(logits: Tensor, mask: Tensor, gamma: float, weights: Tensor | None = N
     return each.sum()
 
 
-def hardest(
+def ohem_cross_entropy(
     logits: Tensor, mask: Tensor, share: float, weights: Tensor | None = None, smoothing: float = 0.0
 ) -> Tensor:
     """Mean cross-entropy over the labelled pixels of a batch at which it is highest.

@@ -1,7 +1,7 @@
 """Metrics of summed confusion matrices.
 
 Everything here takes numpy arrays with any number of leading axes, so that thousands of resamples are scored
-at once. A measure needs no more of a matrix than its diagonal and its sums: `parts`.
+at once. A measure needs no more of a matrix than its diagonal and its sums: `tp_gt_pred`.
 """
 
 import warnings
@@ -19,7 +19,7 @@ MEASURES = ("mean_iou", "pixel_accuracy", "mean_class_accuracy", "frequency_weig
 TRIMAP = "trimap_mean_iou"  # mean IoU of the pixels near a boundary alone, see `vocseg.metrics.boundary`
 
 
-def parts(matrices: Integers) -> Floats:
+def tp_gt_pred(matrices: Integers) -> Floats:
     """Hits, true pixels and predicted pixels by class; sums over images stay exact up to 2**53 pixels.
 
     Args:
@@ -32,11 +32,11 @@ def parts(matrices: Integers) -> Floats:
     return np.stack([hits, matrices.sum(-1), matrices.sum(-2)], axis=-2).astype(np.float64)
 
 
-def measure(sums: Floats) -> Floats:
+def compute_metrics(sums: Floats) -> Floats:
     """The four `MEASURES`, then the IoU of each class.
 
     Args:
-        sums: `parts`, float64 `[..., 3,C]`.
+        sums: `tp_gt_pred`, float64 `[..., 3,C]`.
 
     Returns:
         float64 `[..., 4+C]`; NaN for what is not defined, as the IoU of a class neither there nor predicted.
@@ -57,12 +57,12 @@ def measure(sums: Floats) -> Floats:
 
 def mean_class_accuracy(matrix: Integers) -> float:
     """Share of a class's true pixels that are right, averaged over the classes that are there, or NaN."""
-    return float(measure(parts(matrix))[MEASURES.index("mean_class_accuracy")])
+    return float(compute_metrics(tp_gt_pred(matrix))[MEASURES.index("mean_class_accuracy")])
 
 
 def frequency_weighted_iou(matrix: Integers) -> float:
     """IoU of the classes weighted by their shares of the true pixels; NaN if there are none."""
-    return float(measure(parts(matrix))[MEASURES.index("frequency_weighted_iou")])
+    return float(compute_metrics(tp_gt_pred(matrix))[MEASURES.index("frequency_weighted_iou")])
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from vocseg.metrics.aggregate import MEASURES, TRIMAP, Floats, measure, parts
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.aggregate import MEASURES, TRIMAP, Floats, compute_metrics, tp_gt_pred
+from vocseg.metrics.per_image import PerImageConfusion
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -58,7 +58,7 @@ def resampled_sums(sums: Floats, resamples: int, seed: int) -> Floats:
     return np.concatenate(blocks).reshape(resamples, *sums.shape[1:])
 
 
-class Influence(NamedTuple):
+class Jackknife(NamedTuple):
     """What leaving each image out does to S figures.
 
     Attributes:
@@ -76,15 +76,15 @@ def leave_one_out(sums: Floats) -> Floats:
     """The measures without each image in turn.
 
     Args:
-        sums: `parts` of each image, float64 `[N,3,C]`.
+        sums: `tp_gt_pred` of each image, float64 `[N,3,C]`.
 
     Returns:
         float64 `[N,4+C]`.
     """
-    return measure(sums.sum(0) - sums)
+    return compute_metrics(sums.sum(0) - sums)
 
 
-def influence(estimate: Floats, without: Floats) -> Influence:
+def influence(estimate: Floats, without: Floats) -> Jackknife:
     """Describe the images' influence.
 
     The degrees of freedom are those of a variance whose terms have the kurtosis that is seen,
@@ -101,14 +101,14 @@ def influence(estimate: Floats, without: Floats) -> Influence:
     with np.errstate(divide="ignore", invalid="ignore"):
         kurtosis = images * (terms**4).sum(0) / squares**2
         freedom = np.nan_to_num(2 * images / (kurtosis - 1), nan=images, posinf=images)
-    return Influence(moved, squares * (images - 1) / images, np.maximum(freedom, 1))
+    return Jackknife(moved, squares * (images - 1) / images, np.maximum(freedom, 1))
 
 
 def iou_bias(estimate: Floats, replicates: Floats) -> Floats:
     """Mean error of the IoUs of so few images, by the bootstrap; see the module's docstring.
 
     Args:
-        estimate: `measure` of all images, float64 `[...,4+C]`.
+        estimate: `compute_metrics` of all images, float64 `[...,4+C]`.
         replicates: The same of each resample, float64 `[B,...,4+C]`.
 
     Returns:
@@ -225,7 +225,7 @@ class ScoreIntervals:
         }
 
 
-def score_intervals(scores: ImageScores, resamples: int = RESAMPLES, seed: int = 0) -> ScoreIntervals:
+def score_intervals(scores: PerImageConfusion, resamples: int = RESAMPLES, seed: int = 0) -> ScoreIntervals:
     """Measure, and say how far to believe it; images are what is drawn at random, the weights stay.
 
     Args:
@@ -245,10 +245,10 @@ def score_intervals(scores: ImageScores, resamples: int = RESAMPLES, seed: int =
 
 
 def _figures(sums: Floats, resamples: int, seed: int) -> Sequence[Interval]:
-    """The measures and the IoU of each class, from `parts` of each image; a seed draws the same images."""
-    estimate = measure(sums.sum(0))
+    """The metrics and the IoU of each class from `tp_gt_pred` of each image; a seed draws the same images."""
+    estimate = compute_metrics(sums.sum(0))
     freedom = influence(estimate, leave_one_out(sums)).freedom
-    replicates = measure(resampled_sums(sums, resamples, seed))
+    replicates = compute_metrics(resampled_sums(sums, resamples, seed))
     low, high = percentile_interval(replicates - 2 * iou_bias(estimate, replicates), freedom).clip(0, 1)
     ends = np.stack(
         [np.fmin(low, estimate), np.fmax(high, estimate)]
@@ -256,17 +256,17 @@ def _figures(sums: Floats, resamples: int, seed: int) -> Sequence[Interval]:
     return as_intervals(estimate, ends, images_behind(sums))
 
 
-def image_parts(scores: ImageScores) -> Floats:
-    """`parts` of each image in the order of the ids, float64 `[N,3,C]`."""
-    return parts(scores.matrices)[_by_id(scores)]
+def image_parts(scores: PerImageConfusion) -> Floats:
+    """`tp_gt_pred` of each image in the order of the ids, float64 `[N,3,C]`."""
+    return tp_gt_pred(scores.matrices)[_by_id(scores)]
 
 
-def band_parts(scores: ImageScores) -> Floats | None:
+def band_parts(scores: PerImageConfusion) -> Floats | None:
     """The same of the pixels near a boundary alone; None if they were not counted apart."""
-    return None if scores.band is None else parts(scores.band)[_by_id(scores)]
+    return None if scores.band is None else tp_gt_pred(scores.band)[_by_id(scores)]
 
 
-def _by_id(scores: ImageScores) -> list[int]:
+def _by_id(scores: PerImageConfusion) -> list[int]:
     return sorted(range(len(scores.ids)), key=scores.ids.__getitem__)
 
 
@@ -274,7 +274,7 @@ def images_behind(sums: Floats) -> npt.NDArray[np.int64]:
     """How many images each figure stands on.
 
     Args:
-        sums: `parts` of each image, float64 `[N,3,C]`.
+        sums: `tp_gt_pred` of each image, float64 `[N,3,C]`.
 
     Returns:
         int64 `[4+C]`: for the four measures those with labelled pixels, for a class those that truly show it.

@@ -9,7 +9,7 @@ from torchmetrics import Metric
 from vocseg.metrics.confusion import class_iou, mean_iou, pixel_accuracy
 
 
-class EpochMetrics(Metric):
+class SegmentationMetrics(Metric):
     """Sums what the steps counted; torchmetrics adds up the processes.
 
     One integer matrix per stage and epoch: a mean of batch means is another number, and a wrong one.
@@ -93,11 +93,11 @@ class EpochMetrics(Metric):
             "images": self.images.cpu(),
         }
 
-    def gathered(self, world: int) -> dict[str, Tensor]:
+    def all_gather_state(self, world: int) -> dict[str, Tensor]:
         """What was summed so far on each process, `[processes, ...]` on the CPU; to be called on all."""
         return {name: _gathered(getattr(self, name), world).cpu() for name in self._defaults}
 
-    def restore(self, sums: dict[str, Tensor], rank: int) -> None:
+    def load_state(self, sums: dict[str, Tensor], rank: int) -> None:
         """Go on from there.
 
         Args:
@@ -113,7 +113,7 @@ def curve_points(stage: str, figures: dict[str, Tensor], names: Sequence[str]) -
 
     Args:
         stage: `train` or `val`.
-        figures: What `EpochMetrics.compute` gave.
+        figures: What `SegmentationMetrics.compute` gave.
         names: Of all classes, if each gets its IoU's curve, else none; one that did not occur gets no point.
     """
     points = {f"{name}/{stage}": figures[name].float() for name in ("loss", "miou", "pixel_accuracy")}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vocseg.constants import IGNORE_INDEX
 from vocseg.errors import UserError
-from vocseg.utils.atomic_write import whole_file
+from vocseg.utils.atomic_write import atomic_open
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -23,7 +23,7 @@ _SMALLEST = 1e-3  # of the picture; less is no region but a frayed border
 _KERNEL = np.ones((3, 3), np.uint8)
 
 
-class Region(NamedTuple):
+class DisagreementRegion(NamedTuple):
     """A connected region in which one label stands and the network is sure of one other class.
 
     Attributes:
@@ -61,7 +61,7 @@ def disagreement(confidence: Floats, predicted: Bytes, truth: Bytes) -> Floats:
         truth: The mask, uint8 `[H,W]`; void counts nowhere.
 
     Returns:
-        float32 `[REGIONS, COLUMNS]`, each row a `Region`, the largest first; zeros where there is none.
+        float32 `[REGIONS, COLUMNS]`, a `DisagreementRegion` a row, the largest first, then zeros.
     """
     size = confidence.shape[::-1]
     label = np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
@@ -80,7 +80,9 @@ def disagreement(confidence: Floats, predicted: Bytes, truth: Bytes) -> Floats:
     return rows
 
 
-def _regions(where: npt.NDArray[np.bool_], confidence: Floats, label: int, predicted: int) -> list[Region]:
+def _regions(
+    where: npt.NDArray[np.bool_], confidence: Floats, label: int, predicted: int
+) -> list[DisagreementRegion]:
     """Connected regions once thin strips are gone, as those along an object's border."""
     thick = cv2.morphologyEx(where.astype(np.uint8), cv2.MORPH_OPEN, _KERNEL)
     count, places, facts, _ = cv2.connectedComponentsWithStats(thick)
@@ -91,14 +93,14 @@ def _regions(where: npt.NDArray[np.bool_], confidence: Floats, label: int, predi
         if area >= _SMALLEST * where.size:
             mean = float(confidence[places == k].mean())
             box = (x / width, y / height, (x + w) / width, (y + h) / height)
-            regions.append(Region(area / where.size, mean, label, predicted, *box))
+            regions.append(DisagreementRegion(area / where.size, mean, label, predicted, *box))
     return regions
 
 
-def regions_of(rows: Floats) -> list[Region]:
+def regions_of(rows: Floats) -> list[DisagreementRegion]:
     """What `disagreement` gave, without the empty rows."""
     plain = [row.tolist() for row in rows if row[0] > 0]
-    return [Region(row[0], row[1], round(row[2]), round(row[3]), *row[4:]) for row in plain]
+    return [DisagreementRegion(row[0], row[1], round(row[2]), round(row[3]), *row[4:]) for row in plain]
 
 
 FILE = "evidence.npz"
@@ -107,7 +109,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Origin:
+class DataLocation:
     """Where photographs and masks lie, and what the masks' values mean.
 
     Attributes:
@@ -140,7 +142,7 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class LabelErrorData:
     """The images that were scored and where the network was sure of another class than the label.
 
     Their predictions are pictures beside it: `prediction_path`.
@@ -153,12 +155,12 @@ class Evidence:
 
     ids: tuple[str, ...]
     regions: npt.NDArray[np.float32]
-    origin: Origin
+    origin: DataLocation
 
     def save(self, folder: Path) -> None:
         """Write `evidence.npz`, whole or not at all."""
         facts = json.dumps({"format": FORMAT, "ids": self.ids, "origin": asdict(self.origin)})
-        with whole_file(folder / FILE) as file:
+        with atomic_open(folder / FILE) as file:
             np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), regions=self.regions)
 
 
@@ -167,8 +169,8 @@ def prediction_path(folder: Path, id: str) -> Path:
     return folder / FOLDER / f"{id.replace('%', '%25').replace('/', '%2F')}.png"
 
 
-def load_evidence(folder: Path) -> Evidence | None:
-    """Read what `Evidence.save` wrote; None if the run left none.
+def load_evidence(folder: Path) -> LabelErrorData | None:
+    """Read what `LabelErrorData.save` wrote; None if the run left none.
 
     Raises:
         UserError: If the file is damaged, or of a newer version.
@@ -184,14 +186,14 @@ def load_evidence(folder: Path) -> Evidence | None:
         ids, origin = tuple(facts["ids"]), _origin(facts["origin"])
         if regions.ndim != 3 or len(regions) != len(ids):
             raise ValueError
-        return Evidence(ids, regions, origin)
+        return LabelErrorData(ids, regions, origin)
     except UserError:
         raise
     except Exception as fault:  # numpy, zip and zlib raise nearly anything on foreign or damaged bytes
         raise UserError(f"{path} is damaged: score the weights again with `test`") from fault
 
 
-def _origin(plain: dict[str, Any]) -> Origin:
+def _origin(plain: dict[str, Any]) -> DataLocation:
     tuples = {key: tuple(plain[key]) for key in ("names", "void")}
     tuples |= {key: tuple(tuple(each) for each in plain[key]) for key in ("colours", "values")}
-    return Origin(**(plain | tuples))
+    return DataLocation(**(plain | tuples))

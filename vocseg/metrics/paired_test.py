@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vocseg.metrics.aggregate import MEASURES, TRIMAP, Floats, measure
+from vocseg.metrics.aggregate import MEASURES, TRIMAP, Floats, compute_metrics
 from vocseg.metrics.bootstrap import (
     FEWEST_IMAGES,
     LEVEL,
@@ -37,7 +37,7 @@ from vocseg.metrics.bootstrap import (
     resampled_sums,
 )
 from vocseg.metrics.protocol import Protocol
-from vocseg.metrics.run_groups import Group, Shares, check_comparable
+from vocseg.metrics.run_groups import RunGroup, RunWeights, check_comparable
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def image_changes(
 _MANY = 1e6  # degrees of freedom: the normal's levels
 
 
-class Paired(NamedTuple):
+class BootstrapDifference(NamedTuple):
     """Differences of S figures, B less A.
 
     Attributes:
@@ -116,7 +116,7 @@ class Paired(NamedTuple):
     seed_variance: Floats
 
 
-def paired(shares: Shares, sums: Floats, resamples: int, seed: int) -> Paired:
+def paired(shares: RunWeights, sums: Floats, resamples: int, seed: int) -> BootstrapDifference:
     """Draw differences.
 
     Args:
@@ -125,20 +125,22 @@ def paired(shares: Shares, sums: Floats, resamples: int, seed: int) -> Paired:
         resamples: How many to draw, B.
         seed: Of the draws.
     """
-    figures = measure(sums.sum(0))  # [R,S]
+    figures = compute_metrics(sums.sum(0))  # [R,S]
     without = np.stack([leave_one_out(sums[:, k]) for k in range(sums.shape[1])], axis=1)  # [N,R,S]
     estimate = shares.difference(figures)
     images = influence(estimate, shares.difference(without))
     of_a_run = shares.seed_variance(figures)
     seeds = of_a_run * shares.spread
     left = np.maximum(images.variance - shares.chance_variance(figures, without) * shares.spread, 0)
-    replicates = measure(resampled_sums(sums, resamples, seed))  # [B,R,S]
+    replicates = compute_metrics(resampled_sums(sums, resamples, seed))  # [B,R,S]
     bias = shares.difference(iou_bias(figures, replicates))
     drawn = shares.difference(replicates) - estimate - bias  # [B,S]
     kept = _scale(drawn, images.variance, left)
     noise = _student(resamples, shares.freedom, seed)[:, None] * np.sqrt(seeds)
     freedom = _freedom(images.freedom, left, seeds)
-    return Paired(estimate, estimate - bias + drawn * kept + noise, freedom, images.moved, of_a_run)
+    return BootstrapDifference(
+        estimate, estimate - bias + drawn * kept + noise, freedom, images.moved, of_a_run
+    )
 
 
 def _scale(drawn: Floats, variance: Floats, left: Floats) -> Floats:
@@ -242,7 +244,7 @@ class Comparison:
 
 
 def compare_groups(
-    before: Group, after: Group, resamples: int = RESAMPLES, seed: int = 0, across: Collection[str] = ()
+    before: RunGroup, after: RunGroup, resamples: int = RESAMPLES, seed: int = 0, across: Collection[str] = ()
 ) -> Comparison:
     """Compare B with A on the same resamples of the images.
 
@@ -260,7 +262,7 @@ def compare_groups(
         UserError: If they were not scored on the same images in the same way.
     """
     check_comparable([before, after], across)
-    shares, first = Shares(before, after), before.members[0]
+    shares, first = RunWeights(before, after), before.members[0]
     sums = np.stack([image_parts(run) for run in shares.runs], axis=1)  # [N,R,3,C]
     drawn = paired(shares, sums, resamples, seed)
     found = _differences(shares, sums, drawn)
@@ -278,7 +280,7 @@ def compare_groups(
     )
 
 
-def _trimap(shares: Shares, resamples: int, seed: int) -> dict[str, Difference]:
+def _trimap(shares: RunWeights, resamples: int, seed: int) -> dict[str, Difference]:
     """The same of the pixels near a boundary, if all runs counted them apart."""
     near = [sums for sums in map(band_parts, shares.runs) if sums is not None]
     if len(near) < len(shares.runs):
@@ -287,7 +289,7 @@ def _trimap(shares: Shares, resamples: int, seed: int) -> dict[str, Difference]:
     return {TRIMAP: _differences(shares, sums, paired(shares, sums, resamples, seed))[0]}
 
 
-def _differences(shares: Shares, sums: Floats, drawn: Paired) -> list[Difference]:
+def _differences(shares: RunWeights, sums: Floats, drawn: BootstrapDifference) -> list[Difference]:
     """Each figure of both, with what was drawn; the same runs do not differ, however few the images."""
     behind = images_behind(sums[:, 0])
     behind = behind if shares.spread else np.full_like(behind, FEWEST_IMAGES)
@@ -295,7 +297,7 @@ def _differences(shares: Shares, sums: Floats, drawn: Paired) -> list[Difference
     better = chance_above_zero(drawn.replicates, drawn.freedom)
     values = [
         [None if np.isnan(value) else float(value) for value in row]
-        for row in shares.means(measure(sums.sum(0)))
+        for row in shares.means(compute_metrics(sums.sum(0)))
     ]
     return [
         Difference(a, b, interval, None if interval.low is None else float(chance))

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from vocseg.errors import UserError, shown
 from vocseg.metrics.protocol import Protocol
-from vocseg.utils.atomic_write import whole_file
-from vocseg.utils.checksum import DamagedError, check_zip, seal
+from vocseg.utils.atomic_write import atomic_open
+from vocseg.utils.checksum import DamagedError, append_checksum, verify_zip
 
 Counts = npt.NDArray[np.int64]
 
@@ -103,7 +103,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
-class ImageScores:
+class PerImageConfusion:
     """The confusion matrices of a split's images, void left out.
 
     Attributes:
@@ -155,13 +155,13 @@ class ImageScores:
         }
         arrays = {"facts": np.array(json.dumps(facts)), **sparse("matrices", self.matrices)}
         arrays |= {} if self.band is None else sparse("band", self.band)
-        with whole_file(path) as file:
+        with atomic_open(path) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
-            seal(file)
+            append_checksum(file)
 
 
-def load_image_scores(path: Path) -> ImageScores:
-    """Read what `ImageScores.save` wrote.
+def load_per_image_confusion(path: Path) -> PerImageConfusion:
+    """Read what `PerImageConfusion.save` wrote.
 
     Raises:
         UserError: If the file is missing, damaged, something else, or of another version.
@@ -169,7 +169,7 @@ def load_image_scores(path: Path) -> ImageScores:
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is no plain file: name one that `test` or `validate` wrote")
     try:
-        check_zip(path, stored=False)
+        verify_zip(path, stored=False)
         arrays = read_arrays(path)
         facts = json.loads(str(arrays["facts"]))
         format_ = int(facts["format"])
@@ -190,7 +190,7 @@ def load_image_scores(path: Path) -> ImageScores:
         ids, classes = _names(facts["ids"]), _names(facts["classes"])
         names = [name for name in ("matrices", "band") if f"{name}_cells" in arrays]
         counts = {name: dense(arrays, name, len(ids), len(classes)) for name in names}
-        return ImageScores(ids, counts["matrices"], protocol, classes, counts.get("band"))
+        return PerImageConfusion(ids, counts["matrices"], protocol, classes, counts.get("band"))
     except (KeyError, IndexError, TypeError, ValueError) as fault:
         raise UserError(f"{path} is damaged ({shown(fault)}): score the weights again with `test`") from fault
 

@@ -8,13 +8,13 @@ import numpy as np
 from vocseg.errors import UserError
 from vocseg.metrics.aggregate import Floats
 from vocseg.metrics.bootstrap import influence
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 
 ACROSS = ("size", "tta", "windows")  # how a prediction was made, on pixels that stay the same
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs of one recipe that differ by their seeds, or a single run.
 
     Attributes:
@@ -23,7 +23,7 @@ class Group:
     """
 
     name: str
-    members: tuple[ImageScores, ...]
+    members: tuple[PerImageConfusion, ...]
 
     def __post_init__(self) -> None:
         """See that there is a member.
@@ -35,7 +35,7 @@ class Group:
             raise ValueError("a group has at least one member")
 
 
-def check_comparable(groups: Sequence[Group], across: Collection[str] = ()) -> None:
+def check_comparable(groups: Sequence[RunGroup], across: Collection[str] = ()) -> None:
     """Whether all runs were scored on the same images in the same way.
 
     Args:
@@ -58,7 +58,9 @@ def check_comparable(groups: Sequence[Group], across: Collection[str] = ()) -> N
                 )
 
 
-def _difference(a: ImageScores, b: ImageScores, across: Collection[str]) -> tuple[str, str, str] | None:
+def _difference(
+    a: PerImageConfusion, b: PerImageConfusion, across: Collection[str]
+) -> tuple[str, str, str] | None:
     """The first thing in which two scores were taken differently: its name and both values."""
     for field in fields(a.protocol):
         ours, theirs = getattr(a.protocol, field.name), getattr(b.protocol, field.name)
@@ -81,7 +83,7 @@ def _unequal(a: Sequence[str], b: Sequence[str]) -> list[tuple[str, str]]:
     return [pair for pair in zip(*padded, strict=True) if pair[0] != pair[1]]
 
 
-class Shares:
+class RunWeights:
     """How much each different run counts in "mean of B less mean of A".
 
     Runs are told apart by what they counted. What one counts in both groups cancels: of
@@ -94,14 +96,14 @@ class Shares:
         freedom: How many runs there are beyond one a group: what the spread from seed to seed is known from.
     """
 
-    def __init__(self, before: Group, after: Group) -> None:
+    def __init__(self, before: RunGroup, after: RunGroup) -> None:
         """Find the different runs.
 
         Args:
             before: A.
             after: B.
         """
-        self.runs: list[ImageScores] = []
+        self.runs: list[PerImageConfusion] = []
         rows = [[self._row(member) for member in group.members] for group in (before, after)]
         self.before, self.after = (np.bincount(row, minlength=len(self.runs)) / len(row) for row in rows)
         self._rows = [sorted(set(row)) for row in rows]
@@ -109,7 +111,7 @@ class Shares:
             self._rows.pop()  # or its spread would count twice
         self.freedom = sum(len(row) - 1 for row in self._rows)
 
-    def _row(self, member: ImageScores) -> int:
+    def _row(self, member: PerImageConfusion) -> int:
         for row, known in enumerate(self.runs):
             if known is member or _same_counts(known, member):
                 return row
@@ -168,7 +170,7 @@ class Shares:
         return np.nan_to_num(total / self.freedom) if self.freedom else np.zeros_like(total)
 
 
-def _same_counts(a: ImageScores, b: ImageScores) -> bool:
+def _same_counts(a: PerImageConfusion, b: PerImageConfusion) -> bool:
     """Whether the images were predicted alike, in whatever order they stand."""
     order = np.argsort(a.ids), np.argsort(b.ids)
     return np.array_equal(a.matrices[order[0]], b.matrices[order[1]])

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.metrics.aggregate import measure, parts
+from vocseg.metrics.aggregate import compute_metrics, tp_gt_pred
 
 Counts = npt.NDArray[np.int64]
 
@@ -50,4 +50,4 @@ def shifted_labels(matrix: Counts) -> str | None:
 
 
 def _mean_iou(matrix: Counts) -> float:
-    return float(measure(parts(matrix))[0])
+    return float(compute_metrics(tp_gt_pred(matrix))[0])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vocseg.constants import CLASSES
 from vocseg.metrics.confusion import class_iou, mean_iou, pixel_accuracy
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.protocol import Protocol
 
 
@@ -22,7 +22,7 @@ class Score:
     classes: tuple[str, ...] = CLASSES
 
     @classmethod
-    def of(cls, images: ImageScores, loss: float | None = None) -> "Score":
+    def of(cls, images: PerImageConfusion, loss: float | None = None) -> "Score":
         """The score of images taken together."""
         return cls(torch.from_numpy(images.total()), images.protocol, loss, images.classes)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.protocol import Protocol
 from vocseg.metrics.score import Score
 
@@ -29,7 +29,7 @@ def score_of(plain: dict[str, Any] | None) -> Score | None:
     return Score(plain["matrix"], Protocol(**plain["protocol"]), plain["loss"], tuple(plain["classes"]))
 
 
-def plain_images(images: ImageScores | None) -> dict[str, Any] | None:
+def plain_images(images: PerImageConfusion | None) -> dict[str, Any] | None:
     """The scores of images as a checkpoint holds them."""
     if images is None:
         return None
@@ -41,9 +41,11 @@ def plain_images(images: ImageScores | None) -> dict[str, Any] | None:
     }
 
 
-def images_of(plain: dict[str, Any] | None) -> ImageScores | None:
+def images_of(plain: dict[str, Any] | None) -> PerImageConfusion | None:
     """The scores of images again."""
     if plain is None:
         return None
     matrices = plain["matrices"].long().numpy()
-    return ImageScores(tuple(plain["ids"]), matrices, Protocol(**plain["protocol"]), tuple(plain["classes"]))
+    return PerImageConfusion(
+        tuple(plain["ids"]), matrices, Protocol(**plain["protocol"]), tuple(plain["classes"])
+    )

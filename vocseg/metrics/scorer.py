@@ -15,11 +15,11 @@ from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.boundary import boundary_band
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.metrics.paired_test import Comparison, compare_groups
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.protocol import Protocol
-from vocseg.metrics.run_groups import Group
-from vocseg.metrics.scores_json import score_figures
-from vocseg.metrics.upsample import full_size_classes
+from vocseg.metrics.run_groups import RunGroup
+from vocseg.metrics.scores_json import scores_dict
+from vocseg.metrics.upsample import argmax_upsampled
 
 Array = Tensor | npt.NDArray[Any]
 
@@ -114,7 +114,7 @@ class Scorer:
             UserError: If nothing was counted.
         """
         images = self.image_scores()
-        return score_figures(images, score_intervals(images))
+        return scores_dict(images, score_intervals(images))
 
     def compare(self, baseline: "Scorer") -> Comparison:
         """This model less a baseline that was scored on the same images, with 95 % intervals.
@@ -133,9 +133,9 @@ class Scorer:
                 f"the models cannot be compared: they were scored on other images or masks ({len(baseline)} "
                 f"and {len(self)} images). Give both the same images, in the same order or with `ids`"
             )
-        return compare_groups(Group("baseline", (before,)), Group("model", (after,)))
+        return compare_groups(RunGroup("baseline", (before,)), RunGroup("model", (after,)))
 
-    def image_scores(self) -> ImageScores:
+    def image_scores(self) -> PerImageConfusion:
         """Counts of every image; their `save` writes a file that `python -m vocseg compare` reads.
 
         Raises:
@@ -150,7 +150,7 @@ class Scorer:
         matrices, bands = (
             np.stack(list(each.values())).astype(np.int64) for each in (self._matrices, self._bands)
         )
-        return ImageScores(tuple(self._matrices), matrices, protocol, self.classes, bands)
+        return PerImageConfusion(tuple(self._matrices), matrices, protocol, self.classes, bands)
 
     def _truth(self, name: str, mask: Any) -> npt.NDArray[np.uint8]:
         """A mask as class indices uint8 `[H,W]`, 255 ignored."""
@@ -185,7 +185,7 @@ class Scorer:
                 raise UserError(
                     f"the logits of image '{shown(name)}' hold NaN: find where the model makes it"
                 )
-            return full_size_classes(given, (height, width)).cpu()
+            return argmax_upsampled(given, (height, width)).cpu()
         if given.shape != shape:
             raise UserError(
                 f"the prediction of image '{shown(name)}' has the shape {tuple(given.shape)}, its mask "

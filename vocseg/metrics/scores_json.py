@@ -5,12 +5,12 @@ from typing import Any
 from vocseg.metrics.aggregate import error_budget
 from vocseg.metrics.bootstrap import ScoreIntervals, score_intervals
 from vocseg.metrics.boundary import WIDTH
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.score import Score
 
 
-def score_figures(
-    images: ImageScores, intervals: ScoreIntervals | None = None, loss: float | None = None
+def scores_dict(
+    images: PerImageConfusion, intervals: ScoreIntervals | None = None, loss: float | None = None
 ) -> dict[str, Any]:
     """Everything that the tables show of a score, and the matrix it follows from.
 

@@ -23,7 +23,7 @@ _PLACE = 5e-7  # a pixel of the source: how far OpenCV's float32 places may be f
 _SUM = 5e-7  # what float32 may lose in a mean of four, for two classes
 
 
-def full_size_classes(logits: Tensor, shape: tuple[int, int]) -> Tensor:
+def argmax_upsampled(logits: Tensor, shape: tuple[int, int]) -> Tensor:
     """The best class of every pixel, equal to `interpolate(..., mode="bilinear")` and `argmax` to the pixel.
 
     Torch's own result depends in the last bit on how the logits lie in memory; this is the one for `[C,h,w]`.

@@ -19,30 +19,30 @@ from torch.optim import Optimizer
 from vocseg.data.batch import BatchTensors
 from vocseg.data.classes import ClassList, named_classes, numbered_classes
 from vocseg.errors import UserError
-from vocseg.inference.tta import Variants
-from vocseg.losses.composite import Objective
-from vocseg.losses.config import PLAIN, LossSettings
-from vocseg.metrics.epoch import EpochMetrics, curve_points
+from vocseg.inference.tta import TTAConfig
+from vocseg.losses.composite import CompositeLoss
+from vocseg.losses.config import CROSS_ENTROPY_ONLY, LossConfig
+from vocseg.metrics.epoch import SegmentationMetrics, curve_points
 from vocseg.models.lightning_loops import keep_validation, load_loader_states
 from vocseg.models.metadata import DESCRIPTION_KEY, description_of, facts_source
 from vocseg.models.network import build_network
-from vocseg.models.optimization import Optimization
+from vocseg.models.optimization import OptimConfig
 from vocseg.models.step_output import StepOutput
-from vocseg.models.step_runner import Work
+from vocseg.models.step_runner import StepRunner
 from vocseg.models.step_seed import seed_step
-from vocseg.optim.encoder_freezing import Freezing
-from vocseg.optim.lr_schedulers import Schedule, ScheduleName
-from vocseg.optim.optimizers import OptimizerName, OptimizerSettings
+from vocseg.optim.encoder_freezing import EncoderFreezer
+from vocseg.optim.lr_schedulers import LRSchedule, ScheduleName
+from vocseg.optim.optimizers import OptimizerConfig, OptimizerName
 from vocseg.performance.graph_update import StepUpdate, clip_gradients, step_update
-from vocseg.performance.options import Execution
-from vocseg.utils.safe_load import SafeLoading
+from vocseg.performance.options import PerformanceOptions
+from vocseg.utils.safe_load import SafeCheckpointMixin
 
 Stage = Literal["train", "val"]
 
-_AS_USUAL = Execution()
+_AS_USUAL = PerformanceOptions()
 
 
-class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod
+class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod
     """Semantic segmentation with an encoder, a decoder and a sum of losses.
 
     Args:
@@ -78,28 +78,31 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         freeze_encoder: NonNegativeInt = 0,
         schedule: ScheduleName = "constant",
         warmup: ClosedUnitInterval = 0.0,
-        loss: LossSettings = PLAIN,
-        execution: Execution = _AS_USUAL,
+        loss: LossConfig = CROSS_ENTROPY_ONLY,
+        execution: PerformanceOptions = _AS_USUAL,
     ) -> None:
         super().__init__()
         # jsonargparse's numbers are of types of its own, which a safely read file must not hold.
         rates = float(lr), float(weight_decay), float(momentum), float(encoder_lr_factor)
-        settings = OptimizerSettings(optimizer, *rates)
-        self.optimization = Optimization(
-            settings, Freezing(int(freeze_encoder)), Schedule(schedule, float(warmup))
+        settings = OptimizerConfig(optimizer, *rates)
+        self.optimization = OptimConfig(
+            settings, EncoderFreezer(int(freeze_encoder)), LRSchedule(schedule, float(warmup))
         )
         self.classes = int(classes)
-        self.objective = Objective(loss, self.classes)
+        self.objective = CompositeLoss(loss, self.classes)
         # Only what shapes the network: Lightning lets these overrule what the user types.
         self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
         self.network = build_network(arch, encoder, encoder_weights, self.classes, execution)
-        self.train_metrics, self.val_metrics = EpochMetrics(self.classes), EpochMetrics(self.classes)
+        self.train_metrics, self.val_metrics = (
+            SegmentationMetrics(self.classes),
+            SegmentationMetrics(self.classes),
+        )
         self.class_list: ClassList = numbered_classes(self.classes)  # until the data's are known
-        self.variants = Variants()  # as which images are scored: a callback puts others here
+        self.variants = TTAConfig()  # as which images are scored: a callback puts others here
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
         self.image_size: int | None = None  # edge of what it learns from, in pixels
         self.loaded_from: Path | None = None  # the file that the trainer filled the network from
-        self._work = Work(self, self.network, self.objective, self.classes)
+        self._work = StepRunner(self, self.network, self.objective, self.classes)
         self._update: tuple[Any, StepUpdate | None] = None, None  # with what it was made for
 
     def forward(self, image: Tensor) -> Tensor:
@@ -132,7 +135,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """A frozen encoder has no gradient."""
-        self.optimization.freezing.drop(self.network.encoder, self.current_epoch)
+        self.optimization.freezing.clear_gradients(self.network.encoder, self.current_epoch)
 
     def conditions(self) -> dict[str, dict[str, Any]]:
         """What a run that goes on must have in common with itself, by name."""
@@ -150,7 +153,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         checkpoint[DESCRIPTION_KEY] = description_of(self.trainer, self)
         keep_validation(self.trainer, checkpoint["loops"])
         world = self.trainer.world_size
-        checkpoint["epoch_sums"] = self.train_metrics.gathered(world)
+        checkpoint["epoch_sums"] = self.train_metrics.all_gather_state(world)
         checkpoint["plateau"] = self.optimization.schedule.plateau_state()
         checkpoint["results"] = self.results
 
@@ -163,7 +166,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         if self._trainer is None:  # rebuilt from the file alone
             return
         if all(len(value) == self.trainer.world_size for value in sums.values()):
-            self.train_metrics.restore(sums, self.trainer.global_rank)
+            self.train_metrics.load_state(sums, self.trainer.global_rank)
         self.optimization.schedule.load_plateau(checkpoint.get("plateau"))
         self.results = checkpoint.get("results", {})
 
@@ -193,7 +196,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
     def training_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
         """Loss of a batch; see `StepOutput`."""
         self.image_size = batch["image"].shape[-1]
-        self.optimization.freezing.apply(
+        self.optimization.freezing.before_step(
             self.network.encoder, self.current_epoch, self.trainer.world_size == 1
         )
         output = self._step(batch, self.train_metrics, self._after_gradients())
@@ -213,7 +216,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Gradients of the loss; a step that was replayed has made them already."""
-        if not self._work.hand_over():
+        if not self._work.assign_gradients():
             loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
@@ -257,7 +260,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
         """Log the validation figures of the epoch, and let the schedule look at them."""
         self._close("val", self.val_metrics)
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            self.optimization.schedule.judge(float(self.results["val"]["miou"]))
+            self.optimization.schedule.on_validation(float(self.results["val"]["miou"]))
 
     def on_test_epoch_end(self) -> None:
         """Log the figures."""
@@ -277,7 +280,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def _after_gradients(self) -> StepUpdate | None:
         """What follows the gradients of a training step, for a capture; None: Lightning's loop does it."""
-        if len(optimizers := self.trainer.optimizers) != 1 or not self.network.execution.records:
+        if len(optimizers := self.trainer.optimizers) != 1 or not self.network.execution.use_cuda_graphs:
             return None
         made_for = optimizers[0], len(optimizers[0].param_groups)
         if self._update[0] != made_for:
@@ -286,11 +289,11 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
 
     def _forget(self) -> None:
         """Drop captured steps: weights may move to other places in memory."""
-        self._work.forget()
+        self._work.reset()
         self._update = None, None
 
     def _step(
-        self, batch: BatchTensors, metrics: EpochMetrics, update: StepUpdate | None = None
+        self, batch: BatchTensors, metrics: SegmentationMetrics, update: StepUpdate | None = None
     ) -> StepOutput:
         computed = self._work(batch, self.variants, self._trainer, update)
         if not (self.training and self._work.took_step):  # else it is counted already
@@ -302,7 +305,7 @@ class SegmentationModule(SafeLoading, LightningModule):  # type: ignore[misc]  #
             "confusion": computed.confusion,
         }
 
-    def _close(self, stage: Stage, metrics: EpochMetrics) -> None:
+    def _close(self, stage: Stage, metrics: SegmentationMetrics) -> None:
         """Compute, keep, log, reset. The figures are the same on every process, so none needs syncing."""
         figures = metrics.compute()
         metrics.reset()

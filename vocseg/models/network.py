@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from vocseg.constants import IMAGENET_MEAN, IMAGENET_STD
 from vocseg.errors import UserError, shown
 from vocseg.models.encoder_weights import load_encoder_file
-from vocseg.performance.options import Execution
+from vocseg.performance.options import PerformanceOptions
 
 _FILES = (".pth", ".pt", ".bin", ".safetensors")  # endings of local weights
-_AS_USUAL = Execution()
+_AS_USUAL = PerformanceOptions()
 
 
 class Network(nn.Module):
@@ -25,7 +25,7 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, execution: Execution = _AS_USUAL) -> None:
+    def __init__(self, model: nn.Module, execution: PerformanceOptions = _AS_USUAL) -> None:
         """Wrap a model.
 
         Args:
@@ -92,7 +92,7 @@ def build_network(
     encoder: str,
     encoder_weights: str | None,
     classes: int,
-    execution: Execution = _AS_USUAL,
+    execution: PerformanceOptions = _AS_USUAL,
 ) -> Network:
     """Make a network from plain names.
 

@@ -7,15 +7,15 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 from vocseg.errors import UserError
 from vocseg.models.network import Network
-from vocseg.optim.encoder_freezing import Freezing
-from vocseg.optim.lr_schedulers import Schedule
-from vocseg.optim.optimizers import OptimizerSettings, build_optimizer
+from vocseg.optim.encoder_freezing import EncoderFreezer
+from vocseg.optim.lr_schedulers import LRSchedule
+from vocseg.optim.optimizers import OptimizerConfig, build_optimizer
 
 
-class Optimization:
+class OptimConfig:
     """Optimiser, schedule and freezing, which a LightningModule asks at the right moments."""
 
-    def __init__(self, optimizer: OptimizerSettings, freezing: Freezing, schedule: Schedule) -> None:
+    def __init__(self, optimizer: OptimizerConfig, freezing: EncoderFreezer, schedule: LRSchedule) -> None:
         """Remember the settings.
 
         Args:
@@ -43,13 +43,15 @@ class Optimization:
         clips_mixed = scaler is not None and bool(trainer.gradient_clip_val)
         options = network.execution.optimizer_options(network.mean.device, clips_mixed)
         optimizer = build_optimizer(self.optimizer, network, network.encoder, options)
-        scheduler = self.schedule.scheduler(optimizer, self._steps(trainer) if self.schedule.ends else 0)
+        scheduler = self.schedule.scheduler(
+            optimizer, self._steps(trainer) if self.schedule.needs_total_steps else 0
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def conditions(self) -> dict[str, dict[str, Any]]:
         """What a run that goes on must have in common with itself."""
         frozen = {"freeze_encoder": self.freezing.epochs} if self.freezing.epochs else {}
-        schedule = {name: getattr(self.schedule, name) for name in ("name", "warmup", "ends")}
+        schedule = {name: getattr(self.schedule, name) for name in ("name", "warmup", "needs_total_steps")}
         return {"optimizer": self.optimizer.described() | frozen, "schedule": schedule}
 
     def _steps(self, trainer: Trainer) -> int:

@@ -7,21 +7,21 @@ import torch
 from torch import Tensor
 
 from vocseg.data.batch import BatchTensors
-from vocseg.inference.tta import Predict, Variants
-from vocseg.losses.composite import Objective
+from vocseg.inference.tta import Predict, TTAConfig
+from vocseg.losses.composite import CompositeLoss
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.models.network import Network
-from vocseg.performance.cuda_graph import Recorder, can_record
+from vocseg.performance.cuda_graph import CudaGraphCache, can_capture
 from vocseg.performance.graph_update import StepUpdate
-from vocseg.performance.step_tensors import Computed
+from vocseg.performance.step_tensors import StepTensors
 
-_PLAIN = Variants()  # the image alone
+_PLAIN = TTAConfig()  # the image alone
 
 
-class Work:
+class StepRunner:
     """Logits, loss, classes and counts of batches, and gradients where a replay has made them."""
 
-    def __init__(self, predict: Predict, network: Network, objective: Objective, classes: int) -> None:
+    def __init__(self, predict: Predict, network: Network, objective: CompositeLoss, classes: int) -> None:
         """Nothing is recorded yet.
 
         Args:
@@ -32,11 +32,11 @@ class Work:
         """
         self._predict, self._network = predict, network
         self._objective, self._classes = objective, classes
-        self._recorder = Recorder()
+        self._recorder = CudaGraphCache()
 
     def __call__(
-        self, batch: BatchTensors, variants: Variants, trainer: Any, update: StepUpdate | None = None
-    ) -> Computed:
+        self, batch: BatchTensors, variants: TTAConfig, trainer: Any, update: StepUpdate | None = None
+    ) -> StepTensors:
         """A batch, replayed where that can be.
 
         Args:
@@ -50,15 +50,15 @@ class Work:
         """
         seen = _PLAIN if self._network.training else variants
         compute = partial(self.compute, variants=seen)
-        if not self._network.execution.records or not can_record(trainer):
-            self._recorder.pause()
+        if not self._network.execution.use_cuda_graphs or not can_capture(trainer):
+            self._recorder.invalidate()
             return compute(batch["image"], batch["mask"])
         tensors = batch["image"], batch["mask"], batch["index"]
         if self._network.training:
             return self._recorder.train(compute, *tensors, self._network, update)
         return self._recorder.score(compute, *tensors, seen)
 
-    def compute(self, image: Tensor, mask: Tensor, variants: Variants = _PLAIN) -> Computed:
+    def compute(self, image: Tensor, mask: Tensor, variants: TTAConfig = _PLAIN) -> StepTensors:
         """A batch, computed.
 
         Args:
@@ -70,11 +70,11 @@ class Work:
         loss = self._objective(logits, mask)
         prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
         confusion = confusion_matrices(prediction, mask, self._classes)
-        return Computed(loss.objective, loss.total, loss.weight, logits.detach(), prediction, confusion)
+        return StepTensors(loss.objective, loss.total, loss.weight, logits.detach(), prediction, confusion)
 
-    def hand_over(self) -> bool:
+    def assign_gradients(self) -> bool:
         """Whether the newest training step was a replay, whose gradients lie in their place then."""
-        return self._recorder.hand_over()
+        return self._recorder.assign_gradients()
 
     @property
     def took_step(self) -> bool:
@@ -85,6 +85,6 @@ class Work:
         """Of all gradients together, a scalar, float32; no finite number if one of them is not."""
         return self._recorder.gradient_norm(self._network)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop the recordings: weights may move to other places in memory."""
-        self._recorder.forget()
+        self._recorder.reset()

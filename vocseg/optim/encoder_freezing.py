@@ -6,7 +6,7 @@ from torch import nn
 
 
 @dataclass(frozen=True)
-class Freezing:
+class EncoderFreezer:
     """Keeps an encoder's weights, and the statistics of its BatchNorm, for a number of epochs.
 
     Attributes:
@@ -19,7 +19,7 @@ class Freezing:
         """Whether the encoder stays as it is in an epoch, from 0."""
         return epoch < self.epochs
 
-    def apply(self, encoder: nn.Module, epoch: int, alone: bool) -> None:
+    def before_step(self, encoder: nn.Module, epoch: int, alone: bool) -> None:
         """Freeze or thaw, before every step: validation and resumption may come between.
 
         Args:
@@ -36,7 +36,7 @@ class Freezing:
         for parameter in encoder.parameters():
             parameter.requires_grad_(not (frozen and alone))
 
-    def drop(self, encoder: nn.Module, epoch: int) -> None:
+    def clear_gradients(self, encoder: nn.Module, epoch: int) -> None:
         """Let the optimiser see no gradient of a frozen encoder, so that it keeps its hands off."""
         if self.frozen(epoch):
             for parameter in encoder.parameters():

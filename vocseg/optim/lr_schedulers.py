@@ -14,7 +14,7 @@ _ONECYCLE_WARMUP = 0.3
 _PATIENCE, _CUT = 3, 0.1  # of `plateau`: validations without a better mIoU, and what the rate is cut to then
 
 
-class Schedule:
+class LRSchedule:
     """A factor on the learning rate, by the step.
 
     Every rate is a function of the step and of few numbers, so that a run that goes on has the rates it would
@@ -30,7 +30,9 @@ class Schedule:
         """
         self.name = name
         self.warmup = _ONECYCLE_WARMUP if name == "onecycle" and not warmup else warmup
-        self.ends = name in ("poly", "cosine", "onecycle") or self.warmup > 0  # needs the number of all steps
+        self.needs_total_steps = (
+            name in ("poly", "cosine", "onecycle") or self.warmup > 0
+        )  # needs the number of all steps
         self.reset()
 
     def reset(self) -> None:
@@ -44,9 +46,9 @@ class Schedule:
             optimizer: Whose rates it sets.
             steps: Number of all steps, if the schedule ends; else any.
         """
-        return LambdaLR(optimizer, lambda step: self.factor(step, steps))
+        return LambdaLR(optimizer, lambda step: self.multiplier(step, steps))
 
-    def factor(self, step: int, steps: int) -> float:
+    def multiplier(self, step: int, steps: int) -> float:
         """What the rate is multiplied with.
 
         Args:
@@ -64,7 +66,7 @@ class Schedule:
         fall = left**_POWER if self.name == "poly" else (1 - math.cos(math.pi * left)) / 2
         return _FLOOR + (1 - _FLOOR) * fall
 
-    def judge(self, miou: float) -> None:
+    def on_validation(self, miou: float) -> None:
         """Note a validation; from the next step on the rate is cut if the last ones were no better.
 
         Args:

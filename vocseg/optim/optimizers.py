@@ -26,7 +26,7 @@ _ON_A_CPU: dict[OptimizerName, type[Optimizer]] = {  # their step in one kernel
 
 
 @dataclass(frozen=True)
-class OptimizerSettings:
+class OptimizerConfig:
     """What an optimiser is made of.
 
     Attributes:
@@ -60,13 +60,13 @@ class OptimizerSettings:
     def described(self) -> dict[str, Any]:
         """What a run that goes on must have in common with itself; settings at rest are left out."""
         there = {"name": _CLASSES[self.name].__name__, "lr": self.lr}
-        default = asdict(OptimizerSettings())
+        default = asdict(OptimizerConfig())
         rest = {key: value for key, value in asdict(self).items() if value != default[key]}
         return rest | there
 
 
 def build_optimizer(
-    settings: OptimizerSettings, network: nn.Module, encoder: nn.Module, flavour: Mapping[str, Any]
+    settings: OptimizerConfig, network: nn.Module, encoder: nn.Module, flavour: Mapping[str, Any]
 ) -> Optimizer:
     """An optimiser over all parameters of a network.
 
@@ -89,7 +89,7 @@ def build_optimizer(
 
 
 def parameter_groups(
-    settings: OptimizerSettings, network: nn.Module, encoder: nn.Module
+    settings: OptimizerConfig, network: nn.Module, encoder: nn.Module
 ) -> list[dict[str, Any]]:
     """Parameters that are treated alike, in groups.
 
@@ -110,7 +110,7 @@ def parameter_groups(
 
 
 def _treated(
-    settings: OptimizerSettings, network: nn.Module, encoder: nn.Module
+    settings: OptimizerConfig, network: nn.Module, encoder: nn.Module
 ) -> Iterator[tuple[str, dict[str, Any], nn.Parameter]]:
     """Each parameter with the name and the options of its group."""
     within = {id(parameter) for parameter in encoder.parameters()}

@@ -115,7 +115,7 @@ def small_in_bf16(
     return convolve(x, weight, None if bias is None else bias.bfloat16(), stride, padding)
 
 
-class MatmulConv2d(nn.Conv2d):
+class MatmulGradConv2d(nn.Conv2d):
     """torch's layer, trained on a CPU as above; anywhere else it is torch's."""
 
     in_float32: bool  # or in bf16 alone
@@ -133,7 +133,7 @@ def conv2d_of(layer: nn.Conv2d, x: Tensor) -> Callable[..., Tensor]:
         layer: The layer.
         x: Its input.
     """
-    trained = isinstance(layer, MatmulConv2d) and layer.weight.requires_grad and torch.is_grad_enabled()
+    trained = isinstance(layer, MatmulGradConv2d) and layer.weight.requires_grad and torch.is_grad_enabled()
     if not trained or x.device.type != "cpu" or torch.compiler.is_compiling():
         return functional.conv2d
     if torch.is_autocast_enabled("cpu"):
@@ -143,7 +143,7 @@ def conv2d_of(layer: nn.Conv2d, x: Tensor) -> Callable[..., Tensor]:
 
 
 def with_matmul_gradients(model: nn.Module, in_float32: bool = True) -> None:
-    """Put `MatmulConv2d` where it can serve; parameters and their names stay.
+    """Put `MatmulGradConv2d` where it can serve; parameters and their names stay.
 
     Args:
         model: Changed in place.
@@ -151,7 +151,7 @@ def with_matmul_gradients(model: nn.Module, in_float32: bool = True) -> None:
     """
     for layer in model.modules():
         if type(layer) is nn.Conv2d and _regular(layer):
-            layer.__class__ = MatmulConv2d
+            layer.__class__ = MatmulGradConv2d
             layer.in_float32 = in_float32  # type: ignore[assignment]
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from vocseg.performance.graph_update import Replayable
+from vocseg.performance.graph_update import CapturableOptimizer
 
 _TO_MEMORY, _BACK = (0, 2, 3, 1), (0, 3, 1, 2)  # channels-last `[K,C,R,S]` lies in memory as `[K,R,S,C]`
 
 
-class OneKernel(Replayable):
+class FusedCPUOptimizer(CapturableOptimizer):
     """Steps fused, on contiguous views of channels-last parameters: else torch's kernel copies to and fro.
 
     The state keeps the shapes that torch gives it, and is loaded and saved as ever. Only within a step the
@@ -26,7 +26,7 @@ class OneKernel(Replayable):
             super()._take()
 
     def step_with(self, rates: Sequence[Tensor]) -> None:
-        """See `Replayable`."""
+        """See `CapturableOptimizer`."""
         with self._fused():
             super().step_with(rates)
 
@@ -47,16 +47,16 @@ class OneKernel(Replayable):
 # Named as torch's: Lightning names the learning rate's curve after the class.
 
 
-class Adam(OneKernel, optim.Adam):
-    """See `OneKernel`."""
+class Adam(FusedCPUOptimizer, optim.Adam):
+    """See `FusedCPUOptimizer`."""
 
 
-class AdamW(OneKernel, optim.AdamW):
-    """See `OneKernel`."""
+class AdamW(FusedCPUOptimizer, optim.AdamW):
+    """See `FusedCPUOptimizer`."""
 
 
-class SGD(OneKernel, optim.SGD):
-    """See `OneKernel`."""
+class SGD(FusedCPUOptimizer, optim.SGD):
+    """See `FusedCPUOptimizer`."""
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step; see torch's, whose kernel wants the momentum of all parameters or of none.

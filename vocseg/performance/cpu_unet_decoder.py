@@ -19,7 +19,7 @@ _TAPS = (  # which of three neighbours fall on the first, which on the second of
 _PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))  # even or odd row and column
 
 
-class FoldedBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no types
+class FusedUpsampleBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no types
     """smp's block, whose first convolution takes what is upsampled and what is skipped one by one."""
 
     everywhere: bool  # or on a CPU alone
@@ -130,7 +130,7 @@ def _by_phase(phases: Tensor) -> Tensor:
 
 
 def fold_decoder(model: nn.Module, everywhere: bool) -> None:
-    """Put `FoldedBlock` for smp's blocks of the known shape; parameters and their names stay.
+    """Put `FusedUpsampleBlock` for smp's blocks of the known shape; parameters and their names stay.
 
     Args:
         model: Changed in place; a model without such blocks stays as it is.
@@ -138,7 +138,7 @@ def fold_decoder(model: nn.Module, everywhere: bool) -> None:
     """
     for block in model.modules():
         if type(block) is UnetDecoderBlock and _known(block):
-            block.__class__ = FoldedBlock
+            block.__class__ = FusedUpsampleBlock
             block.everywhere = everywhere  # type: ignore[assignment]
 
 

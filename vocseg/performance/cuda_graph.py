@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vocseg.errors import UserError
 from vocseg.performance.graph_update import StepUpdate
-from vocseg.performance.step_tensors import Compute, Computed
+from vocseg.performance.step_tensors import ComputeStep, StepTensors
 
 
 class StepGraph:
@@ -18,7 +18,7 @@ class StepGraph:
 
     def __init__(
         self,
-        compute: Compute,
+        compute: ComputeStep,
         image: Tensor,
         mask: Tensor,
         index: Tensor,
@@ -51,10 +51,10 @@ class StepGraph:
                     self.norm = gradient_norm(parameters)
                     if update is not None:
                         update.apply(outputs, self._inputs[2], parameters, self.norm)
-        self._outputs = Computed(*(value.detach() for value in outputs))
+        self._outputs = StepTensors(*(value.detach() for value in outputs))
         self._gradients = [(each, each.grad) for each in parameters]
 
-    def __call__(self, image: Tensor, mask: Tensor, index: Tensor) -> Computed:
+    def __call__(self, image: Tensor, mask: Tensor, index: Tensor) -> StepTensors:
         """Replay with another batch. The outputs are overwritten by the next call."""
         for place, value in zip(self._inputs, (image, mask, index), strict=True):
             place.copy_(value, non_blocking=True)
@@ -65,15 +65,15 @@ class StepGraph:
             self.update.note()
         return self._outputs
 
-    def hand_over(self) -> None:
+    def assign_gradients(self) -> None:
         """Put the gradients where optimizers look for them; the step of an `update` has used them already."""
         if self.update is None:
             for parameter, gradient in self._gradients:
                 parameter.grad = gradient
 
 
-def captured(
-    compute: Compute,
+def capture_step(
+    compute: ComputeStep,
     image: Tensor,
     mask: Tensor,
     index: Tensor,
@@ -97,7 +97,7 @@ def captured(
         ) from fault
 
 
-def computed_aside(compute: Compute, image: Tensor, mask: Tensor) -> Computed:
+def warmup_step(compute: ComputeStep, image: Tensor, mask: Tensor) -> StepTensors:
     """The same without a capture, on the stream of captures where there is one."""
     if image.device.type != "cuda":
         return compute(image, mask)
@@ -123,7 +123,7 @@ def _aside(device: torch.device) -> torch.cuda.Stream:
 _WARM = 3  # steps of one kind before it is recorded, in which libraries choose kernels and make room
 
 
-class Capture:
+class CudaGraphSlot:
     """Computes steps, and from the fourth of one kind in a row on, replays its recording."""
 
     def __init__(self) -> None:
@@ -135,14 +135,14 @@ class Capture:
 
     def __call__(
         self,
-        compute: Compute,
+        compute: ComputeStep,
         image: Tensor,
         mask: Tensor,
         index: Tensor,
         kind: Any,
         learning: Iterable[nn.Parameter],
         update: StepUpdate | None = None,
-    ) -> tuple[Computed, StepGraph | None]:
+    ) -> tuple[StepTensors, StepGraph | None]:
         """A batch, and the recording that holds its gradients; None: nobody has made them yet.
 
         Args:
@@ -162,41 +162,41 @@ class Capture:
             self._times = self._times + 1 if kind == self._newest else 1
             self._newest = kind
             if self._times <= _WARM:
-                return computed_aside(compute, image, mask), None
+                return warmup_step(compute, image, mask), None
             self._graph = self._of = None  # its memory first
-            self._graph, self._of = captured(compute, image, mask, index, learning, update), kind
+            self._graph, self._of = capture_step(compute, image, mask, index, learning, update), kind
         assert self._graph is not None
         self._newest = kind
         return self._graph(image, mask, index), self._graph
 
 
-class Recorder:
+class CudaGraphCache:
     """The recordings of a module: one of training, one of scoring."""
 
     def __init__(self) -> None:
         """Nothing is recorded yet."""
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop the recordings: weights may move to other places in memory."""
-        self._training, self._scoring = Capture(), Capture()
+        self._training, self._scoring = CudaGraphSlot(), CudaGraphSlot()
         self._gradients: StepGraph | None = None  # of the training step under way
         self._parameters: list[nn.Parameter] = []  # found once: the search takes as long as the step's launch
 
-    def pause(self) -> None:
+    def invalidate(self) -> None:
         """A step is computed without us: a callback may change how many batches make an optimiser step."""
         self._gradients = None
 
     def train(
         self,
-        compute: Compute,
+        compute: ComputeStep,
         image: Tensor,
         mask: Tensor,
         index: Tensor,
         network: nn.Module,
         update: StepUpdate | None = None,
-    ) -> Computed:
-        """A batch to learn from; `hand_over` tells whether there are gradients already.
+    ) -> StepTensors:
+        """A batch to learn from; `assign_gradients` tells whether there are gradients already.
 
         Args:
             compute: See there.
@@ -207,7 +207,7 @@ class Recorder:
             update: What is to follow the gradients within the step; None: nothing.
 
         Raises:
-            UserError: As `Capture`.
+            UserError: As `CudaGraphSlot`.
         """
         parameters = self._learning(network)
         wanted = tuple(each.requires_grad for each in parameters)
@@ -217,8 +217,10 @@ class Recorder:
         computed, self._gradients = self._training(compute, *batch, kind, learning, update)
         return computed
 
-    def score(self, compute: Compute, image: Tensor, mask: Tensor, index: Tensor, kind: Any) -> Computed:
-        """A batch to score; arguments and faults as of `Capture`."""
+    def score(
+        self, compute: ComputeStep, image: Tensor, mask: Tensor, index: Tensor, kind: Any
+    ) -> StepTensors:
+        """A batch to score; arguments and faults as of `CudaGraphSlot`."""
         return self._scoring(compute, image, mask, index, kind, ())[0]
 
     def gradient_norm(self, network: nn.Module) -> Tensor:
@@ -236,10 +238,10 @@ class Recorder:
             self._parameters = list(network.parameters())
         return self._parameters
 
-    def hand_over(self) -> bool:
+    def assign_gradients(self) -> bool:
         """Put the gradients of the newest training step in their place, if it was a replay."""
         if self._gradients is not None:
-            self._gradients.hand_over()
+            self._gradients.assign_gradients()
         return self._gradients is not None
 
     @property
@@ -248,7 +250,7 @@ class Recorder:
         return self._gradients is not None and self._gradients.update is not None
 
 
-def can_record(trainer: Any) -> bool:
+def can_capture(trainer: Any) -> bool:
     """Whether a trainer's steps can be recorded: on one GPU, with an optimiser step for every batch.
 
     Several processes average gradients while they are made; fp16's scaler multiplies the loss by a figure

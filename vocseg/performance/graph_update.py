@@ -8,13 +8,13 @@ from lightning.pytorch import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from vocseg.metrics.epoch import EpochMetrics
-from vocseg.performance.step_tensors import Computed
+from vocseg.metrics.epoch import SegmentationMetrics
+from vocseg.performance.step_tensors import StepTensors
 
 _GRADIENT_HOOKS = ("on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
 
 
-class Replayable(Optimizer):
+class CapturableOptimizer(Optimizer):
     """An optimizer whose step can be part of a captured step.
 
     A CUDA graph repeats its kernels with the numbers of the capture, so that the learning rate has to be a
@@ -68,16 +68,16 @@ class Replayable(Optimizer):
                     group["capturable"] = capturable
 
 
-class Adam(Replayable, torch.optim.Adam):
-    """See `Replayable`. Lightning names the learning rate's curve after the class."""
+class Adam(CapturableOptimizer, torch.optim.Adam):
+    """See `CapturableOptimizer`. Lightning names the learning rate's curve after the class."""
 
 
-class AdamW(Replayable, torch.optim.AdamW):
-    """See `Replayable`."""
+class AdamW(CapturableOptimizer, torch.optim.AdamW):
+    """See `CapturableOptimizer`."""
 
 
-class SGD(Replayable, torch.optim.SGD):
-    """See `Replayable`."""
+class SGD(CapturableOptimizer, torch.optim.SGD):
+    """See `CapturableOptimizer`."""
 
 
 class MovingAverage(Protocol):
@@ -99,8 +99,8 @@ class StepUpdate:
     def __init__(
         self,
         module: nn.Module,
-        optimizer: Replayable,
-        metrics: EpochMetrics,
+        optimizer: CapturableOptimizer,
+        metrics: SegmentationMetrics,
         clip: tuple[str, float] | None = None,
         average: MovingAverage | None = None,
     ) -> None:
@@ -134,7 +134,9 @@ class StepUpdate:
         if self._average is not None:
             self._average.prepare_average()
 
-    def apply(self, computed: Computed, index: Tensor, parameters: list[nn.Parameter], norm: Tensor) -> None:
+    def apply(
+        self, computed: StepTensors, index: Tensor, parameters: list[nn.Parameter], norm: Tensor
+    ) -> None:
         """On the device, within a capture.
 
         Args:
@@ -178,7 +180,7 @@ def clip_gradients(
         torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
 
 
-def step_update(module: Any, optimizer: Any, metrics: EpochMetrics, trainer: Any) -> StepUpdate | None:
+def step_update(module: Any, optimizer: Any, metrics: SegmentationMetrics, trainer: Any) -> StepUpdate | None:
     """What a trainer's steps do after their gradients; None: it cannot be part of a captured step.
 
     Args:
@@ -187,7 +189,7 @@ def step_update(module: Any, optimizer: Any, metrics: EpochMetrics, trainer: Any
         metrics: Where steps are counted.
         trainer: Lightning's.
     """
-    if not isinstance(optimizer, Replayable) or not optimizer.can_be_captured:
+    if not isinstance(optimizer, CapturableOptimizer) or not optimizer.can_be_captured:
         return None
     if any(_may_change_gradients(each) for each in trainer.callbacks):
         return None

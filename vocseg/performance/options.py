@@ -17,7 +17,7 @@ _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # as the kernel names what x86 and 
 
 
 @dataclass(frozen=True)
-class Execution:
+class PerformanceOptions:
     """How the network is computed; precision is Lightning's `--trainer.precision`.
 
     Attributes:
@@ -54,12 +54,12 @@ class Execution:
             model.compile(mode=self.compile, dynamic=False)
 
     @property
-    def compiles(self) -> bool:
+    def use_compile(self) -> bool:
         """Whether the first step takes minutes."""
         return self.compile is not None
 
     @property
-    def records(self) -> bool:
+    def use_cuda_graphs(self) -> bool:
         """Whether steps are to be recorded; torch.compile has recordings of its own in one of its modes."""
         return self.capture and self.compile != "reduce-overhead"
 

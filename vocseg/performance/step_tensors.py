@@ -6,13 +6,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Computed(NamedTuple):
+class StepTensors(NamedTuple):
     """All that a device computes of a batch.
 
     Attributes:
         loss: What to minimise, a scalar, float32.
-        total: See `LossValue`.
-        weight: See `LossValue`.
+        total: See `LossOutput`.
+        weight: See `LossOutput`.
         logits: float32 `[N,C,H,W]`.
         prediction: Classes, uint8 `[N,H,W]`.
         confusion: int64 `[N,C,C]`.
@@ -26,4 +26,4 @@ class Computed(NamedTuple):
     confusion: Tensor
 
 
-Compute = Callable[[Tensor, Tensor], Computed]  # of images uint8 [N,3,H,W] and masks uint8 [N,H,W]
+ComputeStep = Callable[[Tensor, Tensor], StepTensors]  # of images uint8 [N,3,H,W] and masks uint8 [N,H,W]

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from vocseg.commands.compare import Across, check_names
 from vocseg.errors import UserError
 from vocseg.metrics.label_errors import CONFIDENT
-from vocseg.report.comparison import Side, comparisons_of, finetuning_of
+from vocseg.report.comparison import ComparedRun, comparisons_of, finetuning_of
 from vocseg.report.images import Pictures, galleries_of, suspects_of
-from vocseg.report.load_run import RecordedRun, read_run
+from vocseg.report.load_run import LoadedRun, read_run
 from vocseg.report.page import ERROR_LEGEND, render_page
 from vocseg.report.page_parts import Figure, PageView, RunView
 from vocseg.report.reliability_diagram import reliability
@@ -25,7 +25,7 @@ from vocseg.report.sections import (
     kind_of,
     name_of,
 )
-from vocseg.utils.atomic_write import write_whole
+from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.confusion import matrix_view
 
 _SUSPECTS = (
@@ -35,7 +35,7 @@ _SUSPECTS = (
 )
 
 
-def run_view(run: RecordedRun, letter: str, pictures: Pictures | None, count: int) -> RunView:
+def run_view(run: LoadedRun, letter: str, pictures: Pictures | None, count: int) -> RunView:
     """Lay a run out.
 
     Args:
@@ -73,7 +73,7 @@ def run_view(run: RecordedRun, letter: str, pictures: Pictures | None, count: in
     )
 
 
-def _trained_figures(run: RecordedRun) -> tuple[Figure, ...]:
+def _trained_figures(run: LoadedRun) -> tuple[Figure, ...]:
     """Of a run that only trained: its best validation, and its last."""
     if run.curves is None:
         return (Figure("mean IoU", None),)
@@ -86,12 +86,12 @@ def _trained_figures(run: RecordedRun) -> tuple[Figure, ...]:
     )
 
 
-def _charts_note(run: RecordedRun) -> str:
+def _charts_note(run: LoadedRun) -> str:
     best = run.curves.best_epoch() if run.curves is not None else None
     return "" if best is None else f"The vertical line marks epoch {best:g}, the best by validation mIoU."
 
 
-def _notes(run: RecordedRun, pictures: Pictures | None) -> Iterator[str]:
+def _notes(run: LoadedRun, pictures: Pictures | None) -> Iterator[str]:
     """What is missing, and how to have it."""
     if run.matrix is None:
         yield (
@@ -190,7 +190,7 @@ def _page(runs: list[str], root: Path | None, count: int, across: Sequence[Acros
     read = [read_run(name, _folder(name)) for name in runs]
     pictures = [_pictures(run, root) for run in read]
     letters = [chr(ord("A") + k) if k < 26 else f"A{k - 25}" for k in range(len(read))]
-    sides = [Side(*each) for each in zip(letters, pictures, strict=True)]
+    sides = [ComparedRun(*each) for each in zip(letters, pictures, strict=True)]
     compared, lacking = comparisons_of(runs, sides, count, across)
     for sentence in lacking:
         print(f"not compared: {sentence}")
@@ -208,12 +208,12 @@ def _folder(name: str) -> Path:
     return Path(name) if Path(name).exists() else check_names(name)[0]
 
 
-def _pictures(run: RecordedRun, root: Path | None) -> Pictures | None:
+def _pictures(run: LoadedRun, root: Path | None) -> Pictures | None:
     return Pictures(run.evidence, run.folder, root) if run.evidence is not None else None
 
 
 def _write(path: Path, text: str) -> None:
     try:
-        write_whole(path, text)
+        atomic_write(path, text)
     except OSError as fault:
         raise UserError(f"--output {path} cannot be written ({fault.strerror}): name another file") from fault

@@ -7,10 +7,10 @@ from vocseg.commands.compare import read_groups
 from vocseg.errors import UserError
 from vocseg.metrics.paired_test import Comparison, Difference, ImageChange, compare_groups
 from vocseg.metrics.run_groups import check_comparable
-from vocseg.report.images import Pictures, Scene, mask_uri, picture, scene_card
-from vocseg.report.load_run import RecordedRun
+from vocseg.report.images import ImageTriplet, Pictures, mask_uri, picture, scene_card
+from vocseg.report.load_run import LoadedRun
 from vocseg.report.page import points
-from vocseg.report.page_parts import Card, ComparisonView, DifferenceRow, Gallery, Picture
+from vocseg.report.page_parts import Card, ComparisonView, DifferenceRow, Gallery, PageImage
 from vocseg.visualization.difference_tables import caption, verdict
 from vocseg.visualization.tables import MEASURE_NAMES
 
@@ -18,7 +18,7 @@ _EXPLANATION = "largest change of the image's own mean IoU"
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedRun:
     """One of the two that are compared: what the page calls it, and pictures of what it predicted."""
 
     letter: str
@@ -26,7 +26,7 @@ class Side:
 
 
 def comparisons_of(
-    names: Sequence[str], sides: Sequence[Side], count: int, across: Collection[str] = ()
+    names: Sequence[str], sides: Sequence[ComparedRun], count: int, across: Collection[str] = ()
 ) -> tuple[tuple[ComparisonView, ...], tuple[str, ...]]:
     """Each of the others compared with the first.
 
@@ -52,7 +52,7 @@ def comparisons_of(
     return tuple(found), tuple(lacking)
 
 
-def finetuning_of(run: RecordedRun, key: str, count: int) -> ComparisonView | None:
+def finetuning_of(run: LoadedRun, key: str, count: int) -> ComparisonView | None:
     """What fine-tuning changed, as the run itself has written it; None: it did not fine-tune.
 
     Args:
@@ -62,11 +62,13 @@ def finetuning_of(run: RecordedRun, key: str, count: int) -> ComparisonView | No
     """
     if run.comparison is None:
         return None
-    sides = Side("before"), Side("after")
+    sides = ComparedRun("before"), ComparedRun("after")
     return _view(run.comparison, sides, count, f"{key}-changes", "fine-tuning, on the same images")
 
 
-def _view(found: Comparison, sides: tuple[Side, Side], count: int, key: str, where: str) -> ComparisonView:
+def _view(
+    found: Comparison, sides: tuple[ComparedRun, ComparedRun], count: int, key: str, where: str
+) -> ComparisonView:
     first, letter = (side.letter for side in sides)
     classes = _rows(found.class_iou, {name: name for name in found.class_iou})
     ends = [abs(end) for row in classes for end in (row.low, row.high, row.change) if end is not None]
@@ -103,8 +105,8 @@ def _rows(figures: Mapping[str, Difference], names: Mapping[str, str]) -> tuple[
     )
 
 
-def _card(change: ImageChange, sides: tuple[Side, Side]) -> Card:
-    def further(scene: Scene) -> list[Picture]:
+def _card(change: ImageChange, sides: tuple[ComparedRun, ComparedRun]) -> Card:
+    def further(scene: ImageTriplet) -> list[PageImage]:
         """What both predict."""
         found = []
         for side in sides:

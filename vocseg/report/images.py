@@ -18,10 +18,10 @@ from vocseg.data import voc
 from vocseg.data.classes import ClassList
 from vocseg.data.image_io import read_image, read_mask
 from vocseg.errors import UserError
-from vocseg.metrics.label_errors import Evidence, Region, prediction_path, regions_of
-from vocseg.metrics.per_image import Counts, ImageScores
-from vocseg.report.load_run import RecordedRun
-from vocseg.report.page_parts import Card, Chip, Gallery, Picture
+from vocseg.metrics.label_errors import DisagreementRegion, LabelErrorData, prediction_path, regions_of
+from vocseg.metrics.per_image import Counts, PerImageConfusion
+from vocseg.report.load_run import LoadedRun
+from vocseg.report.page_parts import Card, Chip, Gallery, PageImage
 from vocseg.report.sections import css
 from vocseg.visualization.draw import error_map
 
@@ -44,7 +44,7 @@ class ImageFigures:
     confusion: tuple[str, str, float] | None
 
 
-def image_figures(scores: ImageScores) -> list[ImageFigures]:
+def image_figures(scores: PerImageConfusion) -> list[ImageFigures]:
     """Each image by itself, the worst first; those without labelled pixels are left out."""
     found = [
         _figures(id, matrix, scores.classes)
@@ -76,17 +76,17 @@ def worst_median_best(ranked: Sequence[ImageFigures], count: int) -> dict[str, l
 
 
 @dataclass(frozen=True)
-class Suspect:
+class LabelErrorCandidate:
     """An image whose label the network contradicts, by the region where it does so most."""
 
     id: str
-    region: Region
+    region: DisagreementRegion
 
 
-def suspects(evidence: Evidence, count: int) -> list[Suspect]:
+def suspects(evidence: LabelErrorData, count: int) -> list[LabelErrorCandidate]:
     """The images with the largest regions of sure disagreement."""
     found = [
-        Suspect(id, regions[0])
+        LabelErrorCandidate(id, regions[0])
         for id, regions in zip(evidence.ids, map(regions_of, evidence.regions), strict=True)
         if regions
     ]
@@ -100,7 +100,7 @@ _PHOTO_QUALITY, _ERRORS_QUALITY = 68, 55
 
 
 @dataclass(frozen=True)
-class Scene:
+class ImageTriplet:
     """One image as its run saw it, all at its own size: RGB `[H,W,3]`, classes `[H,W]` twice."""
 
     image: Bytes
@@ -111,7 +111,7 @@ class Scene:
 class Pictures:
     """What can be shown of a run's images."""
 
-    def __init__(self, evidence: Evidence, folder: Path, root: Path | None) -> None:
+    def __init__(self, evidence: LabelErrorData, folder: Path, root: Path | None) -> None:
         """Find the data.
 
         Args:
@@ -134,7 +134,7 @@ class Pictures:
         )
         self.missing: dict[str, str] = {}  # why an image cannot be shown, by its id
 
-    def scene(self, id: str) -> Scene | None:
+    def scene(self, id: str) -> ImageTriplet | None:
         """An image with its mask and prediction; None, and a reason in `missing`, if a file is not there."""
         try:
             image = read_image(self._layout.image(id))
@@ -146,7 +146,7 @@ class Pictures:
         if not image.shape[:2] == mask.shape == prediction.shape or prediction.max() >= len(self.classes):
             self.missing[id] = f"{self._layout.image(id)}, its mask and its prediction do not fit together"
             return None
-        return Scene(image, self.classes.table[mask], prediction)
+        return ImageTriplet(image, self.classes.table[mask], prediction)
 
     @property
     def place(self) -> Path:
@@ -154,7 +154,7 @@ class Pictures:
         return self._layout.folder
 
 
-def _find(evidence: Evidence, root: Path | None) -> Path:
+def _find(evidence: LabelErrorData, root: Path | None) -> Path:
     if root is None:
         return Path(evidence.origin.folder)
     folder = voc.find_set(root, evidence.origin.image_folder)
@@ -180,7 +180,7 @@ def photo_uri(image: Bytes) -> str:
     return _webp(_small(image, cv2.INTER_AREA), _PHOTO_QUALITY)
 
 
-def errors_uri(scene: Scene) -> str:
+def errors_uri(scene: ImageTriplet) -> str:
     """The map of a prediction's errors as a data URI."""
     small = [_small(each, cv2.INTER_NEAREST_EXACT) for each in (scene.truth, scene.prediction)]
     return _webp(error_map(_small(scene.image, cv2.INTER_AREA), *small), _ERRORS_QUALITY)
@@ -217,7 +217,7 @@ def _uri(kind: str, file: io.BytesIO) -> str:
 _CHIPS = 6  # classes named under an image
 _SMALLEST = 0.003  # share of the picture from which a class that is only predicted is named
 
-Shown = tuple[tuple[Picture, ...], tuple[Chip, ...], int]  # the last three fields of a card but its box
+Shown = tuple[tuple[PageImage, ...], tuple[Chip, ...], int]  # the last three fields of a card but its box
 
 _TITLES = {
     "worst": ("Worst images", "lowest mean IoU over the classes that the image truly shows"),
@@ -226,7 +226,7 @@ _TITLES = {
 }
 
 
-def galleries_of(run: RecordedRun, pictures: Pictures | None, count: int) -> tuple[Gallery, ...]:
+def galleries_of(run: LoadedRun, pictures: Pictures | None, count: int) -> tuple[Gallery, ...]:
     """The worst, the middle, the best."""
     if run.images is None or not count:
         return ()
@@ -239,7 +239,7 @@ def galleries_of(run: RecordedRun, pictures: Pictures | None, count: int) -> tup
         )
 
 
-def suspects_of(run: RecordedRun, pictures: Pictures | None, count: int) -> Gallery | None:
+def suspects_of(run: LoadedRun, pictures: Pictures | None, count: int) -> Gallery | None:
     """Labels that the network contradicts and is sure."""
     if run.evidence is None or not count:
         return None
@@ -259,7 +259,7 @@ def _card(figures: ImageFigures, pictures: Pictures | None) -> Card:
     return Card(figures.id, f"mIoU {_percent(figures.mean_iou)}", tuple(facts), *shown)
 
 
-def _suspect_card(suspect: Suspect, names: Sequence[str], pictures: Pictures | None) -> Card:
+def _suspect_card(suspect: LabelErrorCandidate, names: Sequence[str], pictures: Pictures | None) -> Card:
     region = suspect.region
     headline = f"labelled {names[region.label]}, predicted {names[region.predicted]}"
     fact = f"{_percent(region.share)} of the picture; the network is {_percent(region.confidence)} sure there"
@@ -269,7 +269,7 @@ def _suspect_card(suspect: Suspect, names: Sequence[str], pictures: Pictures | N
 
 
 def scene_card(
-    id: str, pictures: Pictures | None, further: Callable[[Scene], Sequence[Picture]] | None = None
+    id: str, pictures: Pictures | None, further: Callable[[ImageTriplet], Sequence[PageImage]] | None = None
 ) -> Shown:
     """The pictures of an image and the classes in them; empty if it cannot be shown.
 
@@ -294,13 +294,13 @@ def scene_card(
     return (*first, *rest), *_chips(scene, pictures)
 
 
-def picture(title: str, uri: str, alt: str, scene: Scene) -> Picture:
+def picture(title: str, uri: str, alt: str, scene: ImageTriplet) -> PageImage:
     """A picture of a scene, with the size that its place on the page is kept by."""
     height, width = scene.truth.shape
-    return Picture(title, uri, alt, width, height)
+    return PageImage(title, uri, alt, width, height)
 
 
-def _chips(scene: Scene, pictures: Pictures) -> tuple[tuple[Chip, ...], int]:
+def _chips(scene: ImageTriplet, pictures: Pictures) -> tuple[tuple[Chip, ...], int]:
     """The largest classes but the background, and how many more there are."""
     counted = (np.bincount(each.ravel(), minlength=256) for each in (scene.truth, scene.prediction))
     true, said = (counts[:IGNORE_INDEX].tolist() for counts in counted)

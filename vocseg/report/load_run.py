@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from vocseg.constants import CLASSES
 from vocseg.errors import UserError
-from vocseg.metrics.label_errors import Evidence, load_evidence
+from vocseg.metrics.label_errors import LabelErrorData, load_evidence
 from vocseg.metrics.paired_test import Comparison
-from vocseg.metrics.per_image import ImageScores, load_image_scores
+from vocseg.metrics.per_image import PerImageConfusion, load_per_image_confusion
 from vocseg.metrics.protocol import Protocol
 from vocseg.report import saved_scores
 from vocseg.report.reliability_diagram import Calibration
-from vocseg.utils.regular_file import read_json, read_plain
+from vocseg.utils.regular_file import read_json, read_regular
 from vocseg.utils.yaml_loader import read_yaml
 
 Points = tuple[tuple[float, float], ...]
@@ -29,7 +29,7 @@ _CLASS = "per_class_iou/"
 
 
 @dataclass(frozen=True)
-class Curves:
+class LoggedCurves:
     """Figures by epoch, counted from 1.
 
     Attributes:
@@ -63,14 +63,14 @@ class Curves:
         return max(points, key=lambda point: point[1])[0] if points else None
 
 
-def read_curves(path: Path) -> Curves | None:
+def read_curves(path: Path) -> LoggedCurves | None:
     """Read them; None if nothing is in there yet.
 
     Raises:
         UserError: If the file is damaged.
     """
     try:
-        text = read_plain(path)[0].decode("utf-8")
+        text = read_regular(path)[0].decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         if rows and (lacking := [axis for axis in _AXES if axis not in rows[0]]):
             raise ValueError(f"it has no column '{lacking[0]}'")
@@ -80,7 +80,7 @@ def read_curves(path: Path) -> Curves | None:
             f"{path} is damaged ({fault}): remove it, and the report goes without curves"
         ) from fault
     series = {name: points for name, points in series.items() if points}
-    return Curves(path.parent, series) if series else None
+    return LoggedCurves(path.parent, series) if series else None
 
 
 _AXES = ("epoch", "step")
@@ -120,7 +120,7 @@ IMAGE_SCORES = ("image_scores_original.npz", "image_scores_network.npz")
 
 
 @dataclass(frozen=True)
-class RecordedRun:
+class LoadedRun:
     """What is known of a run.
 
     Attributes:
@@ -136,9 +136,9 @@ class RecordedRun:
     name: str
     folder: Path
     scores: Plain
-    images: ImageScores | None
-    evidence: Evidence | None
-    curves: Curves | None
+    images: PerImageConfusion | None
+    evidence: LabelErrorData | None
+    curves: LoggedCurves | None
     settings: Plain
 
     @property
@@ -185,7 +185,7 @@ class RecordedRun:
         return tuple(self.score.get("classes", ())) or (self.curves.classes if self.curves else ())
 
 
-def read_run(name: str, folder: Path) -> RecordedRun:
+def read_run(name: str, folder: Path) -> LoadedRun:
     """Read a run's folder.
 
     Args:
@@ -199,11 +199,11 @@ def read_run(name: str, folder: Path) -> RecordedRun:
     scores = _scores(folder / SCORES)
     file = next((folder / each for each in IMAGE_SCORES if (folder / each).is_file()), None)
     trained = _trained(folder, scores)
-    return RecordedRun(
+    return LoadedRun(
         name,
         folder,
         scores,
-        None if file is None else load_image_scores(file),
+        None if file is None else load_per_image_confusion(file),
         load_evidence(folder),
         None if trained is None else read_curves(trained / CURVES),
         {} if trained is None else _settings(trained / "config.yaml"),

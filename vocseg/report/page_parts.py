@@ -42,7 +42,7 @@ class BudgetPart:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PageImage:
     """One picture of a card: a data URI, its title, what it shows in words."""
 
     title: str
@@ -78,7 +78,7 @@ class Card:
     id: str
     headline: str
     facts: tuple[str, ...]
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[PageImage, ...] = ()
     chips: tuple[Chip, ...] = ()
     more: int = 0
     box: tuple[float, float, float, float] | None = None

@@ -11,7 +11,7 @@ from vocseg.metrics.bootstrap import ScoreIntervals, score_intervals
 from vocseg.metrics.boundary import WIDTH
 from vocseg.metrics.protocol import Protocol
 from vocseg.report.charts import Chart, chart
-from vocseg.report.load_run import RecordedRun
+from vocseg.report.load_run import LoadedRun
 from vocseg.report.page_parts import BudgetPart, ClassBar, Figure
 from vocseg.report.saved_scores import budget_from, intervals_from
 from vocseg.utils.json_values import INPUT_RESOLUTION
@@ -20,7 +20,7 @@ from vocseg.visualization.tables import MEASURE_NAMES
 _NETWORK = "mean IoU at the network's size"
 
 
-def kind_of(run: RecordedRun) -> str:
+def kind_of(run: LoadedRun) -> str:
     """What was scored, in words."""
     protocol = run.protocol
     if protocol is None:
@@ -31,12 +31,12 @@ def kind_of(run: RecordedRun) -> str:
     return ("after fine-tuning, " if run.primary == "after" else "") + f"images and masks {way}"
 
 
-def facts_of(run: RecordedRun) -> tuple[tuple[str, str], ...]:
+def facts_of(run: LoadedRun) -> tuple[tuple[str, str], ...]:
     """Pairs of name and value; what is not known is left out."""
     return tuple((name, str(value)) for name, value in _facts(run) if value not in (None, "", {}))
 
 
-def _facts(run: RecordedRun) -> Iterator[tuple[str, Any]]:
+def _facts(run: LoadedRun) -> Iterator[tuple[str, Any]]:
     weights, model = run.scores.get("weights") or {}, run.settings.get("model") or {}
     yield "folder", run.folder.resolve()
     if run.protocol is not None:
@@ -80,7 +80,7 @@ def _training(settings: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if "None" not in part)
 
 
-def further_figures(run: RecordedRun) -> tuple[Figure, ...]:
+def further_figures(run: LoadedRun) -> tuple[Figure, ...]:
     """What else was scored: at the network's size, without fault, before fine-tuning, by calibration."""
     found = [
         _mean_iou(run, INPUT_RESOLUTION, _NETWORK, _network_note(run)),
@@ -96,7 +96,7 @@ def further_figures(run: RecordedRun) -> tuple[Figure, ...]:
     return tuple(each for each in found if each is not None)
 
 
-def _mean_iou(run: RecordedRun, key: str, name: str, note: str) -> Figure | None:
+def _mean_iou(run: LoadedRun, key: str, name: str, note: str) -> Figure | None:
     score = run.scores.get(key)
     if not score or key == run.primary:
         return None
@@ -104,7 +104,7 @@ def _mean_iou(run: RecordedRun, key: str, name: str, note: str) -> Figure | None
     return Figure(name, known.estimate, known.low, known.high, note)
 
 
-def _network_note(run: RecordedRun) -> str:
+def _network_note(run: LoadedRun) -> str:
     windows = run.protocol is not None and run.protocol.windows
     return "resized whole, without windows" if windows else "the same predictions, on resized masks"
 
@@ -138,7 +138,7 @@ _CHARTS = (
 )
 
 
-def intervals_of(run: RecordedRun) -> ScoreIntervals | None:
+def intervals_of(run: LoadedRun) -> ScoreIntervals | None:
     """The run's figures with 95 % intervals."""
     if run.score:
         return intervals_from(run.score["intervals"])
@@ -153,7 +153,7 @@ def figures_of(known: ScoreIntervals) -> tuple[Figure, ...]:
     )
 
 
-def bars_of(run: RecordedRun, known: ScoreIntervals | None) -> tuple[ClassBar, ...]:
+def bars_of(run: LoadedRun, known: ScoreIntervals | None) -> tuple[ClassBar, ...]:
     """The classes' IoU; of a run that only trained, that of its best epoch."""
     colours = colours_of(run)
     if known is not None:
@@ -168,7 +168,7 @@ def bars_of(run: RecordedRun, known: ScoreIntervals | None) -> tuple[ClassBar, .
     return tuple(ClassBar(k, name, colours[k], value) for k, (name, value) in enumerate(values))
 
 
-def colours_of(run: RecordedRun) -> Sequence[str]:
+def colours_of(run: LoadedRun) -> Sequence[str]:
     """CSS colours of the classes: the run's, else VOC's, which fit where names are VOC's."""
     if run.evidence is not None:
         palette: Sequence[tuple[int, int, int]] = run.evidence.origin.colours
@@ -183,7 +183,7 @@ def css(colour: Sequence[int]) -> str:
     return "#" + "".join(f"{int(channel):02x}" for channel in colour)
 
 
-def budget_of(run: RecordedRun) -> tuple[BudgetPart, ...]:
+def budget_of(run: LoadedRun) -> tuple[BudgetPart, ...]:
     """What keeps mean IoU from 1."""
     if run.score:
         shares = budget_from(run.score["error_budget"])
@@ -195,7 +195,7 @@ def budget_of(run: RecordedRun) -> tuple[BudgetPart, ...]:
     return tuple(BudgetPart(kind, *_BUDGET[kind], lost) for kind, lost in shares.items())
 
 
-def charts_of(run: RecordedRun) -> tuple[Chart, ...]:
+def charts_of(run: LoadedRun) -> tuple[Chart, ...]:
     """Loss, mean IoU, accuracy by epoch for train and val, and the learning rates."""
     if run.curves is None:
         return ()

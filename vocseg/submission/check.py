@@ -56,7 +56,7 @@ KINDS = {
 
 
 @dataclass(frozen=True, order=True)
-class Fault:
+class SubmissionFault:
     """One thing that is wrong.
 
     Attributes:
@@ -71,7 +71,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckResult:
     """What was found in an archive, or in the masks for one.
 
     Attributes:
@@ -88,7 +88,7 @@ class Check:
     competition: int
     images: int
     masks: int
-    faults: tuple[Fault, ...]
+    faults: tuple[SubmissionFault, ...]
     images_with: tuple[int, ...]
     pixels: tuple[int, ...]
 
@@ -97,13 +97,13 @@ class Check:
         """1 if something is wrong, as with a linter."""
         return 1 if self.faults else 0
 
-    def at(self, archive: Path) -> "Check":
+    def at(self, archive: Path) -> "CheckResult":
         """The same of a file that got another name."""
         return replace(self, archive=archive)
 
 
 @dataclass
-class Tally:
+class ClassCounts:
     """Which classes masks show."""
 
     masks: int = 0
@@ -117,24 +117,26 @@ class Tally:
         self.pixels += counts
         self.images_with += counts > 0
 
-    def check(self, archive: Path, competition: int, images: int, faults: Iterable[Fault]) -> Check:
+    def check(
+        self, archive: Path, competition: int, images: int, faults: Iterable[SubmissionFault]
+    ) -> CheckResult:
         """Put together with what else is known."""
         shown = tuple(self.images_with.tolist()), tuple(self.pixels.tolist())
-        return Check(archive, competition, images, self.masks, tuple(faults), *shown)
+        return CheckResult(archive, competition, images, self.masks, tuple(faults), *shown)
 
 
 Size = tuple[int, int]  # width, height
 _COLOURS = [*range(len(CLASSES)), IGNORE_INDEX]  # the palette's entries that must be VOC's
 
 
-class Picture(NamedTuple):
+class MaskCheck(NamedTuple):
     """What is wrong with a file, as kinds and texts, and its class indices uint8 `[H,W]` if it has any."""
 
     wrong: list[tuple[str, str]]
     indices: npt.NDArray[np.uint8] | None
 
 
-def examine(data: bytes, size: Size) -> Picture:
+def examine(data: bytes, size: Size) -> MaskCheck:
     """Look at everything in a mask's file.
 
     Args:
@@ -142,20 +144,20 @@ def examine(data: bytes, size: Size) -> Picture:
         size: Width and height of its image.
     """
     if not data:
-        return Picture([("unreadable", "it has 0 bytes")], None)
+        return MaskCheck([("unreadable", "it has 0 bytes")], None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
-        return Picture([("not-png", f"it is no picture (it begins with {data[:12]!r})")], None)
+        return MaskCheck([("not-png", f"it is no picture (it begins with {data[:12]!r})")], None)
     except Exception as fault:  # PIL raises nearly anything on damaged bytes
-        return Picture([("unreadable", " ".join(str(fault).split()))], None)
+        return MaskCheck([("unreadable", " ".join(str(fault).split()))], None)
     if picture.format != "PNG":
-        return Picture([("not-png", f"it is a {picture.format}, whatever its name")], None)
+        return MaskCheck([("not-png", f"it is a {picture.format}, whatever its name")], None)
     wrong = [] if picture.size == size else [("size", _sizes(picture.size, size))]
     if picture.width * picture.height > 4 * size[0] * size[1]:
-        return Picture(wrong, None)  # not worth the memory
+        return MaskCheck(wrong, None)  # not worth the memory
     return _decoded(picture, data, wrong)
 
 
@@ -164,25 +166,25 @@ def _sizes(found: Size, due: Size) -> str:
     return f"it is {found[0]}x{found[1]}, but its image is {due[0]}x{due[1]}{turned}"
 
 
-def _decoded(picture: Image.Image, data: bytes, wrong: list[tuple[str, str]]) -> Picture:
+def _decoded(picture: Image.Image, data: bytes, wrong: list[tuple[str, str]]) -> MaskCheck:
     damage = stream_fault(data)
     if damage is not None:
-        return Picture(
+        return MaskCheck(
             [*wrong, ("unreadable", damage.text.removesuffix(": restore it from the archive"))], None
         )
     try:
         picture.load()
         pixels = np.asarray(picture)
     except Exception as fault:  # as above
-        return Picture([*wrong, ("unreadable", " ".join(str(fault).split()))], None)
+        return MaskCheck([*wrong, ("unreadable", " ".join(str(fault).split()))], None)
     if getattr(picture, "n_frames", 1) > 1:
-        return Picture([*wrong, ("mode", "it is an animation")], None)
+        return MaskCheck([*wrong, ("mode", "it is an animation")], None)
     if picture.mode == "P":
-        return Picture([*wrong, *_palette(picture), *_values(pixels)], pixels)
+        return MaskCheck([*wrong, *_palette(picture), *_values(pixels)], pixels)
     if picture.mode == "L" and data[24] == 8 and pixels.max() < len(CLASSES):
         text = "mode L; `submit --masks FOLDER` packs such masks with VOC's palette"
-        return Picture([*wrong, ("grey", text)], pixels)
-    return Picture([*wrong, ("mode", _mode(picture.mode, data[24]))], None)
+        return MaskCheck([*wrong, ("grey", text)], pixels)
+    return MaskCheck([*wrong, ("mode", _mode(picture.mode, data[24]))], None)
 
 
 def _mode(mode: str, bits: int) -> str:
@@ -228,7 +230,7 @@ _SPARE = 1 << 20  # bytes beside a mask's pixels: headers, palette, text
 
 
 @dataclass
-class Contents:
+class ArchiveScan:
     """What reading an archive gave.
 
     Attributes:
@@ -244,7 +246,7 @@ class Contents:
     folders: list[str] = field(default_factory=list)
     odd: dict[str, str] = field(default_factory=dict)
     wrong: list[tuple[str, Wrong]] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    tally: ClassCounts = field(default_factory=ClassCounts)
     broken: UnusableArchiveError | None = None
 
     def __post_init__(self) -> None:
@@ -276,7 +278,7 @@ class Contents:
             self.tally.add(found.indices)
 
 
-def read_contents(archive: Path, sizes: Mapping[str, Size], progress: bool) -> Contents:
+def read_contents(archive: Path, sizes: Mapping[str, Size], progress: bool) -> ArchiveScan:
     """Read an archive once, from front to end, unpacking nothing.
 
     Args:
@@ -284,7 +286,7 @@ def read_contents(archive: Path, sizes: Mapping[str, Size], progress: bool) -> C
         sizes: Width and height of every image of the list, by id.
         progress: Show a bar.
     """
-    contents = Contents()
+    contents = ArchiveScan()
     # Four bytes a pixel: masks with the mistake of RGBA are still to be looked at.
     room = {id: 4 * width * height + _SPARE for id, (width, height) in sizes.items()}
 
@@ -302,7 +304,7 @@ def read_contents(archive: Path, sizes: Mapping[str, Size], progress: bool) -> C
 
 def check_archive(
     archive: Path, sizes: Mapping[str, Size], competition: int | None = None, progress: bool = True
-) -> Check:
+) -> CheckResult:
     """Read an archive once and name everything that is wrong with it.
 
     Args:
@@ -317,37 +319,43 @@ def check_archive(
     packing = packing_fault(archive)
     contents = read_contents(archive, sizes, progress)
     competition = competition or competition_in(contents.files)
-    faults = [Fault(archive.name, "archive", packing)] if packing else []
+    faults = [SubmissionFault(archive.name, "archive", packing)] if packing else []
     nothing = contents.broken is not None and not contents.files
     if not (packing and nothing):  # what is no archive at all lacks more than masks
         faults += _faults(archive.name, contents, sizes, competition)
     return contents.tally.check(archive, competition, len(sizes), faults)
 
 
-def _faults(archive: str, contents: Contents, sizes: Mapping[str, Size], competition: int) -> list[Fault]:
+def _faults(
+    archive: str, contents: ArchiveScan, sizes: Mapping[str, Size], competition: int
+) -> list[SubmissionFault]:
     """Names, number and content of what was read."""
-    faults = [Fault(archive, contents.broken.kind, str(contents.broken))] if contents.broken else []
-    faults += [Fault(name, "link", f"{what}: pack files only") for name, what in contents.odd.items()]
+    faults = [SubmissionFault(archive, contents.broken.kind, str(contents.broken))] if contents.broken else []
+    faults += [
+        SubmissionFault(name, "link", f"{what}: pack files only") for name, what in contents.odd.items()
+    ]
     for name in contents.files:
         wrong = wrong_name(name, sizes, competition)
-        faults += [Fault(name, *wrong)] if wrong else []
+        faults += [SubmissionFault(name, *wrong)] if wrong else []
     faults += _strays(contents.folders, [fault.member for fault in faults], competition)
     paths = Counter(posixpath.normpath(name) for name in [*contents.files, *contents.odd])
-    faults += [Fault(path, "duplicate", f"{n} times: keep one") for path, n in paths.items() if n > 1]
-    faults += [Fault(name, *wrong) for name, wrong in contents.wrong]
+    faults += [
+        SubmissionFault(path, "duplicate", f"{n} times: keep one") for path, n in paths.items() if n > 1
+    ]
+    faults += [SubmissionFault(name, *wrong) for name, wrong in contents.wrong]
     if contents.broken is None:  # else they may be in the part that was not read
         there = {id_in(name, sizes) for name in contents.files}
         absent = [member_of(competition, id) for id in sizes if id not in there]
-        faults += [Fault(member, "missing", "add its mask") for member in absent]
+        faults += [SubmissionFault(member, "missing", "add its mask") for member in absent]
     return faults
 
 
-def _strays(folders: list[str], named: list[str], competition: int) -> list[Fault]:
+def _strays(folders: list[str], named: list[str], competition: int) -> list[SubmissionFault]:
     """Folders that do not lead to the masks, but for those in which a file was named already."""
-    found: list[Fault] = []
+    found: list[SubmissionFault] = []
     for name in folders:
         wrong = stray_folder(name, competition)
         below = f"{posixpath.normpath(name)}/"
         if wrong and not any(posixpath.normpath(each).startswith(below) for each in named):
-            found.append(Fault(name, *wrong))
+            found.append(SubmissionFault(name, *wrong))
     return found

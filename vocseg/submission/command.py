@@ -19,8 +19,8 @@ from vocseg.submission.archive import (
     folder_of,
     written,
 )
-from vocseg.submission.check import KINDS, Check, Fault, Tally, check_archive
-from vocseg.submission.masks import Images, find_images, read_masks
+from vocseg.submission.check import KINDS, CheckResult, ClassCounts, SubmissionFault, check_archive
+from vocseg.submission.masks import ImageSizes, find_images, read_masks
 from vocseg.utils.progress import follow
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SHOWN = 8  # faults of one kind
 
 
-def tell(check: Check, split: str) -> None:
+def print_summary(check: CheckResult, split: str) -> None:
     """Print what a check found: the faults, or else which classes the masks show."""
     from rich.console import Console
 
@@ -56,7 +56,7 @@ def tell_next(output: Path, split: str) -> None:
     )
 
 
-def _facts(check: Check, split: str) -> str:
+def _facts(check: CheckResult, split: str) -> str:
     size = f", {check.archive.stat().st_size:,} bytes" if check.archive.is_file() else ""
     text = (
         f"{check.archive}: {check.masks:,} masks for the {check.images:,} images of '{split}', "
@@ -67,7 +67,7 @@ def _facts(check: Check, split: str) -> str:
     return text
 
 
-def _classes(check: Check) -> "Table":
+def _classes(check: CheckResult) -> "Table":
     from rich.table import Table
 
     table = Table(title="what the masks show", title_justify="left")
@@ -82,7 +82,7 @@ def _classes(check: Check) -> "Table":
     return table
 
 
-def _faults(faults: Sequence[Fault], folder: str) -> "Table":
+def _faults(faults: Sequence[SubmissionFault], folder: str) -> "Table":
     """By kind, in the order of `KINDS`: the first few of each, then how many more.
 
     Args:
@@ -95,7 +95,7 @@ def _faults(faults: Sequence[Fault], folder: str) -> "Table":
     table = Table(title="faults", title_justify="left")
     table.add_column("entry", overflow="fold", ratio=3)
     table.add_column("what is wrong", overflow="fold", ratio=3)
-    kinds: dict[str, list[Fault]] = defaultdict(list)
+    kinds: dict[str, list[SubmissionFault]] = defaultdict(list)
     for fault in faults:
         kinds[fault.kind].append(fault)
     for kind in (kind for kind in KINDS if kind in kinds):
@@ -151,7 +151,7 @@ def submit(
     tta: AugmentationFlags = _NO_AUGMENTATION,
     full_size: WindowFlags = _NO_WINDOWS,
     progress: bool = True,
-) -> Check:
+) -> CheckResult:
     """Write the archive that VOC's evaluation server takes, or check one.
 
     Predicts a mask for every image of a list (or takes masks that are there), packs them as the server wants,
@@ -189,10 +189,10 @@ def submit(
     return _pack_folder(masks, images, number, output, progress)
 
 
-def _check(archive: Path, images: Images, competition: Competition | None, progress: bool) -> Check:
+def _check(archive: Path, images: ImageSizes, competition: Competition | None, progress: bool) -> CheckResult:
     """Say what is wrong with an archive, if anything is."""
     result = check_archive(archive, images.sizes, competition, progress)
-    tell(result, images.split)
+    print_summary(result, images.split)
     return result
 
 
@@ -211,7 +211,7 @@ def _check_flags(
 
 def _predict(
     ckpt_path: Path,
-    images: Images,
+    images: ImageSizes,
     competition: int,
     batch_size: int,
     tta: AugmentationFlags,
@@ -228,26 +228,28 @@ def _predict(
     return {id: encode(mask) for id, mask in follow(predicted, "predicting", len(images.sizes), progress)}
 
 
-def _pack_folder(folder: Path, images: Images, competition: int, output: Path, progress: bool) -> Check:
+def _pack_folder(
+    folder: Path, images: ImageSizes, competition: int, output: Path, progress: bool
+) -> CheckResult:
     """Pack masks that are there, unless something is wrong with one."""
     encoded, faults = read_masks(folder, images.sizes, progress)
     if not faults:
         return _pack(encoded, images, competition, output, progress)
-    result = Tally(len(encoded)).check(folder, competition, len(images.sizes), faults)
-    tell(result, images.split)
+    result = ClassCounts(len(encoded)).check(folder, competition, len(images.sizes), faults)
+    print_summary(result, images.split)
     print(f"{output} was not written")
     return result
 
 
 def _pack(
-    encoded: Mapping[str, bytes], images: Images, competition: int, output: Path, progress: bool
-) -> Check:
+    encoded: Mapping[str, bytes], images: ImageSizes, competition: int, output: Path, progress: bool
+) -> CheckResult:
     """Write the archive, read it back, and say what it holds."""
     with written(output, competition, encoded) as part:
         result = check_archive(part, images.sizes, competition, progress)
         if result.faults:  # the masks were sound when they were packed
             raise RuntimeError(f"{output} does not hold what was written into it: {result.faults[:5]}")
     result = result.at(output)
-    tell(result, images.split)
+    print_summary(result, images.split)
     tell_next(output, images.split)
     return result

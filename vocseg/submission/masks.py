@@ -9,12 +9,12 @@ from PIL import Image
 from vocseg.data.voc import Layout, find, split_ids, split_list
 from vocseg.errors import UserError
 from vocseg.submission.archive import SERVER, encode
-from vocseg.submission.check import Fault, Size, examine
+from vocseg.submission.check import Size, SubmissionFault, examine
 from vocseg.utils.progress import follow
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageSizes:
     """The images of a list.
 
     Attributes:
@@ -28,7 +28,7 @@ class Images:
     sizes: dict[str, Size]
 
 
-def find_images(root: Path, split: str) -> Images:
+def find_images(root: Path, split: str) -> ImageSizes:
     """Look at every image of a list, so that a missing one shows before the work.
 
     Raises:
@@ -45,7 +45,7 @@ def find_images(root: Path, split: str) -> Images:
             "(after registering), to be unpacked over the same VOCdevkit; to rehearse, use --split val"
         )
     layout = Layout(folder)
-    return Images(split, layout, {id: _size(layout.image(id)) for id in split_ids(folder, split)})
+    return ImageSizes(split, layout, {id: _size(layout.image(id)) for id in split_ids(folder, split)})
 
 
 def _size(path: Path) -> Size:
@@ -62,7 +62,7 @@ def _size(path: Path) -> Size:
 
 def read_masks(
     folder: Path, sizes: Mapping[str, Size], progress: bool
-) -> tuple[dict[str, bytes], list[Fault]]:
+) -> tuple[dict[str, bytes], list[SubmissionFault]]:
     """The masks of a folder as PNGs with VOC's palette, and what is wrong with those that cannot be sent.
 
     Args:
@@ -76,15 +76,15 @@ def read_masks(
     if not folder.is_dir():
         raise UserError(f"--masks {folder}: there is no such folder")
     masks: dict[str, bytes] = {}
-    faults: list[Fault] = []
+    faults: list[SubmissionFault] = []
     for id, size in follow(sizes.items(), "reading masks", len(sizes), progress):
         path = folder / f"{id}.png"
         if not path.is_file():
-            faults.append(Fault(str(path), "missing", "add it"))
+            faults.append(SubmissionFault(str(path), "missing", "add it"))
             continue
         found = examine(path.read_bytes(), size)
         wrong = [
-            Fault(str(path), *each) for each in found.wrong if each[0] != "grey"
+            SubmissionFault(str(path), *each) for each in found.wrong if each[0] != "grey"
         ]  # it gets a palette here
         if found.indices is not None and not wrong:
             masks[id] = encode(found.indices)

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vocseg.callbacks.original_resolution import FullSize
+from vocseg.callbacks.original_resolution import OriginalResolutionEval
 from vocseg.callbacks.prediction_writer import full_size_mask
-from vocseg.callbacks.test_time_augmentation import TTA
+from vocseg.callbacks.test_time_augmentation import TestTimeAugmentation
 from vocseg.checkpoints.weights import Weights, read_weights, rebuilt
 from vocseg.constants import CLASSES
 from vocseg.data.image_io import Bytes, read_image
 from vocseg.data.resize import resize_image
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
-from vocseg.inference.sliding_window import Windows
+from vocseg.inference.sliding_window import SlidingWindow
 
 _SIZE = 256  # where a file of weights does not say
 
@@ -84,9 +84,9 @@ class Predictor:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = rebuilt(weights, path).to(self._device)
         self._size, self._batch_size = weights.description["size"] or _SIZE, batch_size
-        self._variants = replace(TTA(flip, scales).variants, step=self._network.step)
+        self._variants = replace(TestTimeAugmentation(flip, scales).variants, step=self._network.step)
         self._variants.sizes(self._size)
-        self._windows = None if stride is None else FullSize(stride=stride).windows(self._size)
+        self._windows = None if stride is None else OriginalResolutionEval(stride=stride).windows(self._size)
 
     def masks(self, layout: Layout, ids: Sequence[str]) -> Iterator[tuple[str, Bytes]]:
         """The mask uint8 `[H,W]` of every image, with its id, in the list's order.
@@ -111,7 +111,7 @@ class Predictor:
         logits = self._logits(torch.stack(resized).to(self._device).permute(0, 3, 1, 2))  # [N,C,h,w]
         return [full_size_mask(one, image.shape[:2]) for one, image in zip(logits, images, strict=True)]
 
-    def _slide(self, windows: Windows, image: Bytes) -> Bytes:
+    def _slide(self, windows: SlidingWindow, image: Bytes) -> Bytes:
         best = windows.probabilities(self._logits, image, self._batch_size, self._device).argmax(0)
         return np.asarray(best.cpu().numpy(), np.uint8)
 

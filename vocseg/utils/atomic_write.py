@@ -103,7 +103,7 @@ class UnwritableError(UserError, OSError):
 
 
 @contextlib.contextmanager
-def whole_file(
+def atomic_open(
     path: Path, check: Callable[[IO[bytes]], None] | None = None, needed: int | None = None
 ) -> Iterator[IO[bytes]]:
     """A file to write to, which takes its place once the block has ended well and its bytes are on the disk.
@@ -142,13 +142,13 @@ def whole_file(
         raise UnwritableError(path, cause, needed) from fault
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def atomic_write(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all.
 
     Raises:
         UnwritableError: If it cannot be written.
     """
-    with whole_file(path) as file:
+    with atomic_open(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
@@ -175,7 +175,7 @@ def _megabytes(number: int | Any) -> str:
     return f"{number / 1e6:,.1f} MB"
 
 
-class WholeFolder:
+class AtomicFolder:
     """Takes files under another name, and gets its own when all of them are on the disk.
 
     Bringing each file to the disk as it comes would cost more than what fills it; at the end the system has

@@ -27,7 +27,7 @@ class DamagedError(Exception):
     """A zip file whose bytes are not those that were written."""
 
 
-def seal(file: IO[bytes]) -> None:
+def append_checksum(file: IO[bytes]) -> None:
     """Append the digest to a finished zip file.
 
     Args:
@@ -49,7 +49,7 @@ def seal(file: IO[bytes]) -> None:
     file.flush()
 
 
-def check_zip(path: Path, stored: bool = True) -> list[str]:
+def verify_zip(path: Path, stored: bool = True) -> list[str]:
     """See that a zip file is as it was written: by its digest, or if it has none by zip's own checksums.
 
     Args:

@@ -48,7 +48,7 @@ def local_file(path: str | Path, flag: str, where: str = "") -> Path:
     raise UserError(f"{flag} {path}: there is no such file")
 
 
-def seems(path: Path) -> str | None:
+def guess_file_type(path: Path) -> str | None:
     """What a file is by its first bytes; None: a zip file or a pickle, so it may be torch's."""
     with path.open("rb") as file:
         start = file.read(512)

@@ -10,7 +10,7 @@ from typing import Any
 _TEXT_BYTES = 64 << 20  # of a list or a record; those of VOC have a few million at most
 
 
-def read_plain(path: Path, most: int = _TEXT_BYTES) -> tuple[bytes, os.stat_result]:
+def read_regular(path: Path, most: int = _TEXT_BYTES) -> tuple[bytes, os.stat_result]:
     """The content of a plain file, and its size and times before it was read.
 
     Args:
@@ -42,10 +42,10 @@ def read_json(path: Path, most: int = _TEXT_BYTES) -> Any:
     """The content of a JSON file.
 
     Raises:
-        OSError: As `read_plain`.
+        OSError: As `read_regular`.
         ValueError: If it is no JSON, or nested deeper than anything that is written here.
     """
     try:
-        return json.loads(read_plain(path, most)[0])
+        return json.loads(read_regular(path, most)[0])
     except RecursionError as fault:
         raise ValueError("it is nested too deep") from fault

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from vocseg.errors import UserError
-from vocseg.utils.atomic_write import whole_file
-from vocseg.utils.checksum import DamagedError, check_zip, seal
-from vocseg.utils.file_type import local_file, seems, zip_seems
+from vocseg.utils.atomic_write import atomic_open
+from vocseg.utils.checksum import DamagedError, append_checksum, verify_zip
+from vocseg.utils.file_type import guess_file_type, local_file, zip_seems
 
 
 def write_tensors(content: object, path: Path) -> None:
@@ -29,11 +29,11 @@ def write_tensors(content: object, path: Path) -> None:
 
     def finish(file: IO[bytes]) -> None:
         _check_readable(Path(file.name), path)
-        check_zip(Path(file.name))
-        seal(file)
+        verify_zip(Path(file.name))
+        append_checksum(file)
         os.fsync(file.fileno())
 
-    with whole_file(path, finish, needed=_bytes_of(content)) as file:
+    with atomic_open(path, finish, needed=_bytes_of(content)) as file:
         torch.save(content, file)
 
 
@@ -51,10 +51,10 @@ def read_tensors(path: str | Path, flag: str = "--ckpt_path", mapped: bool = Fal
     path = local_file(path, flag, ", such as last.ckpt or unet_voc.pth")
     unreadable = f"{flag} {path}: not a readable file of weights"
     try:
-        what = seems(path)
+        what = guess_file_type(path)
         zipped = what is None and _is_zip(path)
         if zipped:
-            what = zip_seems(check_zip(path))
+            what = zip_seems(verify_zip(path))
         if what:
             raise UserError(f"{unreadable}: it is {what}")
         # Said outright, since a variable in the environment could turn the default into the opposite.
@@ -73,7 +73,7 @@ def read_tensors(path: str | Path, flag: str = "--ckpt_path", mapped: bool = Fal
         raise UserError(f"{unreadable} ({type(fault).__name__}): name another") from fault
 
 
-class SafeLoading:
+class SafeCheckpointMixin:
     """Lets Lightning's `load_from_checkpoint` read local files alone, checked, without running any code."""
 
     @classmethod

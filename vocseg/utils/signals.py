@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from vocseg.errors import VOICE, Interrupted, Stopped
+from vocseg.errors import ERROR_PRINTER, Interrupted, Stopped
 
 # What asks a process to end; SLURM sends one of the last two, which Windows does not have.
 SIGNALS = [
@@ -24,7 +24,7 @@ _PATIENCE = 5.0  # seconds to tidy up
 _LOOK = 0.2  # seconds between two looks at the main process
 
 
-class Interruption:
+class SignalGuard:
     """Listens while a command is at work, except where training does it itself.
 
     The main thread is interrupted where it is, so that whatever tidies up behind faults does so. A second
@@ -37,7 +37,7 @@ class Interruption:
 
     def __init__(self) -> None:
         """Nobody listens yet."""
-        self.heard = False
+        self.received = False
         self._raised = False
         self._number = 0  # of the signal that was heard
         self._before: dict[int, Any] = {}
@@ -48,9 +48,9 @@ class Interruption:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.__exit__)
 
-    def __enter__(self) -> "Interruption":
+    def __enter__(self) -> "SignalGuard":
         """Begin to listen, in the main thread of a process that speaks for itself."""
-        self.heard = self._raised = False
+        self.received = self._raised = False
         self._number = 0
         if threading.current_thread() is not threading.main_thread():
             return self
@@ -89,7 +89,7 @@ class Interruption:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._raised:
             os._exit(128 + number)
-        self.heard, self._raised, self._number = True, True, number
+        self.received, self._raised, self._number = True, True, number
         raise Interrupted(number)
 
     @contextlib.contextmanager
@@ -117,7 +117,7 @@ class Interruption:
         with ear:
             while heard := ear.recv(1):
                 if signal.getsignal(heard[0]) == self._interrupt:  # else a run hears it
-                    self.heard = True
+                    self.received = True
                     ear.settimeout(_PATIENCE)
                     with contextlib.suppress(TimeoutError):
                         if not ear.recv(1):
@@ -127,11 +127,11 @@ class Interruption:
 
 def _end(stop: Interrupted) -> None:
     """End the process, whatever its main thread is waiting for."""
-    VOICE.say(f"stopped by {stop.name}, in the midst of something that cannot be interrupted")
-    leave(stop.exit_code)
+    ERROR_PRINTER.say(f"stopped by {stop.name}, in the midst of something that cannot be interrupted")
+    exit_now(stop.exit_code)
 
 
-def leave(code: int) -> None:
+def exit_now(code: int) -> None:
     """End the process now: Python's own way takes seconds, and may stumble over what is half-imported."""
     for child in multiprocessing.active_children():
         child.kill()
@@ -181,11 +181,13 @@ class ParentWatch:
             time.sleep(_LOOK)
         if self._over:
             time.sleep(_PATIENCE)  # for what is left to do here
-            leave(0)
+            exit_now(0)
         if prints:
-            VOICE.say(f"the main process ({main}) has ended without a word, and the others end with it")
-        leave(2)
+            ERROR_PRINTER.say(
+                f"the main process ({main}) has ended without a word, and the others end with it"
+            )
+        exit_now(2)
 
 
 PARENT = ParentWatch()
-INTERRUPTION = Interruption()
+SIGNAL_GUARD = SignalGuard()

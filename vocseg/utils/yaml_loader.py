@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from vocseg.errors import UserError
-from vocseg.utils.regular_file import read_plain
+from vocseg.utils.regular_file import read_regular
 
 _MOST_BYTES = 1 << 18  # of a file; settings of a run have ten thousand
 _MOST_EXPANDED = 1 << 19  # characters and nodes, with every alias replaced by what it stands for
@@ -38,7 +38,7 @@ def read_document(path: Path, what: str) -> str:
         UserError: If it cannot be read, is no text, or is refused.
     """
     try:
-        text = read_plain(path, _MOST_BYTES)[0].decode("utf-8-sig")
+        text = read_regular(path, _MOST_BYTES)[0].decode("utf-8-sig")
     except OSError as fault:
         raise UserError(f"{what}: cannot be read ({fault.strerror}); name a YAML file") from fault
     except UnicodeDecodeError as fault:

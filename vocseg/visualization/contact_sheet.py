@@ -16,7 +16,7 @@ _LINE, _GAP = 22, 6  # pixels: height of a line of text, and between pictures
 _TINT = 0.4  # weaker than an overlay's: colours are among the things to be judged
 
 
-class Shot(NamedTuple):
+class Tile(NamedTuple):
     """One picture: RGB uint8 `[H,W,3]`, its mask uint8 `[H,W]`, and what stands below it."""
 
     image: Bytes
@@ -24,11 +24,11 @@ class Shot(NamedTuple):
     caption: str
 
 
-class Block(NamedTuple):
+class Section(NamedTuple):
     """Rows of pictures under a title, all of one length."""
 
     title: str
-    rows: Sequence[Sequence[Shot]]
+    rows: Sequence[Sequence[Tile]]
 
 
 def tinted(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes:
@@ -39,7 +39,7 @@ def tinted(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes
     return picture
 
 
-def contact_sheet(blocks: Sequence[Block], cell: int, classes: ClassList = VOC_CLASSES) -> Bytes:
+def contact_sheet(blocks: Sequence[Section], cell: int, classes: ClassList = VOC_CLASSES) -> Bytes:
     """All blocks below each other, with a legend of the classes that occur.
 
     Args:
@@ -57,7 +57,7 @@ def contact_sheet(blocks: Sequence[Block], cell: int, classes: ClassList = VOC_C
     return np.vstack([*parts, legend(sorted(labels - {0}), width, classes)])
 
 
-def _block(block: Block, cell: int, width: int, classes: ClassList) -> list[Bytes]:
+def _block(block: Section, cell: int, width: int, classes: ClassList) -> list[Bytes]:
     title = _padded(_text(block.title, width - 2 * _GAP, _INK), width)
     lines = [np.minimum(title, _BAND), _paper(_GAP, width)]
     for row in block.rows:

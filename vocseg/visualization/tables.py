@@ -10,7 +10,7 @@ from rich.text import Text
 from vocseg.metrics.aggregate import TRIMAP, ErrorBudget, error_budget
 from vocseg.metrics.bootstrap import FEWEST_IMAGES, Interval, ScoreIntervals, score_intervals
 from vocseg.metrics.boundary import WIDTH
-from vocseg.metrics.per_image import ImageScores
+from vocseg.metrics.per_image import PerImageConfusion
 
 if TYPE_CHECKING:
     from vocseg.metrics.calibration import Calibration
@@ -117,7 +117,7 @@ def interval_text(interval: Interval) -> str:
     return percent(interval.estimate) + ends
 
 
-def interval_table(scores: ImageScores, title: str, intervals: ScoreIntervals | None = None) -> Group:
+def interval_table(scores: PerImageConfusion, title: str, intervals: ScoreIntervals | None = None) -> Group:
     """Every class and the totals with 95 % intervals, and the error budget.
 
     Args:

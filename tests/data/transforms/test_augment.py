@@ -6,7 +6,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-from vocseg.data.image_io import Pair
+from vocseg.data.image_io import ImageMask
 from vocseg.data.transforms.augment import Augmenter, stored_form
 from vocseg.data.transforms.crops import crop_extents, crop_into, scales
 from vocseg.data.transforms.sample_rng import Augmentation
@@ -16,20 +16,20 @@ VOID = 255
 TRAINING: list[Augmentation] = ["light", "crops", "standard", "strong"]
 
 
-def _coordinates(height: int, width: int) -> Pair:
+def _coordinates(height: int, width: int) -> ImageMask:
     """A pair that says where each pixel came from: smooth ramps, and the same in steps in the mask."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([x * 250 // width, y * 250 // height, np.zeros_like(x)], -1).astype(np.uint8)
-    return Pair(image, (x * 5 // width + 5 * (y * 4 // height)).astype(np.uint8))
+    return ImageMask(image, (x * 5 // width + 5 * (y * 4 // height)).astype(np.uint8))
 
 
 def _draw(
-    augmentation: Augmentation, pair: Pair, size: int, index: int = 0, epoch: int = 0, seed: int = 0
-) -> Pair:
+    augmentation: Augmentation, pair: ImageMask, size: int, index: int = 0, epoch: int = 0, seed: int = 0
+) -> ImageMask:
     images, masks = np.empty((1, size, size, 3), np.uint8), np.empty((1, size, size), np.uint8)
     waiting = stored_form(size, augmentation)(pair)
-    Augmenter(augmentation, size, seed, 64).fill([waiting], [index], epoch, images, masks)
-    return Pair(images[0], masks[0])
+    Augmenter(augmentation, size, seed, 64).fill_batch([waiting], [index], epoch, images, masks)
+    return ImageMask(images[0], masks[0])
 
 
 @pytest.mark.parametrize("augmentation", ["none", "light", "crops"])
@@ -47,7 +47,7 @@ def test_image_and_mask_stay_aligned(augmentation: Augmentation, shape: tuple[in
 
 
 def test_a_mark_of_one_block_is_found_at_the_same_pixels_in_both() -> None:
-    pair = Pair(np.zeros((300, 400, 3), np.uint8), np.zeros((300, 400), np.uint8))
+    pair = ImageMask(np.zeros((300, 400, 3), np.uint8), np.zeros((300, 400), np.uint8))
     pair.image[90:210, 130:270] = 255
     pair.mask[90:210, 130:270] = 15
     for index in range(48):
@@ -64,13 +64,13 @@ def test_masks_hold_only_labels_of_the_pair_and_its_partner_and_void(
     augmentation: Augmentation, labels: tuple[int, ...]
 ) -> None:
     own, other = (
-        stored_form(48, augmentation)(Pair(np.zeros((90, 130, 3), np.uint8), mask.astype(np.uint8)))
+        stored_form(48, augmentation)(ImageMask(np.zeros((90, 130, 3), np.uint8), mask.astype(np.uint8)))
         for mask in (np.random.default_rng(0).choice(chosen, (90, 130)) for chosen in (labels, (7, 9)))
     )
     images, masks = np.empty((64, 48, 48, 3), np.uint8), np.empty((64, 48, 48), np.uint8)
     augmenter = Augmenter(augmentation, 48, 0, 64)
-    partners = [None if k is None else other for k in augmenter.partners(range(64), 0)]
-    augmenter.fill([own] * 64, range(64), 0, images, masks, partners)
+    partners = [None if k is None else other for k in augmenter.cutmix_partners(range(64), 0)]
+    augmenter.fill_batch([own] * 64, range(64), 0, images, masks, partners)
     mixed = np.array([partner is not None for partner in partners])
     assert mixed.any() == (augmentation == "strong")
     assert set(np.unique(masks[~mixed])) <= {*labels, VOID}
@@ -81,7 +81,7 @@ def test_masks_hold_only_labels_of_the_pair_and_its_partner_and_void(
 
 
 def test_beyond_the_picture_is_void_and_the_image_neutral() -> None:
-    pair = Pair(np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200), np.uint8))
+    pair = ImageMask(np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200), np.uint8))
     image, mask = np.empty((128, 128, 3), np.uint8), np.empty((128, 128), np.uint8)
     crop_into(pair, crop_extents(200, 128, np.array([0.0, 0.5, 0.5])), image, mask)  # the smallest scale
     assert (mask == VOID).mean() == 0.75
@@ -116,7 +116,7 @@ def test_scales_and_places_use_their_whole_range() -> None:
 
 @pytest.mark.parametrize("augmentation", TRAINING)
 def test_seed_epoch_and_position_fix_a_draw_and_each_changes_it(augmentation: Augmentation) -> None:
-    pair = Pair(
+    pair = ImageMask(
         np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8), np.zeros((80, 100), np.uint8)
     )
 
@@ -177,21 +177,21 @@ def test_the_older_sets_draw_what_they_always_drew(augmentation: Augmentation) -
     for epoch in range(16):
         order = np.random.default_rng(epoch).permutation(len(pairs)).tolist()
         images, masks = np.empty((5, 32, 32, 3), np.uint8), np.empty((5, 32, 32), np.uint8)
-        augmenter.fill([pairs[k] for k in order], order, epoch, images, masks)
+        augmenter.fill_batch([pairs[k] for k in order], order, epoch, images, masks)
         digest.update(images.tobytes() + masks.tobytes())
     assert digest.hexdigest()[:16] == DIGESTS[augmentation]
 
 
-def _patchworks(augmentation: Augmentation) -> list[Pair]:
+def _patchworks(augmentation: Augmentation) -> list[ImageMask]:
     """Pairs of patches of 4 x 4 pixels, in several shapes."""
     chance, pairs = np.random.default_rng(5), []
     for height, width in ((40, 52), (48, 48), (61, 35), (30, 90), (48, 64)):
         patches = -(-height // 4), -(-width // 4)
         image = chance.integers(0, 256, (*patches, 3), np.uint8).repeat(4, 0).repeat(4, 1)
         mask = chance.choice(np.array([0, 3, 20, VOID], np.uint8), patches).repeat(4, 0).repeat(4, 1)
-        pair = Pair(*(np.ascontiguousarray(each[:height, :width]) for each in (image, mask)))
+        pair = ImageMask(*(np.ascontiguousarray(each[:height, :width]) for each in (image, mask)))
         if augmentation in ("none", "light"):
-            pair = Pair(np.resize(pair.image, (32, 32, 3)), np.resize(pair.mask, (32, 32)))
+            pair = ImageMask(np.resize(pair.image, (32, 32, 3)), np.resize(pair.mask, (32, 32)))
         pairs.append(pair)
     return pairs
 
@@ -202,9 +202,9 @@ def _patchworks(augmentation: Augmentation) -> list[Pair]:
 def test_crops_below_scale_one_alone_are_padded(
     given: tuple[float, float], least: float, most: float
 ) -> None:
-    pair = Pair(np.full((96, 96, 3), 9, np.uint8), np.ones((96, 96), np.uint8))
+    pair = ImageMask(np.full((96, 96, 3), 9, np.uint8), np.ones((96, 96), np.uint8))
     images, masks = np.empty((64, 64, 64, 3), np.uint8), np.empty((64, 64, 64), np.uint8)
-    Augmenter("crops", 64, 5, 64, given).fill([pair] * 64, range(64), 0, images, masks)
+    Augmenter("crops", 64, 5, 64, given).fill_batch([pair] * 64, range(64), 0, images, masks)
     padded = (masks == VOID).mean()
     assert least <= padded <= most
 

@@ -13,7 +13,7 @@ import pytest
 from scipy.ndimage import maximum_filter
 from scipy.stats import chi2_contingency
 
-from vocseg.data.image_io import Pair
+from vocseg.data.image_io import ImageMask
 from vocseg.data.transforms.augment import Augmenter, stored_form
 from vocseg.data.transforms.sample_rng import Augmentation
 
@@ -29,7 +29,7 @@ _ONLY_WHERE = {
 
 
 def filled(
-    augmentation: Augmentation, pair: Pair, seed: int = 11, partner: Pair | None = None
+    augmentation: Augmentation, pair: ImageMask, seed: int = 11, partner: ImageMask | None = None
 ) -> tuple[Floats, Floats]:
     """Images `[N,size,size,3]` and masks `[N,size,size]` of every draw; void is NaN in both."""
     augmenter = Augmenter(augmentation, SIZE, seed, IMAGES)
@@ -37,9 +37,9 @@ def filled(
     images = np.empty((EPOCHS, IMAGES, SIZE, SIZE, 3), np.uint8)
     masks = np.empty((EPOCHS, IMAGES, SIZE, SIZE), np.uint8)
     for epoch in range(EPOCHS):
-        chosen = augmenter.partners(range(IMAGES), epoch)
+        chosen = augmenter.cutmix_partners(range(IMAGES), epoch)
         partners = [None if k is None else partner for k in chosen]
-        augmenter.fill([waiting] * IMAGES, range(IMAGES), epoch, images[epoch], masks[epoch], partners)
+        augmenter.fill_batch([waiting] * IMAGES, range(IMAGES), epoch, images[epoch], masks[epoch], partners)
     pixels = images.reshape(-1, SIZE, SIZE, 3).astype(float)
     labels = masks.reshape(-1, SIZE, SIZE).astype(float)
     void = labels == 255
@@ -48,8 +48,8 @@ def filled(
     return pixels, labels
 
 
-def flat(*colour: int) -> Pair:
-    return Pair(np.full((SOURCE, SOURCE, 3), colour, np.uint8), np.zeros((SOURCE, SOURCE), np.uint8))
+def flat(*colour: int) -> ImageMask:
+    return ImageMask(np.full((SOURCE, SOURCE, 3), colour, np.uint8), np.zeros((SOURCE, SOURCE), np.uint8))
 
 
 def _signs(values: Floats, least: float) -> Floats:
@@ -62,8 +62,8 @@ def geometry_of(augmentation: Augmentation) -> dict[str, Floats]:
     """Flip, scale, and where each draw looks; NaN where it shows all there is, and so has no choice."""
     columns = np.tile(np.arange(SOURCE, dtype=np.uint8), (SOURCE, 1))
     blank = np.zeros((SOURCE, SOURCE, 3), np.uint8)
-    across = filled(augmentation, Pair(blank, columns))[1]
-    down = filled(augmentation, Pair(blank, np.ascontiguousarray(columns.T)))[1]
+    across = filled(augmentation, ImageMask(blank, columns))[1]
+    down = filled(augmentation, ImageMask(blank, np.ascontiguousarray(columns.T)))[1]
     step = np.nanmean(np.diff(across, axis=2), axis=(1, 2))
     flip = np.where(step < 0, -1.0, 1.0)
     place = np.arange(SIZE) - (SIZE - 1) / 2
@@ -113,7 +113,7 @@ def light_of() -> dict[str, Floats]:
 def blurred(augmentation: Augmentation, least: float) -> Floats:
     """Whether neighbours differ less than the crop alone and the contrast explain; noise cancels out."""
     noise = np.random.default_rng(0).choice([100, 140], (SOURCE, SOURCE, 1)).astype(np.uint8)
-    picture = Pair(np.repeat(noise, 3, 2), flat(0, 0, 0).mask)
+    picture = ImageMask(np.repeat(noise, 3, 2), flat(0, 0, 0).mask)
     detail, unblurred = (
         np.nanmean(np.abs(np.diff(shown.mean(3), axis=2)), axis=(1, 2))
         for shown in (
@@ -148,7 +148,7 @@ def test_every_two_decisions_of_the_augmentations_are_independent() -> None:
     assert all(np.array_equal(geometry[name], same[name], equal_nan=True) for name in geometry)
     check_independence({**geometry, **light_of()})
     columns = np.tile(np.arange(SOURCE, dtype=np.uint8), (SOURCE, 1))
-    light = filled("light", Pair(np.zeros((SOURCE, SOURCE, 3), np.uint8), columns))[1]
+    light = filled("light", ImageMask(np.zeros((SOURCE, SOURCE, 3), np.uint8), columns))[1]
     assert np.array_equal(light[:, 0, 0] > light[:, 0, -1], geometry["flip"] < 0)
 
 
@@ -162,7 +162,7 @@ def test_a_correlation_would_be_seen() -> None:
 @pytest.mark.parametrize("augmentation", ["crops", "standard", "strong"])
 def test_no_draw_is_repeated_in_another_epoch_or_for_another_image(augmentation: Augmentation) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (SOURCE, SOURCE, 3), np.uint8)
-    pair = Pair(noise, np.zeros((SOURCE, SOURCE), np.uint8))
+    pair = ImageMask(noise, np.zeros((SOURCE, SOURCE), np.uint8))
     first, again = (np.nan_to_num(filled(augmentation, pair)[0]) for _ in range(2))
     assert np.array_equal(first, again)
     epochs = first.reshape(EPOCHS, IMAGES, -1)

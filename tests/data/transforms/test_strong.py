@@ -8,38 +8,38 @@ import pytest
 import torch
 
 from vocseg.data import datamodule
-from vocseg.data.dataloader import Place
+from vocseg.data.dataloader import RankInfo
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.image_io import Pair
-from vocseg.data.samplers import Draw, Position
+from vocseg.data.image_io import ImageMask
+from vocseg.data.samplers import EpochPosition, SampleIndex
 from vocseg.data.transforms.augment import Augmenter
 from vocseg.data.transforms.crops import neutral
-from vocseg.data.transforms.cutmix import add_noise, holes, piece
-from vocseg.data.transforms.sample_rng import Augmentation, Chance
+from vocseg.data.transforms.cutmix import add_noise, sample_cutmix_box, sample_cutout_boxes
+from vocseg.data.transforms.sample_rng import Augmentation, AugmentationRNG
 from vocseg.errors import UserError
 
 VOID, SIZE, IMAGES = 255, 64, 40
 
 
-def _flat(label: int, colour: int, shape: tuple[int, int] = (96, 96)) -> Pair:
-    return Pair(np.full((*shape, 3), colour, np.uint8), np.full(shape, label, np.uint8))
+def _flat(label: int, colour: int, shape: tuple[int, int] = (96, 96)) -> ImageMask:
+    return ImageMask(np.full((*shape, 3), colour, np.uint8), np.full(shape, label, np.uint8))
 
 
 def _batch(
-    augmentation: Augmentation, pair: Pair, partner: Pair | None = None, epoch: int = 0
+    augmentation: Augmentation, pair: ImageMask, partner: ImageMask | None = None, epoch: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images and masks of every position, all of one pair and one partner."""
     augmenter = Augmenter(augmentation, SIZE, 42, IMAGES)
     images = np.empty((IMAGES, SIZE, SIZE, 3), np.uint8)
     masks = np.empty((IMAGES, SIZE, SIZE), np.uint8)
-    partners = [None if k is None else partner for k in augmenter.partners(range(IMAGES), epoch)]
-    augmenter.fill([pair] * IMAGES, range(IMAGES), epoch, images, masks, partners)
+    partners = [None if k is None else partner for k in augmenter.cutmix_partners(range(IMAGES), epoch)]
+    augmenter.fill_batch([pair] * IMAGES, range(IMAGES), epoch, images, masks, partners)
     return images, masks
 
 
 def test_a_partner_is_any_other_image_and_as_likely_as_the_next() -> None:
     augmenter = Augmenter("strong", SIZE, 42, IMAGES)
-    chosen = np.array([augmenter.partners(range(IMAGES), epoch) for epoch in range(200)], float)
+    chosen = np.array([augmenter.cutmix_partners(range(IMAGES), epoch) for epoch in range(200)], float)
     assert 0.47 < (~np.isnan(chosen)).mean() < 0.53
     assert not (chosen == np.arange(IMAGES)).any()
     counts = np.bincount(chosen[~np.isnan(chosen)].astype(int), minlength=IMAGES)
@@ -50,23 +50,23 @@ def test_a_partner_is_any_other_image_and_as_likely_as_the_next() -> None:
 
 
 def test_partners_follow_from_seed_epoch_and_position_alone() -> None:
-    whole = Augmenter("strong", SIZE, 42, IMAGES).partners(range(IMAGES), 3)
+    whole = Augmenter("strong", SIZE, 42, IMAGES).cutmix_partners(range(IMAGES), 3)
     other = Augmenter("strong", SIZE, 42, IMAGES)
-    other.partners(range(IMAGES), 9)
-    assert [other.partners([k], 3)[0] for k in reversed(range(IMAGES))] == whole[::-1]
-    assert whole != other.partners(range(IMAGES), 4)
-    assert whole != Augmenter("strong", SIZE, 43, IMAGES).partners(range(IMAGES), 3)
+    other.cutmix_partners(range(IMAGES), 9)
+    assert [other.cutmix_partners([k], 3)[0] for k in reversed(range(IMAGES))] == whole[::-1]
+    assert whole != other.cutmix_partners(range(IMAGES), 4)
+    assert whole != Augmenter("strong", SIZE, 43, IMAGES).cutmix_partners(range(IMAGES), 3)
 
 
 @pytest.mark.parametrize("name", ["none", "light", "crops", "standard"])
 def test_no_other_set_mixes_and_neither_does_a_list_of_one(name: Augmentation) -> None:
-    assert Augmenter(name, SIZE, 42, IMAGES).partners(range(IMAGES), 0) == [None] * IMAGES
-    assert Augmenter("strong", SIZE, 42, 1).partners([0] * 9, 0) == [None] * 9
+    assert Augmenter(name, SIZE, 42, IMAGES).cutmix_partners(range(IMAGES), 0) == [None] * IMAGES
+    assert Augmenter("strong", SIZE, 42, 1).cutmix_partners([0] * 9, 0) == [None] * 9
 
 
 def test_a_piece_is_a_rectangle_of_the_partner_with_its_own_labels_in_place() -> None:
     y, x = np.mgrid[:96, :96]
-    ramp = Pair(
+    ramp = ImageMask(
         np.stack([100 + x // 2, 100 + y // 2, 0 * x], -1).astype(np.uint8), (100 + x).astype(np.uint8)
     )
     brighter = []
@@ -118,15 +118,15 @@ def test_holes_are_neutral_grey_and_void_whatever_the_light_and_the_noise() -> N
 
 
 def test_rectangles_lie_within_the_image_and_use_their_whole_range() -> None:
-    extras = np.concatenate([Chance(1, 500).extras(epoch) for epoch in range(4)])
+    extras = np.concatenate([AugmentationRNG(1, 500).extras(epoch) for epoch in range(4)])
     for size in (32, 256):
-        pieces = [piece(size, each["piece"]) for each in extras]
+        pieces = [sample_cutmix_box(size, each["sample_cutmix_box"]) for each in extras]
         areas = np.array([len(range(*p.rows.indices(size))) * len(range(*p.columns.indices(size)))
                           for p in pieces]) / size**2  # fmt: skip
         assert 0.07 < areas.min() < 0.13
         assert 0.45 < areas.max() < 0.53
-        cut = [part for each in extras for part in holes(size, each)]
-        assert {len(holes(size, each)) for each in extras} == {1, 2, 3}
+        cut = [part for each in extras for part in sample_cutout_boxes(size, each)]
+        assert {len(sample_cutout_boxes(size, each)) for each in extras} == {1, 2, 3}
         for parts in (pieces, cut):
             ends = np.array([(s.start, s.stop) for part in parts for s in part])
             assert ends.min() == 0
@@ -163,8 +163,8 @@ def test_the_same_images_come_on_any_number_of_processes_and_after_resumption(
 ) -> None:
     def images(rank: int, world: int, batch: int, done: int = 0) -> dict[int, tuple[bytes, bytes]]:
         data = _ready(sample, batch_size=batch, store=False, check=False, workers=0)
-        monkeypatch.setattr(datamodule, "place_in", lambda trainer: Place(rank, world))  # the trainer's
-        data.progress.next = Position(2, done)
+        monkeypatch.setattr(datamodule, "place_in", lambda trainer: RankInfo(rank, world))  # the trainer's
+        data.progress.next = EpochPosition(2, done)
         return {
             int(index): (image.numpy().tobytes(), mask.numpy().tobytes())
             for got in data.train_dataloader()
@@ -181,7 +181,7 @@ def test_the_same_images_come_on_any_number_of_processes_and_after_resumption(
 
 def test_a_part_of_a_list_is_mixed_with_images_of_that_part_alone(sample: Path) -> None:
     part = _ready(sample, train_images=8).parts["train"]
-    chosen = {part.partner(Draw(k, epoch)) for k in range(8) for epoch in range(20)} - {None}
+    chosen = {part.partner(SampleIndex(k, epoch)) for k in range(8) for epoch in range(20)} - {None}
     assert chosen == set(range(8))
 
 
@@ -191,7 +191,7 @@ def test_an_unreadable_partner_is_no_partner_and_an_unreadable_image_gets_none(
     shutil.copytree(sample, tmp_path / "set", ignore=shutil.ignore_patterns(".vocseg"))
     data = _ready(tmp_path / "set", store=False, on_error="skip", workers=0)
     part = data.parts["train"]
-    draws = [Draw(k, epoch) for epoch in range(8) for k in range(20)]
+    draws = [SampleIndex(k, epoch) for epoch in range(8) for k in range(20)]
     mixed = next(draw for draw in draws if part.partner(draw) is not None)
     partner = part.partner(mixed)
     assert partner is not None
@@ -201,7 +201,7 @@ def test_an_unreadable_partner_is_no_partner_and_an_unreadable_image_gets_none(
     assert after["index"].tolist() == [mixed.index]
     pair = part._pairs([mixed.index])[0]
     images, masks = np.empty((1, 32, 32, 3), np.uint8), np.empty((1, 32, 32), np.uint8)
-    Augmenter("strong", 32, 42, 20).fill([pair], [mixed.index], mixed.epoch, images, masks)  # type: ignore[list-item]
+    Augmenter("strong", 32, 42, 20).fill_batch([pair], [mixed.index], mixed.epoch, images, masks)  # type: ignore[list-item]
     assert torch.equal(after["mask"], torch.from_numpy(masks))
     assert torch.equal(after["image"], torch.from_numpy(images).permute(0, 3, 1, 2))
     assert not torch.equal(after["image"], before["image"])

@@ -18,18 +18,18 @@ from tests.data.transforms.test_sample_rng import (
     light_of,
     with_choice,
 )
-from vocseg.data.image_io import Pair
+from vocseg.data.image_io import ImageMask
 from vocseg.data.transforms.augment import Augmenter
 
 
 def _mixing() -> dict[str, Floats]:
     """With which pair each draw of `strong` is mixed, where that shows, and how it is seen."""
     augmenter = Augmenter("strong", SIZE, 11, IMAGES)
-    chosen = [k for epoch in range(EPOCHS) for k in augmenter.partners(range(IMAGES), epoch)]
+    chosen = [k for epoch in range(EPOCHS) for k in augmenter.cutmix_partners(range(IMAGES), epoch)]
     partner = np.array([np.nan if k is None else k for k in chosen], float)
     ramp = 100 + np.tile(np.arange(SOURCE, dtype=np.uint8), (SOURCE, 1))
     across, down = (
-        filled("strong", flat(0, 0, 0), partner=Pair(flat(0, 0, 0).image, np.ascontiguousarray(mask)))[1]
+        filled("strong", flat(0, 0, 0), partner=ImageMask(flat(0, 0, 0).image, np.ascontiguousarray(mask)))[1]
         for mask in (ramp, ramp.T)
     )
     inside = across >= 100

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from vocseg.data.audit.findings import Finding, Unusable
+from vocseg.data.audit.findings import Finding, UnreadableFile
 from vocseg.data.image_io import MOST_BYTES, MOST_PIXELS, TO_8_BITS
-from vocseg.utils.regular_file import read_plain
+from vocseg.utils.regular_file import read_regular
 
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in coded data, 00 escapes an FF, and D0..D7 restart
 _BARE = {0x01, *range(0xD0, 0xD9)}  # markers that nothing belongs to
@@ -97,7 +97,7 @@ _PROGRAMS = {"EPS", "WMF"}  # formats that PIL has other programs decode
 
 
 @dataclass(frozen=True)
-class Opened:
+class DecodedFile:
     """A file that was read and decoded whole.
 
     Attributes:
@@ -115,27 +115,31 @@ class Opened:
     findings: tuple[Finding, ...]
 
 
-def open_whole(path: Path, name: str) -> Opened:
+def open_whole(path: Path, name: str) -> DecodedFile:
     """Read a file once and decode it.
 
     Raises:
         Unusable: If it cannot be read or decoded, or holds several pictures or more than 8 bits a channel.
     """
     try:
-        data, status = read_plain(path, MOST_BYTES)
+        data, status = read_regular(path, MOST_BYTES)
     except OSError as fault:
-        raise Unusable(Finding(name, "unreadable", f"it cannot be opened ({fault.strerror})")) from fault
+        raise UnreadableFile(
+            Finding(name, "unreadable", f"it cannot be opened ({fault.strerror})")
+        ) from fault
     if not data:
-        raise Unusable(Finding(name, "empty-file", "it has 0 bytes: restore it from the archive"))
+        raise UnreadableFile(Finding(name, "empty-file", "it has 0 bytes: restore it from the archive"))
     picture = _decode(data, name)
     if picture.mode.startswith(_WIDE) or (picture.format == "PNG" and data[24] == 16):
         text = f"it has 16 or more bits a channel (mode {picture.mode}): save it with 8, as by {TO_8_BITS}"
-        raise Unusable(Finding(name, "sixteen-bit", text))
+        raise UnreadableFile(Finding(name, "sixteen-bit", text))
     findings = [_check_format(picture, path, name)]
     fault_of_bytes = stream_fault(data)
     if fault_of_bytes is not None:
         findings.append(Finding(name, *fault_of_bytes))
-    return Opened(name, status, data, picture, tuple(finding for finding in findings if finding is not None))
+    return DecodedFile(
+        name, status, data, picture, tuple(finding for finding in findings if finding is not None)
+    )
 
 
 def _decode(data: bytes, name: str) -> Image.Image:
@@ -146,17 +150,17 @@ def _decode(data: bytes, name: str) -> Image.Image:
             frames = getattr(picture, "n_frames", 1)
             if frames > 1:
                 text = f"it is a {picture.format} of {frames} pictures: keep one of them"
-                raise Unusable(Finding(name, "animated", text))
+                raise UnreadableFile(Finding(name, "animated", text))
             if picture.width * picture.height > MOST_PIXELS:
                 raise Image.DecompressionBombError(f"{picture.width}x{picture.height} pixels")
             picture.load()
             return picture
     except Image.DecompressionBombError as fault:
-        raise Unusable(Finding(name, "too-large", f"it is larger than PIL opens ({fault})")) from fault
+        raise UnreadableFile(Finding(name, "too-large", f"it is larger than PIL opens ({fault})")) from fault
     except Exception as fault:  # PIL's decoders raise nearly anything on damaged bytes
-        if isinstance(fault, Unusable | MemoryError):
+        if isinstance(fault, UnreadableFile | MemoryError):
             raise
-        raise Unusable(_undecodable(data, fault, name)) from fault
+        raise UnreadableFile(_undecodable(data, fault, name)) from fault
 
 
 def _undecodable(data: bytes, fault: Exception, name: str) -> Finding:

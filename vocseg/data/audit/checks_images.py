@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from PIL import ExifTags
 
-from vocseg.data.audit.checks_files import Opened, open_whole
-from vocseg.data.audit.file_record import Bytes, Seen, size_text
-from vocseg.data.audit.findings import Finding, Unusable
+from vocseg.data.audit.checks_files import DecodedFile, open_whole
+from vocseg.data.audit.file_record import Bytes, FileRecord, size_text
+from vocseg.data.audit.findings import Finding, UnreadableFile
 from vocseg.data.fingerprint import FileContent
 
 THUMBNAIL = 64  # pixels each way
@@ -21,7 +21,7 @@ _STORED_AS = {
 }
 
 
-def see_photograph(path: Path, name: str) -> Seen:
+def see_photograph(path: Path, name: str) -> FileRecord:
     """Read a photograph once and examine it.
 
     Args:
@@ -30,17 +30,17 @@ def see_photograph(path: Path, name: str) -> Seen:
     """
     try:
         opened = open_whole(path, name)
-    except Unusable as fault:
-        return Seen(name, (fault.finding,))
+    except UnreadableFile as fault:
+        return FileRecord(name, (fault.finding,))
     picture, findings = opened.picture, list(opened.findings)
     if picture.mode != "RGB" and picture.mode not in _STORED_AS:
         text = f"it has mode {picture.mode}: save it with 8 bits a channel (RGB)"
-        return Seen(name, (*findings, Finding(name, "image-mode", text)), picture.size)
+        return FileRecord(name, (*findings, Finding(name, "image-mode", text)), picture.size)
     if picture.mode in _STORED_AS:
         findings.append(Finding(name, *_STORED_AS[picture.mode]))
     pixels = np.asarray(picture.convert("RGB"))  # H,W,3
     findings += _look(pixels, name)
-    return Seen(
+    return FileRecord(
         name,
         tuple(findings),
         picture.size,
@@ -60,7 +60,7 @@ def _look(pixels: Bytes, name: str) -> list[Finding]:
     return found
 
 
-def _orientation(opened: Opened) -> int:
+def _orientation(opened: DecodedFile) -> int:
     value = opened.picture.getexif().get(ExifTags.Base.Orientation, 1)
     return value if value in range(1, 9) else 1
 
@@ -70,7 +70,7 @@ def _thumbnail(pixels: Bytes) -> Bytes:
     return np.asarray(cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def compare_pair(image: Seen, mask: Seen | None) -> list[Finding]:
+def compare_pair(image: FileRecord, mask: FileRecord | None) -> list[Finding]:
     """What is wrong between a photograph and its mask: their sizes, as stored and as the camera says.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vocseg.data.audit.findings import Finding, some
 from vocseg.data.voc import MOST_ID_BYTES, Layout, id_fault, split_list, without_labels
-from vocseg.utils.regular_file import read_plain
+from vocseg.utils.regular_file import read_regular
 
 _BOM = b"\xef\xbb\xbf"
 _ENDINGS = re.compile(r"\.(jpe?g|png|txt)$", re.IGNORECASE)
@@ -67,7 +67,7 @@ def _from_folders(layout: Layout) -> list[SplitList]:
 def _read(path: Path, file: str) -> SplitList:
     split = path.stem
     try:
-        data = read_plain(path)[0]
+        data = read_regular(path)[0]
     except OSError as fault:
         finding = Finding(
             file, "list-unreadable", f"it cannot be read ({fault.strerror}): put the list there"

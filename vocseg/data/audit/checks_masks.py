@@ -10,9 +10,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from vocseg.constants import IGNORE_INDEX, PALETTE
-from vocseg.data.audit.checks_files import Opened, open_whole
-from vocseg.data.audit.file_record import Bytes, Counts, Seen
-from vocseg.data.audit.findings import Finding, Unusable
+from vocseg.data.audit.checks_files import DecodedFile, open_whole
+from vocseg.data.audit.file_record import Bytes, Counts, FileRecord
+from vocseg.data.audit.findings import Finding, UnreadableFile
 from vocseg.data.classes import ClassList
 from vocseg.data.fingerprint import FileContent
 from vocseg.data.image_io import decode_mask_picture, mask_values
@@ -130,7 +130,7 @@ def _colour_text(code: int) -> str:
 REPAIRABLE = frozenset({"mask-rgb", "mask-alpha", "mask-grey", "mask-palette", "mask-jpeg"})  # if exact
 
 
-def see_mask(path: Path, name: str, classes: ClassList) -> Seen:
+def see_mask(path: Path, name: str, classes: ClassList) -> FileRecord:
     """Read a mask once and examine it.
 
     Args:
@@ -140,20 +140,20 @@ def see_mask(path: Path, name: str, classes: ClassList) -> Seen:
     """
     try:
         opened = open_whole(path, name)
-    except Unusable as fault:
-        return Seen(name, (fault.finding,))
+    except UnreadableFile as fault:
+        return FileRecord(name, (fault.finding,))
     if opened.picture.format == "JPEG":
         text = "JPEG has changed its values: make it again from its source, as PNG"
-        return Seen(name, (Finding(name, "mask-jpeg", text),), opened.picture.size)
+        return FileRecord(name, (Finding(name, "mask-jpeg", text),), opened.picture.size)
     if opened.picture.mode in ("RGB", "RGBA") and classes.coloured:
         return _see_colours(opened, path, classes)
     if opened.picture.mode not in ("P", "L"):
         finding = _wrong_mode(opened.picture, name, classes)
-        return Seen(name, (*opened.findings, finding), opened.picture.size)
+        return FileRecord(name, (*opened.findings, finding), opened.picture.size)
     return _see_indices(opened, classes)
 
 
-def _see_colours(opened: Opened, path: Path, classes: ClassList) -> Seen:
+def _see_colours(opened: DecodedFile, path: Path, classes: ClassList) -> FileRecord:
     """A picture in the colours of the class list, read as a run reads it."""
     name, size = opened.name, opened.picture.size
     try:
@@ -162,25 +162,25 @@ def _see_colours(opened: Opened, path: Path, classes: ClassList) -> Seen:
     except UserError as fault:
         kind = "mask-alpha" if "transparent" in fault.sentence else "mask-colour"
         text = fault.sentence.removeprefix(f"the mask {path} ")
-        return Seen(name, (*opened.findings, Finding(name, kind, f"it {text}")), size)
+        return FileRecord(name, (*opened.findings, Finding(name, kind, f"it {text}")), size)
     counts = np.bincount(values.ravel(), minlength=256)
     finding = _one_thing(np.flatnonzero(counts), name, classes)
     content = FileContent.of(opened.status, opened.data, pixels, mask=True)
-    return Seen(name, opened.findings + ((finding,) if finding else ()), size, content, counts=counts)
+    return FileRecord(name, opened.findings + ((finding,) if finding else ()), size, content, counts=counts)
 
 
-def _see_indices(opened: Opened, classes: ClassList) -> Seen:
+def _see_indices(opened: DecodedFile, classes: ClassList) -> FileRecord:
     if opened.picture.mode == "L" and opened.picture.format == "PNG" and opened.data[24] < 8:
         text = (
             f"it is grey with {opened.data[24]} bits a pixel, which readers stretch to 0..255: save it with 8"
         )
         grey = Finding(opened.name, "mask-mode", text)
-        return Seen(opened.name, (*opened.findings, grey), opened.picture.size)
+        return FileRecord(opened.name, (*opened.findings, grey), opened.picture.size)
     pixels = np.asarray(opened.picture)  # H,W
     counts = np.bincount(pixels.ravel(), minlength=256)
     used = np.flatnonzero(counts)
     finding = _wrong_indices(opened, pixels, used, classes) or _one_thing(used, opened.name, classes)
-    return Seen(
+    return FileRecord(
         opened.name,
         opened.findings + ((finding,) if finding else ()),
         opened.picture.size,
@@ -201,7 +201,7 @@ def _wrong_mode(picture: Image.Image, name: str, classes: ClassList) -> Finding:
     return Finding(name, "mask-mode", text)
 
 
-def _wrong_indices(opened: Opened, pixels: Bytes, used: Counts, classes: ClassList) -> Finding | None:
+def _wrong_indices(opened: DecodedFile, pixels: Bytes, used: Counts, classes: ClassList) -> Finding | None:
     """Pixels that are not what they should be, or None."""
     picture, name = opened.picture, opened.name
     if picture.mode == "P" and permuted(picture, used, classes):

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from vocseg.data.audit.checks_folders import examine_folders
 from vocseg.data.audit.checks_lists import SplitList, compare_lists, read_lists
-from vocseg.data.audit.near_duplicates import find_twins
+from vocseg.data.audit.near_duplicates import find_near_duplicates
 from vocseg.data.audit.repair import check_target, repair_masks
-from vocseg.data.audit.report import Audit, distribution, examine_classes, tell, tell_repair
-from vocseg.data.audit.scan import Survey, survey
+from vocseg.data.audit.report import Audit, distribution, examine_classes, print_summary, tell_repair
+from vocseg.data.audit.scan import DatasetScan, survey
 from vocseg.data.class_files import known_classes
 from vocseg.data.classes import ClassList
 from vocseg.data.fingerprint import cache_folder, write_contents, write_manifest
 from vocseg.data.voc import Layout, find_set
 from vocseg.errors import UserError, shown
-from vocseg.utils.atomic_write import write_whole
+from vocseg.utils.atomic_write import atomic_write
 
 
 def audit(
@@ -76,7 +76,7 @@ def _examine(layout: Layout, classes: ClassList, report: Path, cache: Path, prog
     seen = survey(layout, lists, classes, progress)
     result = _judge(layout, lists, seen, classes)
     _write(result, seen, cache, report)
-    tell(result, layout, cache, report)
+    print_summary(result, layout, cache, report)
     return result
 
 
@@ -92,7 +92,7 @@ def _layout(root: Path, naming: Layout) -> Layout:
     return replace(naming, folder=folder)
 
 
-def _judge(layout: Layout, lists: Sequence[SplitList], seen: Survey, classes: ClassList) -> Audit:
+def _judge(layout: Layout, lists: Sequence[SplitList], seen: DatasetScan, classes: ClassList) -> Audit:
     """Put together what the lists, the folders and the files say."""
     folders, unlisted = examine_folders(layout, lists)
     named = [each for each in lists if each.ids]
@@ -105,7 +105,7 @@ def _judge(layout: Layout, lists: Sequence[SplitList], seen: Survey, classes: Cl
         *folders,
         *(finding for each in seen.files for finding in each.findings),
         *seen.pairs,
-        *find_twins(lists, seen.images),
+        *find_near_duplicates(lists, seen.images),
         *(
             finding
             for each, found in zip(named, shown, strict=True)
@@ -122,17 +122,17 @@ def _judge(layout: Layout, lists: Sequence[SplitList], seen: Survey, classes: Cl
     )
 
 
-def _unsound(each: SplitList, seen: Survey, layout: Layout) -> bool:
+def _unsound(each: SplitList, seen: DatasetScan, layout: Layout) -> bool:
     """Whether a mask of a list has a fault of its own, so that it may show anything."""
     masks = (seen.masks.get(layout.name(layout.mask(id, each.split))) for id in each.ids)
     return any(mask is None or not mask.sound for mask in masks)
 
 
-def _write(result: Audit, seen: Survey, cache: Path, report: Path) -> None:
+def _write(result: Audit, seen: DatasetScan, cache: Path, report: Path) -> None:
     """The report, the manifest, and what spares later runs the reading."""
     contents = {each.name: each.content for each in seen.sound if each.content is not None}
     try:
-        write_whole(report, result.to_json())
+        atomic_write(report, result.to_json())
         write_contents(cache, contents)
         write_manifest(cache, contents)
     except OSError as fault:

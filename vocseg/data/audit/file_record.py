@@ -13,7 +13,7 @@ Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Seen:
+class FileRecord:
     """What was seen of an image or a mask.
 
     Attributes:

@@ -101,7 +101,7 @@ class Finding:
         return "note" if self.kind in NOTES else "fault"
 
 
-class Unusable(Exception):
+class UnreadableFile(Exception):
     """A file of which nothing can be told beyond one finding."""
 
     def __init__(self, finding: Finding) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from vocseg.data.audit.checks_images import THUMBNAIL
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.file_record import Bytes, Seen
+from vocseg.data.audit.file_record import Bytes, FileRecord
 from vocseg.data.audit.findings import Finding, some
 
 _Floats = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ _COARSE, _FINE = 0.92, 0.55
 _ROWS = 1024  # of the product of all pairs at a time: 6 MB with 1,449 columns
 
 
-def find_twins(lists: Sequence[SplitList], images: Mapping[str, Seen]) -> list[Finding]:
+def find_near_duplicates(lists: Sequence[SplitList], images: Mapping[str, FileRecord]) -> list[Finding]:
     """Photographs that occur twice in the lists to train and to score on.
 
     Args:
@@ -44,7 +44,7 @@ def find_twins(lists: Sequence[SplitList], images: Mapping[str, Seen]) -> list[F
 
 
 def _copies(
-    trained: Mapping[str, str], scored: Mapping[str, str], images: Mapping[str, Seen]
+    trained: Mapping[str, str], scored: Mapping[str, str], images: Mapping[str, FileRecord]
 ) -> list[Finding]:
     groups: dict[str, list[str]] = defaultdict(list)
     for id in sorted(trained.keys() | scored.keys()):
@@ -61,7 +61,9 @@ def _copies(
     return found
 
 
-def _near(trained: Sequence[Seen], scored: Sequence[Seen]) -> Iterator[tuple[Seen, Seen, bool]]:
+def _near(
+    trained: Sequence[FileRecord], scored: Sequence[FileRecord]
+) -> Iterator[tuple[FileRecord, FileRecord, bool]]:
     """Pairs across the two that show one photograph, and whether mirrored; exact copies left out."""
     trained, scored = ([each for each in some if each.thumbnail is not None] for some in (trained, scored))
     if not trained or not scored:
@@ -86,11 +88,11 @@ def _alike(first: Bytes, second: Bytes) -> Iterator[tuple[int, int]]:
             yield start + int(rows[row]), int(columns[column])
 
 
-def _same(one: Seen, two: Seen) -> bool:
+def _same(one: FileRecord, two: FileRecord) -> bool:
     return one.content is not None and two.content is not None and one.content.pixels == two.content.pixels
 
 
-def _thumbnails(some: Sequence[Seen]) -> Bytes:
+def _thumbnails(some: Sequence[FileRecord]) -> Bytes:
     return np.stack([each.thumbnail for each in some if each.thumbnail is not None])  # N,64,64
 
 

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.file_record import Seen
+from vocseg.data.audit.file_record import FileRecord
 from vocseg.data.audit.findings import KINDS, Finding, some
 from vocseg.data.audit.repair import Repair
-from vocseg.data.audit.scan import Survey
+from vocseg.data.audit.scan import DatasetScan
 from vocseg.data.classes import ClassList
 from vocseg.data.fingerprint import MANIFEST, fingerprint
 from vocseg.data.voc import Layout
@@ -50,7 +50,7 @@ class Distribution:
         return [count / known for count in self.pixels[:-1]]
 
 
-def distribution(each: SplitList, seen: Survey, layout: Layout, classes: ClassList) -> Distribution:
+def distribution(each: SplitList, seen: DatasetScan, layout: Layout, classes: ClassList) -> Distribution:
     """Count what the masks of a list hold, and take its fingerprint.
 
     Args:
@@ -80,7 +80,9 @@ def _by_class(counts: npt.NDArray[np.int64], classes: ClassList) -> npt.NDArray[
     return np.concatenate([sums[: len(classes)], sums[IGNORE_INDEX:]])
 
 
-def _fingerprint(ids: Sequence[str], images: Mapping[str, Seen], masks: Sequence[Seen | None]) -> str | None:
+def _fingerprint(
+    ids: Sequence[str], images: Mapping[str, FileRecord], masks: Sequence[FileRecord | None]
+) -> str | None:
     pixels = []
     for id, mask in zip(ids, masks, strict=True):
         image = images.get(id)
@@ -272,7 +274,7 @@ def _findings(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def tell(result: Audit, layout: Layout, cache: Path, report: Path) -> None:
+def print_summary(result: Audit, layout: Layout, cache: Path, report: Path) -> None:
     """Print the tables, where the rest is, and in the last line how many faults there are.
 
     Args:

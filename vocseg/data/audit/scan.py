@@ -12,7 +12,7 @@ from PIL import Image
 from vocseg.data.audit.checks_images import compare_pair, see_photograph
 from vocseg.data.audit.checks_lists import SplitList
 from vocseg.data.audit.checks_masks import see_mask
-from vocseg.data.audit.file_record import Seen
+from vocseg.data.audit.file_record import FileRecord
 from vocseg.data.audit.findings import Finding
 from vocseg.data.classes import ClassList
 from vocseg.data.voc import Layout
@@ -20,7 +20,7 @@ from vocseg.utils.progress import follow
 
 
 @dataclass(frozen=True)
-class Survey:
+class DatasetScan:
     """What was seen of every file that is there.
 
     Attributes:
@@ -29,23 +29,25 @@ class Survey:
         pairs: What is wrong between images and masks.
     """
 
-    images: Mapping[str, Seen]
-    masks: Mapping[str, Seen]
+    images: Mapping[str, FileRecord]
+    masks: Mapping[str, FileRecord]
     pairs: tuple[Finding, ...]
 
     @property
-    def files(self) -> list[Seen]:
+    def files(self) -> list[FileRecord]:
         """All of them, by name."""
         return sorted([*self.images.values(), *self.masks.values()], key=lambda seen: seen.name)
 
     @property
-    def sound(self) -> list[Seen]:
+    def sound(self) -> list[FileRecord]:
         """Those that a run would take."""
         wrong = {finding.file for finding in self.pairs}
         return [seen for seen in self.files if seen.sound and seen.name not in wrong]
 
 
-def survey(layout: Layout, lists: Sequence[SplitList], classes: ClassList, progress: bool = True) -> Survey:
+def survey(
+    layout: Layout, lists: Sequence[SplitList], classes: ClassList, progress: bool = True
+) -> DatasetScan:
     """Read every image and every mask that a list names once, with all cores.
 
     Args:
@@ -60,7 +62,7 @@ def survey(layout: Layout, lists: Sequence[SplitList], classes: ClassList, progr
     found = {id: layout.images(id) for id in ids}  # two for one id are a fault of the folder
     photographs = [id for id, paths in found.items() if len(paths) == 1 and os.path.isfile(paths[0])]
     named = [(path, layout.name(path)) for path in (*(found[id][0] for id in photographs), *masks)]
-    jobs: list[Callable[[], Seen]] = [
+    jobs: list[Callable[[], FileRecord]] = [
         *(partial(see_photograph, *each) for each in named[: len(photographs)]),
         *(partial(see_mask, *each, classes) for each in named[len(photographs) :]),
     ]
@@ -72,10 +74,10 @@ def survey(layout: Layout, lists: Sequence[SplitList], classes: ClassList, progr
         for split, id in sorted(mask_of)
         if id in images
     ]
-    return Survey(images, by_name, _compare(pairs))
+    return DatasetScan(images, by_name, _compare(pairs))
 
 
-def _compare(pairs: Sequence[tuple[Seen, Seen | None]]) -> tuple[Finding, ...]:
+def _compare(pairs: Sequence[tuple[FileRecord, FileRecord | None]]) -> tuple[Finding, ...]:
     """One finding a file, since several lists may name one pair; those that know a mask say more."""
     found: dict[str, Finding] = {}
     for image, mask in sorted(pairs, key=lambda pair: pair[1] is None or pair[1].size is None):
@@ -84,7 +86,7 @@ def _compare(pairs: Sequence[tuple[Seen, Seen | None]]) -> tuple[Finding, ...]:
     return tuple(found.values())
 
 
-def _run(jobs: Sequence[Callable[[], Seen]], progress: bool) -> list[Seen]:
+def _run(jobs: Sequence[Callable[[], FileRecord]], progress: bool) -> list[FileRecord]:
     """Decoding and hashing leave Python's lock, so threads use every core."""
     Image.init()  # before the threads, which would all do it
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

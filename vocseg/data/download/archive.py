@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vocseg.data.download.http import Part
-from vocseg.data.download.retry import Patience, Refused, host
+from vocseg.data.download.http import PartialDownload
+from vocseg.data.download.retry import PermanentError, RetryPolicy, host
 from vocseg.errors import Interrupted, UserError
 
 _ELSEWHERE = "free some space there, or name another folder with --root (--data.root for fit)"
@@ -107,9 +107,9 @@ class Archive:
 
     def to_fetch(self, root: Path, given: Path | None) -> int:
         """Bytes that are still missing on this machine."""
-        return 0 if self.local(root, given) else max(0, self.size - Part(root, self.name).size)
+        return 0 if self.local(root, given) else max(0, self.size - PartialDownload(root, self.name).size)
 
-    def obtain(self, root: Path, sources: Sequence[str], given: Path | None, patience: Patience) -> Path:
+    def obtain(self, root: Path, sources: Sequence[str], given: Path | None, patience: RetryPolicy) -> Path:
         """A file with the right MD5: the user's own, else fetched.
 
         Raises:
@@ -117,7 +117,7 @@ class Archive:
         """
         own = self.local(root, given)
         if own is None:
-            return self._fetch(Part(root, self.name), sources, patience)
+            return self._fetch(PartialDownload(root, self.name), sources, patience)
         found = _md5(own)
         if found != self.md5:
             raise UserError(
@@ -129,12 +129,12 @@ class Archive:
 
     def discard(self, root: Path) -> None:
         """Remove what was fetched, once it is of no more use; never what is the user's."""
-        part = Part(root, self.name)
+        part = PartialDownload(root, self.name)
         if part.size:
             print(f"removed the fetched archive ({part.size / 1e9:.1f} GB)")
         part.remove()
 
-    def _fetch(self, part: Part, sources: Sequence[str], patience: Patience) -> Path:
+    def _fetch(self, part: PartialDownload, sources: Sequence[str], patience: RetryPolicy) -> Path:
         if 0 < part.size < self.size:
             print(f"going on with {self.name} at {_progress(part.size, self.size)}")
         faults = []
@@ -142,7 +142,7 @@ class Archive:
             try:
                 self._fetch_from(source, part, patience)
                 return part.path
-            except Refused as fault:
+            except PermanentError as fault:
                 faults.append(f"{host(source)}: {fault}")
                 if len(sources) > 1:  # a list, of which the refusal at the end repeats nothing
                     more = len(faults) < len(sources)
@@ -159,7 +159,7 @@ class Archive:
             f"`python -m vocseg download --dataset {self.dataset} --archive FILE`"
         )
 
-    def _fetch_from(self, source: str, part: Part, patience: Patience) -> None:
+    def _fetch_from(self, source: str, part: PartialDownload, patience: RetryPolicy) -> None:
         """Fetch what is missing; if old and new bytes do not fit together, all of it."""
         while True:
             begun = part.size > 0
@@ -170,10 +170,10 @@ class Archive:
                 return
             part.remove()
             if not begun:
-                raise Refused(f"its file has MD5 {found}, not {self.md5}")
+                raise PermanentError(f"its file has MD5 {found}, not {self.md5}")
             print("what was begun before is damaged or of another file: fetching all of it anew")
 
-    def _transfer(self, source: str, part: Part, patience: Patience) -> None:
+    def _transfer(self, source: str, part: PartialDownload, patience: RetryPolicy) -> None:
         from rich.progress import BarColumn, DownloadColumn, Progress
         from rich.progress import TimeRemainingColumn as TimeColumn
         from rich.progress import TransferSpeedColumn as SpeedColumn

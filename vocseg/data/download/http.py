@@ -11,13 +11,13 @@ from pathlib import Path
 import requests
 import urllib3
 
-from vocseg.data.download.retry import Broken, Pace, Patience, Refused
+from vocseg.data.download.retry import PermanentError, RetryPolicy, SpeedMonitor, TransientError
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next attempt
 _CHUNK = 1 << 18
 
 
-class Answer:
+class RangeResponse:
     """A server's answer; its body is not read yet.
 
     Args:
@@ -30,18 +30,18 @@ class Answer:
         Refused: If it has no such file, or answers with a web page.
     """
 
-    def __init__(self, address: str, response: requests.Response, patience: Patience) -> None:
-        self._response, self._pace = response, Pace(patience)
+    def __init__(self, address: str, response: requests.Response, patience: RetryPolicy) -> None:
+        self._response, self._pace = response, SpeedMonitor(patience)
         status, kind = response.status_code, response.headers.get("Content-Type", "")
         if status in _PASSING:
-            raise Broken(f"status {status} {response.reason}")
+            raise TransientError(f"status {status} {response.reason}")
         if status not in (200, 206, 416):
-            raise Refused(f"status {status} {response.reason}")
+            raise PermanentError(f"status {status} {response.reason}")
         if kind.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml") and status != 416:
-            raise Refused("a web page instead of the archive")
+            raise PermanentError("a web page instead of the archive")
         self.unsatisfiable = status == 416
         self.start, size = self._range() if status == 206 else (0, self._length())
-        self.origin = Origin(address, self._validator(), size)
+        self.origin = PartialSource(address, self._validator(), size)
 
     def read(self, most: int = _CHUNK) -> bytes:
         """The next bytes, as soon as there are any; none at the end.
@@ -54,9 +54,9 @@ class Answer:
             # read1, since read waits until all that is asked for is there; undecoded: .tgz stays .tgz
             chunk: bytes = self._response.raw.read1(most, decode_content=False) or b""
         except urllib3.exceptions.ReadTimeoutError:
-            raise Refused("it stopped sending") from None
+            raise PermanentError("it stopped sending") from None
         except urllib3.exceptions.HTTPError as fault:
-            raise Broken(f"the connection was cut ({type(fault).__name__})") from None
+            raise TransientError(f"the connection was cut ({type(fault).__name__})") from None
         self._pace.count(len(chunk))
         return chunk
 
@@ -69,7 +69,7 @@ class Answer:
         text = self._response.headers.get("Content-Range", "")
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
         if not found:
-            raise Refused(f"a range that cannot be read ({text!r})")
+            raise PermanentError(f"a range that cannot be read ({text!r})")
         return int(found[1]), None if found[2] == "*" else int(found[2])
 
     def _validator(self) -> str | None:
@@ -80,8 +80,8 @@ class Answer:
 
 @contextmanager
 def ask(
-    session: requests.Session, address: str, start: int, validator: str | None, patience: Patience
-) -> Iterator[Answer]:
+    session: requests.Session, address: str, start: int, validator: str | None, patience: RetryPolicy
+) -> Iterator[RangeResponse]:
     """Ask for a file from one of its bytes on.
 
     Args:
@@ -103,17 +103,17 @@ def ask(
     try:
         response = session.get(address, headers=headers, stream=True, timeout=patience.stall)
     except requests.exceptions.ReadTimeout:
-        raise Refused(f"no answer for {patience.stall:.0f} s") from None
+        raise PermanentError(f"no answer for {patience.stall:.0f} s") from None
     except requests.ConnectionError:
-        raise Broken("no connection") from None
+        raise TransientError("no connection") from None
     except requests.RequestException as fault:
-        raise Refused(f"{type(fault).__name__}") from None
+        raise PermanentError(f"{type(fault).__name__}") from None
     with response:
-        yield Answer(address, response, patience)
+        yield RangeResponse(address, response, patience)
 
 
 @dataclass(frozen=True)
-class Origin:
+class PartialSource:
     """The file at the server whose first bytes are here.
 
     Args:
@@ -127,7 +127,7 @@ class Origin:
     size: int | None
 
 
-class Part:
+class PartialDownload:
     """`NAME.part` in a folder, and `NAME.part.json` that tells its origin.
 
     The bytes are never there without their origin: a part whose origin is unknown counts as empty.
@@ -146,21 +146,21 @@ class Part:
         return self.path.stat().st_size if self.path.is_file() and self.origin else 0
 
     @property
-    def origin(self) -> Origin | None:
+    def origin(self) -> PartialSource | None:
         """Where they come from; None: unknown."""
         try:
-            origin = Origin(**json.loads(self._note.read_bytes()))
+            origin = PartialSource(**json.loads(self._note.read_bytes()))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
         known = isinstance(origin.address, str) and isinstance(origin.validator, str | None)
         return origin if known else None
 
-    def begin(self, origin: Origin) -> None:
+    def begin(self, origin: PartialSource) -> None:
         """Empty it for the bytes of another file."""
         self.path.write_bytes(b"")
         self.adopt(origin)
 
-    def adopt(self, origin: Origin) -> None:
+    def adopt(self, origin: PartialSource) -> None:
         """Go on with the bytes of another source, which are known to be the same file."""
         fresh = self._note.with_suffix(".new")
         fresh.write_text(json.dumps(asdict(origin)) + "\n")
@@ -182,7 +182,7 @@ OVERLAP = 1 << 16  # bytes that are asked for again when going on, to see that t
 Report = Callable[[int], None]  # is told how many bytes are here
 
 
-def transfer(address: str, part: Part, size: int, patience: Patience, report: Report) -> None:
+def transfer(address: str, part: PartialDownload, size: int, patience: RetryPolicy, report: Report) -> None:
     """Fill a part to its end from one source.
 
     Bytes that are here already are kept if the server still has the file they come from, or, at another
@@ -204,16 +204,21 @@ def transfer(address: str, part: Part, size: int, patience: Patience, report: Re
         while part.size != size:
             try:
                 _attempt(session, address, part, size, patience, report)
-            except Broken as fault:
+            except TransientError as fault:
                 misses = 0 if part.size > reached else misses + 1
                 reached = max(reached, part.size)
                 if misses >= patience.tries:
-                    raise Refused(str(fault)) from None
+                    raise PermanentError(str(fault)) from None
                 time.sleep(patience.pause * 2 ** max(0, misses - 1))
 
 
 def _attempt(
-    session: requests.Session, address: str, part: Part, size: int, patience: Patience, report: Report
+    session: requests.Session,
+    address: str,
+    part: PartialDownload,
+    size: int,
+    patience: RetryPolicy,
+    report: Report,
 ) -> None:
     """One request, and as much of its answer as comes."""
     old = part.origin
@@ -222,9 +227,9 @@ def _attempt(
     with ask(session, address, start, validator, patience) as answer:
         if answer.unsatisfiable:
             part.remove()
-            raise Broken("it says that it has less than is here already")
+            raise TransientError("it says that it has less than is here already")
         if answer.origin.size not in (None, size):
-            raise Refused(f"a file of {answer.origin.size:,} bytes, not {size:,}")
+            raise PermanentError(f"a file of {answer.origin.size:,} bytes, not {size:,}")
         if not answer.start:
             part.begin(answer.origin)
         else:
@@ -233,28 +238,28 @@ def _attempt(
         _pour(answer, part, size, report)
 
 
-def _join(answer: Answer, start: int, part: Part) -> None:
+def _join(answer: RangeResponse, start: int, part: PartialDownload) -> None:
     """Read the bytes that are here already, which must be the same."""
     if answer.start != start:
-        raise Refused(f"bytes from {answer.start:,} on, asked for those from {start:,} on")
+        raise PermanentError(f"bytes from {answer.start:,} on, asked for those from {start:,} on")
     want = part.tail(part.size - start)
     have = bytearray()
     while len(have) < len(want) and (chunk := answer.read(len(want) - len(have))):
         have += chunk
     if _is_another(answer.origin, part.origin) or bytes(have) != want[: len(have)]:
         part.remove()
-        raise Broken("it has another file than the one begun")
+        raise TransientError("it has another file than the one begun")
     if len(have) < len(want):
-        raise Broken("it ended before its time")
+        raise TransientError("it ended before its time")
     part.adopt(answer.origin)
 
 
-def _is_another(new: Origin, old: Origin | None) -> bool:
+def _is_another(new: PartialSource, old: PartialSource | None) -> bool:
     """Whether the server says so; some give the rest even where the condition does not hold."""
     return old is not None and old.address == new.address and old.validator != new.validator
 
 
-def _pour(answer: Answer, part: Part, size: int, report: Report) -> None:
+def _pour(answer: RangeResponse, part: PartialDownload, size: int, report: Report) -> None:
     """Append what comes, as it comes."""
     here = part.size
     with part.path.open("ab") as file:
@@ -266,6 +271,6 @@ def _pour(answer: Answer, part: Part, size: int, report: Report) -> None:
             report(here)
     if here > size:
         part.remove()
-        raise Refused(f"more than {size:,} bytes")
+        raise PermanentError(f"more than {size:,} bytes")
     if here < size:
-        raise Broken("it ended before its time")
+        raise TransientError("it ended before its time")

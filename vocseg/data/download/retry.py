@@ -42,16 +42,16 @@ def _address(mirror: str, name: str) -> str:
     return mirror + name if mirror.endswith("/") else mirror
 
 
-class Refused(Exception):
+class PermanentError(Exception):
     """This source does not serve, and asking again will not help: its message says why."""
 
 
-class Broken(Exception):
+class TransientError(Exception):
     """The source did not serve this time: its message says why."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """Limits in time, so that no machine's speed matters.
 
     Args:
@@ -69,17 +69,17 @@ class Patience:
     pause: float = 1.0
 
 
-USUAL = Patience()
+USUAL = RetryPolicy()
 
 
-class Pace:
+class SpeedMonitor:
     """Watches the speed of one answer.
 
     Args:
         patience: The limits.
     """
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: RetryPolicy) -> None:
         self._patience, self._since, self._bytes = patience, time.monotonic(), 0
 
     def count(self, number: int) -> None:
@@ -93,5 +93,5 @@ class Pace:
         if not number or past < self._patience.window:
             return
         if self._bytes < self._patience.crawl * past:
-            raise Refused(f"only {self._bytes / past:,.0f} bytes a second for {past:.0f} s")
+            raise PermanentError(f"only {self._bytes / past:,.0f} bytes a second for {past:.0f} s")
         self._since, self._bytes = time.monotonic(), 0

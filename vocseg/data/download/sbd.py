@@ -16,13 +16,13 @@ from PIL import Image
 from vocseg import constants
 from vocseg.data import voc
 from vocseg.data.download.archive import Archive, alone_in, check_room
-from vocseg.data.download.retry import USUAL, Patience
+from vocseg.data.download.retry import USUAL, RetryPolicy
 from vocseg.data.download.unpack import members, opened
 from vocseg.data.download.voc import download_voc
 from vocseg.data.image_io import read_image
 from vocseg.data.mask_png import save_mask
 from vocseg.errors import UserError, shown
-from vocseg.utils.atomic_write import write_whole
+from vocseg.utils.atomic_write import atomic_write
 from vocseg.utils.progress import follow
 
 
@@ -148,7 +148,7 @@ def download_sbd(
     root: Path = Path("data"),
     sources: Sequence[str] = voc.SBD_SOURCES,
     archive: Path | None = None,
-    patience: Patience = USUAL,
+    patience: RetryPolicy = USUAL,
 ) -> Path:
     """Get SBD (1.4 GB) and add `SegmentationClassAug/` and the list `trainaug` to VOC 2012.
 
@@ -209,7 +209,7 @@ def _official() -> Archive:
 
 
 def _install(
-    root: Path, folder: Path, sources: Sequence[str], given: Path | None, patience: Patience
+    root: Path, folder: Path, sources: Sequence[str], given: Path | None, patience: RetryPolicy
 ) -> Path:
     archive = _official()
     check_room(root, archive.title, archive.to_fetch(root, given), voc.SBD_UNPACKED_BYTES)
@@ -220,7 +220,7 @@ def _install(
     try:
         ids = _write_masks(path, folder, part)
         _prove(folder, part, ids)
-        write_whole(_pending(folder), "\n".join(ids) + "\n")
+        atomic_write(_pending(folder), "\n".join(ids) + "\n")
         part.rename(_masks(folder))
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vocseg.data import voc
 from vocseg.data.download.archive import Archive, alone_in, check_room
-from vocseg.data.download.retry import USUAL, Patience
+from vocseg.data.download.retry import USUAL, RetryPolicy
 from vocseg.data.download.unpack import unpack
 from vocseg.errors import UserError
 
@@ -15,7 +15,7 @@ def download_voc(
     root: Path = Path("data"),
     sources: Sequence[str] = voc.SOURCES,
     archive: Path | None = None,
-    patience: Patience = USUAL,
+    patience: RetryPolicy = USUAL,
 ) -> Path:
     """Get VOC 2012 train+val (2.0 GB) and unpack it; what is there already is left alone.
 
@@ -49,7 +49,7 @@ def _official() -> Archive:
     return Archive("VOC 2012", "voc", voc.ARCHIVE, voc.ARCHIVE_MD5, voc.ARCHIVE_BYTES)
 
 
-def _install(root: Path, sources: Sequence[str], given: Path | None, patience: Patience) -> Path:
+def _install(root: Path, sources: Sequence[str], given: Path | None, patience: RetryPolicy) -> Path:
     archive = _official()
     target = root / "VOCdevkit" / "VOC2012"
     if target.exists():

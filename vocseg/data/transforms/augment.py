@@ -7,18 +7,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.data.image_io import Bytes, Pair
-from vocseg.data.resize import Form
+from vocseg.data.image_io import Bytes, ImageMask
+from vocseg.data.resize import ImageSize
 from vocseg.data.transforms.crops import SCALES, Scales, crop_extents, crop_into
-from vocseg.data.transforms.cutmix import add_noise, cut_out, holes, piece, put_in
+from vocseg.data.transforms.cutmix import add_noise, cutout, paste, sample_cutmix_box, sample_cutout_boxes
 from vocseg.data.transforms.photometric import photometric
-from vocseg.data.transforms.sample_rng import Augmentation, Chance
+from vocseg.data.transforms.sample_rng import Augmentation, AugmentationRNG
 
 _MIXED, _NOISY, _CUT = 0.5, 0.3, 0.5  # shares of the images of `strong`
 _MARGIN = 1.5  # crops come from squares that are this much larger, so that enlarging shows detail
 
 
-def stored_form(size: int, augmentation: Augmentation) -> Form:
+def stored_form(size: int, augmentation: Augmentation) -> ImageSize:
     """The size in which pairs wait for an augmentation.
 
     Args:
@@ -26,8 +26,8 @@ def stored_form(size: int, augmentation: Augmentation) -> Form:
         augmentation: Its name.
     """
     if augmentation in ("none", "light"):
-        return Form(size)
-    return Form(round(_MARGIN * size))
+        return ImageSize(size)
+    return ImageSize(round(_MARGIN * size))
 
 
 class Augmenter:
@@ -50,9 +50,9 @@ class Augmenter:
         """
         self.augmentation, self.size, self.seed, self.images = augmentation, size, seed, images
         self.scales = scales
-        self._chance = Chance(seed, images)
+        self._chance = AugmentationRNG(seed, images)
 
-    def partners(self, indices: Sequence[int], epoch: int) -> list[int | None]:
+    def cutmix_partners(self, indices: Sequence[int], epoch: int) -> list[int | None]:
         """Which other pair of the whole split each one is mixed with; None: with none.
 
         Args:
@@ -70,14 +70,14 @@ class Augmenter:
         other = int(draws["partner"] * (self.images - 1))
         return other + (other >= index)  # any but itself
 
-    def fill(
+    def fill_batch(
         self,
-        pairs: Sequence[Pair],
+        pairs: Sequence[ImageMask],
         indices: Sequence[int],
         epoch: int,
         images: Bytes,
         masks: Bytes,
-        partners: Sequence[Pair | None] | None = None,
+        partners: Sequence[ImageMask | None] | None = None,
     ) -> None:
         """Write a batch.
 
@@ -103,33 +103,33 @@ class Augmenter:
             elif self.augmentation == "strong":
                 self._strong(other, index, epoch, images[k], masks[k])
 
-    def _view(self, pair: Pair, draws: npt.NDArray[np.float64], image: Bytes, mask: Bytes) -> None:
+    def _view(self, pair: ImageMask, draws: npt.NDArray[np.float64], image: Bytes, mask: Bytes) -> None:
         """One pair, flipped or not; cv2 flips pixels of three bytes ten times faster than numpy."""
         flip = draws[0] < 0.5
         if self.augmentation != "light":
             crop_into(pair, crop_extents(len(pair.mask), self.size, draws[1:], self.scales), image, mask)
-            pair = Pair(image, mask)
+            pair = ImageMask(image, mask)
         if flip:
             cv2.flip(pair.image, 1, dst=image)
             cv2.flip(pair.mask, 1, dst=mask)
         elif pair.image is not image:
             image[:], mask[:] = pair
 
-    def _strong(self, other: Pair | None, index: int, epoch: int, image: Bytes, mask: Bytes) -> None:
+    def _strong(self, other: ImageMask | None, index: int, epoch: int, image: Bytes, mask: Bytes) -> None:
         """What `strong` does to a pair that is cropped and flipped, in the order in which a camera would.
 
         One light falls on both parts, noise comes after the blur, and holes stay as neutral as padding was.
         """
         draws = self._chance.extras(epoch)[index]
         if other is not None:
-            seen = Pair(np.empty_like(image), np.empty_like(mask))
+            seen = ImageMask(np.empty_like(image), np.empty_like(mask))
             view = draws["view"].copy()
             view[1] = (1 + view[1]) / 2  # a scale from 1: void would hide what it covers for nothing
             self._view(other, view, *seen)
-            put_in(piece(self.size, draws["piece"]), seen, image, mask)
+            paste(sample_cutmix_box(self.size, draws["piece"]), seen, image, mask)
         image[:] = photometric(image, (self.seed, epoch, index), more_blur=True)
         if draws["noise"] < _NOISY:
             add_noise(image, draws["grain"])
         if draws["cut"] < _CUT:
-            for part in holes(self.size, draws):
-                cut_out(part, image, mask)
+            for part in sample_cutout_boxes(self.size, draws):
+                cutout(part, image, mask)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.constants import IGNORE_INDEX, IMAGENET_MEAN
-from vocseg.data.image_io import Bytes, Pair
+from vocseg.data.image_io import Bytes, ImageMask
 from vocseg.errors import UserError
 
 Scales = tuple[float, float]
@@ -81,7 +81,7 @@ def _even(length: int, scale: float) -> int:
     return length - length % 2 if scale <= 0.5 and length > 1 else length
 
 
-def crop_into(pair: Pair, extents: tuple[Extent, Extent], image: Bytes, mask: Bytes) -> None:
+def crop_into(pair: ImageMask, extents: tuple[Extent, Extent], image: Bytes, mask: Bytes) -> None:
     """Write a crop into a batch; where it reaches beyond the picture, the image is grey and the mask void.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.constants import IGNORE_INDEX
-from vocseg.data.image_io import Bytes, Pair
+from vocseg.data.image_io import Bytes, ImageMask
 from vocseg.data.transforms.crops import neutral
 from vocseg.data.transforms.sample_rng import HOLES
 
@@ -60,7 +60,7 @@ class Rectangle(NamedTuple):
     columns: slice
 
 
-def piece(size: int, draws: Draws) -> Rectangle:
+def sample_cutmix_box(size: int, draws: Draws) -> Rectangle:
     """Where another pair shows.
 
     Args:
@@ -71,12 +71,12 @@ def piece(size: int, draws: Draws) -> Rectangle:
     return _placed(size, (area * stretch) ** 0.5, (area / stretch) ** 0.5, draws[2:])
 
 
-def holes(size: int, draws: Any) -> list[Rectangle]:
+def sample_cutout_boxes(size: int, draws: Any) -> list[Rectangle]:
     """Where an image is cut out.
 
     Args:
         size: Edge of the image in pixels.
-        draws: With the fields `count` and `holes` of `Chance.extras`.
+        draws: With the fields `count` and `sample_cutout_boxes` of `AugmentationRNG.extras`.
     """
     count = 1 + int(draws["count"] * HOLES)
     return [
@@ -85,12 +85,12 @@ def holes(size: int, draws: Any) -> list[Rectangle]:
     ]
 
 
-def put_in(part: Rectangle, other: Pair, image: Bytes, mask: Bytes) -> None:
+def paste(part: Rectangle, other: ImageMask, image: Bytes, mask: Bytes) -> None:
     """Show another pair there, void where its mask is void."""
     image[part], mask[part] = other.image[part], other.mask[part]
 
 
-def cut_out(part: Rectangle, image: Bytes, mask: Bytes) -> None:
+def cutout(part: Rectangle, image: Bytes, mask: Bytes) -> None:
     """Make the image grey there, and the mask void: what cannot be seen is not to be learnt."""
     image[part], mask[part] = neutral(len(image))[part], IGNORE_INDEX
 

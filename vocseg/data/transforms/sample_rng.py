@@ -28,7 +28,7 @@ _EXTRA = np.dtype([
 ])  # fmt: skip
 
 
-class Chance:
+class AugmentationRNG:
     """Random numbers by position, an epoch's all at once, as a generator for every image is slow."""
 
     def __init__(self, seed: int, images: int) -> None:
