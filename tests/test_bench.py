@@ -125,10 +125,10 @@ def _weights(replayed: bool, within: bool = False) -> list[Tensor]:
 
     def forward(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         logits = module(image)
-        return logits, module.objective(logits, mask).objective
+        return logits, module.loss(logits, mask).loss
 
     update = StepUpdate(module, optimizer, module.train_metrics) if within else None
-    recorder, work = steps.Recorder(), steps.Work(module, module.network, module.objective, module.classes)
+    recorder, work = steps.Recorder(), steps.Work(module, module.network, module.loss, module.classes)
     for _ in range(6):
         if replayed:
             marks = steps.replayed_step(module.network, work.compute, recorder, update, *rest)

@@ -68,12 +68,12 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
 
     def forward(image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = module(image)
-        return logits, module.objective(logits, mask).objective
+        return logits, module.loss(logits, mask).loss
 
     rest = module.configure_optimizers()["optimizer"], batches, precision, Clock(words.device)
     loops = {"computed": partial(computed_step, module, forward, *rest)}
     if words.device == "cuda":
-        work = StepRunner(module, module.network, module.objective, module.classes)
+        work = StepRunner(module, module.network, module.loss, module.classes)
         update = graph_update.StepUpdate(module, rest[0], module.train_metrics)
         for name, within in {"gradients captured": None, "captured": update}.items():
             loops[name] = partial(

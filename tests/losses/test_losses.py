@@ -56,7 +56,7 @@ def _with_gradient(function: Callable[[Tensor], Tensor], logits: Tensor) -> tupl
 
 def _loss(name: str, logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     objective = CompositeLoss(CASES[name], CLASSES)
-    return _with_gradient(lambda leaf: objective(leaf, mask).objective, logits)
+    return _with_gradient(lambda leaf: objective(leaf, mask).loss, logits)
 
 
 def _reference(settings: LossConfig, logits: Tensor, mask: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def test_class_weights_and_smoothing_are_torchs() -> None:
             ignore_index=255,
             label_smoothing=settings.label_smoothing,
         )
-        torch.testing.assert_close(CompositeLoss(settings, CLASSES)(logits, mask).objective, wanted)
+        torch.testing.assert_close(CompositeLoss(settings, CLASSES)(logits, mask).loss, wanted)
 
 
 def test_lovasz_is_smps_where_nothing_is_void() -> None:
@@ -212,7 +212,7 @@ def test_utter_certainty_right_or_wrong_is_finite(name: str, right: bool) -> Non
 def test_nan_is_not_hidden(name: str) -> None:
     logits, mask = _case()
     logits[0, 1, 5, 5] = torch.nan
-    assert not CompositeLoss(CASES[name], CLASSES)(logits, mask).objective.isfinite()
+    assert not CompositeLoss(CASES[name], CLASSES)(logits, mask).loss.isfinite()
 
 
 class _Shapes(TorchDispatchMode):
@@ -251,8 +251,8 @@ def test_half_precision_logits_are_reckoned_in_full_precision(name: str) -> None
     half = logits.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         whole = CompositeLoss(CASES[name], CLASSES)(half, mask)
-    assert whole.objective.dtype == whole.total.dtype == torch.float32
-    torch.testing.assert_close(whole.objective, _loss(name, half.float(), mask)[0], rtol=1e-6, atol=0)
+    assert whole.loss.dtype == whole.total.dtype == torch.float32
+    torch.testing.assert_close(whole.loss, _loss(name, half.float(), mask)[0], rtol=1e-6, atol=0)
 
 
 @every_loss
@@ -260,7 +260,7 @@ def test_no_gpu_is_made_to_wait(name: str) -> None:
     """Tensors without data refuse whatever has to look at them."""
     mask = torch.zeros(2, 12, 12, dtype=torch.uint8, device="meta")
     logits = torch.zeros(2, CLASSES, 12, 12, device="meta", requires_grad=True)
-    CompositeLoss(CASES[name], CLASSES)(logits, mask).objective.backward()
+    CompositeLoss(CASES[name], CLASSES)(logits, mask).loss.backward()
     with pytest.raises((RuntimeError, NotImplementedError)):
         LovaszLoss("multiclass", ignore_index=255)(logits, mask)
 
@@ -272,7 +272,7 @@ def test_the_sums_of_batches_give_the_mean_over_all_their_pixels(name: str) -> N
     batches[2][1][:, 6:] = 255
     wholes = [CompositeLoss(CASES[name], CLASSES)(logits, mask) for logits, mask in batches]
     together = [torch.cat(parts) for parts in zip(*batches, strict=True)]
-    wanted = CompositeLoss(CASES[name], CLASSES)(together[0], together[1]).objective
+    wanted = CompositeLoss(CASES[name], CLASSES)(together[0], together[1]).loss
     total, weight = sum(each.total for each in wholes), sum(each.weight for each in wholes)
     torch.testing.assert_close(total / weight, wanted)
 
@@ -281,7 +281,7 @@ def test_a_term_over_batches_weighs_each_by_its_labelled_pixels() -> None:
     logits, mask = _case()
     whole = CompositeLoss(CASES["all"], CLASSES)(logits, mask)
     assert whole.weight == (mask != 255).sum()
-    torch.testing.assert_close(whole.total / whole.weight, whole.objective)
+    torch.testing.assert_close(whole.total / whole.weight, whole.loss)
 
 
 def test_class_weights_first_used_in_a_validation_serve_training() -> None:
@@ -289,9 +289,9 @@ def test_class_weights_first_used_in_a_validation_serve_training() -> None:
     objective = CompositeLoss(CASES["weighted"], CLASSES)
     with torch.inference_mode():
         objective(logits, mask)
-    found = _with_gradient(lambda leaf: objective(leaf, mask).objective, logits)
+    found = _with_gradient(lambda leaf: objective(leaf, mask).loss, logits)
     fresh = CompositeLoss(CASES["weighted"], CLASSES)
-    wanted = _with_gradient(lambda leaf: fresh(leaf, mask).objective, logits)
+    wanted = _with_gradient(lambda leaf: fresh(leaf, mask).loss, logits)
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 

@@ -52,7 +52,7 @@ def _losses(execution: PerformanceOptions, bf16: bool = False, steps: int = STEP
         image = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=chance).permute(0, 3, 1, 2)
         mask = torch.randint(0, 21, (2, 64, 64), dtype=torch.uint8, generator=chance)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss: Tensor = PLAIN_LOSS(network(image), mask).objective
+            loss: Tensor = PLAIN_LOSS(network(image), mask).loss
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -27,7 +27,7 @@ class RunSummary(Callback):
         if (data := getattr(trainer, "datamodule", None)) is not None:
             train, val = data.facts("train"), data.facts("val")
             print(f"data     {data.root}: {_part(train)}; {_part(val)}; at {data.size}x{data.size}")
-        objective = pl_module.objective if isinstance(pl_module, SegmentationModule) else None
+        objective = pl_module.loss if isinstance(pl_module, SegmentationModule) else None
         if objective is not None and objective.settings != CROSS_ENTROPY_ONLY:
             print(f"loss     {objective.describe()}")
             assert isinstance(pl_module, SegmentationModule)

@@ -17,7 +17,7 @@ class LossOutput(NamedTuple):
     """The loss of a batch; all scalars.
 
     Attributes:
-        objective: What to minimise, float32.
+        loss: What to minimise, float32.
         total: What to add up over an epoch, float32.
         weight: What that sum is divided by, added up likewise. Of terms over pixels alone, `total` is their
             sum and `weight` the number of labelled pixels (int64) or, with class weights, the sum of these
@@ -26,7 +26,7 @@ class LossOutput(NamedTuple):
             times the objective.
     """
 
-    objective: Tensor
+    loss: Tensor
     total: Tensor
     weight: Tensor
 
@@ -93,8 +93,8 @@ class CompositeLoss:
             if not regions:
                 return LossOutput(mean, total, weight)
             parts.append(mean)
-        objective, count = reduce(torch.add, parts), pixel_weight(mask)
-        return LossOutput(objective, objective * count, count)
+        loss, count = reduce(torch.add, parts), pixel_weight(mask)
+        return LossOutput(loss, loss * count, count)
 
     def describe(self) -> str:
         """The terms in words, for the user: `cross_entropy + 0.5 dice`."""

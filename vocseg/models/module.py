@@ -89,7 +89,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
             settings, EncoderFreezer(int(freeze_encoder)), LRSchedule(schedule, float(warmup))
         )
         self.classes = int(classes)
-        self.objective = CompositeLoss(loss, self.classes)
+        self.loss = CompositeLoss(loss, self.classes)
         # Only what shapes the network: Lightning lets these overrule what the user types.
         self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
         self.network = build_network(arch, encoder, encoder_weights, self.classes, execution)
@@ -102,7 +102,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
         self.image_size: int | None = None  # edge of what it learns from, in pixels
         self.loaded_from: Path | None = None  # the file that the trainer filled the network from
-        self._work = StepRunner(self, self.network, self.objective, self.classes)
+        self._work = StepRunner(self, self.network, self.loss, self.classes)
         self._update: tuple[Any, StepUpdate | None] = None, None  # with what it was made for
 
     def forward(self, image: Tensor) -> Tensor:
@@ -120,10 +120,10 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         self._check_data(stage)
         if stage == "fit":
             self.optimization.schedule.reset()
-        if self.objective.balanced and stage != "predict":
+        if self.loss.balanced and stage != "predict":
             data: Any = getattr(self.trainer, "datamodule", None)
             pixels = data.class_pixels() if hasattr(data, "class_pixels") else None
-            self.objective.balance(self.trainer.strategy.broadcast(pixels))  # the same on every process
+            self.loss.balance(self.trainer.strategy.broadcast(pixels))  # the same on every process
 
     def teardown(self, stage: str) -> None:
         """Weights are about to leave the GPU."""
@@ -141,7 +141,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         """What a run that goes on must have in common with itself, by name."""
         execution = asdict(self.network.execution)
         return {
-            "loss": self.objective.settings.as_plain(),
+            "loss": self.loss.settings.as_plain(),
             "precision": execution,
         } | self.optimization.conditions()
 

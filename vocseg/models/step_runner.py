@@ -70,7 +70,7 @@ class StepRunner:
         loss = self._objective(logits, mask)
         prediction = logits.detach().argmax(1).to(torch.uint8)  # [N,H,W]
         confusion = confusion_matrices(prediction, mask, self._classes)
-        return StepTensors(loss.objective, loss.total, loss.weight, logits.detach(), prediction, confusion)
+        return StepTensors(loss.loss, loss.total, loss.weight, logits.detach(), prediction, confusion)
 
     def assign_gradients(self) -> bool:
         """Whether the newest training step was a replay, whose gradients lie in their place then."""
