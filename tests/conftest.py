@@ -52,7 +52,7 @@ def tiny(sample: Path) -> list[str]:
     """Flags for a run of seconds."""
     return [
         *("--model.encoder", TINY, "--model.encoder_weights", "null", "--data.root", str(sample)),
-        *("--data.size", "64", "--data.batch_size", "4", "--trainer.max_epochs", "1"),
+        *("--data.image_size", "64", "--data.batch_size", "4", "--trainer.max_epochs", "1"),
         *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
     ]
 

@@ -14,7 +14,12 @@ from tests.conftest import ROOT, TINY
 from vocseg.__main__ import main
 
 ROWS = {
-    "flags": {"model.encoder": TINY, "model.encoder_weights": None, "data.size": 64, "trainer.max_epochs": 1},
+    "flags": {
+        "model.encoder": TINY,
+        "model.encoder_weights": None,
+        "data.image_size": 64,
+        "trainer.max_epochs": 1,
+    },
     "rows": {
         "first": {},
         "slower": {"from": "first", "model.lr": 1.0e-5},
@@ -102,7 +107,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_shown(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["--out", here / "out", "--rows", rows, "--only", "slower", "--data.size", "nonsense"]
+    words = ["--out", here / "out", "--rows", rows, "--only", "slower", "--data.image_size", "nonsense"]
     assert _run(script, monkeypatch, *words) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "FAILED slower, seed 0" in said

@@ -221,20 +221,20 @@ def test_a_root_that_is_too_high_or_too_deep_is_refused(
 
 
 FLAGS: dict[str, tuple[list[str], list[str]]] = {
-    "size below 0": (["--data.size", "-1"], ["--data.size", "-1"]),
-    "size nan": (["--data.size", "nan"], ["--data.size", "nan"]),
-    "size huge": (["--data.size", "100000"], ["--data.size", "100,000", "8,192"]),
+    "size below 0": (["--data.image_size", "-1"], ["--data.image_size", "-1"]),
+    "size nan": (["--data.image_size", "nan"], ["--data.image_size", "nan"]),
+    "size huge": (["--data.image_size", "100000"], ["--data.image_size", "100,000", "8,192"]),
     "batch below 0": (["--data.batch_size", "-1"], ["--data.batch_size", "-1"]),
     "rate infinite": (["--model.lr", "inf"], ["--model.lr inf"]),
     "rate infinite in a recipe": (["--config", "rate.yaml"], ["--model.lr inf"]),
     "rate below 0": (["--model.lr", "-1"], ["--model.lr", "-1"]),
     "rate in words": (["--model.lr", "fast"], ["--model.lr", "fast"]),
-    "one class": (["--model.classes", "1"], ["--model.classes 1"]),
-    "300 classes": (["--model.classes", "300"], ["--model.classes 300"]),
+    "one class": (["--model.num_classes", "1"], ["--model.num_classes 1"]),
+    "300 classes": (["--model.num_classes", "300"], ["--model.num_classes 300"]),
     "list of 300 classes": (["--data.classes", "many.txt"], ["many.txt", "300 classes"]),
     "classes in a pipe": (["--data.classes", "pipe"], ["pipe", "not a plain file"]),
-    "workers below 0": (["--data.workers", "-1"], ["--data.workers", "-1"]),
-    "no image to train on": (["--data.train_images", "0"], ["--data.train_images", "0"]),
+    "workers below 0": (["--data.num_workers", "-1"], ["--data.num_workers", "-1"]),
+    "no image to train on": (["--data.max_train_samples", "0"], ["--data.max_train_samples", "0"]),
     "recipe of bytes": (["--config", "bytes.yaml"], ["--config bytes.yaml"]),
     "recipe without content": (["--config", "empty.yaml"], ["--config empty.yaml"]),
     "recipe that is a list": (["--config", "list.yaml"], ["--config list.yaml"]),
@@ -243,7 +243,7 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "recipe that is a pipe": (["--config", "pipe"], ["--config pipe", "the recipes are"]),
     "split upwards": (["--data.train_split", "../Main/train"], ["no split '../Main/train'", "trainval"]),
     "other ending": (["--data.image_suffix", ".png"], ["2007_000001.png", "missing"]),
-    "cache in a file": (["--data.cache", "many.txt"], ["many.txt", "--data.cache"]),
+    "cache in a file": (["--data.cache_dir", "many.txt"], ["many.txt", "--data.cache_dir"]),
     "runs in a file": (["--trainer.default_root_dir", "many.txt"], ["--trainer.default_root_dir many.txt"]),
 }
 
@@ -274,8 +274,8 @@ TOOLS: dict[str, tuple[list[str], list[str]]] = {
     "audit that repairs onto itself": (["audit", "set", "--repair", "set"], ["--repair set"]),
     "compare text": (["compare", "many.txt", "many.txt"], ["many.txt holds no scores"]),
     "compare pipes": (["compare", "pipe", "pipe"], ["pipe is no plain file"]),
-    "check of a pipe": (["submit", "set", "--split", "val", "--check", "pipe"], ["--check pipe"]),
-    "masks in a file": (["submit", "set", "--split", "val", "--masks", "x.jpg"], ["--masks x.jpg"]),
+    "check of a pipe": (["submit", "set", "--split", "val", "--validate", "pipe"], ["--validate pipe"]),
+    "masks in a file": (["submit", "set", "--split", "val", "--masks_dir", "x.jpg"], ["--masks_dir x.jpg"]),
     "export of text": (["export", "--ckpt_path", "many.txt"], ["--ckpt_path many.txt"]),
     "export of a folder": (["export", "--ckpt_path", "set"], ["--ckpt_path set"]),
     "download into a file": (["download", "--root", "many.txt"], ["many.txt"]),
@@ -305,7 +305,7 @@ def test_predicting_odd_files_lists_them_with_exit_code_1_or_2(
         "pipe": lambda: os.mkfifo(odd),
     }
     make[name]()
-    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", "photos"]
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
     if name in ("folder", "pipe"):  # not a picture, whatever it is called
         _refuses(capsys, here, words, ["nothing to predict: photos holds no image"])
         shutil.copy(small / IMAGE, folder / "b.jpg")
@@ -324,5 +324,5 @@ def test_predicting_odd_files_lists_them_with_exit_code_1_or_2(
 
 def test_training_on_trainval_or_on_the_list_that_is_scored_is_nobodys_mistake(root: Path) -> None:
     for lists in ({"train_split": "trainval"}, {"train_split": "val"}):
-        VOCDataModule(root=root, size=64, batch_size=1, **lists).prepare_data()  # type: ignore[arg-type]
+        VOCDataModule(root=root, image_size=64, batch_size=1, **lists).prepare_data()  # type: ignore[arg-type]
     assert voc.find(root) == root / BASE

@@ -104,7 +104,7 @@ def test_an_epoch_without_validation_says_nothing_of_it(
 def test_another_seed_trains_another_network_on_the_same_subset(sample: Path, here: Path) -> None:
     parts = []
     for seed in ("1", "2"):
-        cli = _cli(["fit", *tiny(sample), "--seed_everything", seed, "--data.train_images", "8"])
+        cli = _cli(["fit", *tiny(sample), "--seed_everything", seed, "--data.max_train_samples", "8"])
         parts.append((cli.datamodule.parts["train"].split.ids, cli.datamodule.seed))
     assert parts[0][0] == parts[1][0]
     assert [seed for _, seed in parts] == [1, 2]
@@ -157,7 +157,7 @@ def test_predict_writes_palette_masks_and_overlays_at_the_pictures_size(
     for k, size in enumerate([(120, 80), (50, 200), (301, 77)]):
         Image.new("RGB", size, (k * 80, 100, 50)).save(photos / f"photo {k}.jpg")
     (photos / "notes.txt").write_text("no picture")
-    main(["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", str(photos)])
+    main(["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", str(photos)])
     folder = here / "lightning_logs" / "predict" / "version_0"
     for k, size in enumerate([(120, 80), (50, 200), (301, 77)]):
         with Image.open(folder / "masks" / f"photo {k}.png") as mask:
@@ -174,7 +174,7 @@ def test_predict_writes_palette_masks_and_overlays_at_the_pictures_size(
 
 def test_predict_takes_one_picture_and_another_folder(sample: Path, trained: Path, here: Path) -> None:
     picture = next((sample / "VOCdevkit/VOC2012/JPEGImages").iterdir())
-    words = ["--data.images", str(picture), "--predictions.folder", str(here / "out")]
+    words = ["--data.predict_dir", str(picture), "--prediction_writer.output_dir", str(here / "out")]
     main(["predict", "--ckpt_path", str(trained / "last.ckpt"), *words])
     assert [path.name for path in (here / "out" / "masks").iterdir()] == [f"{picture.stem}.png"]
 
@@ -182,7 +182,7 @@ def test_predict_takes_one_picture_and_another_folder(sample: Path, trained: Pat
 def test_finetune_compares_before_with_after_on_the_same_images(
     sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = ["--data.train_images", "12", "--data.val_images", "5", "--trainer.max_epochs", "2"]
+    sizes = ["--data.max_train_samples", "12", "--data.max_val_samples", "5", "--trainer.max_epochs", "2"]
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample), *sizes]
     cli = _cli(["finetune", *words, "--model.lr", "1e-3"])
     said = capsys.readouterr().out
@@ -204,11 +204,11 @@ def test_finetune_takes_the_newest_weights_and_says_which(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["fit", *tiny(sample)])
-    sizes = ["--data.train_images", "8", "--data.val_images", "4", "--trainer.max_epochs", "1"]
+    sizes = ["--data.max_train_samples", "8", "--data.max_val_samples", "4", "--trainer.max_epochs", "1"]
     main(["finetune", "--data.root", str(sample), *sizes])
     assert f"lightning_logs/fit/version_0/unet_voc.pth" in capsys.readouterr().out  # noqa: F541
     before = _scores(here / "lightning_logs/finetune/version_0")["before"]
-    main(["test", "--data.root", str(sample), "--data.val_images", "4", "--ckpt_path",
+    main(["test", "--data.root", str(sample), "--data.max_val_samples", "4", "--ckpt_path",
           "lightning_logs/fit/version_0/unet_voc.pth"])  # fmt: skip
     assert _scores(here / "lightning_logs/test/version_0")["input_resolution"]["matrix"] == before["matrix"]
 
@@ -244,14 +244,14 @@ def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
     assert {name: loss[name] for name in ("cross_entropy", "dice", "lovasz", "focal", "ohem")} == {
         **{"cross_entropy": 1.0, "dice": 0.0, "lovasz": 0.0, "focal": 0.0, "ohem": 0.0}
     }
-    assert config["model"].pop("execution") == {
+    assert config["model"].pop("performance") == {
         **{"channels_last": True, "compile": None, "fused": None, "fold": None, "matmul_gradients": None},
         "capture": True,
     }
     assert config["model"] == {
         **{"arch": "unet", "encoder": "resnet34", "encoder_weights": "imagenet", "classes": 21, "lr": 1e-4},
         **{"schedule": "constant", "warmup": 0.0, "optimizer": "adam", "weight_decay": 0.0, "momentum": 0.9},
-        **{"encoder_lr_factor": 1.0, "freeze_encoder": 0},
+        **{"encoder_lr_mult": 1.0, "freeze_encoder_epochs": 0},
     }
     data = config["data"]
     assert (data["root"], data["size"], data["batch_size"]) == ("data", 256, 4)
@@ -319,10 +319,10 @@ def test_early_stopping_stops(sample: Path, here: Path) -> None:
         ["--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs", "3"],
         ["--trainer.val_check_interval", "0.5"],
         ["--trainer.enable_progress_bar", "true"],
-        ["--best.monitor", "loss/val"],
+        ["--best_weights.monitor", "loss/val"],
         ["--model.arch", "deeplabv3plus", "--model.encoder", "resnet18"],
-        ["--panels.images", "0"],
-        ["--data.workers", "2"],
+        ["--image_panels.num_images", "0"],
+        ["--data.num_workers", "2"],
     ],
     ids=lambda flags: " ".join(flags),
 )
@@ -363,9 +363,9 @@ def test_fast_dev_run_leaves_nothing_behind(sample: Path, trained: Path, here: P
         [
             "finetune",
             *words,
-            "--data.train_images",
+            "--data.max_train_samples",
             "8",
-            "--data.val_images",
+            "--data.max_val_samples",
             "4",
             "--trainer.fast_dev_run",
             "true",
@@ -404,6 +404,6 @@ def test_sample_is_written(here: Path) -> None:
 
 
 def test_monitored_class_that_does_not_occur_is_not_better(sample: Path, here: Path) -> None:
-    flags = ["--data.val_images", "1", "--best.monitor", "per_class_iou/sheep"]
+    flags = ["--data.max_val_samples", "1", "--best_weights.monitor", "per_class_iou/sheep"]
     main(["fit", *tiny(sample), *flags, "--trainer.limit_train_batches", "1"])
     assert (here / "lightning_logs/fit/version_0/last.ckpt").is_file()

@@ -32,7 +32,7 @@ def _command(root: str) -> list[str]:
 def test_an_export_trains_with_the_command_of_the_readme(root: str, here: Path) -> None:
     names, val = EXPORTS[root]
     exports.MAKERS[root](Path(root))
-    small = ["--model.encoder", TINY, "--model.encoder_weights", "null", "--data.size", "64"]
+    small = ["--model.encoder", TINY, "--model.encoder_weights", "null", "--data.image_size", "64"]
     main([*_command(root), *small, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"])
     run = here / "lightning_logs" / "fit" / "version_0"
     about = read_weights(run / "unet_voc.pth").description
@@ -59,10 +59,10 @@ def test_the_layouts_hold_the_same_masks(tmp_path: Path) -> None:
     cvat, roboflow = tmp_path / "cvat", tmp_path / "roboflow"
     exports.cvat(cvat)
     exports.roboflow(roboflow)
-    one = VOCDataModule(root=cvat, size=64, classes=cvat / "labelmap.txt", val_fraction=0.2)
+    one = VOCDataModule(root=cvat, image_size=64, classes=cvat / "labelmap.txt", val_fraction=0.2)
     two = VOCDataModule(
         root=roboflow,
-        size=64,
+        image_size=64,
         classes=roboflow / "train" / "_classes.csv",
         image_folder=".",
         mask_folder=".",

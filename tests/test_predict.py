@@ -59,7 +59,7 @@ def _areas(mask: Path) -> dict[str, int]:
 def test_predict_ends_with_where_the_results_are_and_what_was_left_out(
     trained: Path, photos: Path, capsys: Capture
 ) -> None:
-    _predict(trained, "--data.images", "photos")
+    _predict(trained, "--data.predict_dir", "photos")
     said = capsys.readouterr().out
     assert "2 of 2 images predicted in " in said
     assert "images/s" in said
@@ -78,7 +78,7 @@ def test_an_image_that_cannot_be_read_costs_no_other_and_the_exit_code_is_1(
     whole = (photos / "a.jpg").read_bytes()
     (photos / "broken.jpg").write_bytes(whole[: len(whole) // 2])
     (photos / "x.gif").write_bytes(b"GIF89a")
-    _predict(trained, "--data.images", "photos", "--data.batch_size", "2", code=1)
+    _predict(trained, "--data.predict_dir", "photos", "--data.batch_size", "2", code=1)
     said = capsys.readouterr()
     assert "2 of 4 images predicted in " in said.out
     assert (
@@ -107,13 +107,13 @@ def test_an_image_that_breaks_between_its_batch_and_its_mask_is_listed(
         "read_image",
         lambda path, exif: plain(Path("gone") if path.stem == "a" else path, exif),
     )
-    _predict(trained, "--data.images", "photos", code=1)
+    _predict(trained, "--data.predict_dir", "photos", code=1)
     assert "2 of 3 images predicted in " in capsys.readouterr().out
     assert sorted(path.name for path in FOLDER.rglob("masks/**/*.png")) == ["b.png", "c.png"]
 
 
 def test_json_gives_the_area_of_each_class_in_each_image(trained: Path, photos: Path, here: Path) -> None:
-    _predict(trained, "--data.images", "photos", "--json", "found.json")
+    _predict(trained, "--data.predict_dir", "photos", "--json", "found.json")
     found = json.loads((here / "found.json").read_text())
     assert found == json.loads((FOLDER / "predictions.json").read_text())
     assert found["images"].keys() == {"a.jpg", "trip/day 2/b.jpg"}
@@ -128,7 +128,7 @@ def test_json_gives_the_area_of_each_class_in_each_image(trained: Path, photos: 
 
 
 def test_confidence_is_the_probability_of_the_predicted_class_in_255ths(trained: Path, photos: Path) -> None:
-    _predict(trained, "--data.images", "photos/a.jpg", "--predictions.confidence", "true")
+    _predict(trained, "--data.predict_dir", "photos/a.jpg", "--prediction_writer.confidence", "true")
     with Image.open(FOLDER / "confidence/a.png") as picture, Image.open(photos / "a.jpg") as photo:
         assert (picture.mode, picture.size) == ("L", photo.size)
         grey = np.asarray(picture)
@@ -144,7 +144,14 @@ def test_confidence_is_the_probability_of_the_predicted_class_in_255ths(trained:
 
 WAYS: dict[str, list[str]] = {
     "variants": ["--tta.flip", "true", "--tta.scales", "[0.5,1]"],
-    "windows": ["--tta.flip", "true", "--full_size.window", "true", "--full_size.stride", "1"],
+    "windows": [
+        "--tta.flip",
+        "true",
+        "--original_resolution.sliding_window",
+        "true",
+        "--original_resolution.window_stride",
+        "1",
+    ],
 }
 
 
@@ -164,7 +171,7 @@ def test_masks_of_predict_and_submit_are_those_of_the_score(
     weights = ["--ckpt_path", str(trained / "unet_voc.pth")]
     scored_set = ["--data.root", "set", "--data.val_split", "two", "--trainer.accelerator", "cpu"]
     main(["test", *weights, *scored_set, *size, *bar, *flags])
-    _predict(trained, "--data.images", "images", *size, *flags)
+    _predict(trained, "--data.predict_dir", "images", *size, *flags)
     packed = ["--split", "two", "--output", "s.tar.gz", "--batch_size", "8", "--progress", "false"]
     main(["submit", "set", *weights, *packed, *flags])
     shutil.unpack_archive("s.tar.gz", "s", filter="data")
@@ -176,7 +183,7 @@ def test_masks_of_predict_and_submit_are_those_of_the_score(
         assert (pixels == np.asarray(Image.open(submitted / f"{id}.png"))).all()
     found = json.loads((FOLDER / "predictions.json").read_text())
     assert found["tta"] is not None
-    assert (found["windows"] is None) == ("--full_size.window" not in flags)
+    assert (found["windows"] is None) == ("--original_resolution.sliding_window" not in flags)
 
 
 def _drawn(colour: Any = (200, 30, 30)) -> Image.Image:
@@ -193,7 +200,7 @@ def test_phone_and_web_formats_are_read(trained: Path, here: Path) -> None:
     _drawn().save("photos/phone.heic", exif=exif.tobytes())
     _drawn().save("photos/web.avif", exif=exif)
     _drawn().save("photos/still.gif")
-    _predict(trained, "--data.images", "photos")
+    _predict(trained, "--data.predict_dir", "photos")
     sizes = {path.stem: Image.open(path).size for path in (FOLDER / "masks").iterdir()}
     assert sizes == {"phone": (40, 60), "web": (40, 60), "still": (60, 40)}
 
@@ -204,7 +211,7 @@ def test_heic_without_its_package_is_named_with_the_command_that_installs_it(
     register_heif_opener()
     _drawn().save("photos/phone.heic")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    _predict(trained, "--data.images", "photos", code=1)
+    _predict(trained, "--data.predict_dir", "photos", code=1)
     assert (
         'photos/phone.heic cannot be read: HEIC needs pillow-heif. Install it: pip install "vocseg[heic]"'
         in (capsys.readouterr().out)
@@ -215,21 +222,21 @@ def test_a_second_prediction_beside_the_images_does_not_predict_the_first(
     trained: Path, photos: Path, capsys: Capture
 ) -> None:
     for _ in range(2):
-        _predict(trained, "--data.images", "photos", "--predictions.folder", "photos")
+        _predict(trained, "--data.predict_dir", "photos", "--prediction_writer.output_dir", "photos")
         assert "2 of 2 images predicted" in capsys.readouterr().out
     assert not Path("lightning_logs").exists()
 
 
 def test_a_url_is_refused_as_it_was_typed(trained: Path, here: Path, capsys: Capture) -> None:
-    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images"]
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir"]
     said = refused(capsys, [*words, "https://example.com/a.jpg"])
-    assert "--data.images https://example.com/a.jpg is a URL, and URLs are not downloaded" in said
+    assert "--data.predict_dir https://example.com/a.jpg is a URL, and URLs are not downloaded" in said
 
 
 def test_a_folder_that_cannot_hold_results_is_refused_by_name(
     trained: Path, photos: Path, capsys: Capture
 ) -> None:
     Path("out").write_text("a file")
-    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", "photos"]
-    said = refused(capsys, [*words, "--predictions.folder", "out"])
-    assert "--predictions.folder out cannot be used" in said
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
+    said = refused(capsys, [*words, "--prediction_writer.output_dir", "out"])
+    assert "--prediction_writer.output_dir out cannot be used" in said

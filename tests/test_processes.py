@@ -109,7 +109,7 @@ def _score_on_two_nodes(here: Path, words: list[str]) -> None:
 @pytest.mark.slow
 def test_a_fault_on_two_processes_ends_both_with_one_sentence(sample: Path, here: Path) -> None:
     start = time.monotonic()
-    done = run(["fit", *tiny(sample), *TWO, "--data.train_images", "99"], here, timeout=120)
+    done = run(["fit", *tiny(sample), *TWO, "--data.max_train_samples", "99"], here, timeout=120)
     assert done.returncode == 2
     assert done.stderr.count("vocseg: 'train' has 20 images") == 1
     assert "Traceback" not in done.stderr

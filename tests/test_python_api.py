@@ -53,7 +53,7 @@ class Watch(pl.Callback):
 
 
 def _data(sample: Path, **options: Any) -> VOCDataModule:
-    return VOCDataModule(root=sample, size=32, augmentation="crops", **options)
+    return VOCDataModule(root=sample, image_size=32, augmentation="crops", **options)
 
 
 def _module(**options: Any) -> SegmentationModule:
@@ -157,8 +157,8 @@ def test_resume_with_loaders_in_place_of_the_data_module_equals_the_uninterrupte
         _trainer(tmp_path, *callbacks, epochs=3).fit(module, *loaders, ckpt_path=path)
 
     whole, rest = Watch(), Watch()
-    fit(_module(schedule=schedule), whole, _every(tmp_path / "steps", every_n_train_steps=7))
-    fit(_module(schedule=schedule), rest, path=tmp_path / "steps/7.ckpt")
+    fit(_module(lr_scheduler=schedule), whole, _every(tmp_path / "steps", every_n_train_steps=7))
+    fit(_module(lr_scheduler=schedule), rest, path=tmp_path / "steps/7.ckpt")
     assert rest.trained == {1: whole.trained[1][2:], 2: whole.trained[2]}
 
 
@@ -180,10 +180,12 @@ def test_checkpoints_of_a_plain_trainer_serve_python_and_every_verb(
     (here / "photos" / picture.name).write_bytes(picture.read_bytes())
     main(["test", "--ckpt_path", str(path), *data])
     main(["validate", "--ckpt_path", str(path), *data])
-    main(["predict", "--ckpt_path", str(path), "--data.images", "photos", "--trainer.accelerator", "cpu"])
+    main(
+        ["predict", "--ckpt_path", str(path), "--data.predict_dir", "photos", "--trainer.accelerator", "cpu"]
+    )
     main(["export", "--ckpt_path", str(path), "--format", "pth"])
     main(["submit", "--ckpt_path", str(path), "--root", str(sample), "--split", "val"])
-    small = ["--trainer.max_epochs", "1", "--data.train_images", "8", "--data.val_images", "4"]
+    small = ["--trainer.max_epochs", "1", "--data.max_train_samples", "8", "--data.max_val_samples", "4"]
     main(["finetune", "--ckpt_path", str(path), *data, *small])
     longer = ["--trainer.max_epochs", "5", "--data.augmentation", "crops"]
     main(["fit", "--ckpt_path", str(path), *data, *longer])
@@ -239,19 +241,19 @@ def test_load_from_checkpoint_knows_the_classes_of_its_data(sample: Path, tmp_pa
         "classes:\n  - background\n  - {name: thing, merge: [bird, cat], colour: [1, 2, 3]}\n"
     )
     data = _data(sample, classes=tmp_path / "classes.yaml")
-    trainer, module = _trainer(tmp_path, epochs=1), _module(classes=2)
+    trainer, module = _trainer(tmp_path, epochs=1), _module(num_classes=2)
     trainer.fit(module, data)
     trainer.save_checkpoint(tmp_path / "own.ckpt")
     loaded = SegmentationModule.load_from_checkpoint(tmp_path / "own.ckpt")
     assert loaded.class_list.names == ("background", "thing")
     assert loaded.class_list.colours[1] == (1, 2, 3)
     assert VOCDataModule.load_from_checkpoint(tmp_path / "own.ckpt", root=sample).root == sample
-    with pytest.raises(UserError, match=r"--model.classes 21: the masks hold 2 classes"):
+    with pytest.raises(UserError, match=r"--model.num_classes 21: the masks hold 2 classes"):
         _trainer(tmp_path, epochs=1).fit(_module(), data)
 
 
 def test_cells_that_are_run_twice_do_the_same_twice(sample: Path, tmp_path: Path) -> None:
-    data, module = _data(sample), _module(schedule="plateau")
+    data, module = _data(sample), _module(lr_scheduler="plateau")
     start = {key: value.clone() for key, value in module.state_dict().items()}
     runs: list[tuple[Seen, dict[str, Any]]] = []
     for _ in range(2):

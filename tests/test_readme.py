@@ -28,9 +28,9 @@ REPLACED = {
     "--trainer.strategy": "auto",
     "--trainer.precision": "32-true",
     "--data.root": "data",
-    "--data.train_images": "8",
-    "--data.val_images": "4",
-    "--largest": "4",
+    "--data.max_train_samples": "8",
+    "--data.max_val_samples": "4",
+    "--max_batch_size": "4",
 }
 
 
@@ -39,11 +39,11 @@ def _small(words: list[str]) -> list[str]:
     own = set(words) & set(MAKERS)  # a data set that is not VOC
     small = [word if own else REPLACED.get(words[k - 1], word) for k, word in enumerate(words)]
     if words[0] in ("fit", "tune"):
-        small += ["--model.encoder", TINY, "--model.encoder_weights", "null", "--data.size", "64"]
+        small += ["--model.encoder", TINY, "--model.encoder_weights", "null", "--data.image_size", "64"]
     if words[0] == "tune":
-        return [*small, "--steps", "30", "--trainer.accelerator", "cpu"]
+        return [*small, "--num_training", "30", "--trainer.accelerator", "cpu"]
     if words[0] == "finetune":
-        small += ["--data.train_images", "8", "--data.val_images", "4"]
+        small += ["--data.max_train_samples", "8", "--data.max_val_samples", "4"]
     return [
         *small,
         *(SMALL if words[0] in VERBS and words[0] != "resume" else []),

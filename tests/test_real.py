@@ -27,17 +27,24 @@ def test_no_fault_is_found_in_the_real_pairs(real_voc: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_training_from_the_local_mobilenet_beats_background(real_voc: Path, here: Path) -> None:
     weights = real_voc.parent / "weights" / "mobilenet_v2_imagenet.pth"
-    words = ["--model.encoder", "mobilenet_v2", "--model.encoder_weights", str(weights), "--data.size", "64"]
-    part = [
-        "--data.train_images",
+    words = [
+        "--model.encoder",
+        "mobilenet_v2",
+        "--model.encoder_weights",
+        str(weights),
+        "--data.image_size",
         "64",
-        "--data.val_images",
+    ]
+    part = [
+        "--data.max_train_samples",
+        "64",
+        "--data.max_val_samples",
         "16",
         "--model.lr",
         "1e-3",
-        "--data.store",
+        "--data.cache",
         "false",
-        "--data.check",
+        "--data.verify_files",
         "false",
     ]
     main(["fit", "--data.root", str(real_voc), *words, *part, "--trainer.max_epochs", "3"])
@@ -59,13 +66,13 @@ def test_scores_on_real_images_equal_a_scorer_of_numpy_and_pil(real_voc: Path, h
     module = SegmentationModule(encoder="tu-test_resnet.r160_in1k")
     save_weights(here / "random.pth", module, describe(module, 64, None))
     part = [
-        "--data.val_images",
+        "--data.max_val_samples",
         "12",
         "--data.root",
         str(real_voc),
-        "--data.check",
+        "--data.verify_files",
         "false",
-        "--data.store",
+        "--data.cache",
         "false",
     ]
     main(["test", "--ckpt_path", "random.pth", *part])
@@ -73,7 +80,7 @@ def test_scores_on_real_images_equal_a_scorer_of_numpy_and_pil(real_voc: Path, h
         "matrix"
     ]
 
-    data = VOCDataModule(root=real_voc, size=64, val_images=12, store=False, check=False)
+    data = VOCDataModule(root=real_voc, image_size=64, max_val_samples=12, cache=False, verify_files=False)
     data.setup("validate")
     network = build_network("unet", "tu-test_resnet.r160_in1k", None, 21).eval()
     network.load_state_dict(module.network.state_dict())

@@ -73,7 +73,7 @@ def _scores(here: Path, verb: str = "test", number: int = 0) -> dict[str, Any]:
 
 
 FLIP = ("--tta.flip", "true")
-FEW = ("--data.val_images", "2")
+FEW = ("--data.max_val_samples", "2")
 TTA = (*FLIP, "--tta.scales", "[0.5,1,1.5]")
 
 
@@ -102,7 +102,16 @@ def test_flips_and_scales_score_as_a_recomputation_does(
 def test_windows_score_as_a_recomputation_does(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
-    _run("test", trained, sample, "--full_size.window", "true", "--full_size.stride", "0.75", *FEW)
+    _run(
+        "test",
+        trained,
+        sample,
+        "--original_resolution.sliding_window",
+        "true",
+        "--original_resolution.window_stride",
+        "0.75",
+        *FEW,
+    )
     said = " ".join(capsys.readouterr().out.split())
     assert "2 images at their own size (predicted in 64x64 windows, stride 0.75)" in said
     assert "resized whole to 64x64, without windows: mean IoU" in said
@@ -128,7 +137,17 @@ def test_windows_score_as_a_recomputation_does(
 
 
 def test_windows_and_variants_go_together(sample: Path, trained: Path, here: Path) -> None:
-    _run("test", trained, sample, *FLIP, "--full_size.window", "true", "--full_size.stride", "1", *FEW)
+    _run(
+        "test",
+        trained,
+        sample,
+        *FLIP,
+        "--original_resolution.sliding_window",
+        "true",
+        "--original_resolution.window_stride",
+        "1",
+        *FEW,
+    )
     protocol = _scores(here)["original_resolution"]["protocol"]
     assert (protocol["tta"], protocol["windows"]) == ("flip", "stride 1")
 
@@ -152,13 +171,13 @@ def test_ways_of_predicting_are_compared_only_when_that_is_the_question(
     runs = [f"lightning_logs/validate/version_{k}" for k in (0, 1)]
     said = refused(capsys, ["compare", *runs])
     assert "their tta differs: None and 'flip'" in said
-    assert "--across tta" in said
-    assert "tta" in refused(capsys, ["compare", *runs, "--across", "windows"])
-    main(["compare", *runs, "--across", "tta"])
+    assert "--allow_different tta" in said
+    assert "tta" in refused(capsys, ["compare", *runs, "--allow_different", "windows"])
+    main(["compare", *runs, "--allow_different", "tta"])
     told = " ".join(capsys.readouterr().out.split())
     assert f"A: {runs[0]} val, 7 images at 64x64 (data" in told
     assert f"B: {runs[1]} val, 7 images at 64x64; tta: flip (data" in told
-    (found,) = compare(runs, across=["tta"])
+    (found,) = compare(runs, allow_different=["tta"])
     assert found.as_dict()["protocol_b"]["tta"] == "flip"
 
 
@@ -199,17 +218,33 @@ def test_scores_hold_all_that_the_table_shows(
 @pytest.mark.parametrize(
     ("verb", "flags", "words"),
     [
-        ("test", ["--tta.scales", "[1,1.001]"], ["--tta.scales 1 and 1.001", "64x64", "--data.size 64"]),
+        (
+            "test",
+            ["--tta.scales", "[1,1.001]"],
+            ["--tta.scales 1 and 1.001", "64x64", "--data.image_size 64"],
+        ),
         ("test", ["--tta.scales", "[]"], ["--tta.scales []", "at least one"]),
         ("test", ["--tta.scales", "[9]"], ["--tta.scales [9.0]", "above 4"]),
         ("test", ["--tta.scales", "[0]"], ["--tta.scales", "0"]),
-        ("test", ["--full_size.stride", "0"], ["--full_size.stride 0"]),
-        ("test", ["--full_size.stride", "1.5"], ["--full_size.stride 1.5"]),
-        ("validate", ["--full_size.window", "true"], ["--full_size.validate true"]),
-        ("test", ["--full_size.window", "true", "--full_size.test", "false"], ["--full_size.test true"]),
+        ("test", ["--original_resolution.window_stride", "0"], ["--original_resolution.window_stride 0"]),
+        ("test", ["--original_resolution.window_stride", "1.5"], ["--original_resolution.window_stride 1.5"]),
+        (
+            "validate",
+            ["--original_resolution.sliding_window", "true"],
+            ["--original_resolution.on_validate true"],
+        ),
+        (
+            "test",
+            ["--original_resolution.sliding_window", "true", "--original_resolution.on_test", "false"],
+            ["--original_resolution.on_test true"],
+        ),
         ("finetune", ["--tta.flip", "true"], ["--tta.flip is for validate, test and predict", "finetune"]),
         ("fit", ["--tta.scales", "[1,2]"], ["--tta.scales is for validate, test and predict", "fit"]),
-        ("fit", ["--full_size.window", "true"], ["--full_size.window is for validate, test and predict"]),
+        (
+            "fit",
+            ["--original_resolution.sliding_window", "true"],
+            ["--original_resolution.sliding_window is for validate, test and predict"],
+        ),
         ("test", ["--json", "."], ["--json . cannot be written"]),
     ],
 )
@@ -248,7 +283,7 @@ def test_finetuning_is_told_as_a_paired_comparison_and_leaves_both_sides(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
-    sizes = ["--data.train_images", "8", "--data.val_images", "6", "--trainer.max_epochs", "2"]
+    sizes = ["--data.max_train_samples", "8", "--data.max_val_samples", "6", "--trainer.max_epochs", "2"]
     rest = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--model.lr", "1e-3"]
     main(["finetune", *words, *sizes, *rest])
     said = " ".join(capsys.readouterr().out.split())

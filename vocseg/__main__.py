@@ -29,7 +29,7 @@ VERBS = {
     "fit": "train the seed recipe: U-Net, ResNet-34, 256x256, 20 epochs (fetches VOC if it is missing)",
     "resume": "go on exactly with a run that was broken off: resume RUN",
     "finetune": "go on from trained weights on 1,000 train and 200 val images; compares before with after",
-    "tune": "look for a learning rate (--find lr) or the largest batch (--find batch_size); trains nothing",
+    "tune": "find a learning rate (--target lr) or the largest batch size (--target batch_size)",
     "validate": "score weights on the validation images",
     "test": "score weights on the test images (for VOC: the validation list)",
     "predict": "write a mask and an overlay for every image of a folder and its sub-folders",

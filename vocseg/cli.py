@@ -160,8 +160,9 @@ class VocCLI(LightningCLI):
         start.apply(self.config[verb])
         self._classes = self.config[verb]["model"]["classes"]
         check_flags(verb, self.config[verb])
-        if "best" in self.config[verb]:
-            check_monitor("--best.monitor", self.config[verb]["best"]["monitor"], start.classes.names)
+        if "best_weights" in self.config[verb]:
+            monitor = self.config[verb]["best_weights"]["monitor"]
+            check_monitor("--best_weights.monitor", monitor, start.classes.names)
 
     def before_instantiate_classes(self) -> None:
         """Where the seed was left to chance, order and augmentation follow what chance gave.

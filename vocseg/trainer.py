@@ -141,9 +141,9 @@ class Trainer(lightning.Trainer):
         self,
         model: SegmentationModule,
         datamodule: VOCDataModule,
-        find: Wanted = "lr",
-        steps: PositiveInt = 100,
-        largest: PositiveInt | None = None,
+        target: Wanted = "lr",
+        num_training: PositiveInt = 100,
+        max_batch_size: PositiveInt | None = None,
         ckpt_path: str | Path | None = None,
     ) -> None:
         """Look for a learning rate or a batch size, and say what to type; nothing is trained or kept.
@@ -151,10 +151,10 @@ class Trainer(lightning.Trainer):
         Args:
             model: What would be trained.
             datamodule: On what.
-            find: `lr`: where the loss falls fastest, one rate for encoder and decoder; `batch_size`: the
+            target: `lr`: where the loss falls fastest, one rate for encoder and decoder; `batch_size`: the
                 largest that fits into memory.
-            steps: Of the search for a learning rate.
-            largest: Batch to stop at.
+            num_training: Of the search for a learning rate.
+            max_batch_size: Batch to stop at.
             ckpt_path: The weights to start from; null: as `fit`.
         """
         validate_class_count(model, datamodule)
@@ -162,12 +162,14 @@ class Trainer(lightning.Trainer):
             say(self, copied)
         else:
             load_initial_weights(model, ckpt_path)
-        if find == "lr":
-            table, found = find_learning_rate(self, model, datamodule, int(steps))
+        if target == "lr":
+            table, found = find_learning_rate(self, model, datamodule, int(num_training))
             say(self, table)
         else:
             datamodule.prepare_data()
-            found = find_batch_size(self, model, datamodule, len(datamodule.splits()["train"]), largest)
+            found = find_batch_size(
+                self, model, datamodule, len(datamodule.splits()["train"]), max_batch_size
+            )
         say(self, found)
 
     def validate(
@@ -215,7 +217,7 @@ class Trainer(lightning.Trainer):
     ) -> Any:
         """Write a mask and an overlay for every image of a folder and its sub-folders."""
         if isinstance(model, SegmentationModule) and isinstance(datamodule, VOCDataModule):
-            model.network.check_size(datamodule.size)
+            model.network.check_size(datamodule.image_size)
         path = load_initial_weights(model, ckpt_path)
         result = super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
         if isinstance(model, SegmentationModule):

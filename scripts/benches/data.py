@@ -45,7 +45,9 @@ def notebook(root: Path, workers: int) -> DataLoader:
 
 
 def ours(root: Path, cache: Path, augmentation: Augmentation, store: bool = True) -> VOCDataModule:
-    return VOCDataModule(root, SIZE, BATCH, augmentation=augmentation, store=store, cache=cache, check=False)
+    return VOCDataModule(
+        root, SIZE, BATCH, augmentation=augmentation, cache=store, cache_dir=cache, verify_files=False
+    )
 
 
 def ready(data: VOCDataModule) -> Callable[[], Iterable]:

@@ -34,7 +34,7 @@ def our_epochs(words, root: Path, folder: Path) -> list[float]:
 def record_epochs(words, root: Path, folder: Path) -> None:
     """The part of `our_epochs` that is the other process."""
     seen, limit = Epochs(), ("--trainer.max_epochs", str(words.epochs))
-    images = ("--data.train_images", str(words.limit), "--data.val_images", str(words.limit))
+    images = ("--data.max_train_samples", str(words.limit), "--data.max_val_samples", str(words.limit))
     more = (*(images if words.limit else ()), "--data.augmentation", "light", *limit)
     fit(words, root, folder, [seen], *more, "--trainer.num_sanity_val_steps", "0")
     words.epochs_to.write_text(json.dumps(seen.seconds))

@@ -14,8 +14,16 @@ from vocseg.cli import VocCLI
 def flags(words, root: Path, folder: Path) -> list[str]:
     """What every run of `fit` is told; the user's flags come last."""
     return [
-        *("fit", "--data.root", str(root), "--data.cache", str(folder / "cache"), "--data.download", "false"),
-        *("--data.size", str(words.size), "--data.batch_size", str(words.batch)),
+        *(
+            "fit",
+            "--data.root",
+            str(root),
+            "--data.cache_dir",
+            str(folder / "cache"),
+            "--data.download",
+            "false",
+        ),
+        *("--data.image_size", str(words.size), "--data.batch_size", str(words.batch)),
         *("--model.encoder", words.encoder, "--model.encoder_weights", "null"),
         *("--trainer.accelerator", "cpu" if words.device == "cpu" else "gpu", "--trainer.devices", "1"),
         *("--trainer.default_root_dir", str(folder / "runs"), *words.flags),
@@ -96,9 +104,9 @@ def score(words, root: Path, folder: Path, callbacks: list[Callback], verb: str,
         verb,
         "--data.root",
         str(root),
-        "--data.cache",
+        "--data.cache_dir",
         str(folder / "cache"),
-        "--data.size",
+        "--data.image_size",
         str(words.size),
     ]
     line += ["--trainer.accelerator", "cpu" if words.device == "cpu" else "gpu", "--trainer.devices", "1"]

@@ -14,7 +14,14 @@ from vocseg.models.module import SegmentationModule
 Capture = pytest.CaptureFixture[str]
 Plant = Callable[[SegmentationModule, Any], Any]
 
-SHORT = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--panels.images", "0"]
+SHORT = [
+    "--trainer.limit_train_batches",
+    "2",
+    "--trainer.limit_val_batches",
+    "1",
+    "--image_panels.num_images",
+    "0",
+]
 SHORT += ["--trainer.num_sanity_val_steps", "0", "--trainer.max_epochs", "2"]
 PLANTED_AT = 3  # of steps counted from 0: the second of the second epoch
 

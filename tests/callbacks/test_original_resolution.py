@@ -23,7 +23,7 @@ def _by_hand(root: Path, weights: Path, ids: list[str]) -> np.ndarray:
     read = read_weights(weights)
     network = build_network(read.description["arch"], read.description["encoder"], None, 21).eval()
     network.model.load_state_dict(read.state_dict)
-    data = VOCDataModule(root=root, size=read.description["size"], store=False, check=False)
+    data = VOCDataModule(root=root, image_size=read.description["size"], cache=False, verify_files=False)
     data.setup("validate")
     folder = voc.find(root)
     assert folder is not None
@@ -59,13 +59,24 @@ def test_a_test_scores_at_both_sizes_as_by_hand(sample: Path, trained: Path, her
 @pytest.mark.slow
 def test_the_same_on_real_photographs(real_voc: Path, trained: Path, here: Path) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(real_voc)]
-    main(["test", *words, "--data.store", "false", "--data.check", "false", "--data.val_images", "24"])
+    main(
+        [
+            "test",
+            *words,
+            "--data.cache",
+            "false",
+            "--data.verify_files",
+            "false",
+            "--data.max_val_samples",
+            "24",
+        ]
+    )
     original = load_per_image_confusion(here / "lightning_logs/test/version_0/image_scores_original.npz")
     folder = voc.find(real_voc)
     assert folder is not None
     ids = voc.split_ids(folder, "val")
     rows = [ids.index(id) for id in original.ids]
-    data = VOCDataModule(root=real_voc, size=64, val_images=24, store=False, check=False)
+    data = VOCDataModule(root=real_voc, image_size=64, max_val_samples=24, cache=False, verify_files=False)
     data.setup("validate")
     assert data.parts["val"].split.rows == tuple(rows)
     assert original.matrices.sum() == sum(
@@ -77,9 +88,9 @@ def test_validate_and_fit_do_it_when_asked(sample: Path, trained: Path, here: Pa
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     main(["validate", *words])
     assert not list(here.rglob("image_scores_original.npz"))
-    main(["validate", *words, "--full_size.validate", "true"])
+    main(["validate", *words, "--original_resolution.on_validate", "true"])
     assert len(list(here.rglob("image_scores_original.npz"))) == 1
-    main(["test", *words, "--full_size.test", "false"])
+    main(["test", *words, "--original_resolution.on_test", "false"])
     assert len(list(here.rglob("image_scores_original.npz"))) == 1
     assert len(list(here.rglob("image_scores_network.npz"))) == 3
 

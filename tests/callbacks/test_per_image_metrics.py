@@ -43,7 +43,7 @@ def test_four_times_the_images_take_no_more_memory(trained: Path, tmp_path: Path
     peaks = []
     for images in ("8", "32"):
         words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(tmp_path / "sample")]
-        words += ["--data.val_images", images, "--trainer.accelerator", "cpu"]
+        words += ["--data.max_val_samples", images, "--trainer.accelerator", "cpu"]
         done = run(["test", *words, "--trainer.enable_progress_bar", "false"], tmp_path, code)
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout.split()[-1]))

@@ -66,12 +66,12 @@ def test_only_what_scores_at_own_size_leaves_evidence_and_a_flag_switches_it_off
     sample: Path, trained: Path, here: Path
 ) -> None:
     main(["validate", *_words(sample, trained)])
-    main(["test", *_words(sample, trained), "--full_size.evidence", "false"])
+    main(["test", *_words(sample, trained), "--original_resolution.save_predictions", "false"])
     main(["test", *_words(sample, trained), "--trainer.fast_dev_run", "true"])
-    main(["fit", *tiny(sample), "--full_size.validate", "true"])
+    main(["fit", *tiny(sample), "--original_resolution.on_validate", "true"])
     assert not list(here.rglob("evidence.npz"))
     assert not list(here.rglob("predictions"))
-    main(["validate", *_words(sample, trained), "--full_size.validate", "true"])
+    main(["validate", *_words(sample, trained), "--original_resolution.on_validate", "true"])
     assert len(list(here.rglob("evidence.npz"))) == 1
 
 

@@ -18,9 +18,16 @@ from vocseg.data import voc
 
 pytestmark = pytest.mark.slow
 
-LONG = ["--trainer.max_epochs", "1000", "--panels.images", "0", "--trainer.num_sanity_val_steps", "0"]
+LONG = [
+    "--trainer.max_epochs",
+    "1000",
+    "--image_panels.num_images",
+    "0",
+    "--trainer.num_sanity_val_steps",
+    "0",
+]
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", "2"]
-NO_STORE = ["--data.store", "false"]
+NO_STORE = ["--data.cache", "false"]
 
 
 @contextlib.contextmanager
@@ -61,14 +68,14 @@ def _gone(pid: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
 def test_a_loader_process_that_is_killed_or_stopped_ends_the_run(sample: Path, here: Path, how: str) -> None:
-    flags = ["--data.workers", "1", "--data.worker_timeout", "6"]
+    flags = ["--data.num_workers", "1", "--data.timeout", "6"]
     with _running(here, "fit", *tiny(sample), *LONG, *NO_STORE, *flags) as run:
         workers = _children(run.pid)
         os.kill(workers[0], getattr(signal, how))
         assert run.wait(60) == 2, run.out + run.err
         (said,) = _sentences(run)
         assert ("was killed" if how == "SIGKILL" else f"(process {workers[0]} is stopped)") in said
-        assert "--data.workers 0" in said
+        assert "--data.num_workers 0" in said
         _wait_for(lambda: all(map(_gone, workers)))
 
 
@@ -163,7 +170,14 @@ def test_two_processes_leave_images_out_together_and_say_which(
     assert folder is not None
     spoilt = voc.split_ids(folder, "val")[1]  # the other process's first
     voc.image_path(folder, spoilt).write_bytes(b"spoilt")
-    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", "copy", "--data.on_error", "skip"]
+    words = [
+        "--ckpt_path",
+        str(trained / "unet_voc.pth"),
+        "--data.root",
+        "copy",
+        "--data.on_read_error",
+        "skip",
+    ]
     words += ["--trainer.accelerator", "cpu", "--data.batch_size", "2"]
     done, other = run_together(["test", *words], here, 2)
     assert done.returncode == other.returncode == 0, done.stderr + other.stderr
@@ -175,9 +189,9 @@ def test_two_processes_leave_images_out_together_and_say_which(
 
 @pytest.mark.skipif(not may_mount(), reason="needs a mount namespace of its own, which only root may have")
 def test_too_little_shared_memory_is_said_with_what_to_do(sample: Path, here: Path) -> None:
-    words = [*tiny(sample), *NO_STORE, "--data.workers", "2", "--data.size", "256"]
+    words = [*tiny(sample), *NO_STORE, "--data.num_workers", "2", "--data.image_size", "256"]
     done = run(["fit", *words], here, after_mounting("mount -t tmpfs -o size=1m tmpfs /dev/shm"))
     assert done.returncode == 2, done.stderr
     assert "vocseg: /dev/shm has room for 1.0 MB, but 2 loader processes need 4.2 MB" in done.stderr
-    assert "--data.workers 0" in done.stderr
+    assert "--data.num_workers 0" in done.stderr
     assert "Traceback" not in done.stderr

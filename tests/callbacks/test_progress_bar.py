@@ -18,7 +18,7 @@ def test_figures_are_fetched_so_many_times_a_second_and_at_the_end(monkeypatch: 
     progress = SimpleNamespace(is_last_batch=False)
     loops = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
     trainer: Any = SimpleNamespace(training=True, fit_loop=loops)
-    bar, shown = ProgressBar(refresh_rate=4), []
+    bar, shown = ProgressBar(max_updates_per_second=4), []
     for step in range(8):  # ten a second
         progress.is_last_batch = step == 7
         bar.on_train_batch_end(trainer, None, {"loss": torch.tensor(float(step))}, None, step)  # type: ignore[arg-type]

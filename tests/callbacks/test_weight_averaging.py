@@ -39,7 +39,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def test_ema_keeps_the_moving_average_over_steps(sample: Path, here: Path) -> None:
     seen: list[torch.Tensor] = []
-    run = _weights(seen, ["--average.kind", "ema", "--average.decay", "0.5"], sample)
+    run = _weights(seen, ["--weight_averaging.kind", "ema", "--weight_averaging.decay", "0.5"], sample)
     average = seen[0]
     for number, value in enumerate(seen[1:], 1):
         rate = 1 - min(0.5, (1 + number) / (10 + number))
@@ -51,11 +51,18 @@ def test_ema_keeps_the_moving_average_over_steps(sample: Path, here: Path) -> No
 
 def test_swa_is_the_mean_of_the_last_epochs_ends_and_nothing_before(sample: Path, here: Path) -> None:
     seen: list[torch.Tensor] = []
-    run = _weights(seen, ["--average.kind", "swa", "--average.start", "0.5"], sample)
+    run = _weights(seen, ["--weight_averaging.kind", "swa", "--weight_averaging.swa_start", "0.5"], sample)
     torch.testing.assert_close(_first(_read(run / "last.ckpt")["state_dict"]), seen[-1], rtol=0, atol=0)
     seen = []
     (here / "all").mkdir()
-    flags = ["--average.kind", "swa", "--average.start", "0", "--trainer.default_root_dir", "all"]
+    flags = [
+        "--weight_averaging.kind",
+        "swa",
+        "--weight_averaging.swa_start",
+        "0",
+        "--trainer.default_root_dir",
+        "all",
+    ]
     _weights(seen, flags, sample)
     ends = torch.stack([seen[len(seen) // 2 - 1], seen[-1]])
     kept = _read(here / "all/lightning_logs/fit/version_0/last.ckpt")["state_dict"]
@@ -64,7 +71,7 @@ def test_swa_is_the_mean_of_the_last_epochs_ends_and_nothing_before(sample: Path
 
 def test_what_is_scored_is_what_is_kept(sample: Path, here: Path, capsys: Capture) -> None:
     """The best epoch's score comes out again when its file is scored."""
-    run = _weights([], ["--average.kind", "ema", "--average.decay", "0.9"], sample)
+    run = _weights([], ["--weight_averaging.kind", "ema", "--weight_averaging.decay", "0.9"], sample)
     capsys.readouterr()
     cli = main(["validate", *tiny(sample), "--ckpt_path", str(run / "unet_voc.pth")])
     best = _read(run / "best.ckpt")["callbacks"]["BestWeights"]["value"]
@@ -72,8 +79,8 @@ def test_what_is_scored_is_what_is_kept(sample: Path, here: Path, capsys: Captur
 
 
 def test_swa_wants_to_know_the_end(sample: Path, here: Path, capsys: Capture) -> None:
-    words = ["fit", *tiny(sample), "--average.kind", "swa", "--trainer.max_epochs", "-1"]
-    assert "--average.kind swa" in refused(capsys, [*words, "--trainer.max_steps", "3"])
+    words = ["fit", *tiny(sample), "--weight_averaging.kind", "swa", "--trainer.max_epochs", "-1"]
+    assert "--weight_averaging.kind swa" in refused(capsys, [*words, "--trainer.max_steps", "3"])
 
 
 def test_the_average_lies_where_training_does_and_asks_for_no_value() -> None:

@@ -35,22 +35,22 @@ from vocseg.__main__ import main
 from vocseg.data.synthetic import write_sample
 
 TINY = "tu-test_efficientnet.r160_in1k"  # with linknet 0.1 M parameters
-EVERY_BATCH = ["--last.every_minutes", "1e-9"]
+EVERY_BATCH = ["--last_checkpoint.every_minutes", "1e-9"]
 HANGING = 1800.0  # seconds from which a run hangs, also on a machine with much else to do
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]
 EVENTS = "events.out.tfevents.*"
 STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 
 CONFIGURATIONS: dict[str, list[str]] = {
-    "epochs": ["--last.every_minutes", "0"],
+    "epochs": ["--last_checkpoint.every_minutes", "0"],
     "batches": EVERY_BATCH,
-    "augmented": ["--data.augmentation", "strong", "--model.schedule", "onecycle", *EVERY_BATCH],
+    "augmented": ["--data.augmentation", "strong", "--model.lr_scheduler", "onecycle", *EVERY_BATCH],
     "dropout": [
         "--model.arch",
         "deeplabv3plus",
-        "--model.schedule",
+        "--model.lr_scheduler",
         "cosine",
-        "--model.warmup",
+        "--model.warmup_fraction",
         "0.2",
         *EVERY_BATCH,
     ],
@@ -67,14 +67,28 @@ CONFIGURATIONS: dict[str, list[str]] = {
         ),
         *EVERY_BATCH,
     ],
-    "plateau": ["--model.schedule", "plateau", "--trainer.val_check_interval", "0.5", *EVERY_BATCH],
+    "plateau": ["--model.lr_scheduler", "plateau", "--trainer.val_check_interval", "0.5", *EVERY_BATCH],
     "averaged": [
-        *("--average.kind", "ema", "--average.decay", "0.9", "--data.augmentation", "light"),
-        *("--model.optimizer", "adamw", "--model.weight_decay", "0.1", "--model.encoder_lr_factor", "0.1"),
+        *(
+            "--weight_averaging.kind",
+            "ema",
+            "--weight_averaging.decay",
+            "0.9",
+            "--data.augmentation",
+            "light",
+        ),
+        *("--model.optimizer", "adamw", "--model.weight_decay", "0.1", "--model.encoder_lr_mult", "0.1"),
         *EVERY_BATCH,
     ],
     "late": [
-        *("--average.kind", "swa", "--average.start", "0.4", "--model.freeze_encoder", "1"),
+        *(
+            "--weight_averaging.kind",
+            "swa",
+            "--weight_averaging.swa_start",
+            "0.4",
+            "--model.freeze_encoder_epochs",
+            "1",
+        ),
         *("--model.optimizer", "sgd", "--model.lr", "1e-2", *EVERY_BATCH),
     ],
     "stopping": [
@@ -92,9 +106,9 @@ def words(data: Path, root: Path) -> list[str]:
     return [
         *("--model.arch", "linknet", "--model.encoder", TINY, "--model.encoder_weights", "null"),
         *("--data.root", str(data)),
-        *("--data.size", "32", "--data.batch_size", "4", "--trainer.max_epochs", "3"),
+        *("--data.image_size", "32", "--data.batch_size", "4", "--trainer.max_epochs", "3"),
         *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
-        *("--trainer.log_every_n_steps", "2", "--panels.images", "0"),
+        *("--trainer.log_every_n_steps", "2", "--image_panels.num_images", "0"),
         *("--trainer.default_root_dir", str(root)),
     ]
 
@@ -122,25 +136,40 @@ def drawn(chance: random.Random) -> list[str]:
     flags += ["--trainer.limit_val_batches", pick(("1.0", "1.0", "0.5", "1"))]
     flags += ["--trainer.gradient_clip_val", pick(("null", "1"))]
     flags += ["--trainer.max_steps", pick(("-1", "-1", f"{epochs * batches // 3 + 1}"))]
-    flags += ["--average.kind", pick(("none", "ema", "swa")), "--average.decay", pick(("0.9", "0.999"))]
-    flags += ["--average.start", pick(("0", "0.4"))]
-    flags += ["--model.schedule", pick(("constant", "poly", "cosine", "onecycle", "plateau", "plateau"))]
-    flags += ["--model.warmup", pick(("0", "0.2")), "--model.optimizer", pick(("adam", "adamw", "sgd"))]
-    flags += ["--model.weight_decay", pick(("0", "0.1")), "--model.freeze_encoder", pick("001")]
-    flags += ["--model.encoder_lr_factor", pick(("1", "0.1")), "--model.arch", pick(("linknet", "fpn"))]
+    flags += [
+        "--weight_averaging.kind",
+        pick(("none", "ema", "swa")),
+        "--weight_averaging.decay",
+        pick(("0.9", "0.999")),
+    ]
+    flags += ["--weight_averaging.swa_start", pick(("0", "0.4"))]
+    flags += ["--model.lr_scheduler", pick(("constant", "poly", "cosine", "onecycle", "plateau", "plateau"))]
+    flags += [
+        "--model.warmup_fraction",
+        pick(("0", "0.2")),
+        "--model.optimizer",
+        pick(("adam", "adamw", "sgd")),
+    ]
+    flags += ["--model.weight_decay", pick(("0", "0.1")), "--model.freeze_encoder_epochs", pick("001")]
+    flags += ["--model.encoder_lr_mult", pick(("1", "0.1")), "--model.arch", pick(("linknet", "fpn"))]
     flags += ["--model.loss.dice", pick("01"), "--model.loss.class_weights", pick(("null", "balanced"))]
     flags += ["--data.augmentation", pick(("none", "light", "crops", "strong"))]
-    flags += ["--data.eval_batch_size", pick(("null", "1")), "--panels.images", pick("02")]
-    flags += ["--last.every_minutes", pick(("0", "1e-9", "0.003")), "--last.every_n_epochs", pick("12")]
-    flags += ["--best.monitor", pick(("miou/val", "loss/val", "loss/train"))]
+    flags += ["--data.eval_batch_size", pick(("null", "1")), "--image_panels.num_images", pick("02")]
+    flags += [
+        "--last_checkpoint.every_minutes",
+        pick(("0", "1e-9", "0.003")),
+        "--last_checkpoint.every_n_epochs",
+        pick("12"),
+    ]
+    flags += ["--best_weights.monitor", pick(("miou/val", "loss/val", "loss/train"))]
     if chance.random() < 0.3:
         end = f"{STOPPING}", "--trainer.callbacks.monitor=loss/val", "--trainer.callbacks.min_delta=10"
         flags += [f"--trainer.callbacks+={end[0]}", *end[1:], "--trainer.callbacks.patience=1"]
         flags += ["--trainer.min_epochs", pick("123")]
     if chance.random() < 0.3:
         flags += ["--config", "top_k"]
-    flags += ["--seed_everything", f"{chance.randrange(1000)}", "--data.worker_timeout", "900"]
-    tuned = ["--data.train_images", "null", "--data.val_images", "null"]
+    flags += ["--seed_everything", f"{chance.randrange(1000)}", "--data.timeout", "900"]
+    tuned = ["--data.max_train_samples", "null", "--data.max_val_samples", "null"]
     return ["finetune", *tuned, *flags] if chance.random() < 0.2 else ["fit", *flags]
 
 
@@ -354,7 +383,7 @@ class Chain:
             at: Hook at which the process stops itself; 0: at none.
             number: By this signal.
         """
-        line = ["--data.workers", str(self.chance.choice([0, 0, 0, 2]))]
+        line = ["--data.num_workers", str(self.chance.choice([0, 0, 0, 2]))]
         if runs := [run for run in self.runs() if (run / "last.ckpt").is_file()]:
             self.restarts += 1
             line = ["resume", str(runs[-1]), *line]

@@ -16,16 +16,37 @@ Patch = pytest.MonkeyPatch
 
 SETTINGS: dict[str, list[str]] = {
     "window": [  # six batches, an accumulation window over each validation in the middle of an epoch
-        *("--data.batch_size", "3", "--trainer.accumulate_grad_batches", "2", "--average.kind", "swa"),
-        *("--trainer.val_check_interval", "0.5", "--model.optimizer", "adamw", "--model.schedule", "poly"),
+        *(
+            "--data.batch_size",
+            "3",
+            "--trainer.accumulate_grad_batches",
+            "2",
+            "--weight_averaging.kind",
+            "swa",
+        ),
+        *(
+            "--trainer.val_check_interval",
+            "0.5",
+            "--model.optimizer",
+            "adamw",
+            "--model.lr_scheduler",
+            "poly",
+        ),
     ],
     "odd": [  # five batches, validations after 2 and 4 of them, one unvalidated at the end
-        *("--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1", "--panels.images", "1"),
-        *("--model.schedule", "plateau", "--trainer.num_sanity_val_steps", "0", "--config", "top_k"),
+        *(
+            "--trainer.val_check_interval",
+            "2",
+            "--trainer.log_every_n_steps",
+            "1",
+            "--image_panels.num_images",
+            "1",
+        ),
+        *("--model.lr_scheduler", "plateau", "--trainer.num_sanity_val_steps", "0", "--config", "top_k"),
     ],
     "sparse": [  # the second epoch has no validation; training stops at a step, not at an epoch
         *("--trainer.check_val_every_n_epoch", "2", "--trainer.max_steps", "12"),
-        *("--trainer.max_epochs", "4", "--average.kind", "ema"),
+        *("--trainer.max_epochs", "4", "--weight_averaging.kind", "ema"),
     ],
     "early": [  # early stopping is due before the least number of epochs
         *(f"--trainer.callbacks+={STOPPING}", "--trainer.callbacks.monitor=loss/val"),
@@ -54,7 +75,14 @@ STOPS = [  # setting, hook, epoch, which of its calls in that epoch; signal or k
 
 
 def _flags(sample: Path, root: Path, setting: str) -> list[str]:
-    short = ["--trainer.max_epochs", "2", "--data.workers", "0", "--last.every_minutes", "1e-9"]
+    short = [
+        "--trainer.max_epochs",
+        "2",
+        "--data.num_workers",
+        "0",
+        "--last_checkpoint.every_minutes",
+        "1e-9",
+    ]
     return [*words(sample, root), *short, *SETTINGS[setting]]
 
 

@@ -24,7 +24,7 @@ from vocseg.checkpoints.run_dir import lock_folder
 
 Capture = pytest.CaptureFixture[str]
 
-EVERY = ["--last.every_minutes", "1e-9"]
+EVERY = ["--last_checkpoint.every_minutes", "1e-9"]
 
 
 def _flags(sample: Path, root: Path) -> list[str]:
@@ -143,8 +143,8 @@ OTHERWISE = {
     "batch (limit_train_batches) None, now it is 3": ["--trainer.overfit_batches", "3"],
     "seed 42, now it is 7": ["--seed_everything", "7"],
     "optimizer (lr) 0.0001, now it is 0.5": ["--model.lr", "0.5"],
-    "schedule (ends) False, now it is True": ["--model.schedule", "cosine"],
-    "data (images) 20, now it is 12": ["--data.train_images", "12"],
+    "schedule (ends) False, now it is True": ["--model.lr_scheduler", "cosine"],
+    "data (images) 20, now it is 12": ["--data.max_train_samples", "12"],
     "data (augmentation) none, now it is light": ["--data.augmentation", "light"],
     "data (augmentation) none, now it is strong": ["--data.augmentation", "strong"],
     "precision 32-true, now it is bf16-mixed": ["--trainer.precision", "bf16-mixed"],
@@ -263,7 +263,7 @@ def test_moved_finetuning_run_resumes_with_its_comparison(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     words = [*_flags(sample, here), "--ckpt_path", str(trained / "unet_voc.pth")]
-    words += ["--data.train_images", "null", "--data.val_images", "null"]
+    words += ["--data.max_train_samples", "null", "--data.max_val_samples", "null"]
     with pytest.MonkeyPatch.context() as patch:
         stop_at_hook(patch, "on_train_batch_start", 1, 3, signal.SIGTERM)
         with pytest.raises(SystemExit):
@@ -294,7 +294,14 @@ def test_finetune_starts_from_weights_of_fit_not_from_its_own(
         shutil.copy(trained / "unet_voc.pth", folder)
         os.utime(folder / "unet_voc.pth", times=(0, 1000 if verb == "fit" else 2000))
     words = ["finetune", "--data.root", str(sample), "--trainer.fast_dev_run", "true"]
-    words += ["--data.train_images", "null", "--data.val_images", "null", "--trainer.accelerator", "cpu"]
+    words += [
+        "--data.max_train_samples",
+        "null",
+        "--data.max_val_samples",
+        "null",
+        "--trainer.accelerator",
+        "cpu",
+    ]
     main(words)
     assert f"newest weights of fit: {Path('lightning_logs/fit/version_0')}" in capsys.readouterr().out
     shutil.rmtree(here / "lightning_logs/fit")

@@ -23,7 +23,7 @@ FIVE_CLASSES = named_classes(NAMES)
 
 def _module(classes: int = 5) -> SegmentationModule:
     torch.manual_seed(1)
-    return SegmentationModule(encoder=TINY, classes=classes)
+    return SegmentationModule(encoder=TINY, num_classes=classes)
 
 
 def _state(module: SegmentationModule) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ def test_a_plain_state_dict_of_another_network_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("arch", ["unet", "fpn", "segformer"])
 def test_the_head_has_a_row_for_each_class_in_every_decoder(arch: str) -> None:
-    few, more = (SegmentationModule(arch=arch, encoder=TINY, classes=classes) for classes in (3, 7))
+    few, more = (SegmentationModule(arch=arch, encoder=TINY, num_classes=classes) for classes in (3, 7))
     differ = {
         key
         for key, value in few.network.model.state_dict().items()
@@ -112,7 +112,7 @@ def test_finetune_does_not_compare_scores_of_other_classes(
 ) -> None:
     (here / "five.yaml").write_text(FIVE)
     words = ["--data.classes", "five.yaml", "--ckpt_path", str(trained / "unet_voc.pth")]
-    parts = ["--data.train_images", "8", "--data.val_images", "4", "--data.root", str(sample)]
+    parts = ["--data.max_train_samples", "8", "--data.max_val_samples", "4", "--data.root", str(sample)]
     main(["finetune", *words, *parts, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"])
     said = " ".join(capsys.readouterr().out.split())
     assert "the rows of background, person are copied" in said

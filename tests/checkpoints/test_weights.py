@@ -71,8 +71,8 @@ def test_another_network_is_refused_by_name(trained: Path, name: str) -> None:
 
 
 def test_another_class_count_is_refused(trained: Path) -> None:
-    module = SegmentationModule(encoder="tu-test_resnet.r160_in1k", classes=5)
-    with pytest.raises(UserError, match=r"with classes 21, but --model.classes is 5"):
+    module = SegmentationModule(encoder="tu-test_resnet.r160_in1k", num_classes=5)
+    with pytest.raises(UserError, match=r"with classes 21, but --model.num_classes is 5"):
         load_weights(module, trained / "unet_voc.pth")
 
 

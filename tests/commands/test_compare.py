@@ -42,7 +42,7 @@ def test_words_stand_for_runs_and_each_is_compared_with_the_first(runs: Path, ca
 
 
 def test_everything_is_written_for_machines(runs: Path, capsys: Capture) -> None:
-    main(["compare", "a1", "b1", "--json", "out/found.json", "--resamples", "300"])
+    main(["compare", "a1", "b1", "--json", "out/found.json", "--num_bootstrap", "300"])
     (found,) = json.loads((runs / "out" / "found.json").read_text())["comparisons"]
     assert (found["a"], found["b"]) == ({"name": "a1", "runs": 1}, {"name": "b1", "runs": 1})
     assert found["protocol"]["fingerprint"] == PROTOCOL.fingerprint
@@ -54,7 +54,7 @@ def test_everything_is_written_for_machines(runs: Path, capsys: Capture) -> None
 
 
 def test_a_dash_for_a_file_puts_json_alone_on_standard_output(runs: Path, capsys: Capture) -> None:
-    main(["compare", "a1", "b1", "--json", "-", "--resamples", "300"])
+    main(["compare", "a1", "b1", "--json", "-", "--num_bootstrap", "300"])
     (found,) = json.loads(capsys.readouterr().out)["comparisons"]
     assert found["protocol"] == found["protocol_b"]
     assert {path.name for path in runs.iterdir()} == {"a1", "a2", "b1", "b2"}
@@ -103,13 +103,13 @@ REFUSED = {
     "other data": (["a1", "other"], ["a1 and other cannot be compared", "fingerprint", "'ff'", "0123456789"]),
     "a group of other data": (["a1", "b1,other"], ["a1 and b1,other cannot be compared", "fingerprint"]),
     "damaged": (["a1", "bad.npz"], ["bad.npz holds no scores by image, or is damaged"]),
-    "few resamples": (["a1", "b1", "--resamples", "5"], ["--resamples 5"]),
+    "few resamples": (["a1", "b1", "--num_bootstrap", "5"], ["--num_bootstrap 5"]),
     "negative": (["a1", "b1", "--images", "-1"], ["--images -1"]),
     "no place for JSON": (
         ["a1", "b1", "--json", "bad.npz/x.json"],
         ["--json bad.npz/x.json cannot be written"],
     ),
-    "across what": (["a1", "b1", "--across", "fingerprint"], ["--across", "fingerprint"]),
+    "across what": (["a1", "b1", "--allow_different", "fingerprint"], ["--allow_different", "fingerprint"]),
     "misspelt flag": (["a1", "b1", "--jsn", "x"], ["--jsn", "--json"]),
 }
 

@@ -26,11 +26,11 @@ def _picture(sheet: np.ndarray, row: int, column: int, cell: int) -> np.ndarray:
 
 
 def test_a_sheet_shows_the_very_pixels_that_training_gets(sample: Path, tmp_path: Path) -> None:
-    augmentations(sample, tmp_path / "a.png", ["strong"], images=20, draws=2, size=128)
+    augmentations(sample, tmp_path / "a.png", ["strong"], images=20, epochs=2, image_size=128)
     sheet = np.asarray(Image.open(tmp_path / "a.png"))
     for epoch in (0, 1):
         data = VOCDataModule(
-            root=sample, size=128, batch_size=4, augmentation="strong", cache=tmp_path, store=True
+            root=sample, image_size=128, batch_size=4, augmentation="strong", cache_dir=tmp_path, cache=True
         )
         data.prepare_data()
         data.setup("fit")
@@ -45,12 +45,22 @@ def test_a_sheet_shows_the_very_pixels_that_training_gets(sample: Path, tmp_path
 def test_the_command_draws_every_set_or_those_that_are_named(
     sample: Path, here: Path, capsys: Capture
 ) -> None:
-    main(["augmentations", str(sample), "--images", "2", "--draws", "2", "--size", "64"])
+    main(["augmentations", str(sample), "--images", "2", "--epochs", "2", "--size", "64"])
     assert "none, light, crops, standard, strong on 2 of 'train'" in capsys.readouterr().out
     whole = Image.open(here / "augmentations.png")
     assert whole.width == 3 * (128 + GAP) + GAP  # small pictures are enlarged twice
     assert whole.height > 5 * 2 * (128 + LINE)
-    words = ["--set", "crops", "--set=light", "--id", "2007_000003", "--split", "trainval", "--size", "64"]
+    words = [
+        "--augmentation",
+        "crops",
+        "--augmentation=light",
+        "--image_id",
+        "2007_000003",
+        "--split",
+        "trainval",
+        "--size",
+        "64",
+    ]
     main(["augmentations", "--root", str(sample), *words, "--output", "two.png"])
     assert "crops, light on 1 of 'trainval'" in capsys.readouterr().out
     assert Image.open(here / "two.png").height < 3 * (128 + LINE + LINE + GAP)
@@ -58,7 +68,7 @@ def test_the_command_draws_every_set_or_those_that_are_named(
 
 
 def test_the_originals_keep_their_shape(sample: Path, tmp_path: Path) -> None:
-    augmentations(sample, tmp_path / "a.png", ["none"], images=20, size=128)
+    augmentations(sample, tmp_path / "a.png", ["none"], images=20, image_size=128)
     sheet = np.asarray(Image.open(tmp_path / "a.png"))
     paper = [(_picture(sheet, row, 0, 128) == 255).all(2) for row in range(20)]
     assert sum(bool(each[0].all() or each[:, 0].all()) for each in paper) > 15  # room above or beside
@@ -67,16 +77,16 @@ def test_the_originals_keep_their_shape(sample: Path, tmp_path: Path) -> None:
 REFUSED = {
     "no data": (["nowhere"], "there is no data set in nowhere"),
     "unknown image": (
-        ["ROOT", "--id", "2007_00003"],
-        "--id 2007_00003 is not in the list 'train', which has 2007_0000",
+        ["ROOT", "--image_id", "2007_00003"],
+        "--image_id 2007_00003 is not in the list 'train', which has 2007_0000",
     ),
-    "unknown set": (["ROOT", "--set", "much"], "--set"),
+    "unknown set": (["ROOT", "--augmentation", "much"], "--augmentation"),
     "unknown list": (["ROOT", "--split", "test"], "there is no split 'test'"),
     "no images": (["ROOT", "--images", "0"], "--images"),
     "a negative seed": (["ROOT", "--seed", "-1"], "--seed"),
     "a folder": (["ROOT", "--output", "."], "name a file that ends in .png"),
     "no PNG": (["ROOT", "--output", "a.jpg"], "--output a.jpg: the sheet is a PNG"),
-    "far too much": (["ROOT", "--images", "20", "--draws", "900"], "megapixels, but 100 are the most"),
+    "far too much": (["ROOT", "--images", "20", "--epochs", "900"], "megapixels, but 100 are the most"),
     "no classes": (["ROOT", "--classes", "no.txt"], "the class list no.txt does not exist"),
 }
 

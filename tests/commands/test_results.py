@@ -29,7 +29,7 @@ def test_training_ends_with_commands_that_score_and_use_its_weights() -> None:
         f"weights  {run}/unet_voc.pth",
         f"results  {run}  (panels.png, metrics.csv, config.yaml, checkpoints)",
         f"next     python -m vocseg test --ckpt_path {run}/unet_voc.pth",
-        f"         python -m vocseg predict --ckpt_path {run}/unet_voc.pth --data.images FOLDER",
+        f"         python -m vocseg predict --ckpt_path {run}/unet_voc.pth --data.predict_dir FOLDER",
         f"         python -m vocseg report {run}",
     ]
 
@@ -58,7 +58,7 @@ def test_best_is_the_newest_runs_and_the_score_ends_with_a_command_that_runs(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     shutil.copytree(trained, here / "lightning_logs/fit/version_3")
-    words = ["--data.root", str(sample), "--trainer.accelerator", "cpu", "--data.val_images", "2"]
+    words = ["--data.root", str(sample), "--trainer.accelerator", "cpu", "--data.max_val_samples", "2"]
     main(["test", "--ckpt_path", "best", *words, "--trainer.enable_progress_bar", "false"])
     said = capsys.readouterr().out
     assert said.startswith("best: lightning_logs/fit/version_3/best.ckpt\n")
@@ -78,7 +78,7 @@ def test_best_without_a_run_is_refused(here: Path, capsys: Capture) -> None:
 
 def test_a_terminal_shows_only_what_a_user_can_act_on(sample: Path, here: Path) -> None:
     """In a process of its own, as pytest keeps warnings back; `resume` passes its flags in this way too."""
-    words = ["fit", *tiny(sample), "--data.size", "32", "--data.check", "false"]
+    words = ["fit", *tiny(sample), "--data.image_size", "32", "--data.verify_files", "false"]
     code = f"from vocseg.__main__ import main; main({words!r})"
     done = subprocess.run(
         [sys.executable, "-c", code, "word"], cwd=here, capture_output=True, text=True, env=_environment()

@@ -29,7 +29,7 @@ def test_a_loss_that_only_rises_gives_no_rate() -> None:
 
 
 def test_a_rate_is_found_and_nothing_is_left_behind(sample: Path, here: Path, capsys: Capture) -> None:
-    cli = main(["tune", *tiny(sample), "--steps", "40"])
+    cli = main(["tune", *tiny(sample), "--num_training", "40"])
     said = capsys.readouterr().out
     assert "--model.lr" in said
     assert not list(here.iterdir())
@@ -47,10 +47,10 @@ def test_the_largest_batch_that_fits_is_found(
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(SegmentationModule, "training_step", small)
-    main(["tune", *tiny(sample), "--find", "batch_size", "--largest", "16"])
+    main(["tune", *tiny(sample), "--target", "batch_size", "--max_batch_size", "16"])
     assert "--data.batch_size 4" in capsys.readouterr().out
     assert not list(here.iterdir())
 
 
 def test_a_cpu_wants_a_limit(sample: Path, here: Path, capsys: Capture) -> None:
-    assert "--largest" in refused(capsys, ["tune", *tiny(sample), "--find", "batch_size"])
+    assert "--max_batch_size" in refused(capsys, ["tune", *tiny(sample), "--target", "batch_size"])

@@ -23,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
             ["--data.batch_size", "3", "--trainer.accumulate_grad_batches", "2"],
             "--data.batch_size 1 --trainer.accumulate_grad_batches 6\n",
         ),
-        (["--data.batch_size", "1", "--data.size", "96"], "a smaller --data.size than 96"),
+        (["--data.batch_size", "1", "--data.image_size", "96"], "a smaller --data.image_size than 96"),
     ],
 )
 def test_out_of_gpu_memory_names_the_flags_that_keep_the_global_batch(
@@ -58,7 +58,7 @@ def test_out_of_memory_on_a_cpu_is_said_too(sample: Path, here: Path) -> None:
         "from vocseg.__main__ import main\n"
         "pages = int(open('/proc/self/statm').read().split()[0])\n"
         "resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (300 << 20),) * 2)\n"
-        f"main({['fit', *tiny(sample), '--data.size', '512', '--data.store', 'false']!r})\n"
+        f"main({['fit', *tiny(sample), '--data.image_size', '512', '--data.cache', 'false']!r})\n"
     )
     done = run([], here, script)
     assert done.returncode == 2, done.stderr
@@ -68,7 +68,7 @@ def test_out_of_memory_on_a_cpu_is_said_too(sample: Path, here: Path) -> None:
 
 
 KNOWN = {
-    "killed": ("DataLoader worker (pid 12) is killed by signal: Killed. ", "--data.workers 0"),
+    "killed": ("DataLoader worker (pid 12) is killed by signal: Killed. ", "--data.num_workers 0"),
     "bus error": (
         "DataLoader worker (pid 12) is killed by signal: Bus error. It is possible that dataloader's workers "
         "are out of shared memory. Please try to raise your shared memory limit.",
@@ -113,5 +113,5 @@ def test_a_loader_process_that_ends_while_its_batch_is_fetched_is_said(fault: Ex
     known = to_user_error(fault)
     assert known is not None
     assert "a loader process has ended or was killed" in known.sentence
-    assert "--data.workers 0" in known.sentence
+    assert "--data.num_workers 0" in known.sentence
     assert rebuild_storage_fd.__name__ in dir(torch.multiprocessing.reductions)

@@ -86,4 +86,4 @@ def test_a_value_in_a_recipe_is_said_so_too(
 ) -> None:
     Path("mine.yaml").write_text("data:\n  workers: many\n")
     said = refused(capsys, ["fit", "--config", "mine.yaml", "--data.root", str(sample)])
-    assert "--data.workers many: give a whole number from 0 or null" in said
+    assert "--data.num_workers many: give a whole number from 0 or null" in said

@@ -77,14 +77,17 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "unknown recipe": (["--config", "seeed"], ["--config seeed", "early_stopping", "fit"]),
     "unknown encoder": (["--model.encoder", "resnet43"], ["--model.encoder resnet43", "resnet34"]),
     "unknown decoder": (["--model.arch", "vnet"], ["--model.arch vnet", "unet"]),
-    "class count 0": (["--model.classes", "0"], ["model.classes", "0"]),
-    "class count 20": (["--model.classes", "20"], ["--model.classes 20", "21"]),
+    "class count 0": (["--model.num_classes", "0"], ["model.num_classes", "0"]),
+    "class count 20": (["--model.num_classes", "20"], ["--model.num_classes 20", "21"]),
     "batch of none": (["--data.batch_size", "0"], ["data.batch_size", "0"]),
     "batch too large": (["--data.batch_size", "64"], ["20 images", "batch of 64"]),
-    "size 0": (["--data.size", "0"], ["data.size"]),
-    "odd size": (["--model.arch", "fpn", "--data.size", "50"], ["--data.size 50", "multiple of 32"]),
+    "size 0": (["--data.image_size", "0"], ["data.image_size"]),
+    "odd size": (
+        ["--model.arch", "fpn", "--data.image_size", "50"],
+        ["--data.image_size 50", "multiple of 32"],
+    ),
     "no such split": (["--data.train_split", "trian"], ["no split 'trian'", "trainval"]),
-    "too many images": (["--data.train_images", "21"], ["has 20 images", "asks for 21"]),
+    "too many images": (["--data.max_train_samples", "21"], ["has 20 images", "asks for 21"]),
     "learning rate nan": (["--model.lr", "nan"], ["model.lr"]),
     "learning rate 0": (["--model.lr", "0"], ["model.lr"]),
     "misspelt flag": (["--model.lrr", "1"], ["--model.lrr", "do you mean --model.lr?"]),
@@ -141,17 +144,21 @@ def test_asking_finetune_for_more_images_than_there_are_says_so(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
-    assert "has 20 images, but --data.train_images asks for 1000" in refused(capsys, ["finetune", *words])
-    words += ["--data.train_images", "8"]
-    assert "has 7 images, but --data.val_images asks for 200" in refused(capsys, ["finetune", *words])
+    assert "has 20 images, but --data.max_train_samples asks for 1000" in refused(
+        capsys, ["finetune", *words]
+    )
+    words += ["--data.max_train_samples", "8"]
+    assert "has 7 images, but --data.max_val_samples asks for 200" in refused(capsys, ["finetune", *words])
     assert not list(here.rglob("version_*"))
 
 
 def test_nothing_to_predict_is_said(trained: Path, here: Path, capsys: Capture) -> None:
     (here / "empty").mkdir()
     words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth")]
-    assert "predict needs --data.images" in refused(capsys, words)
-    assert "nothing to predict: empty holds no image" in refused(capsys, [*words, "--data.images", "empty"])
+    assert "predict needs --data.predict_dir" in refused(capsys, words)
+    assert "nothing to predict: empty holds no image" in refused(
+        capsys, [*words, "--data.predict_dir", "empty"]
+    )
 
 
 def test_an_unknown_command_names_those_there_are(capsys: Capture) -> None:

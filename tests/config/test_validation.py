@@ -18,8 +18,11 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "no epochs": (["--trainer.max_epochs", "0"], ["max_epochs 0", "nothing to do"]),
     "no steps": (["--trainer.max_steps", "0"], ["max_steps 0", "nothing to do"]),
     "less than a batch": (["--trainer.limit_train_batches", "0.01"], ["limit_train_batches"]),
-    "unknown figure": (["--best.monitor", "mIoU"], ["--best.monitor mIoU", "miou/val", "loss/val"]),
-    "unknown class": (["--best.monitor", "per_class_iou/tiger"], ["per_class_iou/tiger"]),
+    "unknown figure": (
+        ["--best_weights.monitor", "mIoU"],
+        ["--best_weights.monitor mIoU", "miou/val", "loss/val"],
+    ),
+    "unknown class": (["--best_weights.monitor", "per_class_iou/tiger"], ["per_class_iou/tiger"]),
     "abbreviated flag": (["--trainer.max_epoch", "1"], ["do you mean --trainer.max_epochs"]),
     "fp16 on a CPU": (["--trainer.precision", "16-mixed"], ["16-mixed needs a GPU", "bf16-mixed"]),
     "no batches to add up": (["--trainer.accumulate_grad_batches", "0"], ["batches 0: name a whole number"]),
@@ -109,10 +112,10 @@ def test_a_callback_that_would_keep_the_worst_is_refused(
 
 
 INSTEAD = {
-    "BackboneFinetuning": ("", "--model.freeze_encoder"),
-    "BatchSizeFinder": ("", "tune --find batch_size"),
+    "BackboneFinetuning": ("", "--model.freeze_encoder_epochs"),
+    "BatchSizeFinder": ("", "tune --target batch_size"),
     "LearningRateFinder": ("", "python -m vocseg tune"),
-    "StochasticWeightAveraging": ("swa_lrs: 0.01", "--average.kind swa"),
+    "StochasticWeightAveraging": ("swa_lrs: 0.01", "--weight_averaging.kind swa"),
     "Timer": ("duration: '00:00:10:00'", "--trainer.max_time"),
 }
 

@@ -70,13 +70,13 @@ def test_batches_are_the_same_with_and_without_a_store_and_on_workers(
     for store, workers in ((True, 0), (False, 0), (True, 1), (False, 2)):
         data = VOCDataModule(
             root=sample,
-            size=64,
+            image_size=64,
             augmentation=augmentation,  # type: ignore[arg-type]
-            train_images=part,
-            store=store,
-            workers=workers,
-            cache=tmp_path,
-            check=False,
+            max_train_samples=part,
+            cache=store,
+            num_workers=workers,
+            cache_dir=tmp_path,
+            verify_files=False,
         )
         data.prepare_data()
         data.setup("fit")
@@ -186,19 +186,19 @@ def test_no_room_is_said_and_files_are_read_instead_unless_a_store_is_a_must(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 0))  # type: ignore[attr-defined]
-    data = VOCDataModule(root=copy, size=64, cache=tmp_path)
+    data = VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path)
     data.prepare_data()
     data.setup("fit")
     assert not data.parts["val"].stored
     assert "the store of 'train' needs 0 MB in" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"needs 0 MB in .*, but 0 MB are free: make room, or name another"):
-        VOCDataModule(root=copy, size=64, cache=tmp_path, store=True).prepare_data()
+        VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path, cache=True).prepare_data()
 
 
 def test_a_folder_that_cannot_be_written_is_named(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written to .*file.* --data.cache, or go without"):
-        VOCDataModule(root=copy, size=64, cache=tmp_path / "file").prepare_data()
+    with pytest.raises(UserError, match=r"cannot be written to .*file.* --data.cache_dir, or go without"):
+        VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path / "file").prepare_data()
 
 
 def _flip(path: Path, byte: int, bit: int = 4) -> None:
@@ -211,7 +211,7 @@ def _flip(path: Path, byte: int, bit: int = 4) -> None:
 
 
 def _batches(root: Path, **options: object) -> list[dict[str, torch.Tensor]]:
-    module = VOCDataModule(root=root, size=64, **options)  # type: ignore[arg-type]
+    module = VOCDataModule(root=root, image_size=64, **options)  # type: ignore[arg-type]
     module.prepare_data()
     module.setup("fit")
     return [*module.train_dataloader(), *module.val_dataloader()]  # type: ignore[list-item]
@@ -240,7 +240,7 @@ def test_damaged_pair_whose_file_is_gone_is_refused_by_name(copy: Path) -> None:
     _batches(copy)
     (store,) = copy.rglob("stores/val-*")
     _flip(store / "images.bin", 70)
-    module = VOCDataModule(root=copy, size=64)
+    module = VOCDataModule(root=copy, image_size=64)
     module.prepare_data()
     module.setup("fit")
     victim = _split(copy).paths(0)[0]
@@ -320,7 +320,7 @@ def test_a_disk_that_becomes_full_ends_in_a_sentence_with_nothing_left(copy: Pat
         code, said = process.wait(), process.err.splitlines()[-1]
     assert code == 1  # an uncaught UserError, which the command line prints alone
     assert "UserError: the store of 'train' cannot be written to" in said
-    assert "make room or name another folder with --data.cache" in said
+    assert "make room or name another folder with --data.cache_dir" in said
     assert list((tmp_path / "cache" / "stores").iterdir()) == []
 
 
@@ -359,7 +359,7 @@ def test_a_file_that_changed_since_the_audit_is_noticed_when_it_is_read(copy: Pa
     data[len(data) // 2] ^= 4  # still a JPEG
     victim.write_bytes(data)
     for options in ({"store": True}, {"store": False}, {"store": False, "check": False}):
-        module = VOCDataModule(root=copy, size=64, cache=tmp_path / "cache", **options)  # type: ignore[arg-type]
+        module = VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path / "cache", **options)  # type: ignore[arg-type]
         with pytest.raises(
             UserError, match=rf"{victim.name} has changed since the audit: restore it, or accept"
         ):

@@ -90,13 +90,13 @@ def test_weights_whose_classes_have_another_order_are_refused(
 def test_a_typed_class_count_that_the_list_has_not_is_refused(
     five: Path, sample: Path, here: Path, capsys: Capture
 ) -> None:
-    words = [*tiny(sample), "--data.classes", str(five / "five.yaml"), "--model.classes", "21"]
-    assert "--model.classes 21: the masks hold 5 classes" in refused(capsys, ["fit", *words])
+    words = [*tiny(sample), "--data.classes", str(five / "five.yaml"), "--model.num_classes", "21"]
+    assert "--model.num_classes 21: the masks hold 5 classes" in refused(capsys, ["fit", *words])
 
 
 def test_predictions_need_only_the_file_and_have_its_colours(five: Path, sample: Path, here: Path) -> None:
     picture = next(sample.rglob("*.jpg"))
-    main(["predict", "--ckpt_path", _weights(five), "--data.images", str(picture)])
+    main(["predict", "--ckpt_path", _weights(five), "--data.predict_dir", str(picture)])
     with Image.open(next(here.rglob("masks/*.png"))) as mask:
         assert np.asarray(mask).max() <= 4
         assert mask.getpalette()[3:6] == [200, 60, 60]  # type: ignore[index]

@@ -12,7 +12,7 @@ from vocseg.errors import UserError
 
 
 def _counts(root: Path, cache: Path, **options: object) -> list[int]:
-    data = VOCDataModule(root=root, cache=cache, size=64, **options)  # type: ignore[arg-type]
+    data = VOCDataModule(root=root, cache_dir=cache, image_size=64, **options)  # type: ignore[arg-type]
     data.prepare_data()
     return data.class_pixels()
 
@@ -22,7 +22,7 @@ def test_counts_are_those_of_the_masks_that_are_trained_on(
     sample: Path, tmp_path: Path, augmentation: str
 ) -> None:
     options = {"augmentation": augmentation, "train_images": 8}
-    data = VOCDataModule(root=sample, cache=tmp_path / "a", size=64, store=True, **options)  # type: ignore[arg-type]
+    data = VOCDataModule(root=sample, cache_dir=tmp_path / "a", image_size=64, cache=True, **options)  # type: ignore[arg-type]
     data.prepare_data()
     stored = data.class_pixels()
     assert _counts(sample, tmp_path / "b", store=False, **options) == stored
@@ -50,7 +50,7 @@ def test_a_mask_that_is_gone_is_named_or_left_out(sample: Path, tmp_path: Path) 
     before = _counts(root, tmp_path / "a", store=False)
     mask_path(folder, split_ids(folder, "train")[3], "train").unlink()
     stopping, skipping = (
-        VOCDataModule(root=root, cache=tmp_path / "a", size=64, store=False, on_error=way)  # type: ignore[arg-type]
+        VOCDataModule(root=root, cache_dir=tmp_path / "a", image_size=64, cache=False, on_read_error=way)  # type: ignore[arg-type]
         for way in ("stop", "skip")
     )
     assert 0 < sum(skipping.class_pixels()) < sum(before)
@@ -59,7 +59,7 @@ def test_a_mask_that_is_gone_is_named_or_left_out(sample: Path, tmp_path: Path) 
 
 
 def test_balanced_sampling_weighs_images_by_their_rarest_class(sample: Path, tmp_path: Path) -> None:
-    data = VOCDataModule(root=sample, cache=tmp_path, size=64, sampling="balanced")
+    data = VOCDataModule(root=sample, cache_dir=tmp_path, image_size=64, sampling="balanced")
     data.prepare_data()
     data.setup("fit")
     part = data.parts["train"]

@@ -18,7 +18,7 @@ from vocseg.errors import UserError
 
 
 def _ready(root: Path, **options: object) -> VOCDataModule:
-    data = VOCDataModule(root=root, size=64, **options)  # type: ignore[arg-type]
+    data = VOCDataModule(root=root, image_size=64, **options)  # type: ignore[arg-type]
     data.prepare_data()
     data.setup("fit")
     return data
@@ -83,7 +83,7 @@ def test_loader_processes_are_for_work_that_a_gpu_would_wait_for(
     loader = data.train_dataloader()
     assert (loader.num_workers, loader.pin_memory) == (workers, device == "cuda")
     assert data.val_dataloader().num_workers == (0 if store else workers)
-    data.workers = 1
+    data.num_workers = 1
     assert data.train_dataloader().num_workers == 1
 
 
@@ -110,8 +110,8 @@ def test_a_subset_is_seeded_nested_in_nothing_and_ordered(sample: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"train_images": 21}, "'train' has 20 images, but --data.train_images asks for 21: use .* 20"),
-        ({"val_images": 8}, "'val' has 7 images, but --data.val_images asks for 8"),
+        ({"train_images": 21}, "'train' has 20 images, but --data.max_train_samples asks for 21: use .* 20"),
+        ({"val_images": 8}, "'val' has 7 images, but --data.max_val_samples asks for 8"),
         ({"batch_size": 32}, "'train' has 20 images, too few for one batch of 32"),
         ({"val_split": "trainaug"}, "there is no split 'trainaug'"),
     ],

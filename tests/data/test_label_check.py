@@ -23,7 +23,7 @@ def binary(tmp_path: Path) -> Path:
 
 
 def _prepared(root: Path, **options: object) -> VOCDataModule:
-    data = VOCDataModule(root=root, size=64, **(OWN | options))  # type: ignore[arg-type]
+    data = VOCDataModule(root=root, image_size=64, **(OWN | options))  # type: ignore[arg-type]
     data.prepare_data()
     data.setup("fit")
     return data
@@ -39,7 +39,7 @@ def _draw(root: Path, change: object) -> None:
 @pytest.mark.parametrize("store", [True, False])
 def test_masks_of_0_and_255_are_refused_with_the_way_to_map_them(binary: Path, store: bool) -> None:
     with pytest.raises(UserError, match="of 'train' hold only 0 and 255, and 255 is ignored") as why:
-        _prepared(binary, classes=binary / "classes.txt", store=store)
+        _prepared(binary, classes=binary / "classes.txt", cache=store)
     assert "so that 'thing' never occurs" in str(why.value)
     assert "--data.mask_values '[0, 255]'" in str(why.value)
     assert "`value: 255`" in str(why.value)
@@ -102,6 +102,6 @@ def test_masks_that_are_void_for_the_most_part_are_named_with_the_share(binary: 
 def test_a_set_with_all_classes_is_said_nothing_of(sample: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        VOCDataModule(root=sample, size=64, cache=tmp_path).prepare_data()
+        VOCDataModule(root=sample, image_size=64, cache_dir=tmp_path).prepare_data()
     # Others, such as that of a file which an earlier test left to the garbage collector, are not of this set.
     assert [str(each.message) for each in said if issubclass(each.category, UserWarning)] == []

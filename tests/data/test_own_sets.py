@@ -26,7 +26,7 @@ def mine(tmp_path: Path) -> Path:
 
 def _prepared(root: Path, **options: object) -> VOCDataModule:
     own = OWN | {"classes": root / "classes.txt"} if (root / "classes.txt").exists() else {}
-    data = VOCDataModule(root=root, size=64, **(own | options))  # type: ignore[arg-type]
+    data = VOCDataModule(root=root, image_size=64, **(own | options))  # type: ignore[arg-type]
     data.prepare_data()
     data.setup("fit")
     return data
@@ -164,11 +164,11 @@ def test_masks_in_the_colours_of_the_class_list_are_read(tmp_path: Path) -> None
 def test_other_colours_in_the_class_list_pack_the_masks_anew(tmp_path: Path) -> None:
     exports.cvat(tmp_path)
     text = (tmp_path / "labelmap.txt").read_text()
-    one = _prepared(tmp_path, classes=tmp_path / "labelmap.txt", val_fraction=0.25, store=True)
+    one = _prepared(tmp_path, classes=tmp_path / "labelmap.txt", val_fraction=0.25, cache=True)
     before = one.parts["val"][0]["mask"].numpy()
     swapped = text.replace("250,50,83", "x").replace("42,125,209", "250,50,83").replace("x", "42,125,209")
     (tmp_path / "labelmap.txt").write_text(swapped)
-    two = _prepared(tmp_path, classes=tmp_path / "labelmap.txt", val_fraction=0.25, store=True)
+    two = _prepared(tmp_path, classes=tmp_path / "labelmap.txt", val_fraction=0.25, cache=True)
     assert np.array_equal(two.parts["val"][0]["mask"].numpy(), np.array([0, 2, 1])[before])
     assert one.facts("val") == two.facts("val")  # the files are the same
 

@@ -25,7 +25,14 @@ def copy(sample: Path, here: Path) -> Path:
     return here / "copy"
 
 
-ONE_STEP = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1", "--panels.images", "0"]
+ONE_STEP = [
+    "--trainer.limit_train_batches",
+    "1",
+    "--trainer.limit_val_batches",
+    "1",
+    "--image_panels.num_images",
+    "0",
+]
 READ_ONLY = "mount --bind {0} {0} && mount -o remount,ro,bind {0}"
 
 
@@ -48,6 +55,6 @@ def test_where_nothing_but_runs_may_be_written_files_are_decoded_and_that_is_sai
     assert "no store of 'train'" in done.stdout
     assert "files are decoded every epoch instead" in done.stdout.replace("\n", " ")
     assert not list(here.rglob("images.bin"))
-    refused = _run(here, script, "fit", *tiny(copy), *ONE_STEP, "--data.store", "true")
+    refused = _run(here, script, "fit", *tiny(copy), *ONE_STEP, "--data.cache", "true")
     assert refused.returncode == 2
     assert "vocseg: the store of 'train' cannot be written" in refused.stderr

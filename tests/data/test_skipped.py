@@ -19,8 +19,8 @@ from vocseg.models.module import SegmentationModule
 Capture = pytest.CaptureFixture[str]
 Monkey = pytest.MonkeyPatch
 
-SHORT = ["--trainer.num_sanity_val_steps", "0", "--panels.images", "0", "--data.batch_size", "10"]
-NO_STORE = ["--data.store", "false"]
+SHORT = ["--trainer.num_sanity_val_steps", "0", "--image_panels.num_images", "0", "--data.batch_size", "10"]
+NO_STORE = ["--data.cache", "false"]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_file_damaged_in_training_is_named_and_training_stops(
     act, words = DAMAGE[damage]
     path = _file(copy, "train", 3)
     _in_step(monkeypatch, "training_step", lambda: act(path))
-    workers = ["--data.workers", "1"] if damage == "truncated" else []
+    workers = ["--data.num_workers", "1"] if damage == "truncated" else []
     words_typed = ["fit", *tiny(copy), *SHORT, *NO_STORE, "--trainer.max_epochs", "3", *workers]
     said = refused(capsys, words_typed)
     assert "2007_000004.jpg" in said
@@ -86,7 +86,7 @@ def test_with_skip_training_goes_on_without_it_and_says_so_at_the_end(
     """Both kinds of processes must give the same weights: what is left out counts nowhere on either."""
     path = _file(copy, "train", 3)
     _in_step(monkeypatch, "training_step", lambda: _truncate(path))
-    flags = ["--data.on_error", "skip", "--data.workers", workers, "--trainer.max_epochs", "3"]
+    flags = ["--data.on_read_error", "skip", "--data.num_workers", workers, "--trainer.max_epochs", "3"]
     with pytest.warns(UserWarning, match="vocseg: 2007_000004 is left out: the image .* cannot be read"):
         main(["fit", *tiny(copy), *SHORT, *NO_STORE, *flags])
     said = capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_with_skip_a_score_says_how_many_images_it_is_of(
     path = _file(copy, "val", 5)
     _in_step(monkeypatch, "test_step", lambda: _truncate(path))
     words = ["test", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(copy), *NO_STORE]
-    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "1", "--data.on_error", "skip"]
+    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "1", "--data.on_read_error", "skip"]
     with pytest.warns(UserWarning, match="is left out"):
         main(words)
     said = capsys.readouterr().out
@@ -121,9 +121,9 @@ def test_with_skip_an_image_damaged_from_the_start_costs_the_store_but_not_the_r
 ) -> None:
     _truncate(_file(copy, "train", 3))
     with pytest.warns(UserWarning, match="2007_000004 is left out"):
-        main(["fit", *tiny(copy), *SHORT, "--data.on_error", "skip"])
+        main(["fit", *tiny(copy), *SHORT, "--data.on_read_error", "skip"])
     said = capsys.readouterr().out
-    assert "files are decoded every epoch instead (--data.on_error skip)" in said
+    assert "files are decoded every epoch instead (--data.on_read_error skip)" in said
     assert "1 image was left out" in said
 
 
@@ -131,10 +131,10 @@ def test_with_skip_a_data_set_that_is_gone_stops_the_run_all_the_same(
     copy: Path, capsys: Capture, monkeypatch: Monkey
 ) -> None:
     _in_step(monkeypatch, "training_step", lambda: shutil.rmtree(_file(copy, "train", 0).parent))
-    flags = ["--data.on_error", "skip", "--trainer.max_epochs", "2"]
+    flags = ["--data.on_read_error", "skip", "--trainer.max_epochs", "2"]
     with pytest.warns(UserWarning, match="left out"):
         said = refused(capsys, ["fit", *tiny(copy), *SHORT, *NO_STORE, *flags])
-    assert "3 of the 20 images of 'train' cannot be read, too many for --data.on_error skip" in said
+    assert "3 of the 20 images of 'train' cannot be read, too many for --data.on_read_error skip" in said
 
 
 def test_with_a_store_images_may_vanish_but_a_store_cut_short_stops_the_run(

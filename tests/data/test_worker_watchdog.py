@@ -24,7 +24,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
     """Those of two epochs, from one loader, as a trainer takes them; pictures are decoded by the workers."""
     data = VOCDataModule(
-        root=root, size=32, batch_size=2, augmentation="standard", workers=workers, store=False
+        root=root, image_size=32, batch_size=2, augmentation="standard", num_workers=workers, cache=False
     )
     data.prepare_data()
     data.setup("fit")

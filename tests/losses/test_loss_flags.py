@@ -25,8 +25,11 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no number": (["--model.loss.ohem", "much"], ["--model.loss.ohem", "much"]),
     "nothing": (["--model.loss.cross_entropy", "0"], ["every term has weight 0", "nothing is learnt"]),
     "unknown term": (["--model.loss.dise", "1"], ["--model.loss.dise", "do you mean --model.loss.dice"]),
-    "share 0": (["--model.loss.ohem_share", "0"], ["--model.loss.ohem_share 0", "above 0 and at most 1"]),
-    "share 25": (["--model.loss.ohem_share", "25"], ["--model.loss.ohem_share 25", "at most 1"]),
+    "share 0": (
+        ["--model.loss.ohem_fraction", "0"],
+        ["--model.loss.ohem_fraction 0", "above 0 and at most 1"],
+    ),
+    "share 25": (["--model.loss.ohem_fraction", "25"], ["--model.loss.ohem_fraction 25", "at most 1"]),
     "smoothing 1": (["--model.loss.label_smoothing", "1"], ["label_smoothing 1", "below 1"]),
     "smoothing -0.1": (["--model.loss.label_smoothing", "-0.1"], ["label_smoothing -0.1", "from 0"]),
     "gamma -1": (["--model.loss.focal_gamma", "-1"], ["--model.loss.focal_gamma -1", "from 0"]),
@@ -133,6 +136,6 @@ def test_scoring_with_a_runs_loss_gives_the_runs_figure(
     with (finished / "metrics.csv").open() as file:
         of_run = [float(row["loss/val"]) for row in csv.DictReader(file) if row["loss/val"]][-1]
     words = ["--ckpt_path", str(finished / "best.ckpt"), "--data.root", str(sample), "--data.batch_size", "4"]
-    main(["test", *words, *FLAGS, "--trainer.accelerator", "cpu", "--full_size.test", "false"])
+    main(["test", *words, *FLAGS, "--trainer.accelerator", "cpu", "--original_resolution.on_test", "false"])
     scores = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())
     assert scores["input_resolution"]["loss"] == pytest.approx(of_run, rel=1e-4)

@@ -30,7 +30,7 @@ CASES: dict[str, LossConfig] = {
     "focal, weighted": LossConfig(**NONE, focal=1.0, class_weights=WEIGHTS),
     "ohem": LossConfig(**NONE, ohem=1.0),
     "ohem, weighted and smoothed": LossConfig(
-        **NONE, ohem=1.0, ohem_share=0.1, class_weights=WEIGHTS, label_smoothing=0.1
+        **NONE, ohem=1.0, ohem_fraction=0.1, class_weights=WEIGHTS, label_smoothing=0.1
     ),
     "all": LossConfig(1.0, 0.5, 0.25, 2.0, 0.1, class_weights=WEIGHTS, label_smoothing=0.05),
 }
@@ -70,7 +70,7 @@ def _reference(settings: LossConfig, logits: Tensor, mask: Tensor) -> Tensor:
     smoothing = settings.label_smoothing
     each = -(1 - smoothing) * weights[labels] * own - smoothing / CLASSES * (log_p * weights).sum(1)
     mean_weight = weights[labels].sum()
-    hardest = each.argsort(descending=True)[: max(1, round(settings.ohem_share * len(labels)))]
+    hardest = each.argsort(descending=True)[: max(1, round(settings.ohem_fraction * len(labels)))]
     focal = -((1 - own.exp()) ** settings.focal_gamma) * own * weights[labels]
     return (
         settings.cross_entropy * each.sum() / mean_weight

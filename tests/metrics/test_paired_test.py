@@ -204,7 +204,7 @@ def test_a_way_of_predicting_may_differ_only_between_groups_and_only_on_the_same
     flipped = dataclasses.replace(PROTOCOL, tta="flip")
     other = image_scores(RUNS[1].matrices, protocol=flipped)
     groups = RunGroup("a", (RUNS[0],)), RunGroup("b", (other,))
-    with pytest.raises(UserError, match=r"their tta differs: None and 'flip'; .* --across tta"):
+    with pytest.raises(UserError, match=r"their tta differs: None and 'flip'; .* --allow_different tta"):
         compare_groups(*groups, resamples=100)
     found = compare_groups(*groups, resamples=100, across=("tta",))
     assert found.protocols == (PROTOCOL, flipped)

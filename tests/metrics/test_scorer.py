@@ -26,7 +26,7 @@ Pairs = list[tuple[str, torch.Tensor, np.ndarray]]
 def pairs(sample: Path, trained: Path) -> Pairs:
     """Id, logits `[21,64,64]` and mask at its own size of each validation image."""
     network = load_network(trained / "unet_voc.pth")
-    data = VOCDataModule(root=sample, size=64, store=False, check=False)
+    data = VOCDataModule(root=sample, image_size=64, cache=False, verify_files=False)
     data.setup("validate")
     found = []
     for k, id in enumerate(data.ids("val")):

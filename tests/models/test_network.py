@@ -48,7 +48,7 @@ def test_logits_are_float32_under_autocast() -> None:
         ("unet", "resnet43", None, 21, r"--model.encoder resnet43: .*do you mean resnet34"),
         ("unet", "tu-resnet3", None, 21, "--model.encoder tu-resnet3: timm has no such model"),
         ("unet", "resnet34", "imagnet", 21, "--model.encoder_weights imagnet: resnet34 has imagenet"),
-        ("unet", TINY, None, 1, "--model.classes 1: a network needs at least 2"),
+        ("unet", TINY, None, 1, "--model.num_classes 1: a network needs at least 2"),
     ],
 )
 def test_a_wrong_name_is_told(arch: str, encoder: str, weights: str | None, classes: int, what: str) -> None:
@@ -58,7 +58,7 @@ def test_a_wrong_name_is_told(arch: str, encoder: str, weights: str | None, clas
 
 def test_a_size_the_decoder_cannot_take_is_told() -> None:
     build_network("unet", TINY, None, 21).check_size(100)
-    with pytest.raises(UserError, match=r"--data.size 100: this network needs a multiple of 32"):
+    with pytest.raises(UserError, match=r"--data.image_size 100: this network needs a multiple of 32"):
         build_network("unetplusplus", TINY, None, 21).check_size(100)
 
 

@@ -51,7 +51,7 @@ def test_norms_and_biases_do_not_decay_and_the_encoder_has_its_own_rate(
 
 
 def test_groups_have_names_to_draw_their_rates_under(network: SegmentationModule) -> None:
-    settings = OptimizerConfig(weight_decay=0.1, encoder_lr_factor=0.1)
+    settings = OptimizerConfig(weight_decay=0.1, encoder_lr_mult=0.1)
     groups = parameter_groups(settings, network, network.network.encoder)
     assert {group["name"] for group in groups} == {
         "encoder", "encoder, no decay", "decoder", "decoder, no decay"
@@ -73,7 +73,7 @@ def test_sgd_has_momentum_and_adam_none(network: SegmentationModule) -> None:
         ({"lr": float("inf")}, "--model.lr inf"),
         ({"weight_decay": float("nan")}, "--model.weight_decay nan"),
         ({"momentum": 1.0}, "--model.momentum 1.0"),
-        ({"encoder_lr_factor": float("inf")}, "--model.encoder_lr_factor inf"),
+        ({"encoder_lr_mult": float("inf")}, "--model.encoder_lr_mult inf"),
     ],
 )
 def test_numbers_nobody_can_train_with_are_named(flags: dict[str, float], words: str) -> None:

@@ -81,8 +81,8 @@ def _weights(run: Path) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     "more",
     [
-        ["--average.kind", "ema", "--average.decay", "0.5"],
-        ["--trainer.gradient_clip_val", "0.1", "--model.optimizer", "adamw", "--model.schedule", "poly"],
+        ["--weight_averaging.kind", "ema", "--weight_averaging.decay", "0.5"],
+        ["--trainer.gradient_clip_val", "0.1", "--model.optimizer", "adamw", "--model.lr_scheduler", "poly"],
         ["--trainer.gradient_clip_val", "0.01", "--trainer.gradient_clip_algorithm", "value"],
         ["--model.loss.class_weights", "balanced", "--model.optimizer", "sgd"],
     ],
@@ -95,7 +95,7 @@ def test_a_run_of_replayed_steps_is_the_same_to_the_bit(
         *tiny(sample),
         "--trainer.max_epochs",
         "3",
-        "--model.freeze_encoder",
+        "--model.freeze_encoder_epochs",
         "1",
         "--data.batch_size",
         "2",
@@ -104,7 +104,9 @@ def test_a_run_of_replayed_steps_is_the_same_to_the_bit(
     runs = []
     for wanted in ("false", "true"):
         folder = f"capture_{wanted}"
-        cli = main(["fit", *words, "--model.execution.capture", wanted, "--trainer.default_root_dir", folder])
+        cli = main(
+            ["fit", *words, "--model.performance.cuda_graphs", wanted, "--trainer.default_root_dir", folder]
+        )
         runs.append(cli.folder)
     assert len(imitated.made) == 3  # training with a frozen encoder, scoring, training all
     assert imitated.replays > 20
@@ -175,7 +177,7 @@ def test_compile_with_recordings_of_its_own_is_not_recorded_again() -> None:
     assert PerformanceOptions().use_cuda_graphs
     assert PerformanceOptions(compile="default").use_cuda_graphs
     assert not PerformanceOptions(compile="reduce-overhead").use_cuda_graphs
-    assert not PerformanceOptions(capture=False).use_cuda_graphs
+    assert not PerformanceOptions(cuda_graphs=False).use_cuda_graphs
 
 
 def test_a_step_that_cannot_be_recorded_is_a_sentence(
@@ -188,7 +190,7 @@ def test_a_step_that_cannot_be_recorded_is_a_sentence(
     monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
     said = refused(capsys, ["fit", *tiny(sample), "--data.batch_size", "2"])
     assert "cannot be captured as a CUDA graph (CUDA error: operation not permitted" in said
-    assert "--model.execution.capture false" in said
+    assert "--model.performance.cuda_graphs false" in said
 
 
 class Changes(Callback):
@@ -236,7 +238,7 @@ def test_sums_keep_their_places_over_epochs_and_validations() -> None:
 
 def _module(execution: PerformanceOptions) -> SegmentationModule:
     torch.manual_seed(0)
-    return SegmentationModule(encoder=TINY, execution=execution).cuda().train()
+    return SegmentationModule(encoder=TINY, performance=execution).cuda().train()
 
 
 def _batches(count: int) -> Iterator[dict[str, Tensor]]:
@@ -267,7 +269,7 @@ def _trained(module: SegmentationModule, count: int, bf16: bool) -> list[float]:
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_on_a_gpu_replayed_steps_learn_as_computed_ones(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
-    sides = [_module(PerformanceOptions(capture=wanted)) for wanted in (False, True)]
+    sides = [_module(PerformanceOptions(cuda_graphs=wanted)) for wanted in (False, True)]
     plain, replayed = (_trained(side, 20, bf16) for side in sides)
     assert replayed == pytest.approx(plain, rel=2e-2 if bf16 else 1e-3)
     assert len({round(loss, 6) for loss in replayed}) == 20  # each of its own batch
@@ -281,7 +283,7 @@ def test_on_a_gpu_replayed_steps_learn_as_computed_ones(bf16: bool, monkeypatch:
 @pytest.mark.parametrize(
     "more",
     [
-        ["--average.kind", "ema", "--average.decay", "0.5", "--model.schedule", "poly"],
+        ["--weight_averaging.kind", "ema", "--weight_averaging.decay", "0.5", "--model.lr_scheduler", "poly"],
         ["--trainer.gradient_clip_val", "0.1", "--model.optimizer", "sgd", "--model.lr", "0.01"],
         ["--trainer.precision", "bf16-mixed", "--trainer.gradient_clip_val", "1"],
     ],
@@ -296,7 +298,7 @@ def test_on_a_gpu_fit_with_captured_steps_learns_as_eager_steps(
     rows = []
     for wanted in ("false", "true"):
         folder = f"capture_{wanted}"
-        line = ["fit", *words, *more, "--model.execution.capture", wanted]
+        line = ["fit", *words, *more, "--model.performance.cuda_graphs", wanted]
         cli = main([*line, "--trainer.default_root_dir", folder])
         rows.append((cli.folder / "metrics.csv").read_text().splitlines())
         if wanted == "true":
@@ -313,7 +315,7 @@ def test_on_a_gpu_fit_with_captured_steps_learns_as_eager_steps(
 @needs_gpu
 def test_on_a_gpu_replayed_scores_are_those_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
-    sides = [_module(PerformanceOptions(capture=wanted)).eval() for wanted in (False, True)]
+    sides = [_module(PerformanceOptions(cuda_graphs=wanted)).eval() for wanted in (False, True)]
     with torch.inference_mode():
         for batch in _batches(6):
             plain, replayed = (side._step(batch, side.val_metrics) for side in sides)  # type: ignore[arg-type]
@@ -337,4 +339,4 @@ def test_on_a_gpu_a_step_that_asks_for_a_value_is_a_sentence(
     words = tiny(sample)
     words[words.index("--trainer.accelerator") + 1] = "gpu"
     said = refused(capsys, ["fit", *words, "--data.batch_size", "2"])
-    assert "--model.execution.capture false" in said
+    assert "--model.performance.cuda_graphs false" in said

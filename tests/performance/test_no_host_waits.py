@@ -92,9 +92,15 @@ def test_a_run_asks_for_values_only_when_it_logs_or_draws(
         return trainer
 
     monkeypatch.setattr(VocCLI, "instantiate_trainer", watched)
-    words = [*tiny(sample), "--trainer.log_every_n_steps", "4", "--progress.refresh_rate", "0.01"]
+    words = [
+        *tiny(sample),
+        "--trainer.log_every_n_steps",
+        "4",
+        "--progress_bar.max_updates_per_second",
+        "0.01",
+    ]
     words[words.index("--trainer.enable_progress_bar") + 1] = "true"
-    main(["fit", *words, "--data.batch_size", "2", "--average.kind", "ema"])
+    main(["fit", *words, "--data.batch_size", "2", "--weight_averaging.kind", "ema"])
     assert len(watch.steps) == 10
     quiet = [k for k in range(1, 10) if (k + 1) % 4 and k != 9]  # the bar shows the first and the last
     assert {k: dict(watch.steps[k]) for k in quiet if watch.steps[k]} == {}

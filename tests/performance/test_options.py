@@ -20,7 +20,9 @@ from vocseg.performance.cpu_conv import MatmulGradConv2d
 from vocseg.performance.cpu_unet_decoder import FusedUpsampleBlock
 from vocseg.performance.options import PerformanceOptions, precision_note
 
-PLAIN = PerformanceOptions(False, fused=False, fold=False, matmul_gradients=False)  # as smp and torch come
+PLAIN = PerformanceOptions(
+    False, fused_optimizer=False, cpu_fuse_upsample=False, cpu_matmul_conv_grad=False
+)  # as smp and torch come
 CPU = torch.device("cpu")
 WAYS = {
     "as usual": PerformanceOptions(),
@@ -29,7 +31,7 @@ WAYS = {
     "fused, channels last": replace(PLAIN, channels_last=True, fused=True),
     "folded": replace(PLAIN, fold=True),
     "matmul gradients": replace(PLAIN, channels_last=True, matmul_gradients=True),
-    "all": PerformanceOptions(fused=True, fold=True, matmul_gradients=True),
+    "all": PerformanceOptions(fused_optimizer=True, cpu_fuse_upsample=True, cpu_matmul_conv_grad=True),
 }
 STEPS, PLAIN_LOSS = 20, CompositeLoss(SETTINGS, 21)
 
@@ -94,10 +96,12 @@ def test_the_optimiser_is_fused_on_a_cpu_unless_told_otherwise() -> None:
     assert PerformanceOptions().optimizer_options(gpu) == {"fused": True}
     assert PerformanceOptions().optimizer_options(gpu, clips_mixed=True) == {}
     assert PerformanceOptions().optimizer_options(torch.device("mps")) == {}
-    assert PerformanceOptions(fused=False).optimizer_options(gpu) == {}
+    assert PerformanceOptions(fused_optimizer=False).optimizer_options(gpu) == {}
     with pytest.raises(UserError, match="Lightning refuses it on this device with fp16"):
-        PerformanceOptions(fused=True).optimizer_options(gpu, clips_mixed=True)
-    assert PerformanceOptions(fused=True).optimizer_options(CPU, clips_mixed=True) == {"fused": True}
+        PerformanceOptions(fused_optimizer=True).optimizer_options(gpu, clips_mixed=True)
+    assert PerformanceOptions(fused_optimizer=True).optimizer_options(CPU, clips_mixed=True) == {
+        "fused": True
+    }
 
 
 def test_what_is_different_about_the_ways_is_there() -> None:

@@ -167,7 +167,7 @@ def test_runs_that_cannot_be_compared_are_shown_beside_each_other_with_the_reaso
     assert page.count("compare") == 1
     assert "D does not differ from A" in page.text
     assert "predicted in 256x256 windows, stride 0.5; tta: flip" in page.text
-    main(["report", str(made), str(flip), "--images", "1", "--across", "[tta,windows]"])
+    main(["report", str(made), str(flip), "--images", "1", "--allow_different", "[tta,windows]"])
     asked = Page(here / "report.html")
     assert asked.count("compare") == 1
     assert (
@@ -257,7 +257,7 @@ REFUSED = {
     "no run": (["empty"], ["empty is no run's folder", "lightning_logs/test/version_0"]),
     "damaged scores": (["bad"], ["bad/scores.json is damaged"]),
     "scores of another form": (["old"], ["old/scores.json is damaged"]),
-    "no such way": (["RUN", "RUN", "--across", "[seed]"], ["--across"]),
+    "no such way": (["RUN", "RUN", "--allow_different", "[seed]"], ["--allow_different"]),
     "no data there": (["RUN", "--root", "empty"], ["--root empty: there is no data set below it"]),
     "too many images": (["RUN", "--images", "99"], ["--images 99: take a number from 0 to 24"]),
     "a folder as page": (["RUN", "--output", "empty"], ["--output empty is a folder"]),

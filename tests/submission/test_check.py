@@ -109,7 +109,7 @@ CONTENT: dict[str, tuple[bytes, str, list[str]]] = {
     "colours": (_png(np.array(PALETTE, np.uint8)[_mask()]), "mode", ["mode RGB"]),
     "colours and alpha": (_png(np.zeros((40, 50, 4), np.uint8)), "mode", ["mode RGBA"]),
     "grey and alpha": (_png(Image.new("LA", (50, 40))), "mode", ["mode LA"]),
-    "indices without a palette": (_png(GREY), "grey", ["mode L", "--masks"]),
+    "indices without a palette": (_png(GREY), "grey", ["mode L", "--masks_dir"]),
     "grey levels": (_png(10 * GREY), "mode", ["mode L"]),
     "one bit": (_png(GREY > 3), "mode", ["mode 1", "1 bit"]),
     "sixteen bits": (_png(GREY.astype(np.uint16)), "mode", ["mode I;16", "16 bits"]),

@@ -155,9 +155,16 @@ def test_masks_of_predict_pack_into_the_same_archive(
     (here / "photos").mkdir()
     for id in voc.split_ids(_voc(sample), "val"):
         shutil.copy(voc.image_path(_voc(sample), id), here / "photos")
-    words = ["--data.images", "photos", "--predictions.folder", "out", "--trainer.accelerator", "cpu"]
+    words = [
+        "--data.predict_dir",
+        "photos",
+        "--prediction_writer.output_dir",
+        "out",
+        "--trainer.accelerator",
+        "cpu",
+    ]
     main(["predict", "--ckpt_path", str(trained / "unet_voc.pth"), *words])
-    _submit(sample, "--masks", "out/masks")
+    _submit(sample, "--masks_dir", "out/masks")
     assert (here / ARCHIVE).read_bytes() == packed.read_bytes()
 
 
@@ -168,7 +175,7 @@ def test_indices_without_a_palette_get_vocs_and_other_files_are_left_alone(
     for id, mask in _unpacked(packed).items():
         Image.fromarray(mask).save(here / "masks" / f"{id}.png")
     (here / "masks" / "2011_003145.png").write_bytes(b"of another list")
-    _submit(sample, "--masks", "masks")
+    _submit(sample, "--masks_dir", "masks")
     assert (here / ARCHIVE).read_bytes() == packed.read_bytes()
 
 
@@ -181,7 +188,7 @@ def test_faulty_masks_are_all_named_and_nothing_is_written(
     for id, mask in masks[2:]:
         Image.fromarray(mask).save(here / "masks" / f"{id}.png")
     Image.new("RGB", masks[1][1].shape[::-1]).save(here / "masks" / f"{masks[1][0]}.png")
-    _fails(sample, "--masks", "masks")
+    _fails(sample, "--masks_dir", "masks")
     said = capsys.readouterr().out
     assert re.search(rf"masks/{masks[0][0]}.png +│ add it", said)
     assert re.search(rf"masks/{masks[1][0]}.png +│ it has mode RGB", said)
@@ -191,7 +198,7 @@ def test_faulty_masks_are_all_named_and_nothing_is_written(
 
 
 def test_an_archive_is_checked_without_torch(sample: Path, packed: Path) -> None:
-    words = ["submit", str(sample), "--split", "val", "--check", str(packed)]
+    words = ["submit", str(sample), "--split", "val", "--validate", str(packed)]
     code = f"import sys; from vocseg.__main__ import main; main({words}); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -203,7 +210,7 @@ def test_a_checked_archive_with_faults_ends_with_exit_code_1(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     before = packed.read_bytes()
-    _fails(sample, "--check", str(packed), split="train")
+    _fails(sample, "--validate", str(packed), split="train")
     said = capsys.readouterr().out
     ids = voc.split_ids(_voc(sample), "train")
     assert "wrong-id (7)" in said
@@ -212,7 +219,7 @@ def test_a_checked_archive_with_faults_ends_with_exit_code_1(
     assert f"{ids[8]}.png" not in said  # a few of each kind, and then their number
     assert "and 12 more" in said
     assert said.endswith("27 faults: the server would refuse it, or score it wrongly\n")
-    _fails(sample, "--check", str(packed), "--competition", "5")
+    _fails(sample, "--validate", str(packed), "--competition", "5")
     assert "wrong-competition (7)" in capsys.readouterr().out
     assert packed.read_bytes() == before
 
@@ -220,7 +227,7 @@ def test_a_checked_archive_with_faults_ends_with_exit_code_1(
 def test_a_name_in_an_archive_does_not_steer_the_terminal(sample: Path, here: Path, capsys: Capture) -> None:
     with tarfile.open(here / "r.tar.gz", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("\x1b[2J[bold]x"))
-    _fails(sample, "--check", "r.tar.gz")
+    _fails(sample, "--validate", "r.tar.gz")
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert "\\x1b[2J[bold]x" in said
@@ -240,7 +247,7 @@ def test_a_file_is_replaced_only_where_that_is_asked_for(
 
 
 def _weights(path: Path, names: list[str], data: dict[str, object] | None = None) -> None:
-    module = SegmentationModule(encoder=TINY, classes=len(names))
+    module = SegmentationModule(encoder=TINY, num_classes=len(names))
     module.class_list = named_classes(names)
     save_weights(path, module, describe(module, 64, None, data))
 
@@ -286,21 +293,24 @@ def test_weights_trained_on_sbd_are_refused_for_competition_5(
 
 USES: dict[str, tuple[list[str], list[str]]] = {
     "nothing to do": ([], ["one of --ckpt_path", "not none"]),
-    "two things at once": (["--masks", "m", "--check", "r.tar.gz"], ["one of --ckpt_path", "not several"]),
-    "no data": (["--root", "nowhere", "--masks", "."], ["no VOC 2012 in nowhere", "--root"]),
-    "no list of the name": (["--split", "vall", "--masks", "."], ["no split 'vall'", "train"]),
+    "two things at once": (
+        ["--masks_dir", "m", "--validate", "r.tar.gz"],
+        ["one of --ckpt_path", "not several"],
+    ),
+    "no data": (["--root", "nowhere", "--masks_dir", "."], ["no VOC 2012 in nowhere", "--root"]),
+    "no list of the name": (["--split", "vall", "--masks_dir", "."], ["no split 'vall'", "train"]),
     "no list test": (
-        ["--split", "test", "--masks", "."],
+        ["--split", "test", "--masks_dir", "."],
         ["no list 'test'", "VOC2012test.tar", "--split val"],
     ),
-    "no folder of masks": (["--masks", "nowhere"], ["--masks nowhere", "no such folder"]),
-    "no archive": (["--check", "r.tar.gz"], ["--check r.tar.gz", "No such file"]),
-    "a check that writes": (["--check", "r.tar.gz", "--output", "x.tar.gz"], ["writes nothing"]),
-    "another competition": (["--masks", ".", "--competition", "7"], ["--competition", "5, 6"]),
-    "another ending": (["--masks", ".", "--output", "r.zip"], ["--output r.zip", ".tar.gz"]),
-    "no folder to write to": (["--masks", ".", "--output", "a/r.tgz"], ["--output a/r.tgz", "no folder"]),
-    "a batch of none": (["--masks", ".", "--batch_size", "0"], ["--batch_size"]),
-    "a misspelt flag": (["--chekc", "r.tar.gz"], ["--chekc", "do you mean --check"]),
+    "no folder of masks": (["--masks_dir", "nowhere"], ["--masks_dir nowhere", "no such folder"]),
+    "no archive": (["--validate", "r.tar.gz"], ["--validate r.tar.gz", "No such file"]),
+    "a check that writes": (["--validate", "r.tar.gz", "--output", "x.tar.gz"], ["writes nothing"]),
+    "another competition": (["--masks_dir", ".", "--competition", "7"], ["--competition", "5, 6"]),
+    "another ending": (["--masks_dir", ".", "--output", "r.zip"], ["--output r.zip", ".tar.gz"]),
+    "no folder to write to": (["--masks_dir", ".", "--output", "a/r.tgz"], ["--output a/r.tgz", "no folder"]),
+    "a batch of none": (["--masks_dir", ".", "--batch_size", "0"], ["--batch_size"]),
+    "a misspelt flag": (["--validte", "r.tar.gz"], ["--chekc", "do you mean --validate"]),
 }
 
 

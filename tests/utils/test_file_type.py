@@ -212,7 +212,7 @@ VERBS = {
     "finetune": ["--data.root", "SAMPLE"],
     "validate": ["--data.root", "SAMPLE"],
     "test": ["--data.root", "SAMPLE"],
-    "predict": ["--data.images", "SAMPLE"],
+    "predict": ["--data.predict_dir", "SAMPLE"],
     "export": [],
     "submit": ["--root", "SAMPLE", "--split", "val"],
 }
@@ -350,7 +350,7 @@ def test_an_address_is_to_be_fetched_first(files: Path, sample: Path, capsys: Ca
 def test_a_pipe_with_a_photographs_name_is_left_out(trained: Path, here: Path, capsys: Capture) -> None:
     (here / "photos").mkdir()
     os.mkfifo(here / "photos" / "x.jpg")
-    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", "photos"]
+    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
     assert "nothing to predict: photos holds no image (x.jpg: a pipe" in refused(capsys, ["predict", *words])
 
 

@@ -196,7 +196,7 @@ def test_a_signal_while_scoring_leaves_no_scores_and_no_folder(
 ) -> None:
     monkeypatch.setattr(PredictionSaver, "add", _at(3, signal.SIGTERM, PredictionSaver.add))
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
-    said = _stopped([verb, *words, "--full_size.validate", "true"], signal.SIGTERM, capsys)
+    said = _stopped([verb, *words, "--original_resolution.on_validate", "true"], signal.SIGTERM, capsys)
     assert "vocseg: stopped by SIGTERM; nothing was kept: start it again" in said
     assert list(here.iterdir()) == []
 
@@ -210,7 +210,7 @@ def test_a_signal_while_predicting_leaves_whole_pictures(
         prediction_writer, "write_prediction", _at(2, signal.SIGINT, prediction_writer.write_prediction)
     )
     photos = sample / "VOCdevkit/VOC2012/JPEGImages"
-    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.images", str(photos)]
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", str(photos)]
     said = _stopped(words, signal.SIGINT, capsys)
     assert "vocseg: stopped by SIGINT; what lightning_logs/predict/version_0 holds is whole" in said
     for name in ("masks", "overlays"):
@@ -255,7 +255,7 @@ def test_a_signal_while_the_first_step_is_compiled_is_not_only_noted(
     whole = SegmentationModule.training_step
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
     monkeypatch.setattr(SegmentationModule, "training_step", asked)
-    said = _stopped(["fit", *tiny(sample), "--model.execution.compile", "default"], signal.SIGTERM, capsys)
+    said = _stopped(["fit", *tiny(sample), "--model.performance.compile", "default"], signal.SIGTERM, capsys)
     assert bool(went_on) is saved
     assert ("saved " if saved else BEFORE) in said
     assert (here / "lightning_logs/fit/version_0/last.ckpt").exists() is saved

@@ -26,14 +26,14 @@ from vocseg.callbacks.weight_averaging import WeightAverager
 from vocseg.utils.atomic_write import atomic_write
 
 _WITH_FLAGS: dict[str, type[Callback]] = {  # by their group on the command line
-    "best": BestWeights,
-    "last": LastCheckpoint,
-    "average": WeightAverager,
-    "panels": ImagePanels,
-    "full_size": OriginalResolutionEval,
+    "best_weights": BestWeights,
+    "last_checkpoint": LastCheckpoint,
+    "weight_averaging": WeightAverager,
+    "image_panels": ImagePanels,
+    "original_resolution": OriginalResolutionEval,
     "tta": TestTimeAugmentation,
-    "predictions": PredictionWriter,
-    "progress": ProgressBar,
+    "prediction_writer": PredictionWriter,
+    "progress_bar": ProgressBar,
 }
 
 
@@ -58,9 +58,10 @@ def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb:
         verb: Its name.
     """
     kept = config["trainer"]["enable_checkpointing"] is not False and verb != "tune"
-    off = set() if kept else {"best", "last"}
-    off |= {"progress"} if config["trainer"]["enable_progress_bar"] is False else set()
-    off |= {"average"} if "average" in config and config["average"].kind == "none" else set()
+    off = set() if kept else {"best_weights", "last_checkpoint"}
+    off |= {"progress_bar"} if config["trainer"]["enable_progress_bar"] is False else set()
+    if "weight_averaging" in config and config["weight_averaging"].kind == "none":
+        off.add("weight_averaging")
     for parser in parsers:
         parser.callback_keys = [key for key in parser.callback_keys if key not in off]
 

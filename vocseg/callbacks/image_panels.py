@@ -23,11 +23,11 @@ class ImagePanels(Callback):
     They go to TensorBoard (IMAGES) and to `panels.png` in the run's folder.
 
     Args:
-        images: How many, spread evenly over the split; 0: none.
+        num_images: How many, spread evenly over the split; 0: none.
     """
 
-    def __init__(self, images: NonNegativeInt = 6) -> None:
-        self.images = images
+    def __init__(self, num_images: NonNegativeInt = 6) -> None:
+        self.images = num_images
         self._chosen: set[int] = set()  # places in the main process's order
         self._kept: list[tuple[Tensor, Tensor]] = []  # index; image, mask and prediction uint8 `[5,H,W]`
         self._batch_size = 0

@@ -96,9 +96,8 @@ class LastCheckpoint(Callback):
     Args:
         every_n_epochs: Epochs between two checkpoints.
         every_minutes: Minutes between two within an epoch; 0: none within an epoch.
-        allow: Conditions of a checkpoint that may differ when a run goes on from it, which is no longer exact
-            then: data, batch, devices, seed, network, loss, optimizer, schedule, precision, threads,
-            versions, or all.
+        allow_mismatch: Settings that may differ from the checkpoint's on resume, which is not exact then: data,
+            batch, devices, seed, network, loss, optimizer, schedule, precision, threads, versions, or all.
     """
 
     saves_best = True  # what `BestWeights` judges to be best
@@ -107,9 +106,13 @@ class LastCheckpoint(Callback):
         self,
         every_n_epochs: PositiveInt = 1,
         every_minutes: NonNegativeFloat = 5.0,
-        allow: Sequence[Allowance] = (),
+        allow_mismatch: Sequence[Allowance] = (),
     ) -> None:
-        self.every_n_epochs, self.every_minutes, self.allow = int(every_n_epochs), every_minutes, allow
+        self.every_n_epochs, self.every_minutes, self.allow = (
+            int(every_n_epochs),
+            every_minutes,
+            allow_mismatch,
+        )
         self.path: Path | None = None  # None: nothing is kept
         self._wishes = StopRequest()
         self._saved_at = time.monotonic()

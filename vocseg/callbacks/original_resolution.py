@@ -137,33 +137,37 @@ _READERS = min(8, os.cpu_count() or 1)  # threads that decode masks
 
 
 class OriginalResolutionEval(Callback):
-    """Scores predictions at each picture's own size, as VOC does.
+    """Scores predictions at the original resolution of each image, as VOC does.
 
-    Logits are upsampled to the picture, the best class is taken, and one integer matrix is counted for each.
+    Logits are upsampled to the image's size, and the argmax is counted in one confusion matrix an image.
 
     Args:
-        test: In `test`.
-        validate: In `validate`, and in the validation of every epoch of training.
-        window: Predict in windows of the network's size that slide over the picture at its own size, instead
-            of resizing it (`test`, `validate` and `predict`): the mean of the softmax of all windows that see
-            a pixel, with equal weights. A picture smaller than one is enlarged by reflection, not scored.
-        stride: From one window to the next, in parts of a window's edge; above 0, and 1 at most.
-        evidence: In `test` and `validate`, keep predictions and what `report` shows of them.
+        on_test: Scoring at the original resolution in `test`.
+        on_validate: The same in `validate` and in the validations of training.
+        sliding_window: Sliding-window inference at the original resolution in `test`, `validate` and `predict`.
+            A pixel's probabilities are the mean over its windows. Images smaller than a window are padded by
+            reflection.
+        window_stride: Step between windows as a fraction of the window's side length, above 0 and at most 1.
+        save_predictions: Saving of predicted masks and label-error data in `test` and `validate`.
+
     """
 
     def __init__(
         self,
-        test: bool = True,
-        validate: bool = False,
-        window: bool = False,
-        stride: float = 0.5,
-        evidence: bool = True,
+        on_test: bool = True,
+        on_validate: bool = False,
+        sliding_window: bool = False,
+        window_stride: float = 0.5,
+        save_predictions: bool = True,
     ) -> None:
-        self.evidence = PredictionSaver(evidence)
-        self.stages = {"test": test, "validate": validate}
-        self.window, self.stride = window, float(stride)
-        if not 0 < stride <= 1:
-            raise UserError(f"--full_size.stride {stride:g}: name a part of a window, such as 0.5; 1 at most")
+        self.evidence = PredictionSaver(save_predictions)
+        self.stages = {"test": on_test, "validate": on_validate}
+        self.window, self.stride = sliding_window, float(window_stride)
+        if not 0 < window_stride <= 1:
+            raise UserError(
+                f"--original_resolution.window_stride {window_stride:g} is out of range. Give a fraction above 0 "
+                "and at most 1, such as 0.5."
+            )
         self._counts: OriginalResolutionAccumulator | None = None  # None: nothing is scored
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -175,7 +179,7 @@ class OriginalResolutionEval(Callback):
         verb = TrainerFn(stage).value
         if self.window and not self.stages.get(verb, True):
             raise UserError(
-                f"--full_size.window true: windows score pictures at their own size, so {verb} needs "
+                f"--original_resolution.sliding_window true: windows score pictures at their own size, so {verb} needs "
                 f"--full_size.{verb} true as well"
             )
 
@@ -192,7 +196,7 @@ class OriginalResolutionEval(Callback):
         """Mean softmax float32 `[C,H,W]` of the windows over an image uint8 `[H,W,3]`."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         with trainer.precision_plugin.forward_context():
-            return self.windows(data.size).probabilities(
+            return self.windows(data.image_size).probabilities(
                 lambda images: module.variants.logits(module, images), image, data.batch_size, module.device
             )
 
@@ -246,7 +250,7 @@ class OriginalResolutionEval(Callback):
         data = scored_data(trainer, module) if self.stages[stage] else None
         self._counts = None
         if data is not None and isinstance(module, SegmentationModule):
-            windows = self.windows(data.size) if self.window else None
+            windows = self.windows(data.image_size) if self.window else None
             self._counts = OriginalResolutionAccumulator(data.facts("val")["images"], module.classes, windows)
         self.evidence.begin(trainer, module, self._counts is not None)
 

@@ -118,7 +118,7 @@ def _said(path: Path) -> Iterator[None]:
     except OSError as fault:
         raise UserError(
             f"{path} cannot be written ({fault.strerror}): make room, or score without pictures "
-            "(--full_size.evidence false)"
+            "(--original_resolution.save_predictions false)"
         ) from fault
 
 

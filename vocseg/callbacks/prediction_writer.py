@@ -60,13 +60,13 @@ class PredictionWriter(BasePredictionWriter):
     """Writes `masks/NAME.png` (class indices, the classes' colours) and `overlays/NAME.jpg`.
 
     Args:
-        folder: Where to; null: the run's folder.
+        output_dir: Where to; null: the run's folder.
         confidence: Write `confidence/NAME.png` too: the probability of the predicted class, 0 to 255 in grey.
     """
 
-    def __init__(self, folder: Path | None = None, confidence: bool = False) -> None:
+    def __init__(self, output_dir: Path | None = None, confidence: bool = False) -> None:
         super().__init__(write_interval="batch")
-        self.folder, self.confidence = folder, confidence
+        self.folder, self.confidence = output_dir, confidence
         self.predicted: Predicted | None = None  # known at the end
         self.windows: str | None = None  # how windows predict, if they do
         self._images: dict[str, dict[str, Any]] = {}
@@ -82,7 +82,7 @@ class PredictionWriter(BasePredictionWriter):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             except OSError as fault:
                 raise UserError(
-                    f"--predictions.folder {self.folder} cannot be used ({fault.strerror}). "
+                    f"--prediction_writer.output_dir {self.folder} cannot be used ({fault.strerror}). "
                     "Name another folder."
                 ) from fault
         self._images, self._begun = {}, time.monotonic()
@@ -159,7 +159,7 @@ class PredictionWriter(BasePredictionWriter):
         except OSError as fault:
             raise UserError(
                 f"{self.folder}: the results of {name} cannot be written ({fault.strerror}). "
-                "Name another folder with --predictions.folder."
+                "Name another folder with --prediction_writer.output_dir."
             ) from fault
         height, width = image.shape[:2]
         return {"width": width, "height": height, **files, "classes": _areas(found[0], module.class_list)}

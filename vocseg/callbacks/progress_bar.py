@@ -13,15 +13,16 @@ _DRAWN = 2  # times a second, each some milliseconds of a core; a run ends up to
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich bar, with the figures a person waits for.
+    """Lightning's rich progress bar with the logged metrics.
 
     Args:
-        refresh_rate: How often in a second figures are fetched at most; a GPU is made to wait for them.
+        max_updates_per_second: Largest number of metric updates per second. Each makes a GPU wait.
+
     """
 
-    def __init__(self, refresh_rate: PositiveFloat = 2.0) -> None:
+    def __init__(self, max_updates_per_second: PositiveFloat = 2.0) -> None:
         super().__init__(refresh_rate=_DRAWN)
-        self._patience = 1 / float(refresh_rate)  # seconds
+        self._patience = 1 / float(max_updates_per_second)  # seconds
         self._figures: dict[str, Any] = {}
         self._fetched_at = 0.0  # seconds of `time.monotonic`
         self._loss: Tensor | None = None

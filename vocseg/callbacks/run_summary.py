@@ -26,7 +26,9 @@ class RunSummary(Callback):
             print(f"slow     {note}")
         if (data := getattr(trainer, "datamodule", None)) is not None:
             train, val = data.facts("train"), data.facts("val")
-            print(f"data     {data.root}: {_part(train)}; {_part(val)}; at {data.size}x{data.size}")
+            print(
+                f"data     {data.root}: {_part(train)}; {_part(val)}; at {data.image_size}x{data.image_size}"
+            )
         objective = pl_module.loss if isinstance(pl_module, SegmentationModule) else None
         if objective is not None and objective.settings != CROSS_ENTROPY_ONLY:
             print(f"loss     {objective.describe()}")

@@ -19,7 +19,7 @@ class SkippedSamplesReport(Callback):
     """Lists images that could not be read, on the terminal and as `left_out.json` in the run's folder."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say it, with `--data.on_error skip`: without it the run would have stopped."""
+        """Say it, with `--data.on_read_error skip`: without it the run would have stopped."""
         data: Any = getattr(trainer, "datamodule", None)
         if data is None or not data.skip:
             return

@@ -42,4 +42,4 @@ class TestTimeAugmentation(Callback):
             data: Any = getattr(trainer, "datamodule", None)
             pl_module.variants = replace(self.variants, step=pl_module.network.step)
             if data is not None:
-                pl_module.variants.sizes(data.size)
+                pl_module.variants.sizes(data.image_size)

@@ -26,16 +26,16 @@ class WeightAverager(WeightAveraging):
         kind: `none`; `ema`: an exponential moving average over the steps; `swa`: the plain average of the
             weights at the ends of the last epochs.
         decay: Of `ema`: what the average keeps at each step; less in the first steps.
-        start: Of `swa`: share of all epochs before the first that counts.
+        swa_start: Of `swa`: share of all epochs before the first that counts.
     """
 
     def __init__(
         self,
         kind: AverageKind = "none",
         decay: ClosedUnitInterval = 0.999,
-        start: ClosedUnitInterval = 0.75,
+        swa_start: ClosedUnitInterval = 0.75,
     ) -> None:
-        self.kind, self.decay, self.start = kind, float(decay), float(start)
+        self.kind, self.decay, self.start = kind, float(decay), float(swa_start)
         self._taken = 0  # weights that are in the average: torch counts them on the device
         self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # averages and weights, found once
         self._tensor: Tensor | None = None  # the rate, on a GPU
@@ -49,7 +49,7 @@ class WeightAverager(WeightAveraging):
             UserError: If there is no telling which epochs are the last.
         """
         if stage == "fit" and self.kind == "swa" and (trainer.max_epochs or 0) < 1:
-            raise UserError("--average.kind swa counts from the end: set --trainer.max_epochs")
+            raise UserError("--weight_averaging.kind swa counts from the end: set --trainer.max_epochs")
         self._device, self._taken, self._pairs = trainer.strategy.root_device, 0, []
         self._tensor, self._within_step = None, False
         if self.kind != "none":

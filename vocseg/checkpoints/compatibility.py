@@ -110,7 +110,7 @@ def run_fingerprint(trainer: Any, module: Any) -> Conditions:
         "data": {
             **{stage: f"{each['split']} ({each['fingerprint']})" for stage, each in facts.items()},
             "images": facts["train"]["images"],
-            "size": data.size,
+            "size": data.image_size,
             "augmentation": data.parts.augmentation,
             "crop_scale": list(data.parts.scales),
             "sampling": data.parts.sampling,
@@ -170,7 +170,7 @@ def _sentence(name: str, what: str) -> str:
     back = f"set {_FLAGS[name]} back" if name in _FLAGS else "go back to it"
     return (
         f"the run was made with {what}, so that it could not go on exactly: {back}, or accept that with "
-        f"--allow {name} or --allow all (of fit and finetune: --last.allow '[{name}]')"
+        f"--allow {name} or --allow all (of fit and finetune: --last_checkpoint.allow_mismatch '[{name}]')"
     )
 
 

@@ -21,9 +21,9 @@ def compare(
     runs: list[str],
     json: Path | None = None,
     images: int = 10,
-    resamples: int = 2000,
+    num_bootstrap: int = 2000,
     seed: int = 0,
-    across: list[Across] | None = None,
+    allow_different: list[Across] | None = None,
 ) -> list[Comparison]:
     """Say whether runs differ on the images that both were scored on, by how much, and how sure that is.
 
@@ -35,9 +35,9 @@ def compare(
         runs: What to compare, A first; may be given without `--runs`, before all flags.
         json: File to write everything to, each image included; `-`: standard output, and nothing else there.
         images: How many of the images that changed most to show.
-        resamples: Draws of the bootstrap.
+        num_bootstrap: Draws of the bootstrap.
         seed: Of the draws; the same seed gives the same figures.
-        across: Ways of predicting in which runs may differ, where that is the question: tta, windows, size.
+        allow_different: Settings of prediction in which runs may differ: tta, windows, size.
 
     Returns:
         Each of the others compared with A.
@@ -47,13 +47,15 @@ def compare(
     """
     if len(runs) < 2:
         raise UserError(f"compare needs two runs at least, and got {len(runs)}: `compare A B`")
-    if not 100 <= resamples <= _MOST_RESAMPLES:
-        raise UserError(f"--resamples {resamples}: take a number from 100 to {_MOST_RESAMPLES:,}")
+    if not 100 <= num_bootstrap <= _MOST_RESAMPLES:
+        raise UserError(f"--num_bootstrap {num_bootstrap}: take a number from 100 to {_MOST_RESAMPLES:,}")
     if images < 0 or seed < 0:
         raise UserError(f"--images {images} and --seed {seed} must not be negative")
     groups = read_groups(runs)
-    check_comparable(groups, across or ())
-    results = [compare_groups(groups[0], other, resamples, seed, across or ()) for other in groups[1:]]
+    check_comparable(groups, allow_different or ())
+    results = [
+        compare_groups(groups[0], other, num_bootstrap, seed, allow_different or ()) for other in groups[1:]
+    ]
     if json == STDOUT:
         print(as_json({"comparisons": [each.as_dict() for each in results]}))
         return results

@@ -65,7 +65,7 @@ def _check_size(pixels: int) -> None:
     if pixels > _MOST:
         raise UserError(
             f"the sheet would have {pixels / 1e6:,.0f} megapixels, but {_MOST / 1e6:.0f} are the most: ask "
-            "for fewer --images or --draws, or name one --set"
+            "for fewer --images or --epochs, or name one --augmentation"
         )
 
 
@@ -108,11 +108,11 @@ def _drawn(part: "VOCSegmentation", positions: Sequence[int], epoch: int) -> Ite
 def augmentations(
     root: Path = Path("data"),
     output: Path = Path("augmentations.png"),
-    set: list[Augmentation] | None = None,
+    augmentation: list[Augmentation] | None = None,
     images: PositiveInt = 4,
-    id: list[str] | None = None,
-    draws: PositiveInt = 6,
-    size: PositiveInt = 256,
+    image_id: list[str] | None = None,
+    epochs: PositiveInt = 6,
+    image_size: PositiveInt = 256,
     seed: NonNegativeInt = 42,
     split: str = "train",
     classes: Path | None = None,
@@ -131,11 +131,11 @@ def augmentations(
     Args:
         root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
         output: The sheet, a PNG.
-        set: Which augmentation, as --data.augmentation; may be given several times; null: all.
+        augmentation: Which augmentation, as --data.augmentation; may be given several times; null: all.
         images: How many images, spread evenly over the list.
-        id: Show this image instead; may be given several times.
-        draws: How many epochs of each.
-        size: As --data.size.
+        image_id: Show this image instead; may be given several times.
+        epochs: How many epochs of each.
+        image_size: As --data.image_size.
         seed: As --seed_everything.
         split: As --data.train_split.
         classes: As --data.classes.
@@ -148,12 +148,12 @@ def augmentations(
     Raises:
         UserError: If there is no such data set, list or image, or the sheet is too large or not writable.
     """
-    chosen = list(dict.fromkeys(set or get_args(Augmentation)))
+    chosen = list(dict.fromkeys(augmentation or get_args(Augmentation)))
     _check_output(output)
     naming = Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix)
     part = _split(root, split, known_classes(classes, mask_values), naming)
-    positions = _positions(part, id, images)
-    _write(output, sheet := augmentation_sheet(part, chosen, positions, draws, size, seed))
+    positions = _positions(part, image_id, images)
+    _write(output, sheet := augmentation_sheet(part, chosen, positions, epochs, image_size, seed))
     height, width = sheet.shape[:2]
     print(f"wrote {output} ({width}x{height}): {', '.join(chosen)} on {len(positions)} of '{part.name}'")
     return output
@@ -182,7 +182,7 @@ def _positions(split: Split, ids: Sequence[str] | None, images: int) -> list[int
         if id not in split.ids:
             near = difflib.get_close_matches(id, split.ids, n=3) or split.ids[:3]
             raise UserError(
-                f"--id {shown(id)} is not in the list '{split.name}', which has {', '.join(near)}, ..."
+                f"--image_id {shown(id)} is not in the list '{split.name}', which has {', '.join(near)}, ..."
             )
     return [split.ids.index(id) for id in ids]
 

@@ -123,7 +123,7 @@ def _commands(verb: str, folder: Path, weights: Path | None, config: Namespace) 
     if weights is not None:
         file = shlex.quote(str(weights))
         yield f"test --ckpt_path {file}{_data_flags(config['data'])}"
-        yield f"predict --ckpt_path {file} --data.images FOLDER"
+        yield f"predict --ckpt_path {file} --data.predict_dir FOLDER"
     before = _run_before(folder)
     if verb in ("validate", "test") and before is not None:
         yield f"compare {shlex.quote(str(before))} {run}"

@@ -16,7 +16,7 @@ never been broken off: the same weights, rates and curves, to the bit, on the sa
 
   --allow   conditions that may differ, so that the run goes on, but not exactly:
             {", ".join(get_args(Allowance))}
-  FLAGS     of fit, for what may be changed at will, for example --data.workers 4 or --data.root FOLDER"""
+  FLAGS     of fit, for what may be changed at will, for example --data.num_workers 4 or --data.root FOLDER"""
 
 
 def resume(words: list[str]) -> VocCLI | None:
@@ -40,7 +40,7 @@ def resume(words: list[str]) -> VocCLI | None:
     flags, allowed = _allowed(words[1:])
     resumed = find_checkpoint(folder)
     always = ["--data.download", "false"]  # the data were there: elsewhere they are named, not fetched
-    allow = ["--last.allow", json.dumps(allowed)] if allowed else []
+    allow = ["--last_checkpoint.allow_mismatch", json.dumps(allowed)] if allowed else []
     return VocCLI([resumed.verb, "--config", str(config), *always, *allow, *flags], resumed=resumed)
 
 

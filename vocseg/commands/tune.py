@@ -45,7 +45,10 @@ def find_learning_rate(
         table.add_row(f"{rate:.1e}", f"{loss:.3f}")
     best = steepest(curve)
     if best is None:
-        raise UserError(f"--steps {steps}: the loss falls nowhere clearly; take more steps or a larger batch")
+        raise UserError(
+            f"--num_training {steps}: the loss does not fall clearly at any learning rate. Use more steps or a "
+            "larger batch size."
+        )
     return table, f"the loss falls fastest at: --model.lr {best:.1e}"
 
 
@@ -95,8 +98,8 @@ def find_batch_size(
     """
     if largest is None and trainer.strategy.root_device.type == "cpu":
         raise UserError(
-            "--find batch_size: a CPU takes more and more memory until the machine stands still: name a "
-            "--largest batch to try"
+            "--target batch_size: a CPU takes more and more memory until the machine stands still: name a "
+            "--max_batch_size batch to try"
         )
     most = min(largest or images, images)
     size = Tuner(trainer).scale_batch_size(module, datamodule=data, max_val=most)

@@ -13,8 +13,8 @@ from vocseg.checkpoints.run_dir import LOGS, gone
 from vocseg.errors import UserError
 
 _WORKERS = (
-    "see whether the machine has memory to spare, use fewer with --data.workers, or read in the main process "
-    "with --data.workers 0"
+    "check the free memory, use fewer with --data.num_workers, or read in the main process with "
+    "--data.num_workers 0"
 )
 _DEVICES = "accelerator_connector.py"  # where Lightning sees whether devices, strategy and precision agree
 _LOADING = {"load_model_state_dict", "load_optimizer_state_dict"}  # Lightning's, of a checkpoint
@@ -57,7 +57,7 @@ def to_user_error(fault: BaseException, trainer: Any = None) -> UserError | None
     if isinstance(fault, RuntimeError) and ("shared memory" in text or "Bus error" in text):
         return UserError(
             "/dev/shm has no room for the batches of loader processes: read in the main process with "
-            "--data.workers 0, use fewer, or give it more room (in a container: --shm-size 8g)"
+            "--data.num_workers 0, use fewer, or give it more room (in a container: --shm-size 8g)"
         )
     if isinstance(fault, RuntimeError) and "DataLoader worker" in text:
         if earlier := _earlier(fault):
@@ -136,14 +136,14 @@ def _too_few_for_a_mean(trainer: Any) -> str:
 
 def _of(data: Any) -> str:
     images = "image" if data.batch_size == 1 else "images"
-    return f" of {data.batch_size} {images} at {data.size}x{data.size}"
+    return f" of {data.batch_size} {images} at {data.image_size}x{data.image_size}"
 
 
 def _smaller(data: Any, trainer: Any) -> str:
     """The flags for the next smaller batch that keeps the number of images a step."""
     batch = int(data.batch_size)
     if batch == 1:
-        return f"a smaller --data.size than {data.size}, or --trainer.precision bf16-mixed"
+        return f"a smaller --data.image_size than {data.image_size}, or --trainer.precision bf16-mixed"
     parts = next(k for k in range(2, batch + 1) if batch % k == 0)
     flag = f"--data.batch_size {batch // parts}"
     if getattr(trainer.state.fn, "value", "") != "fit":

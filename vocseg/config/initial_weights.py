@@ -61,7 +61,7 @@ def check_scoring_flags(verb: str, config: Namespace) -> None:
     given = {
         "--tta.flip": bool(config["tta"]["flip"]),
         "--tta.scales": scales != (1.0,),
-        "--full_size.window": bool(config["full_size"]["window"]),
+        "--original_resolution.sliding_window": bool(config["original_resolution"]["sliding_window"]),
     }
     if verb not in ("validate", "test", "predict") and any(given.values()):
         flag = next(name for name, value in given.items() if value)
@@ -87,7 +87,7 @@ class InitialWeights:
         self._verb = verb
         path = config["data"]["classes"]
         self.classes: ClassList = known_classes(path and Path(path), config["data"]["mask_values"])
-        self.defaults: dict[str, Any] = {} if path is None else {"model.classes": len(self.classes)}
+        self.defaults: dict[str, Any] = {} if path is None else {"model.num_classes": len(self.classes)}
         self.path = resolve_ckpt_path(verb, config)
         self._description: dict[str, Any] | None = None
         self._shape: dict[str, str | int] = {}
@@ -103,9 +103,9 @@ class InitialWeights:
         self._shape = network_shape(self._description)
         if trains:
             self._shape.pop("classes")
-            self.defaults["model.classes"] = len(self.classes)
+            self.defaults["model.num_classes"] = len(self.classes)
         self.defaults |= {f"model.{name}": value for name, value in self._shape.items()}
-        self.defaults |= {"data.size": self._description["size"]} if self._description["size"] else {}
+        self.defaults |= {"data.image_size": self._description["size"]} if self._description["size"] else {}
 
     def apply(self, config: Namespace) -> None:
         """See that flags and weights agree, and let the run start from the weights.
@@ -163,7 +163,9 @@ def validate_class_count(model: LightningModule | None, data: LightningDataModul
         UserError: If not.
     """
     if isinstance(model, SegmentationModule) and isinstance(data, VOCDataModule):
-        model.network.check_size(data.size)
+        model.network.check_size(data.image_size)
         if model.classes != len(data.classes):
-            raise UserError(f"--model.classes {model.classes}: the masks hold {len(data.classes)} classes")
+            raise UserError(
+                f"--model.num_classes {model.num_classes}: the masks hold {len(data.classes)} classes"
+            )
         model.class_list = data.classes

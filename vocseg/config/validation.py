@@ -21,10 +21,10 @@ from vocseg.errors import UserError
 
 _FIGURES = ("loss", "miou", "pixel_accuracy")
 _INSTEAD = {  # of Lightning's callbacks that do not go with ours: what does the same
-    BackboneFinetuning: "use --model.freeze_encoder EPOCHS",
-    BatchSizeFinder: "run `python -m vocseg tune --find batch_size` first",
+    BackboneFinetuning: "use --model.freeze_encoder_epochs EPOCHS",
+    BatchSizeFinder: "run `python -m vocseg tune --target batch_size` first",
     LearningRateFinder: "run `python -m vocseg tune` first",
-    StochasticWeightAveraging: "use --average.kind swa",
+    StochasticWeightAveraging: "use --weight_averaging.kind swa",
     Timer: "use --trainer.max_time",
 }
 _SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # processes begun in the midst of a command

@@ -82,13 +82,13 @@ def pack(
         if fault.errno in _FORBIDDEN and not must:
             print(
                 f"no store of '{split.name}': {cache} cannot be written ({fault.strerror}); files are "
-                "decoded every epoch instead (--data.cache names another folder)",
+                "decoded every epoch instead (--data.cache_dir names another folder)",
                 flush=True,
             )
             return None
         raise UserError(
             f"the store of '{split.name}' cannot be written to {cache} ({fault.strerror}): make room or name "
-            "another folder with --data.cache, or go without with --data.store false"
+            "another folder with --data.cache_dir, or go without with --data.cache false"
         ) from fault
 
 
@@ -99,9 +99,10 @@ def _pack(split: Split, form: ImageSize, cache: Path, must: bool, progress: bool
     if needed + _SPARE > free:
         room = f"the store of '{split.name}' needs {_bytes(needed)} in {cache}, but {_bytes(free)} are free"
         if must:
-            raise UserError(f"{room}: make room, or name another folder with --data.cache")
+            raise UserError(f"{room}: make room, or name another folder with --data.cache_dir")
         print(
-            f"{room}; files are decoded every epoch instead (--data.cache names another folder)", flush=True
+            f"{room}; files are decoded every epoch instead (--data.cache_dir names another folder)",
+            flush=True,
         )
         return None
     print(
@@ -210,7 +211,8 @@ class CachePolicy:
             if not self.skip or self.store is True:
                 raise
             print(
-                f"{fault.sentence}; files are decoded every epoch instead (--data.on_error skip)", flush=True
+                f"{fault.sentence}; files are decoded every epoch instead (--data.on_read_error skip)",
+                flush=True,
             )
             return False
 

@@ -26,58 +26,59 @@ from vocseg.utils.safe_load import SafeCheckpointMixin
 
 
 class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
-    """Pascal VOC 2012, resized to a square, in batches of bytes.
+    """Pascal VOC 2012, or a data set in its layout, resized to a square.
 
     Args:
-        root: Folder that holds `VOCdevkit/VOC2012`; VOC is fetched into it when it is missing.
-        size: Edge in pixels to which images and masks are resized.
-        batch_size: Images in a batch, per device.
-        eval_batch_size: The same where images are scored; null: as `batch_size`, on a GPU 32 at least.
-        train_split: List to train on: train, trainval, trainaug or any other in ImageSets/Segmentation.
-        val_split: List to score on.
-        train_images: Use a random part of the training list, this many images; null: all.
-        val_images: The same for the list to score on.
-        subset_seed: Chooses those parts; not the run's seed, so that runs are scored on the same images.
-        augmentation: `none`; `light` (horizontal flips); `crops` (besides, random crops of the square at
-            scales of `crop_scale`); `standard` (besides, brightness, contrast, colour, blur); `strong` (with
-            more blur, and besides, pieces of other images, noise, holes of void).
-        crop_scale: Least and largest scale of these crops. At 1 a crop shows the whole square; below 1 it is
-            padded with ignored pixels.
-        sampling: Choice of the training images of an epoch. `uniform`: each once; `balanced`: with
-            replacement, images of rare classes more often (repeat factors of LVIS).
-        classes: Text or YAML file that names the classes of your own masks, or merges VOC's; null: VOC's 21.
-        mask_values: Value of each class in the masks, in the order of `classes`, for example `[0, 255]`;
-            null: 0, 1, 2, ..., or what `classes` says.
-        image_folder: Folder of the images beside SegmentationClass and ImageSets; `.` is the data set's own.
-        image_suffix: Ending of the images' names; null: that of each image is found.
-        mask_folder: Folder of the masks; null: SegmentationClass (for `trainaug`, SegmentationClassAug).
-        mask_suffix: What follows an image's id in the name of its mask, for example `_mask.png`.
-        val_fraction: Share of the images to score on, drawn by ids and `subset_seed` from `train_split`, or
-            without lists from all images with a mask; null: `val_split` names them.
-        images: Folder of images, searched with its sub-folders, or one image, for `predict`.
-        workers: Loader processes; null: none on a CPU, or where images are little more than copied out of a
-            store (`none`, `light`, scoring), else one a core up to 8.
-        worker_timeout: Seconds to wait for a batch from them before the run stops.
-        on_error: What an image that cannot be read does to a run: `stop`, or `skip`: the run goes on without
-            it, and says so. `predict` always skips it, and its exit code is 1.
-        store: Decode every file once, into a memory-mapped store; null: where there is room.
-        cache: Folder for stores and what is known of files; null: `.vocseg` in the data set, or where that
-            cannot be written, your own cache.
-        download: Fetch VOC when it is missing.
-        check: Without a store, read every file once before training or scoring starts.
-        seed: Seeds order and augmentation; on the command line it follows --seed_everything.
+        root: Folder that contains `VOCdevkit/VOC2012`. VOC is downloaded into it if missing.
+        image_size: Side length in pixels of the resized images and masks.
+        batch_size: Images per batch and device.
+        eval_batch_size: Images per batch and device in evaluation. null: `batch_size`, on a GPU at least 32.
+        train_split: Training split: train, trainval, trainaug or another list of ImageSets/Segmentation.
+        val_split: Validation split.
+        max_train_samples: Size of a random subset of the training split. null: all images.
+        max_val_samples: Size of a random subset of the validation split. null: all images.
+        subset_seed: Seed of these subsets. Independent of the run's seed, so that scores stay comparable.
+        augmentation: Augmentation. none; light: horizontal flips; crops: flips and random crops at scales of
+            `crop_scale`; standard: also brightness, contrast, colour, blur; strong: more blur, also CutMix,
+            noise and CutOut.
+        crop_scale: Smallest and largest scale of random crops. At 1 a crop shows the whole image. Below 1 it
+            is padded with ignored pixels.
+        sampling: Sampling of training images. uniform: each once an epoch; balanced: with replacement, images
+            of rare classes more often (repeat factors of LVIS).
+        classes: Text or YAML file with the classes of the masks, or with a merge of VOC's classes. null: VOC.
+        mask_values: Mask value of each class, in the order of `classes`, for example `[0, 255]`. null: 0, 1,
+            2, ..., or as in `classes`.
+        image_folder: Folder of the images within the data set. `.` is the data set's own folder.
+        image_suffix: File ending of the images. null: found for each image.
+        mask_folder: Folder of the masks. null: SegmentationClass, for `trainaug` SegmentationClassAug.
+        mask_suffix: Part of a mask's file name after the image's id, for example `_mask.png`.
+        val_fraction: Fraction of the images for validation, drawn by id and `subset_seed` from `train_split`,
+            or without lists from all images with a mask. null: `val_split` is used.
+        predict_dir: Folder of images for `predict`, searched with its sub-folders, or one image.
+        num_workers: Number of DataLoader workers. null: 0 on a CPU or where reading is cheap, else one per
+            core, at most 8.
+        timeout: Seconds to wait for a batch from a DataLoader worker.
+        on_read_error: Reaction to an unreadable image. raise: the run fails; skip: the image is left out and
+            reported. `predict` always skips it and exits with code 1.
+        cache: Memory-mapped cache of decoded images. null: used if there is room on the disk.
+        cache_dir: Folder of the cache. null: `.vocseg` in the data set, or the user's cache folder if the
+            data set is read-only.
+        download: Download of VOC if it is missing.
+        verify_files: Verification of every file before training or scoring, where there is no cache.
+        seed: Seed of order and augmentation. On the command line it is --seed_everything.
+
     """
 
     def __init__(
         self,
         root: Path = Path("data"),
-        size: PositiveInt = 256,
+        image_size: PositiveInt = 256,
         batch_size: PositiveInt = 4,
         eval_batch_size: PositiveInt | None = None,
         train_split: str = "train",
         val_split: str = "val",
-        train_images: PositiveInt | None = None,
-        val_images: PositiveInt | None = None,
+        max_train_samples: PositiveInt | None = None,
+        max_val_samples: PositiveInt | None = None,
         subset_seed: NonNegativeInt = 0,
         augmentation: Augmentation = "none",
         crop_scale: tuple[PositiveFloat, PositiveFloat] = SCALES,
@@ -89,31 +90,36 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         mask_suffix: str = ".png",
         mask_values: list[NonNegativeInt] | None = None,
         val_fraction: OpenUnitInterval | None = None,
-        images: Path | None = None,
-        workers: NonNegativeInt | None = None,
-        worker_timeout: PositiveInt = 60,
-        on_error: Literal["stop", "skip"] = "stop",
-        store: bool | None = None,
-        cache: Path | None = None,
+        predict_dir: Path | None = None,
+        num_workers: NonNegativeInt | None = None,
+        timeout: PositiveInt = 60,
+        on_read_error: Literal["raise", "skip"] = "raise",
+        cache: bool | None = None,
+        cache_dir: Path | None = None,
         download: bool = True,
-        check: bool = True,
+        verify_files: bool = True,
         seed: int = 42,
     ) -> None:
         super().__init__()
-        self.root, self.size, self.batch_size = Path(root), int(size), int(batch_size)
+        self.root, self.image_size, self.batch_size = Path(root), int(image_size), int(batch_size)
         self.eval_batch_size = eval_batch_size
-        self.seed, self.images, self.workers, self.download = seed, images, workers, download
-        self.worker_timeout, self.skip = int(worker_timeout), on_error == "skip"
+        self.seed, self.predict_dir, self.num_workers, self.download = (
+            seed,
+            predict_dir,
+            num_workers,
+            download,
+        )
+        self.timeout, self.skip = int(timeout), on_read_error == "skip"
         self.classes = known_classes(classes and Path(classes), mask_values)
         lists = {"train": train_split, "val": val_split}
-        counts = {"train": train_images, "val": val_images}
+        counts = {"train": max_train_samples, "val": max_val_samples}
         naming = Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix)
         self.selection = Selection(
             self.root, naming, self.classes, lists, counts, subset_seed, val_fraction and float(val_fraction)
         )
         self.parts = SplitDatasets(
-            CachePolicy(store, cache, check, self.skip),
-            self.size,
+            CachePolicy(cache, cache_dir, verify_files, self.skip),
+            self.image_size,
             augmentation,
             seed,
             scales(crop_scale),
@@ -240,9 +246,9 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
 
     def _pictures(self) -> ImageFolderDataset:
         """The user's own images."""
-        if self.images is None:
-            raise UserError("predict needs --data.images: a folder of images, or one image")
-        return ImageFolderDataset(Path(self.images), self.size)
+        if self.predict_dir is None:
+            raise UserError("predict needs --data.predict_dir: a folder of images, or one image")
+        return ImageFolderDataset(Path(self.predict_dir), self.image_size)
 
     def splits(self) -> dict[str, Split]:
         """The images of the verb: "train" and "val", or "val" alone."""
@@ -284,5 +290,5 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         """For what the trainer is now, and the batch size: a search for the largest changes it."""
         place = rank_info(self.trainer)
         at_once = None if self.eval_batch_size is None else int(self.eval_batch_size)
-        workers = None if self.workers is None else int(self.workers)
-        return DataLoaderFactory(place, self.batch_size, at_once, workers, self.worker_timeout)
+        workers = None if self.num_workers is None else int(self.num_workers)
+        return DataLoaderFactory(place, self.batch_size, at_once, workers, self.timeout)

@@ -102,7 +102,7 @@ class ImageFolderDataset(Dataset[Sample]):
             found = sorted(folder.iterdir())
         except OSError as fault:
             if folder == self.source:
-                raise UserError(f"--data.images {folder} cannot be listed ({fault.strerror})") from fault
+                raise UserError(f"--data.predict_dir {folder} cannot be listed ({fault.strerror})") from fault
             self.other_files[f"{self.name_of(folder)}/"] = f"cannot be listed ({fault.strerror})"
             return
         predicted = {*_RESULTS[:2]} <= {path.name for path in found}
@@ -126,19 +126,22 @@ class ImageFolderDataset(Dataset[Sample]):
         source, takes = str(self.source), ", ".join(sorted(_IMAGES))
         if url := _URL.fullmatch(source):
             return (
-                f"--data.images {url[1]}://{url[2]} is a URL, and URLs are not downloaded. Download the file "
-                "and give its path."
+                f"--data.predict_dir {url[1]}://{url[2]} is a URL, and URLs are not downloaded. Download the "
+                "file and give its path."
             )
         if self.source.suffix.lower() in _VIDEOS and os.path.isfile(self.source):
-            return f"--data.images {source} is {_VIDEO.format(source)}."
+            return f"--data.predict_dir {source} is {_VIDEO.format(source)}."
         if not os.path.exists(source):
-            return f"--data.images {source} does not exist. Give a folder of images ({takes}) or one image."
+            return (
+                f"--data.predict_dir {source} does not exist. Give a folder of images ({takes}) or one image."
+            )
         left_out = self.left_out.reasons | self.other_files
         others = [f"{name}: {why}" for name, why in left_out.items()]
         more = [f"and {len(others) - _NAMED} more"] if len(others) > _NAMED else []
         listed = f" ({'; '.join(map(printable, [*others[:_NAMED], *more]))})" if others else ""
         return (
-            f"{source} holds no image{listed}. Give --data.images a folder of images ({takes}) or one image."
+            f"{source} holds no image{listed}. Give --data.predict_dir a folder of images ({takes}) or one "
+            "image."
         )
 
 
@@ -152,7 +155,7 @@ def _folder_reason(path: Path, predicted: bool) -> str | None:
     if path.name.startswith("."):
         return "a hidden folder"
     if path.is_symlink():  # which may lead back here
-        return "a link to a folder: give its target to --data.images"
+        return "a link to a folder: give its target to --data.predict_dir"
     if path.name == _RUNS:
         return "a folder of runs"
     return "results of predict" if predicted and path.name in _RESULTS else None

@@ -36,7 +36,7 @@ class ImageSize:
         """
         if self.size > LARGEST:
             raise UserError(
-                f"--data.size asks for {self.size:,} pixels each way, but {LARGEST:,} are the most"
+                f"--data.image_size asks for {self.size:,} pixels each way, but {LARGEST:,} are the most"
             )
 
     def __str__(self) -> str:

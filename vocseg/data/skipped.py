@@ -61,7 +61,7 @@ class SkippedSamples:
         if count > max(1, self._limit * all_of):
             raise UserError(
                 f"{count} of the {all_of} images of {self._what} cannot be read, too many for "
-                f"--data.on_error skip; the last one: {reason}"
+                f"--data.on_read_error skip; the last one: {reason}"
             )
         warnings.warn(f"vocseg: {name} is left out: {reason}", stacklevel=2)
 

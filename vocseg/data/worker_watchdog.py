@@ -17,8 +17,8 @@ T = TypeVar("T")
 _TICK = 0.5  # seconds
 _SHARED = Path("/dev/shm")  # where Linux keeps what processes share
 _HINT = (
-    "see whether the machine has memory to spare, use fewer with --data.workers, or read in the main process "
-    "with --data.workers 0"
+    "check the free memory, use fewer with --data.num_workers, or read in the main process with "
+    "--data.num_workers 0"
 )
 
 
@@ -109,9 +109,9 @@ def check_shared_memory(workers: int, batch_bytes: int) -> None:
     needed, free = _held(workers, batch_bytes), _shared_memory()
     if needed > free:
         raise UserError(
-            f"/dev/shm has room for {free / 1e6:.1f} MB, but {workers} loader processes need "
-            f"{needed / 1e6:.1f} MB: read in the main process with --data.workers 0, use fewer, or give it "
-            "more room (in a container: --shm-size 8g)"
+            f"/dev/shm has room for {free / 1e6:.1f} MB, but {workers} DataLoader workers need "
+            f"{needed / 1e6:.1f} MB: use fewer with --data.num_workers, read in the main process with "
+            "--data.num_workers 0, or give it more room (in a container: --shm-size 8g)"
         )
 
 
@@ -130,7 +130,7 @@ def _stuck(seconds: float) -> UserError:
     which = f" (process {', '.join(stopped)} is stopped)" if stopped else ""
     return UserError(
         f"the loader processes gave no batch for {seconds:g} seconds{which}: if reading may take that long, "
-        f"raise --data.worker_timeout; else {_HINT}"
+        f"raise --data.timeout; else {_HINT}"
     )
 
 

@@ -52,8 +52,8 @@ class TTAConfig:
                 twice = f"{self.scales[edges.index(edge)]:g} and {self.scales[k]:g}"
                 rounded = f", as edges are multiples of {self.step} here" if self.step > 1 else ""
                 raise UserError(
-                    f"--tta.scales {twice} both give {edge}x{edge} pixels at --data.size {size}{rounded}: "
-                    "leave one out, or take others further apart"
+                    f"--tta.scales {twice} both give {edge}x{edge} pixels at --data.image_size {size}"
+                    f"{rounded}: leave one out, or take others further apart"
                 )
         return edges
 

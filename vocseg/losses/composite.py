@@ -102,7 +102,7 @@ class CompositeLoss:
         terms = {"cross_entropy": settings.cross_entropy, "dice": settings.dice, "lovasz": settings.lovasz}
         terms |= {
             f"focal (gamma {settings.focal_gamma:g})": settings.focal,
-            f"ohem (hardest {settings.ohem_share:.3g})": settings.ohem,
+            f"ohem (hardest {settings.ohem_fraction:.3g})": settings.ohem,
         }
         words = [name if value == 1 else f"{value:g} {name}" for name, value in terms.items() if value]
         more = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
@@ -126,7 +126,7 @@ class CompositeLoss:
         if settings.lovasz:
             terms.append(settings.lovasz * lovasz(logits, mask))
         if settings.ohem:
-            mean = ohem_cross_entropy(logits, mask, settings.ohem_share, weights, settings.label_smoothing)
+            mean = ohem_cross_entropy(logits, mask, settings.ohem_fraction, weights, settings.label_smoothing)
             terms.append(settings.ohem * mean)
         return terms
 

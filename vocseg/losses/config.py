@@ -56,7 +56,7 @@ class LossConfig:
         lovasz: Weight of Lovasz-softmax, which stands for 1 - IoU; a mean over the classes in the batch.
         focal: Weight of the focal loss: the cross-entropy of a pixel counts less the surer and righter it is.
         ohem: Weight of the cross-entropy over the hardest labelled pixels of a batch alone.
-        ohem_share: Their share of the labelled pixels.
+        ohem_fraction: Their share of the labelled pixels.
         focal_gamma: Power of (1 - probability of the true class) in the focal loss; 0 makes it cross-entropy.
         label_smoothing: Share of certainty spread over all classes, in `cross_entropy` and `ohem`.
         class_weights: What a pixel of each class counts in `cross_entropy`, `focal` and `ohem`: a list with a
@@ -69,7 +69,7 @@ class LossConfig:
     lovasz: float = 0.0
     focal: float = 0.0
     ohem: float = 0.0
-    ohem_share: float = 0.25
+    ohem_fraction: float = 0.25
     focal_gamma: float = 2.0
     label_smoothing: float = 0.0
     class_weights: str | list[float] | None = None
@@ -82,8 +82,8 @@ class LossConfig:
         """
         for name in (*_TERMS, "focal_gamma"):
             self._check(name, "give a finite number from 0", self._value(name) >= 0)
-        share, smoothing = self.ohem_share, self.label_smoothing
-        self._check("ohem_share", "give a share above 0 and at most 1, for example 0.25", 0 < share <= 1)
+        share, smoothing = self.ohem_fraction, self.label_smoothing
+        self._check("ohem_fraction", "give a share above 0 and at most 1, for example 0.25", 0 < share <= 1)
         self._check("label_smoothing", "give a share from 0 and below 1, for example 0.1", 0 <= smoothing < 1)
         if not any(self._value(name) for name in _TERMS):
             raise UserError(

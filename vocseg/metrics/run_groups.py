@@ -54,7 +54,7 @@ def check_comparable(groups: Sequence[RunGroup], across: Collection[str] = ()) -
                 raise UserError(
                     f"{groups[0].name} and {group.name} cannot be compared, as their {what} differs: {ours} "
                     f"and {theirs}; score both with `test` on the same data with the same flags"
-                    + (f", or ask for it with --across {what}" if what in ACROSS else "")
+                    + (f", or ask for it with --allow_different {what}" if what in ACROSS else "")
                 )
 
 

@@ -54,7 +54,7 @@ def description_of(trainer: Any, module: "SegmentationModule") -> dict[str, Any]
     data = facts_source(trainer)
     stages = () if data is None else ("train", "val") if trainer.state.fn == "fit" else ("val",)
     parts = {stage: dict(data.facts(stage)) for stage in stages}
-    size = module.image_size if data is None else data.size
+    size = module.image_size if data is None else data.image_size
     return describe(module, size, newest_score(trainer, module), parts)
 
 

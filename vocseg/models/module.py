@@ -43,25 +43,27 @@ _AS_USUAL = PerformanceOptions()
 
 
 class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod
-    """Semantic segmentation with an encoder, a decoder and a sum of losses.
+    """Encoder-decoder segmentation network with a composite loss.
 
     Args:
-        arch: smp's name of the decoder: unet, unetplusplus, fpn, deeplabv3plus, ...
-        encoder: smp's name of the encoder: resnet34, mobilenet_v2, tu-convnext_tiny, ...
-        encoder_weights: imagenet (fetched), a local .pth or .safetensors file, or null for random weights.
-        classes: Number of classes.
+        arch: Decoder, by smp's name: unet, unetplusplus, fpn, deeplabv3plus, ...
+        encoder: Encoder, by smp's name: resnet34, mobilenet_v2, tu-convnext_tiny, ...
+        encoder_weights: Initial encoder weights: imagenet (downloaded), a local .pth or .safetensors file, or
+            null for random weights.
+        num_classes: Number of classes.
         lr: Learning rate.
-        optimizer: `adam`, `adamw` (weight decay apart from the gradient) or `sgd`.
-        weight_decay: Of weights; never of biases and of what norms learn.
-        momentum: Of `sgd`.
-        encoder_lr_factor: The encoder's learning rate in parts of `lr`; 0.1 spares what it has learnt before.
-        freeze_encoder: Epochs from the first in which the encoder, with its BatchNorm statistics, stays as it
-            is.
-        schedule: What becomes of it: `constant`; `poly` (to the power 0.9), `cosine` and `onecycle` fall to
-            nearly nothing by the last step; `plateau` is a tenth from when validation's mIoU stays.
-        warmup: Share of all steps in which the learning rate rises from nearly nothing; `onecycle`: 0.3.
-        loss: What to minimise: terms with their weights.
-        execution: How the network is computed: the same figures, but for rounding, in another time.
+        optimizer: Optimizer: adam, adamw or sgd.
+        weight_decay: Weight decay. Not applied to biases and normalisation parameters.
+        momentum: Momentum of sgd.
+        encoder_lr_mult: Multiplier on the encoder's learning rate, for example 0.1.
+        freeze_encoder_epochs: Number of first epochs in which encoder weights and BatchNorm statistics are
+            frozen.
+        lr_scheduler: Learning-rate schedule: constant, poly (power 0.9), cosine, onecycle, or plateau (x0.1
+            after 4 validations without a better mean IoU).
+        warmup_fraction: Fraction of all steps with a rising learning rate. onecycle uses 0.3.
+        loss: Terms of the loss and their weights.
+        performance: Performance options. Results stay the same up to floating-point rounding.
+
     """
 
     def __init__(
@@ -69,30 +71,32 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         arch: str = "unet",
         encoder: str = "resnet34",
         encoder_weights: str | None = None,
-        classes: PositiveInt = 21,
+        num_classes: PositiveInt = 21,
         lr: PositiveFloat = 1e-4,
         optimizer: OptimizerName = "adam",
         weight_decay: NonNegativeFloat = 0.0,
         momentum: ClosedUnitInterval = 0.9,
-        encoder_lr_factor: NonNegativeFloat = 1.0,
-        freeze_encoder: NonNegativeInt = 0,
-        schedule: ScheduleName = "constant",
-        warmup: ClosedUnitInterval = 0.0,
+        encoder_lr_mult: NonNegativeFloat = 1.0,
+        freeze_encoder_epochs: NonNegativeInt = 0,
+        lr_scheduler: ScheduleName = "constant",
+        warmup_fraction: ClosedUnitInterval = 0.0,
         loss: LossConfig = CROSS_ENTROPY_ONLY,
-        execution: PerformanceOptions = _AS_USUAL,
+        performance: PerformanceOptions = _AS_USUAL,
     ) -> None:
         super().__init__()
         # jsonargparse's numbers are of types of its own, which a safely read file must not hold.
-        rates = float(lr), float(weight_decay), float(momentum), float(encoder_lr_factor)
+        rates = float(lr), float(weight_decay), float(momentum), float(encoder_lr_mult)
         settings = OptimizerConfig(optimizer, *rates)
         self.optimization = OptimConfig(
-            settings, EncoderFreezer(int(freeze_encoder)), LRSchedule(schedule, float(warmup))
+            settings,
+            EncoderFreezer(int(freeze_encoder_epochs)),
+            LRSchedule(lr_scheduler, float(warmup_fraction)),
         )
-        self.classes = int(classes)
+        self.classes = int(num_classes)
         self.loss = CompositeLoss(loss, self.classes)
         # Only what shapes the network: Lightning lets these overrule what the user types.
         self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
-        self.network = build_network(arch, encoder, encoder_weights, self.classes, execution)
+        self.network = build_network(arch, encoder, encoder_weights, self.classes, performance)
         self.train_metrics, self.val_metrics = (
             SegmentationMetrics(self.classes),
             SegmentationMetrics(self.classes),
@@ -270,11 +274,11 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         """See that the network can take the images, and take their classes' names."""
         data, classes = facts_source(self.trainer), _class_list(self.trainer)
         if data is not None:
-            self.network.check_size(data.size)
+            self.network.check_size(data.image_size)
         if stage == "predict" or classes is None:  # pictures to predict have no masks
             return
         if len(classes) != self.classes:
-            raise UserError(f"--model.classes {self.classes}: the masks hold {len(classes)} classes")
+            raise UserError(f"--model.num_classes {self.classes}: the masks hold {len(classes)} classes")
         if classes.names != self.class_list.names:
             self.class_list = classes
 

@@ -63,7 +63,7 @@ class Network(nn.Module):
         """
         if size % self.step:
             raise UserError(
-                f"--data.size {size}: this network needs a multiple of {self.step}, for example 256"
+                f"--data.image_size {size}: this network needs a multiple of {self.step}, for example 256"
             )
 
     @property
@@ -152,7 +152,7 @@ def _check_names(arch: str, encoder: str, weights: str | None, classes: int) -> 
         known = ", ".join(smp.MODEL_ARCHITECTURES_MAPPING)
         raise UserError(f"--model.arch {arch}: there is no such decoder; smp has {known}")
     if classes < 2:
-        raise UserError(f"--model.classes {classes}: a network needs at least 2 classes")
+        raise UserError(f"--model.num_classes {classes}: a network needs at least 2 classes")
     if encoder.startswith("tu-"):
         _check_timm(encoder)
     elif encoder not in smp.encoders.get_encoder_names():

@@ -50,7 +50,7 @@ class OptimConfig:
 
     def conditions(self) -> dict[str, dict[str, Any]]:
         """What a run that goes on must have in common with itself."""
-        frozen = {"freeze_encoder": self.freezing.epochs} if self.freezing.epochs else {}
+        frozen = {"freeze_encoder_epochs": self.freezing.epochs} if self.freezing.epochs else {}
         schedule = {name: getattr(self.schedule, name) for name in ("name", "warmup", "needs_total_steps")}
         return {"optimizer": self.optimizer.described() | frozen, "schedule": schedule}
 
@@ -58,5 +58,7 @@ class OptimConfig:
         """Steps of the whole run."""
         steps = trainer.estimated_stepping_batches
         if steps == float("inf"):
-            raise UserError(f"--model.schedule {self.schedule.name} needs an end: set --trainer.max_epochs")
+            raise UserError(
+                f"--model.lr_scheduler {self.schedule.name} needs an end: set --trainer.max_epochs"
+            )
         return int(steps)

@@ -34,14 +34,14 @@ class OptimizerConfig:
         lr: Learning rate.
         weight_decay: Of weights; never of biases and of what norms learn.
         momentum: Of `sgd`.
-        encoder_lr_factor: The encoder's learning rate in parts of `lr`.
+        encoder_lr_mult: The encoder's learning rate in parts of `lr`.
     """
 
     name: OptimizerName = "adam"
     lr: float = 1e-4
     weight_decay: float = 0.0
     momentum: float = 0.9
-    encoder_lr_factor: float = 1.0
+    encoder_lr_mult: float = 1.0
 
     def check(self) -> None:
         """See that every number is one to train with.
@@ -49,7 +49,7 @@ class OptimizerConfig:
         Raises:
             UserError: If not.
         """
-        for name in ("lr", "weight_decay", "momentum", "encoder_lr_factor"):
+        for name in ("lr", "weight_decay", "momentum", "encoder_lr_mult"):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0 or (name == "lr" and value == 0):  # YAML has .inf
                 what = "a finite number above 0" if name == "lr" else "a finite number from 0"
@@ -117,9 +117,9 @@ def _treated(
     for parameter in network.parameters():
         options: dict[str, Any] = {}
         name = "all"
-        if settings.encoder_lr_factor != 1:
+        if settings.encoder_lr_mult != 1:
             name = "encoder" if id(parameter) in within else "decoder"
-            factor = settings.encoder_lr_factor if name == "encoder" else 1.0
+            factor = settings.encoder_lr_mult if name == "encoder" else 1.0
             options["lr"] = settings.lr * factor
         if settings.weight_decay and parameter.ndim <= 1:  # biases; scales and shifts of norms
             name, options["weight_decay"] = f"{name}, no decay", 0.0

@@ -93,7 +93,7 @@ def capture_step(
         reason = str(fault).strip().splitlines()[0][:160]
         raise UserError(
             f"this network's step cannot be captured as a CUDA graph ({reason}): "
-            "set --model.execution.capture false"
+            "set --model.performance.cuda_graphs false"
         ) from fault
 
 

@@ -18,25 +18,25 @@ _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # as the kernel names what x86 and 
 
 @dataclass(frozen=True)
 class PerformanceOptions:
-    """How the network is computed; precision is Lightning's `--trainer.precision`.
+    """Performance options. The precision is Lightning's `--trainer.precision`.
 
     Attributes:
-        channels_last: A pixel's channels side by side in memory, as convolutions on most processors like it.
-        compile: Let torch.compile make what trains: `default`, `reduce-overhead` (CUDA graphs, for small
-            batches on a GPU) or `max-autotune`; takes minutes at first, and on a CPU it does not pay.
-        capture: On one GPU, record a step once and replay it: the same kernels without a launch for each.
-        fused: The optimiser's step in one kernel; null: wherever there is one.
-        fold: U-Net's decoder with upsampling and convolution in one; null: on a CPU.
-        matmul_gradients: Gradients of convolutions' weights by matrix products, on a CPU: in bf16 for small
-            images, in float32 always; null: there only where a CPU's widest vectors are AVX2's.
+        channels_last: Memory format channels_last.
+        compile: Mode of torch.compile: default, reduce-overhead or max-autotune. null: no compilation.
+            Compiling takes minutes and gains nothing on CPUs.
+        cuda_graphs: Capture of steps as CUDA graphs on a single GPU.
+        fused_optimizer: Fused optimizer step. null: where one exists.
+        cpu_fuse_upsample: Fused upsampling and convolution in the U-Net decoder. null: on CPUs.
+        cpu_matmul_conv_grad: Convolution weight gradients by matrix products on CPUs. null: for small bf16
+            images, and in float32 on CPUs whose widest vectors are AVX2.
     """
 
     channels_last: bool = True
     compile: CompileMode | None = None
-    capture: bool = True
-    fused: bool | None = None
-    fold: bool | None = None
-    matmul_gradients: bool | None = None
+    cuda_graphs: bool = True
+    fused_optimizer: bool | None = None
+    cpu_fuse_upsample: bool | None = None
+    cpu_matmul_conv_grad: bool | None = None
 
     def prepare(self, model: nn.Module) -> None:
         """Let a model be computed so; its parameters and their names stay.
@@ -45,11 +45,11 @@ class PerformanceOptions:
             model: Changed in place.
         """
         model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-        if self.matmul_gradients is not False and self.channels_last:
+        if self.cpu_matmul_conv_grad is not False and self.channels_last:
             avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
-            with_matmul_gradients(model, in_float32=self.matmul_gradients is True or avx2)
-        if self.fold is not False:
-            fold_decoder(model, everywhere=self.fold is True)
+            with_matmul_gradients(model, in_float32=self.cpu_matmul_conv_grad is True or avx2)
+        if self.cpu_fuse_upsample is not False:
+            fold_decoder(model, everywhere=self.cpu_fuse_upsample is True)
         if self.compile is not None:
             model.compile(mode=self.compile, dynamic=False)
 
@@ -61,7 +61,7 @@ class PerformanceOptions:
     @property
     def use_cuda_graphs(self) -> bool:
         """Whether steps are to be recorded; torch.compile has recordings of its own in one of its modes."""
-        return self.capture and self.compile != "reduce-overhead"
+        return self.cuda_graphs and self.compile != "reduce-overhead"
 
     def optimizer_options(self, device: torch.device, clips_mixed: bool = False) -> dict[str, Any]:
         """What torch's Adam, AdamW and SGD take besides.
@@ -75,13 +75,13 @@ class PerformanceOptions:
             UserError: If both are asked for on a GPU.
         """
         refused = clips_mixed and device.type != "cpu"
-        if self.fused and refused:
+        if self.fused_optimizer and refused:
             raise UserError(
-                "--model.execution.fused true: Lightning refuses it on this device with fp16 and "
+                "--model.performance.fused_optimizer true: Lightning refuses it on this device with fp16 and "
                 "--trainer.gradient_clip_val: leave it out"
             )
         there = device.type in ("cpu", "cuda") and not refused
-        return {"fused": True} if (there if self.fused is None else self.fused) else {}
+        return {"fused": True} if (there if self.fused_optimizer is None else self.fused_optimizer) else {}
 
 
 def precision_note(

@@ -222,12 +222,12 @@ def _start(archive: Path) -> bytes:
         UserError: If it cannot be read.
     """
     if archive.exists() and not archive.is_file():  # a pipe would be waited for without end
-        raise UserError(f"--check {archive}: is no plain file; name an archive")
+        raise UserError(f"--validate {archive}: is no plain file; name an archive")
     try:
         with archive.open("rb") as file:
             return file.read(8)
     except OSError as fault:
-        raise UserError(f"--check {archive}: cannot be read ({fault.strerror})") from fault
+        raise UserError(f"--validate {archive}: cannot be read ({fault.strerror})") from fault
 
 
 def encode(mask: npt.NDArray[np.uint8]) -> bytes:

@@ -182,7 +182,7 @@ def _decoded(picture: Image.Image, data: bytes, wrong: list[tuple[str, str]]) ->
     if picture.mode == "P":
         return MaskCheck([*wrong, *_palette(picture), *_values(pixels)], pixels)
     if picture.mode == "L" and data[24] == 8 and pixels.max() < len(CLASSES):
-        text = "mode L; `submit --masks FOLDER` packs such masks with VOC's palette"
+        text = "mode L; `submit --masks_dir FOLDER` packs such masks with VOC's palette"
         return MaskCheck([*wrong, ("grey", text)], pixels)
     return MaskCheck([*wrong, ("mode", _mode(picture.mode, data[24]))], None)
 

@@ -127,12 +127,12 @@ class WindowFlags:
     """Sliding windows, as in `test`.
 
     Attributes:
-        window: Predict in overlapping windows over the image at its own size.
-        stride: From one window to the next, in parts of a window's edge; above 0, and 1 at most.
+        sliding_window: Predict in overlapping windows over the image at its own size.
+        window_stride: From one window to the next, in parts of a window's edge; above 0, and 1 at most.
     """
 
-    window: bool = False
-    stride: float = 0.5
+    sliding_window: bool = False
+    window_stride: float = 0.5
 
 
 _NO_AUGMENTATION, _NO_WINDOWS = AugmentationFlags(), WindowFlags()
@@ -141,15 +141,15 @@ _NO_AUGMENTATION, _NO_WINDOWS = AugmentationFlags(), WindowFlags()
 def submit(
     root: Path = Path("data"),
     ckpt_path: Path | None = None,
-    masks: Path | None = None,
-    check: Path | None = None,
+    masks_dir: Path | None = None,
+    validate: Path | None = None,
     split: str = "test",
     competition: Competition | None = None,
     output: Path | None = None,
     replace: bool = False,
     batch_size: PositiveInt = 4,
     tta: AugmentationFlags = _NO_AUGMENTATION,
-    full_size: WindowFlags = _NO_WINDOWS,
+    original_resolution: WindowFlags = _NO_WINDOWS,
     progress: bool = True,
 ) -> CheckResult:
     """Write the archive that VOC's evaluation server takes, or check one.
@@ -160,33 +160,33 @@ def submit(
     Args:
         root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
         ckpt_path: Weights to predict with: a run's `unet_voc.pth` or `.ckpt`, of VOC's 21 classes.
-        masks: Instead of weights: a folder with a mask `ID.png` for every image of the list.
-        check: Instead of either: an archive, yours or another's, to be checked and nothing else.
+        masks_dir: Instead of weights: a folder with a mask `ID.png` for every image of the list.
+        validate: Instead of either: an archive, yours or another's, to be checked and nothing else.
         split: The list in `ImageSets/Segmentation`: `test`, or `val` for a rehearsal.
         competition: 5: trained on VOC's own images and masks alone; 6: on more (ImageNet weights and SBD's
-            masks are more). null: 6; for --check, the one that the archive is for.
+            masks are more). null: 6; for --validate, the one that the archive is for.
         output: The archive to write; null: `voc2012_SPLIT_compN.tar.gz` in the current folder.
         replace: Let the archive take the place of a file of that name.
         batch_size: Images that go through the network together.
         tta: Test-time augmentation.
-        full_size: Sliding windows.
+        original_resolution: Sliding windows.
         progress: Show a progress bar.
 
     Raises:
         UserError: If the flags, the list, its images or the weights cannot be used.
     """
-    _check_flags(ckpt_path, masks, check, output, replace)
+    _check_flags(ckpt_path, masks_dir, validate, output, replace)
     images = find_images(root, split)
-    if check is not None:
-        return _check(check, images, competition, progress)
+    if validate is not None:
+        return _check(validate, images, competition, progress)
     number = competition or 6
     output = output or Path(f"voc2012_{split}_comp{number}.tar.gz")
     check_target(output, replace)
     if ckpt_path is not None:
-        predicted = _predict(ckpt_path, images, number, batch_size, tta, full_size, progress)
+        predicted = _predict(ckpt_path, images, number, batch_size, tta, original_resolution, progress)
         return _pack(predicted, images, number, output, progress)
-    assert masks is not None  # one of the three is there
-    return _pack_folder(masks, images, number, output, progress)
+    assert masks_dir is not None  # one of the three is there
+    return _pack_folder(masks_dir, images, number, output, progress)
 
 
 def _check(archive: Path, images: ImageSizes, competition: Competition | None, progress: bool) -> CheckResult:
@@ -202,11 +202,11 @@ def _check_flags(
     given = [each for each in (ckpt_path, masks, check) if each is not None]
     if len(given) != 1:
         raise UserError(
-            "submit needs one of --ckpt_path FILE (weights to predict with), --masks FOLDER (masks to pack) "
-            f"and --check ARCHIVE (to be checked), not {'several' if given else 'none'}"
+            "submit needs one of --ckpt_path FILE (weights to predict with), --masks_dir FOLDER (masks to "
+            f"pack) and --validate ARCHIVE (to be checked), not {'several' if given else 'none'}"
         )
     if check is not None and (output is not None or replace):
-        raise UserError(f"--check {check} writes nothing: leave --output and --replace out")
+        raise UserError(f"--validate {check} writes nothing: leave --output and --replace out")
 
 
 def _predict(
@@ -222,7 +222,7 @@ def _predict(
     from vocseg.submission.predict import Predictor, read_voc_weights  # they wait for torch
 
     weights = read_voc_weights(ckpt_path, competition)
-    stride = full_size.stride if full_size.window else None
+    stride = full_size.window_stride if full_size.sliding_window else None
     predictor = Predictor(weights, ckpt_path, batch_size, tta.flip, tta.scales, stride)
     predicted = predictor.masks(images.layout, list(images.sizes))
     return {id: encode(mask) for id, mask in follow(predicted, "predicting", len(images.sizes), progress)}

@@ -74,7 +74,7 @@ def read_masks(
         UserError: If there is no such folder.
     """
     if not folder.is_dir():
-        raise UserError(f"--masks {folder}: there is no such folder")
+        raise UserError(f"--masks_dir {folder}: there is no such folder")
     masks: dict[str, bytes] = {}
     faults: list[SubmissionFault] = []
     for id, size in follow(sizes.items(), "reading masks", len(sizes), progress):

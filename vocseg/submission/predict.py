@@ -86,7 +86,9 @@ class Predictor:
         self._size, self._batch_size = weights.description["size"] or _SIZE, batch_size
         self._variants = replace(TestTimeAugmentation(flip, scales).variants, step=self._network.step)
         self._variants.sizes(self._size)
-        self._windows = None if stride is None else OriginalResolutionEval(stride=stride).windows(self._size)
+        self._windows = (
+            None if stride is None else OriginalResolutionEval(window_stride=stride).windows(self._size)
+        )
 
     def masks(self, layout: Layout, ids: Sequence[str]) -> Iterator[tuple[str, Bytes]]:
         """The mask uint8 `[H,W]` of every image, with its id, in the list's order.

@@ -134,7 +134,7 @@ def test_masks_in_a_users_own_colours_are_no_fault_and_counted_by_class(copy: Pa
     for each in result.lists:
         assert each.fingerprint is not None
         assert each.pixels[1] == sum(things[f"{id}.png"] for id in split_ids(copy, each.split))
-    data = VOCDataModule(root=copy, size=64, classes=tmp_path / "own.yaml", cache=tmp_path / "run")
+    data = VOCDataModule(root=copy, image_size=64, classes=tmp_path / "own.yaml", cache_dir=tmp_path / "run")
     data.prepare_data()
     data.setup("fit")
     assert data.facts("train")["fingerprint"] == {e.split: e.fingerprint for e in result.lists}["train"]

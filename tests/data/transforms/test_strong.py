@@ -152,7 +152,7 @@ def test_noise_is_normal_unbiased_and_different_everywhere() -> None:
 
 
 def _ready(root: Path, **options: object) -> VOCDataModule:
-    data = VOCDataModule(root=root, size=32, augmentation="strong", **options)  # type: ignore[arg-type]
+    data = VOCDataModule(root=root, image_size=32, augmentation="strong", **options)  # type: ignore[arg-type]
     data.prepare_data()
     data.setup("fit")
     return data
