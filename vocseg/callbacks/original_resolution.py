@@ -144,9 +144,9 @@ class OriginalResolutionEval(Callback):
     Args:
         on_test: Scoring at the original resolution in `test`.
         on_validate: The same in `validate` and in the validations of training.
-        sliding_window: Sliding-window inference at the original resolution in `test`, `validate` and `predict`.
-            A pixel's probabilities are the mean over its windows. Images smaller than a window are padded by
-            reflection.
+        sliding_window: Sliding-window inference at the original resolution in `test`, `validate` and
+            `predict`. A pixel's probabilities are the mean over its windows. Images smaller than a window are
+            padded by reflection.
         window_stride: Step between windows as a fraction of the window's side length, above 0 and at most 1.
         save_predictions: Saving of predicted masks and label-error data in `test` and `validate`.
 
@@ -165,8 +165,8 @@ class OriginalResolutionEval(Callback):
         self.window, self.stride = sliding_window, float(window_stride)
         if not 0 < window_stride <= 1:
             raise UserError(
-                f"--original_resolution.window_stride {window_stride:g} is out of range. Give a fraction above 0 "
-                "and at most 1, such as 0.5."
+                f"--original_resolution.window_stride {window_stride:g} is out of range. Give a fraction above "
+                "0 and at most 1, such as 0.5."
             )
         self._counts: OriginalResolutionAccumulator | None = None  # None: nothing is scored
 
@@ -179,8 +179,8 @@ class OriginalResolutionEval(Callback):
         verb = TrainerFn(stage).value
         if self.window and not self.stages.get(verb, True):
             raise UserError(
-                f"--original_resolution.sliding_window true: windows score pictures at their own size, so {verb} needs "
-                f"--full_size.{verb} true as well"
+                f"--original_resolution.sliding_window true scores at the original resolution only. Set "
+                f"--original_resolution.on_{verb} true as well."
             )
 
     def scores(self, trainer: Trainer, module: SegmentationModule) -> OriginalResolutionResult | None:

@@ -46,8 +46,8 @@ def find_learning_rate(
     best = steepest(curve)
     if best is None:
         raise UserError(
-            f"--num_training {steps}: the loss does not fall clearly at any learning rate. Use more steps or a "
-            "larger batch size."
+            f"--num_training {steps}: the loss does not fall clearly at any learning rate. Use more steps or "
+            "a larger batch size."
         )
     return table, f"the loss falls fastest at: --model.lr {best:.1e}"
 

@@ -110,8 +110,8 @@ def _notes(run: LoadedRun, pictures: Pictures | None) -> Iterator[str]:
         )
     elif run.evidence is None:
         yield (
-            "No predictions were saved (--original_resolution.save_predictions false). Images and label errors "
-            "need them: score again with `test`."
+            "No predictions were saved (--original_resolution.save_predictions false). Images and label "
+            "errors need them: score again with `test`."
         )
     if run.curves is None:
         yield "The run that trained these weights was not found, so there are no curves."
