@@ -1,10 +1,16 @@
 """Small data sets in the layouts that annotation programs export, with the same scenes in all."""
 
+import base64
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from vocseg.data.mask_png import save_mask
 from vocseg.data.synthetic import draw_scene
@@ -81,9 +87,73 @@ def folders(root: Path, count: int = 12) -> None:
         Image.fromarray(np.where(mask > 0, 255, 0).astype(np.uint8)).save(root / "masks" / f"{name}.png")
 
 
+def run_lengths(region: np.ndarray) -> list[int]:
+    """COCO's uncompressed RLE of a bool mask: down the columns, zeros first."""
+    flat = region.T.reshape(-1)
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], flat]).astype(np.int8)))
+    return np.diff(np.concatenate([[0], ends, [flat.size]])).tolist()  # type: ignore[no-any-return]
+
+
+def coco(root: Path, count: int = 12) -> None:
+    """As COCO has it: a JSON and a folder of images for each part; regions as RLE of both kinds."""
+    (root / "annotations").mkdir(parents=True)
+    parts = {
+        name: {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": 3, "name": "vehicle"}, {"id": 1, "name": "animal"}],
+        }
+        for name in ("train", "val")
+    }
+    for k, (id, image, mask) in enumerate(pairs(count)):
+        name = "train" if k < count - 4 else "val"
+        (root / name).mkdir(exist_ok=True)
+        Image.fromarray(image).save(root / name / f"{id}.jpg")
+        height, width = mask.shape
+        parts[name]["images"].append({"id": k, "file_name": f"{id}.jpg", "width": width, "height": height})
+        packed = coco_mask.encode(np.asfortranarray(mask == 1, np.uint8))
+        regions = {1: packed["counts"].decode(), 3: run_lengths(mask == 2)}
+        for category, counts in regions.items():
+            region = {"size": [height, width], "counts": counts}
+            entry = {"id": 10 * k + category, "image_id": k, "category_id": category, "iscrowd": 0}
+            parts[name]["annotations"].append({**entry, "segmentation": region})
+    for name, content in parts.items():
+        (root / "annotations" / f"instances_{name}.json").write_text(json.dumps(content))
+
+
+def labelme(root: Path, count: int = 12) -> None:
+    """As labelme saves it: a JSON for each image, every other with the image embedded."""
+    root.mkdir(parents=True)
+    for k, (id, image, mask) in enumerate(pairs(count)):
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "JPEG")
+        if k % 2:
+            (root / f"{id}.jpg").write_bytes(stream.getvalue())
+        shapes: list[dict[str, Any]] = []
+        for value in (1, 2):
+            outlines = cv2.findContours(
+                (mask == value).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+            )
+            for outline in outlines[0]:
+                points = outline[:, 0].astype(float).tolist()
+                shapes.append({"label": NAMES[value], "points": points, "shape_type": "polygon"})
+        content = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": [shape for shape in shapes if len(shape["points"]) > 2],
+            "imagePath": f"{id}.jpg",
+            "imageData": None if k % 2 else base64.b64encode(stream.getvalue()).decode(),
+            "imageHeight": mask.shape[0],
+            "imageWidth": mask.shape[1],
+        }
+        (root / f"{id}.json").write_text(json.dumps(content))
+
+
 MAKERS = {
     "labelme_voc": labelme2voc,
     "cvat": cvat,
     "roboflow": roboflow,
     "mine": folders,
+    "coco": coco,
+    "annotated": labelme,
 }  # by the README's root

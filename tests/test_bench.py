@@ -128,7 +128,7 @@ def _weights(replayed: bool, within: bool = False) -> list[Tensor]:
         return logits, module.loss(logits, mask).loss
 
     update = StepUpdate(module, optimizer, module.train_metrics) if within else None
-    recorder, work = steps.Recorder(), steps.Work(module, module.network, module.loss, module.classes)
+    recorder, work = steps.Recorder(), steps.Work(module, module.network, module.loss, module.num_classes)
     for _ in range(6):
         if replayed:
             marks = steps.replayed_step(module.network, work.compute, recorder, update, *rest)

@@ -132,7 +132,7 @@ def test_scoring_needs_only_the_file_and_gives_its_score(
 ) -> None:
     cli = _cli([verb, "--ckpt_path", str(trained / name), "--data.root", str(sample)])
     assert cli.model.hparams["encoder"] == TINY
-    assert cli.datamodule.size == 64
+    assert cli.datamodule.image_size == 64
     size = "their own size (predicted at 64x64)" if verb == "test" else "64x64"
     assert f"{verb}: val, 7 images at {size}" in capsys.readouterr().out
     found = _scores(here / "lightning_logs" / verb / "version_0")["input_resolution"]
@@ -215,7 +215,7 @@ def test_finetune_takes_the_newest_weights_and_says_which(
 
 def test_finetunes_own_defaults_are_the_seeds(here: Path, trained: Path) -> None:
     config = _printed(["finetune", "--ckpt_path", str(trained / "unet_voc.pth")])
-    assert (config["data"]["train_images"], config["data"]["val_images"]) == (1000, 200)
+    assert (config["data"]["max_train_samples"], config["data"]["max_val_samples"]) == (1000, 200)
     assert config["trainer"]["max_epochs"] == 5
     assert config["model"]["lr"] == 1e-4
 
@@ -225,7 +225,7 @@ def test_fit_takes_network_and_size_from_the_weights_that_it_starts_from(
 ) -> None:
     start = ["fit", "--data.root", str(sample), "--ckpt_path", str(trained / "unet_voc.pth")]
     cli = _cli([*start, "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"])
-    assert (cli.model.hparams["encoder"], cli.datamodule.size) == (TINY, 64)
+    assert (cli.model.hparams["encoder"], cli.datamodule.image_size) == (TINY, 64)
     assert "--model.encoder is resnet18: leave that flag out" in refused(
         capsys, [*start, "--model.encoder", "resnet18"]
     )
@@ -245,17 +245,29 @@ def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
         **{"cross_entropy": 1.0, "dice": 0.0, "lovasz": 0.0, "focal": 0.0, "ohem": 0.0}
     }
     assert config["model"].pop("performance") == {
-        **{"channels_last": True, "compile": None, "fused": None, "fold": None, "matmul_gradients": None},
-        "capture": True,
+        **{"channels_last": True, "compile": None, "cuda_graphs": True, "fused_optimizer": None},
+        **{"cpu_fuse_upsample": None, "cpu_matmul_conv_grad": None},
     }
     assert config["model"] == {
-        **{"arch": "unet", "encoder": "resnet34", "encoder_weights": "imagenet", "classes": 21, "lr": 1e-4},
-        **{"schedule": "constant", "warmup": 0.0, "optimizer": "adam", "weight_decay": 0.0, "momentum": 0.9},
+        **{
+            "arch": "unet",
+            "encoder": "resnet34",
+            "encoder_weights": "imagenet",
+            "num_classes": 21,
+            "lr": 1e-4,
+        },
+        **{
+            "lr_scheduler": "constant",
+            "warmup_fraction": 0.0,
+            "optimizer": "adam",
+            "weight_decay": 0.0,
+            "momentum": 0.9,
+        },
         **{"encoder_lr_mult": 1.0, "freeze_encoder_epochs": 0},
     }
     data = config["data"]
-    assert (data["root"], data["size"], data["batch_size"]) == ("data", 256, 4)
-    assert (data["train_split"], data["val_split"], data["train_images"]) == ("train", "val", None)
+    assert (data["root"], data["image_size"], data["batch_size"]) == ("data", 256, 4)
+    assert (data["train_split"], data["val_split"], data["max_train_samples"]) == ("train", "val", None)
     assert config["trainer"]["max_epochs"] == 20
 
 

@@ -42,6 +42,11 @@ TOOLS = {
         "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)",
     ),
     "audit": ("vocseg.data.audit.command", "audit", "examine a data set, name each fault, repair masks"),
+    "import": (
+        "vocseg.commands.import_annotations",
+        "import_annotations",
+        "make a data set from COCO's or labelme's annotations: import FORMAT SRC OUT",
+    ),
     "augmentations": (
         "vocseg.commands.preview_augmentations",
         "augmentations",
@@ -66,7 +71,11 @@ TOOLS = {
 }
 
 _AFTER_STOP = {"download": "run this again to go on"}
-LEADING = {"runs": " RUN [RUN ...]", "root": " [ROOT]"}  # flags whose values may stand first without them
+LEADING = {  # flags whose values may stand first without them
+    ("runs",): " RUN [RUN ...]",
+    ("root",): " [ROOT]",
+    ("format", "source", "output"): " FORMAT SRC OUT",
+}
 
 
 def _help() -> str:
@@ -165,11 +174,11 @@ def _run_tool(command: str, words: list[str]) -> None:
 
     module, name, _ = TOOLS[command]
     tool = getattr(import_module(module), name)
-    leading = next((name for name in LEADING if name in inspect.signature(tool).parameters), None)
+    leading = next((names for names in LEADING if set(names) <= set(inspect.signature(tool).parameters)), ())
     result = auto_cli(
         tool,
         args=append_list_flags(positional_to_flag(words, leading, tool) if leading else words, tool),
-        prog=f"python -m vocseg {command}{LEADING[leading] if leading else ''}",
+        prog=f"python -m vocseg {command}{LEADING.get(leading, '')}",
         as_positional=False,
         parser_class=Parser,
     )

@@ -158,7 +158,7 @@ class VocCLI(LightningCLI):
                 each.set_defaults(start.defaults)
             super().parse_arguments(parser, args)
         start.apply(self.config[verb])
-        self._classes = self.config[verb]["model"]["classes"]
+        self._classes = self.config[verb]["model"]["num_classes"]
         check_flags(verb, self.config[verb])
         if "best_weights" in self.config[verb]:
             monitor = self.config[verb]["best_weights"]["monitor"]
@@ -170,7 +170,7 @@ class VocCLI(LightningCLI):
         Lightning has put the classes of a `.ckpt` over those of the data.
         """
         config = self.config[self.subcommand]
-        config["model"]["classes"] = self._classes
+        config["model"]["num_classes"] = self._classes
         config["data"]["seed"] = int(config["seed_everything"])
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -43,7 +43,7 @@ def computed_step(module, forward: Callable, optimizer, batches, precision, cloc
     marks.append(clock.mark())
     optimizer.step()
     marks.append(clock.mark())
-    confusion_matrices(logits.detach().argmax(1).to(torch.uint8), batch["mask"], module.classes)
+    confusion_matrices(logits.detach().argmax(1).to(torch.uint8), batch["mask"], module.num_classes)
     return [*marks, clock.mark()]
 
 
@@ -73,7 +73,7 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
     rest = module.configure_optimizers()["optimizer"], batches, precision, Clock(words.device)
     loops = {"computed": partial(computed_step, module, forward, *rest)}
     if words.device == "cuda":
-        work = StepRunner(module, module.network, module.loss, module.classes)
+        work = StepRunner(module, module.network, module.loss, module.num_classes)
         update = graph_update.StepUpdate(module, rest[0], module.train_metrics)
         for name, within in {"gradients captured": None, "captured": update}.items():
             loops[name] = partial(

@@ -144,11 +144,11 @@ def test_comparing_waits_for_neither_torch_nor_lightning(runs: Path) -> None:
 
 
 def test_only_a_flag_for_a_list_takes_more_than_one_leading_word() -> None:
-    assert positional_to_flag(["a", "b", "--seed", "3"], "runs", compare) == [
+    assert positional_to_flag(["a", "b", "--seed", "3"], ["runs"], compare) == [
         "--runs=a",
         "--runs=b",
         "--seed",
         "3",
     ]
-    assert positional_to_flag(["data", "more"], "root", audit) == ["--root=data", "more"]
-    assert positional_to_flag(["--runs", "a"], "runs", compare) == ["--runs", "a"]
+    assert positional_to_flag(["data", "more"], ["root"], audit) == ["--root=data", "more"]
+    assert positional_to_flag(["--runs", "a"], ["runs"], compare) == ["--runs", "a"]

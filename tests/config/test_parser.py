@@ -84,6 +84,6 @@ def test_what_is_wrong_with_a_class_is_said(
 def test_a_value_in_a_recipe_is_said_so_too(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("mine.yaml").write_text("data:\n  workers: many\n")
+    Path("mine.yaml").write_text("data:\n  num_workers: many\n")
     said = refused(capsys, ["fit", "--config", "mine.yaml", "--data.root", str(sample)])
     assert "--data.num_workers many: give a whole number from 0 or null" in said

@@ -52,7 +52,7 @@ def _read(folder: Path, data: bytes) -> None:
     weights = value_or_sentence(lambda: read_weights(path), "--ckpt_path", "x.pth", greedy=True)
     if weights is not None:
         shape = network_shape(weights.description)
-        assert shape["classes"] == len(described_classes(weights.description).names)
+        assert shape["num_classes"] == len(described_classes(weights.description).names)
 
 
 @given(files([*SOUND, OLD]))

@@ -125,7 +125,7 @@ def test_a_run_does_not_go_on_with_another_loss(broken_off: Path, here: Path, ca
 
 def test_the_loss_is_no_part_of_a_checkpoints_network(finished: Path) -> None:
     state = torch.load(finished / "best.ckpt", weights_only=True)
-    assert set(state["hyper_parameters"]) >= {"arch", "encoder", "classes"}
+    assert set(state["hyper_parameters"]) >= {"arch", "encoder", "num_classes"}
     assert not [key for key in [*state["hyper_parameters"], *state["state_dict"]] if "loss" in key]
 
 

@@ -63,4 +63,4 @@ def test_an_untrained_network_scores_near_zero(module: SegmentationModule) -> No
 
 
 def test_only_what_shapes_the_network_is_a_hyperparameter(module: SegmentationModule) -> None:
-    assert dict(module.hparams) == {"arch": "unet", "encoder": TINY, "classes": 21}
+    assert dict(module.hparams) == {"arch": "unet", "encoder": TINY, "num_classes": 21}

@@ -28,7 +28,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 def imitated(monkeypatch: pytest.MonkeyPatch) -> type[Imitation]:
     Imitation.made, Imitation.replays = [], 0
     monkeypatch.setattr(cuda_graph, "StepGraph", Imitation)  # which `captured` makes
-    monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
+    monkeypatch.setattr(step_runner, "can_capture", lambda trainer: True)
     return Imitation
 
 
@@ -135,7 +135,7 @@ def test_steps_that_cannot_be_recorded_any_more_get_gradients_of_their_own(
     module = SegmentationModule(encoder=TINY).train()
     chance = torch.Generator().manual_seed(1)
     for step in range(6):
-        monkeypatch.setattr(step_runner, "can_record", lambda trainer, step=step: step < 5)
+        monkeypatch.setattr(step_runner, "can_capture", lambda trainer, step=step: step < 5)
         image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=chance)
         mask = torch.randint(0, 21, (2, 64, 64), dtype=torch.uint8, generator=chance)
         batch: Any = {"image": image, "mask": mask, "index": torch.arange(2)}
@@ -187,7 +187,7 @@ def test_a_step_that_cannot_be_recorded_is_a_sentence(
         raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(cuda_graph, "StepGraph", fails)
-    monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
+    monkeypatch.setattr(step_runner, "can_capture", lambda trainer: True)
     said = refused(capsys, ["fit", *tiny(sample), "--data.batch_size", "2"])
     assert "cannot be captured as a CUDA graph (CUDA error: operation not permitted" in said
     assert "--model.performance.cuda_graphs false" in said
@@ -268,7 +268,7 @@ def _trained(module: SegmentationModule, count: int, bf16: bool) -> list[float]:
 @needs_gpu
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_on_a_gpu_replayed_steps_learn_as_computed_ones(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
+    monkeypatch.setattr(step_runner, "can_capture", lambda trainer: True)
     sides = [_module(PerformanceOptions(cuda_graphs=wanted)) for wanted in (False, True)]
     plain, replayed = (_trained(side, 20, bf16) for side in sides)
     assert replayed == pytest.approx(plain, rel=2e-2 if bf16 else 1e-3)
@@ -314,7 +314,7 @@ def test_on_a_gpu_fit_with_captured_steps_learns_as_eager_steps(
 
 @needs_gpu
 def test_on_a_gpu_replayed_scores_are_those_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_runner, "can_record", lambda trainer: True)
+    monkeypatch.setattr(step_runner, "can_capture", lambda trainer: True)
     sides = [_module(PerformanceOptions(cuda_graphs=wanted)).eval() for wanted in (False, True)]
     with torch.inference_mode():
         for batch in _batches(6):

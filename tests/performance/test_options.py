@@ -27,10 +27,10 @@ CPU = torch.device("cpu")
 WAYS = {
     "as usual": PerformanceOptions(),
     "channels last": replace(PLAIN, channels_last=True),
-    "fused": replace(PLAIN, fused=True),
-    "fused, channels last": replace(PLAIN, channels_last=True, fused=True),
-    "folded": replace(PLAIN, fold=True),
-    "matmul gradients": replace(PLAIN, channels_last=True, matmul_gradients=True),
+    "fused": replace(PLAIN, fused_optimizer=True),
+    "fused, channels last": replace(PLAIN, channels_last=True, fused_optimizer=True),
+    "folded": replace(PLAIN, cpu_fuse_upsample=True),
+    "matmul gradients": replace(PLAIN, channels_last=True, cpu_matmul_conv_grad=True),
     "all": PerformanceOptions(fused_optimizer=True, cpu_fuse_upsample=True, cpu_matmul_conv_grad=True),
 }
 STEPS, PLAIN_LOSS = 20, CompositeLoss(SETTINGS, 21)
@@ -144,7 +144,7 @@ def test_a_fused_optimisers_state_goes_on_to_the_bit() -> None:
 COMPILED = """
 from dataclasses import replace
 import pytest, torch
-from tests.model import test_execution as ways
+from tests.performance import test_options as ways
 
 # All of torch.compile but the writing of machine code, which takes minutes and is torch's own matter.
 whole = torch.nn.Module.compile

@@ -97,7 +97,7 @@ class LastCheckpoint(Callback):
         every_n_epochs: Epochs between two checkpoints.
         every_minutes: Minutes between two within an epoch; 0: none within an epoch.
         allow_mismatch: Settings that may differ from the checkpoint's on resume, which is not exact then:
-            data, batch, devices, seed, network, loss, optimizer, schedule, precision, threads, versions, or all.
+            data, batch, devices, seed, network, loss, optimizer, schedule, precision, threads, versions, all.
     """
 
     saves_best = True  # what `BestWeights` judges to be best

@@ -165,8 +165,8 @@ class OriginalResolutionEval(Callback):
         self.window, self.stride = sliding_window, float(window_stride)
         if not 0 < window_stride <= 1:
             raise UserError(
-                f"--original_resolution.window_stride {window_stride:g} is out of range. Give a fraction above "
-                "0 and at most 1, such as 0.5."
+                f"--original_resolution.window_stride {window_stride:g} is out of range. Give a fraction "
+                "above 0 and at most 1, such as 0.5."
             )
         self._counts: OriginalResolutionAccumulator | None = None  # None: nothing is scored
 
@@ -251,7 +251,9 @@ class OriginalResolutionEval(Callback):
         self._counts = None
         if data is not None and isinstance(module, SegmentationModule):
             windows = self.windows(data.image_size) if self.window else None
-            self._counts = OriginalResolutionAccumulator(data.facts("val")["images"], module.classes, windows)
+            self._counts = OriginalResolutionAccumulator(
+                data.facts("val")["images"], module.num_classes, windows
+            )
         self.evidence.begin(trainer, module, self._counts is not None)
 
     def _slide(

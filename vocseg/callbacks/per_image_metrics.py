@@ -170,7 +170,7 @@ class PerImageMetrics(Callback):
             return
         data = scored_data(trainer, pl_module)
         assert isinstance(pl_module, SegmentationModule)
-        self._counts = PerImageAccumulator(("network",), data.facts("val")["images"], pl_module.classes)
+        self._counts = PerImageAccumulator(("network",), data.facts("val")["images"], pl_module.num_classes)
         if self._parts:
             index, matrices = (torch.cat(each) for each in zip(*self._parts, strict=True))
             self._counts.put(index, network=matrices)

@@ -21,7 +21,7 @@ def network_shape(description: Description) -> dict[str, str | int]:
     return {
         "arch": description["arch"],
         "encoder": description["encoder"],
-        "classes": len(description["classes"]),
+        "num_classes": len(description["classes"]),
     }
 
 
@@ -188,6 +188,6 @@ def _average(trainer: Any) -> str | None:
 
 def _length(trainer: Any, module: Any) -> dict[str, Any]:
     """A schedule that depends on the length of the whole run cannot go on in a run of another length."""
-    if not module.conditions()["schedule"]["ends"]:
+    if not module.conditions()["schedule"]["needs_total_steps"]:
         return {}
     return {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}

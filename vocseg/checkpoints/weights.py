@@ -236,7 +236,7 @@ def rebuilt(weights: Weights, path: Path) -> Network:
         UserError: If they are not of the network that they name.
     """
     shape = network_shape(weights.description)
-    network = build_network(str(shape["arch"]), str(shape["encoder"]), None, int(shape["classes"]))
+    network = build_network(str(shape["arch"]), str(shape["encoder"]), None, int(shape["num_classes"]))
     fill(network, weights, path)
     return network.eval()
 

@@ -229,7 +229,7 @@ def report_predictions(trainer: Any, model: SegmentationModule) -> int:
     kept = not trainer.fast_dev_run
     if trainer.is_global_zero:
         origin = weights_origin(model.loaded_from, done.folder, model)
-        ways = {"size": trainer.datamodule.size, "tta": model.variants.label, "windows": writer.windows}
+        ways = {"size": trainer.datamodule.image_size, "tta": model.variants.label, "windows": writer.windows}
         trainer.figures = {**done.as_dict(), **ways, "weights": origin}
         if kept:
             atomic_write(done.folder / RESULTS, as_json(trainer.figures) + "\n")

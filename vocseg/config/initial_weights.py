@@ -102,7 +102,7 @@ class InitialWeights:
             return
         self._shape = network_shape(self._description)
         if trains:
-            self._shape.pop("classes")
+            self._shape.pop("num_classes")
             self.defaults["model.num_classes"] = len(self.classes)
         self.defaults |= {f"model.{name}": value for name, value in self._shape.items()}
         self.defaults |= {"data.image_size": self._description["size"]} if self._description["size"] else {}
@@ -164,7 +164,7 @@ def validate_class_count(model: LightningModule | None, data: LightningDataModul
     """
     if isinstance(model, SegmentationModule) and isinstance(data, VOCDataModule):
         model.network.check_size(data.image_size)
-        if model.classes != len(data.classes):
+        if model.num_classes != len(data.classes):
             raise UserError(
                 f"--model.num_classes {model.num_classes}: the masks hold {len(data.classes)} classes"
             )

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -153,11 +153,18 @@ def _sentence(message: str, flags: list[str]) -> str:
     return text + (f"; do you mean {' or '.join(near)}?" if near else "; --help lists the flags")
 
 
-def positional_to_flag(words: list[str], name: str, tool: Callable[..., Any]) -> list[str]:
-    """Words of a command line with a flag before the first, or if it is one for a list, all leading ones."""
+def positional_to_flag(words: list[str], names: Sequence[str], tool: Callable[..., Any]) -> list[str]:
+    """Words of a command line with flags before the leading ones.
+
+    Args:
+        words: Of the command line.
+        names: Flags in order; one that takes a list gets all leading words.
+        tool: What takes the flags.
+    """
     leading = list(takewhile(lambda word: not word.startswith("-"), words))
-    leading = leading if name in _lists(tool) else leading[:1]
-    return [*(f"--{name}={word}" for word in leading), *words[len(leading) :]]
+    flags = [*names] * len(leading) if names[0] in _lists(tool) else names
+    named = [f"--{name}={word}" for name, word in zip(flags, leading, strict=False)]
+    return [*named, *words[len(named) :]]
 
 
 def append_list_flags(words: list[str], tool: Callable[..., Any]) -> list[str]:

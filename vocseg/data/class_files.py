@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vocseg.constants import CLASSES, IGNORE_INDEX, PALETTE
-from vocseg.data.classes import VOC_CLASSES, ClassList, Colour
+from vocseg.data.classes import VOC_CLASSES, ClassList, Colour, named_classes
 from vocseg.errors import UserError, shown
 from vocseg.utils.regular_file import read_regular
 from vocseg.utils.yaml_loader import check_document
@@ -63,6 +63,23 @@ def read_classes(path: Path, mask_values: Sequence[int] | None = None) -> ClassL
     else:
         classes = _from_entries(_rows(text, path), path)
     return classes if mask_values is None else _with_values(classes, mask_values, path)
+
+
+def class_text(names: Sequence[str], source: Path) -> str:
+    """A class list as YAML, for masks that hold the positions of the names.
+
+    Args:
+        names: The background's first.
+        source: Where they come from, to be named in a sentence.
+
+    Raises:
+        UserError: If there are too few or too many, or one cannot be shown.
+    """
+    import yaml
+
+    _check_count(len(names), source)
+    _checked(named_classes(names), source)
+    return yaml.safe_dump({"classes": list(names)}, allow_unicode=True)
 
 
 def _rows(text: str, path: Path) -> list[dict[str, Any]]:

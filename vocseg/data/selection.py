@@ -62,7 +62,7 @@ class Selection:
             raise UserError(self._nothing())
         layout = replace(self.naming, folder=folder)
         splits = {
-            name: split.part(self.parts[name], self.subset_seed, f"{name}_images")
+            name: split.part(self.parts[name], self.subset_seed, f"max_{name}_samples")
             for name, split in self._whole(layout, names).items()
         }
         if len(splits) == 2:

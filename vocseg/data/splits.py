@@ -123,11 +123,16 @@ def divide(
             f"--data.val_fraction {fraction}: {layout.folder} has {len(ids)} pair of image and mask, and a "
             "split needs 2"
         )
-    drawn = sorted(ids, key=lambda id: hashlib.sha256(f"{seed} {id}".encode()).digest())
-    scored = set(drawn[: min(max(round(fraction * len(ids)), 1), len(ids) - 1)])
+    scored = held_out(ids, fraction, seed)
     parts = [id for id in ids if id not in scored], [id for id in ids if id in scored]
     train, val = (_whole(layout, name, part, classes) for name, part in zip(names, parts, strict=True))
     return train, val
+
+
+def held_out(ids: Sequence[str], fraction: float, seed: int) -> set[str]:
+    """The ids to score on, drawn by their hash and the seed: at least one, and never all."""
+    drawn = sorted(ids, key=lambda id: hashlib.sha256(f"{seed} {id}".encode()).digest())
+    return set(drawn[: min(max(round(fraction * len(ids)), 1), len(ids) - 1)])
 
 
 def _paired(layout: Layout, name: str, within: str = "") -> list[str]:

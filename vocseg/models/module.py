@@ -92,21 +92,21 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
             EncoderFreezer(int(freeze_encoder_epochs)),
             LRSchedule(lr_scheduler, float(warmup_fraction)),
         )
-        self.classes = int(num_classes)
-        self.loss = CompositeLoss(loss, self.classes)
+        self.num_classes = int(num_classes)
+        self.loss = CompositeLoss(loss, self.num_classes)
         # Only what shapes the network: Lightning lets these overrule what the user types.
-        self.save_hyperparameters({"arch": arch, "encoder": encoder, "classes": self.classes})
-        self.network = build_network(arch, encoder, encoder_weights, self.classes, performance)
+        self.save_hyperparameters({"arch": arch, "encoder": encoder, "num_classes": self.num_classes})
+        self.network = build_network(arch, encoder, encoder_weights, self.num_classes, performance)
         self.train_metrics, self.val_metrics = (
-            SegmentationMetrics(self.classes),
-            SegmentationMetrics(self.classes),
+            SegmentationMetrics(self.num_classes),
+            SegmentationMetrics(self.num_classes),
         )
-        self.class_list: ClassList = numbered_classes(self.classes)  # until the data's are known
+        self.class_list: ClassList = numbered_classes(self.num_classes)  # until the data's are known
         self.variants = TTAConfig()  # as which images are scored: a callback puts others here
         self.results: dict[str, dict[str, Tensor]] = {}  # the newest epoch's figures by stage
         self.image_size: int | None = None  # edge of what it learns from, in pixels
         self.loaded_from: Path | None = None  # the file that the trainer filled the network from
-        self._work = StepRunner(self, self.network, self.loss, self.classes)
+        self._work = StepRunner(self, self.network, self.loss, self.num_classes)
         self._update: tuple[Any, StepUpdate | None] = None, None  # with what it was made for
 
     def forward(self, image: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from them; the classes are the data's, or if it names none the file's."""
         names = (checkpoint.get(DESCRIPTION_KEY) or {}).get("classes")
-        if _class_list(self._trainer) is None and isinstance(names, list) and len(names) == self.classes:
+        if _class_list(self._trainer) is None and isinstance(names, list) and len(names) == self.num_classes:
             self.class_list = named_classes(names, checkpoint[DESCRIPTION_KEY].get("colours"))
         sums: dict[str, Tensor] = checkpoint.get("epoch_sums", {})
         if self._trainer is None:  # rebuilt from the file alone
@@ -277,8 +277,8 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
             self.network.check_size(data.image_size)
         if stage == "predict" or classes is None:  # pictures to predict have no masks
             return
-        if len(classes) != self.classes:
-            raise UserError(f"--model.num_classes {self.classes}: the masks hold {len(classes)} classes")
+        if len(classes) != self.num_classes:
+            raise UserError(f"--model.num_classes {self.num_classes}: the masks hold {len(classes)} classes")
         if classes.names != self.class_list.names:
             self.class_list = classes
 

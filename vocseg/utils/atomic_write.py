@@ -183,11 +183,12 @@ class AtomicFolder:
     one beside it. Several processes may fill it, on one machine or on several that share the disk or do not.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, alone: bool = False) -> None:
         """Make the hidden folder, and take an old one of that name away.
 
         Args:
             path: Its place.
+            alone: Whether no other process fills it: what a killed one left in the hidden folder is removed.
 
         Raises:
             OSError: If it cannot be made.
@@ -196,17 +197,30 @@ class AtomicFolder:
         self._part = path.with_name(f".{path.name}.part")
         self._mine: list[Path] = []
         shutil.rmtree(path, ignore_errors=True)  # later, another process may have given the new one its name
+        if alone:
+            shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, content: bytes) -> None:
-        """Add a file.
+        """Add a file, in a sub-folder if its name has one.
 
         Raises:
             OSError: If it cannot be written.
         """
         path = self._part / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         self._mine.append(path)
+
+    def link(self, name: str, file: Path) -> None:
+        """Add a hard link to a file that exists.
+
+        Raises:
+            OSError: If it lies on another disk, or the file system has no links.
+        """
+        path = self._part / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(file.resolve(), path)
 
     def settle(self) -> None:
         """Bring the files that this process wrote to the disk.

@@ -1,0 +1,1 @@
+"""Annotations of COCO and labelme as index masks."""

@@ -1,0 +1,172 @@
+"""labelme's annotations: a JSON for each image, beside it or with the image embedded."""
+
+import base64
+import binascii
+import io
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from vocseg.data.annotations.annotated_image import (
+    AnnotatedImage,
+    Annotations,
+    Bools,
+    Shape,
+    coordinates,
+    find_image,
+    image_name,
+    whole_size,
+)
+from vocseg.data.image_io import MOST_PIXELS
+from vocseg.data.voc import IMAGE_ENDINGS
+from vocseg.errors import UserError, shown
+from vocseg.utils.regular_file import read_json
+
+IGNORED = "__ignore__"  # labelme's name of what is ignored
+_MOST_BYTES = 1 << 30
+_POLYGONS = ("polygon", "rotation")  # X-AnyLabeling, a fork, calls rectangles that are turned a rotation
+
+_UNREGIONED = "shapes that are no regions (points, lines) are left out"
+_FLAT = "polygons of fewer than three points are left out"
+_ALONE = "images without a JSON are left out: labelme writes none for what nobody annotated"
+
+
+def read_labelme(folder: Path, folders: Sequence[Path]) -> Annotations:
+    """Read a folder of labelme's JSON files, with its sub-folders.
+
+    Args:
+        folder: Of the JSON files.
+        folders: Where to look for the images after the places that the JSON files name.
+
+    Raises:
+        UserError: If a file in it is no annotation of labelme.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder. Name the one with labelme's JSON files")
+    paths = sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
+    if not paths:
+        raise UserError(f"{folder} has no JSON file. Name the folder with labelme's annotations")
+    found, used = Annotations(), set[Path]()
+    for path in paths:
+        content = _content(path)
+        image = _image(content, path, folder, folders, found)
+        if image is not None:
+            found.images.append(image)
+            used.add(image.file or path)
+    ids = {image.id for image in found.images}
+    for path in sorted(folder.rglob("*")):
+        alone = path.suffix.lower() in IMAGE_ENDINGS and path not in used
+        if alone and path.relative_to(folder).with_suffix("").as_posix() not in ids:
+            found.notes[_ALONE].append(path.name)
+    return found
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path, _MOST_BYTES)
+    except OSError as fault:
+        raise UserError(f"{path} cannot be read ({fault.strerror}). Make it readable") from fault
+    except ValueError as fault:
+        raise UserError(f"{path} is no JSON ({shown(str(fault))}). Save it again in labelme") from fault
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise UserError(
+            f"{path} is no annotation of labelme, as it has no list 'shapes'. Move it out of the folder"
+        )
+    return content
+
+
+def _image(
+    content: dict[str, Any], path: Path, folder: Path, folders: Sequence[Path], found: Annotations
+) -> AnnotatedImage | None:
+    """The image of a JSON; None: its file is missing."""
+    name = path.relative_to(folder)
+    id = image_name(name.as_posix(), path).with_suffix("").as_posix()
+    shapes = tuple(
+        shape
+        for number, record in enumerate(content["shapes"], 1)
+        if (shape := _shape(record, f"{path}: shape {number}", id, found)) is not None
+    )
+    size = whole_size(content.get("imageWidth"), content.get("imageHeight"), str(path))
+    if content.get("imageData") is not None:
+        return AnnotatedImage(id, path, None, size, shapes, partial(_embedded, path))
+    wanted = image_name(content.get("imagePath"), path)
+    named = Path(str(content["imagePath"]).replace("\\", "/"))  # may begin with ../
+    beside = path.parent / named
+    file = beside if beside.is_file() else find_image(wanted, [path.parent, *folders])
+    if file is None:
+        found.missing.append(wanted.as_posix())
+        return None
+    return AnnotatedImage(id, path, file, size, shapes)
+
+
+def _embedded(path: Path) -> bytes:
+    """The bytes of the image in a JSON."""
+    try:
+        return base64.b64decode(_content(path)["imageData"], validate=True)
+    except (binascii.Error, TypeError, ValueError) as fault:
+        raise UserError(f"{path}: its imageData is damaged ({fault}). Save it again in labelme") from fault
+
+
+def _shape(record: Any, where: str, id: str, found: Annotations) -> Shape | None:
+    if not isinstance(record, dict) or not isinstance(record.get("label"), str):
+        raise UserError(f"{where} has no label: {shown(repr(record), 120)}. Correct it in labelme")
+    label, kind = record["label"], record.get("shape_type", "polygon")
+    where = f"{where} ('{shown(label, 40)}', {shown(kind, 20)})"
+    points = coordinates(record.get("points", []), where)
+    if kind not in (*_POLYGONS, "rectangle", "circle", "mask"):
+        found.notes[_UNREGIONED].append(id)
+        return None
+    if kind in _POLYGONS and len(points) < 3:
+        found.notes[_FLAT].append(id)
+        return None
+    wanted = (2, 4) if kind == "rectangle" else (2,)
+    if kind not in _POLYGONS and len(points) not in wanted:
+        raise UserError(f"{where} has {len(points)} points instead of {wanted[0]}. Draw it again in labelme")
+    if label != IGNORED:
+        found.labels[label] = label
+    corners = [(float(x), float(y)) for x, y in points]
+    if kind == "mask":
+        draw = partial(_bitmap, corners, record.get("mask"), where=where)
+    else:
+        draw = partial(_drawn, kind if len(corners) == 2 else "polygon", corners)
+    return Shape(None if label == IGNORED else label, draw)
+
+
+def _drawn(kind: str, points: list[tuple[float, float]], width: int, height: int) -> Bools:
+    """A shape as labelme itself draws it: outline and inside."""
+    picture = Image.new("L", (width, height))
+    pen = ImageDraw.Draw(picture)
+    if kind == "circle":
+        (x, y), (at_x, at_y) = points
+        radius = math.hypot(x - at_x, y - at_y)
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1, outline=1)
+    elif kind == "rectangle":
+        xs, ys = sorted(x for x, _ in points), sorted(y for _, y in points)
+        pen.rectangle((xs[0], ys[0], xs[1], ys[1]), fill=1, outline=1)
+    else:
+        pen.polygon(points, fill=1, outline=1)
+    return np.asarray(picture, bool)
+
+
+def _bitmap(points: list[tuple[float, float]], data: Any, width: int, height: int, where: str) -> Bools:
+    """A region that labelme keeps as a picture of its box."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=("PNG",)) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError("it is too large")
+            bitmap = np.asarray(picture.convert("L"), bool)
+    except Exception as fault:  # Pillow raises nearly anything on damaged bytes
+        said = shown(str(fault) or type(fault).__name__)
+        raise UserError(f"{where} has a damaged mask ({said}). Draw it again in labelme") from fault
+    left, top = (int(value) for value in points[0])
+    high, wide = bitmap.shape
+    if left < 0 or top < 0 or left + wide > width or top + high > height:
+        raise UserError(f"{where} leaves its image of {width}x{height} pixels. Draw it again in labelme")
+    pixels = np.zeros((height, width), bool)
+    pixels[top : top + high, left : left + wide] = bitmap
+    return pixels
