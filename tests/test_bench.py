@@ -18,8 +18,7 @@ from tests.conftest import ROOT, TINY
 from tests.forks import run
 from tests.imitation import Imitation
 from vocseg.models.module import SegmentationModule
-from vocseg.performance import cpu_optimizers, cuda_graph
-from vocseg.performance.graph_update import StepUpdate
+from vocseg.performance import cuda_graph
 
 BENCH = "import runpy; runpy.run_path('scripts/bench', run_name='__main__')"
 
@@ -104,7 +103,7 @@ def test_what_the_bench_of_training_cannot_do_is_a_sentence(tmp_path: Path) -> N
         assert said in done.stderr
 
 
-def _weights(replayed: bool, within: bool = False) -> list[Tensor]:
+def _weights(replayed: bool) -> list[Tensor]:
     """After six steps of a bare loop."""
     from benches import machine, steps
 
@@ -117,7 +116,7 @@ def _weights(replayed: bool, within: bool = False) -> list[Tensor]:
             image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=random)
             yield {"image": image, "mask": image[:, 0] % 21, "index": torch.arange(2)}
 
-    optimizer = cpu_optimizers.SGD(module.parameters(), 0.01)
+    optimizer = torch.optim.SGD(module.parameters(), 0.01)
     rest: tuple[Any, ...] = (
         *(optimizer, batches()),
         *(SimpleNamespace(forward_context=nullcontext), machine.Clock("cpu")),
@@ -127,11 +126,10 @@ def _weights(replayed: bool, within: bool = False) -> list[Tensor]:
         logits = module(image)
         return logits, module.loss(logits, mask).loss
 
-    update = StepUpdate(module, optimizer, module.train_metrics) if within else None
-    recorder, work = steps.Recorder(), steps.Work(module, module.network, module.loss, module.num_classes)
+    graphs = steps.CudaGraphCache()
     for _ in range(6):
         if replayed:
-            marks = steps.replayed_step(module.network, work.compute, recorder, update, *rest)
+            marks = steps.replayed_step(module.network, module._compute, graphs, *rest)
         else:
             marks = steps.computed_step(module, forward, *rest)
         assert marks == sorted(marks)
@@ -143,11 +141,10 @@ def test_bare_loops_learn_the_same_replayed_or_computed(
 ) -> None:
     monkeypatch.setattr(cuda_graph, "StepGraph", Imitation)
     computed = _weights(replayed=False)
-    for within in (False, True):
-        Imitation.made, Imitation.replays = [], 0
-        for one, other in zip(computed, _weights(replayed=True, within=within), strict=True):
-            assert torch.equal(one, other)
-        assert Imitation.replays == 3
+    Imitation.made, Imitation.replays = [], 0
+    for one, other in zip(computed, _weights(replayed=True), strict=True):
+        assert torch.equal(one, other)
+    assert Imitation.replays == 3
 
 
 def test_lines_that_wait_for_a_gpu_are_counted_by_the_step(

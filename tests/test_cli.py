@@ -196,7 +196,7 @@ def test_finetune_compares_before_with_after_on_the_same_images(
         read_weights(folder / "unet_voc.pth").description["score"]["mean_iou"] == scores["after"]["mean_iou"]
     )
     assert cli.trainer.max_epochs == 2
-    assert cli.model.optimization.optimizer.lr == 1e-3
+    assert cli.model.optimizer_config.lr == 1e-3
     assert (folder / "config.yaml").is_file()
 
 

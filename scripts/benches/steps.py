@@ -15,8 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.models.network import build_network
-from vocseg.models.step_runner import StepRunner
-from vocseg.performance import graph_update
 from vocseg.performance.cuda_graph import CudaGraphCache
 from vocseg.performance.options import PerformanceOptions
 
@@ -48,17 +46,16 @@ def computed_step(module, forward: Callable, optimizer, batches, precision, cloc
 
 
 def replayed_step(
-    network, compute, recorder: CudaGraphCache, update, optimizer, batches, precision, clock: Clock
+    network, compute, graphs: CudaGraphCache, optimizer, batches, precision, clock: Clock
 ) -> Marks:
-    """The same captured as a CUDA graph, with the optimizer's step in it if there is an `update`."""
+    """The same captured as a CUDA graph."""
     start = clock.mark()
     batch = next(batches)
     with precision.forward_context():
-        computed = recorder.train(compute, batch["image"], batch["mask"], batch["index"], network, update)
-    if not recorder.took_step:
-        optimizer.zero_grad()
-    if not recorder.assign_gradients():
-        computed.loss.backward()
+        tensors = graphs.train(compute, batch["image"], batch["mask"], network)
+    optimizer.zero_grad()
+    if not graphs.assign_gradients():
+        tensors.loss.backward()
     optimizer.step()
     return [start, clock.mark()]
 
@@ -73,12 +70,7 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
     rest = module.configure_optimizers()["optimizer"], batches, precision, Clock(words.device)
     loops = {"computed": partial(computed_step, module, forward, *rest)}
     if words.device == "cuda":
-        work = StepRunner(module, module.network, module.loss, module.num_classes)
-        update = graph_update.StepUpdate(module, rest[0], module.train_metrics)
-        for name, within in {"gradients captured": None, "captured": update}.items():
-            loops[name] = partial(
-                replayed_step, module.network, work.compute, CudaGraphCache(), within, *rest
-            )
+        loops["captured"] = partial(replayed_step, module.network, module._compute, CudaGraphCache(), *rest)
     if words.compiled:
         mode = "reduce-overhead" if words.device == "cuda" else None
         loops["compiled"] = partial(computed_step, module, torch.compile(forward, mode=mode), *rest)

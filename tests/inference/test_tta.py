@@ -116,7 +116,7 @@ def test_edges_are_what_the_decoder_takes() -> None:
 
 def test_two_scales_that_come_to_the_same_are_refused() -> None:
     with pytest.raises(
-        UserError, match=r"0\.75 and 1 both give 64x64 pixels at --data\.size 64, as .* of 32"
+        UserError, match=r"0\.75 and 1 both give 64x64 pixels at --data\.image_size 64, as .* of 32"
     ):
         TTAConfig(scales=(0.75, 1.0), step=32).sizes(64)
 

@@ -15,7 +15,6 @@ from vocseg.losses.composite import CompositeLoss
 from vocseg.losses.config import CROSS_ENTROPY_ONLY as SETTINGS
 from vocseg.models.network import Network, build_network
 from vocseg.optim.optimizers import OptimizerConfig, build_optimizer
-from vocseg.performance import cpu_optimizers, graph_update
 from vocseg.performance.cpu_conv import MatmulGradConv2d
 from vocseg.performance.cpu_unet_decoder import FusedUpsampleBlock
 from vocseg.performance.options import PerformanceOptions, precision_note
@@ -36,18 +35,18 @@ WAYS = {
 STEPS, PLAIN_LOSS = 20, CompositeLoss(SETTINGS, 21)
 
 
-def _network(execution: PerformanceOptions) -> Network:
+def _network(performance: PerformanceOptions) -> Network:
     torch.manual_seed(0)
-    return build_network("unet", TINY, None, 21, execution)
+    return build_network("unet", TINY, None, 21, performance)
 
 
 def _adam(network: Network, lr: float) -> torch.optim.Optimizer:
-    options = network.execution.optimizer_options(CPU)
+    options = network.performance.optimizer_options(CPU)
     return build_optimizer(OptimizerConfig(lr=lr), network, network.encoder, options)
 
 
-def _losses(execution: PerformanceOptions, bf16: bool = False, steps: int = STEPS) -> list[float]:
-    network = _network(execution).train()
+def _losses(performance: PerformanceOptions, bf16: bool = False, steps: int = STEPS) -> list[float]:
+    network = _network(performance).train()
     optimizer = _adam(network, 1e-4)
     chance, losses = torch.Generator().manual_seed(1), []
     for _ in range(steps):
@@ -76,35 +75,30 @@ def plain_losses(one_thread: None) -> list[float]:
     return _losses(PLAIN)
 
 
-@pytest.mark.parametrize("execution", WAYS.values(), ids=WAYS.keys())
-def test_every_way_gives_the_same_losses_over_20_steps(
-    execution: PerformanceOptions, plain_losses: list[float]
+@pytest.mark.parametrize("performance", WAYS.values(), ids=WAYS.keys())
+def test_all_options_give_the_same_losses_over_20_steps(
+    performance: PerformanceOptions, plain_losses: list[float]
 ) -> None:
-    losses = _losses(execution)
+    losses = _losses(performance)
     assert losses[:3] == pytest.approx(plain_losses[:3], rel=2e-5)
     assert losses == pytest.approx(plain_losses, abs=1e-3)
 
 
-def test_bf16_gives_the_same_losses_but_for_its_rounding(plain_losses: list[float]) -> None:
+def test_bf16_gives_the_same_losses_within_rounding(plain_losses: list[float]) -> None:
     assert _losses(PerformanceOptions(), bf16=True, steps=4) == pytest.approx(plain_losses[:4], rel=2e-2)
 
 
-def test_the_optimiser_is_fused_on_a_cpu_unless_told_otherwise() -> None:
-    assert type(_adam(_network(PerformanceOptions()), 1e-4)) is cpu_optimizers.Adam
-    assert type(_adam(_network(PLAIN), 1e-4)) is graph_update.Adam
-    gpu = torch.device("cuda")
-    assert PerformanceOptions().optimizer_options(gpu) == {"fused": True}
-    assert PerformanceOptions().optimizer_options(gpu, clips_mixed=True) == {}
+def test_optimizer_is_fused_unless_switched_off_or_clipped_under_fp16() -> None:
+    for device in (CPU, torch.device("cuda")):
+        assert PerformanceOptions().optimizer_options(device) == {"fused": True}
+        assert PerformanceOptions().optimizer_options(device, clips_scaled=True) == {}
+        assert PerformanceOptions(fused_optimizer=False).optimizer_options(device) == {}
     assert PerformanceOptions().optimizer_options(torch.device("mps")) == {}
-    assert PerformanceOptions(fused_optimizer=False).optimizer_options(gpu) == {}
-    with pytest.raises(UserError, match="Lightning refuses it on this device with fp16"):
-        PerformanceOptions(fused_optimizer=True).optimizer_options(gpu, clips_mixed=True)
-    assert PerformanceOptions(fused_optimizer=True).optimizer_options(CPU, clips_mixed=True) == {
-        "fused": True
-    }
+    with pytest.raises(UserError, match="Lightning refuses it with fp16"):
+        PerformanceOptions(fused_optimizer=True).optimizer_options(CPU, clips_scaled=True)
 
 
-def test_what_is_different_about_the_ways_is_there() -> None:
+def test_options_replace_the_layers_that_they_name() -> None:
     usual, folded = _network(PLAIN), _network(WAYS["all"])
     assert not any(isinstance(layer, (FusedUpsampleBlock, MatmulGradConv2d)) for layer in usual.modules())
     assert sum(isinstance(layer, FusedUpsampleBlock) for layer in folded.modules()) == 5
@@ -114,19 +108,19 @@ def test_what_is_different_about_the_ways_is_there() -> None:
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
 
 
-@pytest.mark.parametrize("execution", WAYS.values(), ids=WAYS.keys())
-def test_parameters_keep_names_shapes_and_order(execution: PerformanceOptions) -> None:
+@pytest.mark.parametrize("performance", WAYS.values(), ids=WAYS.keys())
+def test_parameters_keep_names_shapes_and_order(performance: PerformanceOptions) -> None:
     wanted = _network(PLAIN).state_dict()
-    found = _network(replace(execution, compile="default")).state_dict()
+    found = _network(replace(performance, compile="default")).state_dict()
     assert list(found) == list(wanted)
     assert all(torch.equal(value, wanted[key]) for key, value in found.items())
 
 
-def test_a_fused_optimisers_state_goes_on_to_the_bit() -> None:
-    execution = WAYS["all"]
+def test_fused_optimizer_state_resumes_bitwise() -> None:
+    performance = WAYS["all"]
     states = []
     for broken in (False, True):
-        network = _network(execution).train()
+        network = _network(performance).train()
         optimizer = _adam(network, 1e-3)
         for step in range(4):
             if step == 2 and broken:
@@ -149,11 +143,11 @@ from tests.performance import test_options as ways
 # All of torch.compile but the writing of machine code, which takes minutes and is torch's own matter.
 whole = torch.nn.Module.compile
 torch.nn.Module.compile = lambda self, mode, dynamic: whole(self, backend="aot_eager", dynamic=dynamic)
-execution = replace(ways.Execution(), compile="default")
-assert ways._losses(execution, steps=3) == pytest.approx(ways._losses(ways.PLAIN, steps=3), rel=1e-4)
+performance = replace(ways.PerformanceOptions(), compile="default")
+assert ways._losses(performance, steps=3) == pytest.approx(ways._losses(ways.PLAIN, steps=3), rel=1e-4)
 graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
 assert graphs == 1, f"{graphs} graphs"
-network = ways._network(execution).eval()
+network = ways._network(performance).eval()
 for size in (64, 96):
     with torch.no_grad():
         assert network(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape == (1, 21, size, size)
@@ -163,13 +157,13 @@ print("compiled")
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains_alike_and_scores_any_size() -> None:
+def test_compiled_network_trains_alike_and_scores_any_size() -> None:
     done = run([], ROOT, COMPILED)  # a process of its own: torch counts graphs by process
     assert done.returncode == 0, done.stderr[-3000:]
     assert "compiled" in done.stdout
 
 
-def test_imitated_bf16_is_told_and_real_one_is_not(tmp_path: Path) -> None:
+def test_emulated_bf16_warns_and_native_bf16_does_not(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     (tmp_path / "old").write_text("flags : fpu sse2 avx2 fma\n")
     (tmp_path / "new").write_text("flags : fpu avx512f avx512_bf16 amx_tile\n")

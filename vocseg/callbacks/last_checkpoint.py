@@ -154,7 +154,7 @@ class LastCheckpoint(Callback):
         self._wishes.listen(trainer.world_size)
         self._saved_at = time.monotonic()
         self._compiling = (
-            isinstance(pl_module, SegmentationModule) and pl_module.network.execution.use_compile
+            isinstance(pl_module, SegmentationModule) and pl_module.network.performance.use_compile
         )
         if self._compiling:
             SIGNAL_GUARD.listen()

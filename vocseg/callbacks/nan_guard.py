@@ -129,8 +129,6 @@ class NanGuard(Callback):
     checkpoint with a weight that is not finite is written.
     """
 
-    only_reads_gradients = True  # so that a captured step may hold the optimizer's step
-
     def __init__(self) -> None:
         self._batches: list[Tensor] = []
         self._loss: Tensor | None = None

@@ -38,8 +38,6 @@ class WeightAverager(WeightAveraging):
         self.kind, self.decay, self.start = kind, float(decay), float(swa_start)
         self._taken = 0  # weights that are in the average: torch counts them on the device
         self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # averages and weights, found once
-        self._tensor: Tensor | None = None  # the rate, on a GPU
-        self._within_step = False  # whether a captured step has made the newest update
         super().__init__()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -51,7 +49,6 @@ class WeightAverager(WeightAveraging):
         if stage == "fit" and self.kind == "swa" and (trainer.max_epochs or 0) < 1:
             raise UserError("--weight_averaging.kind swa counts from the end: set --trainer.max_epochs")
         self._device, self._taken, self._pairs = trainer.strategy.root_device, 0, []
-        self._tensor, self._within_step = None, False
         if self.kind != "none":
             super().setup(trainer, pl_module, stage)
 
@@ -64,10 +61,8 @@ class WeightAverager(WeightAveraging):
         late = trainer.current_epoch >= int(self.start * (trainer.max_epochs or 0))
         counts = self.kind == "ema" or (late and batch_idx + 1 == trainer.num_training_batches)
         if counts and trainer.global_step > self._latest_update_step:  # else gradients are still added up
-            if not self._within_step:
-                self._take_in(pl_module)
+            self._take_in(pl_module)
             self._latest_update_step = trainer.global_step
-        self._within_step = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the average in the model."""
@@ -106,43 +101,6 @@ class WeightAverager(WeightAveraging):
         return f"ema {self.decay:g}" if self.kind == "ema" else f"swa from {self.start:g}"
 
     @property
-    def averages_steps(self) -> bool:
-        """Whether every step is averaged, so that a captured step can do it."""
-        return self.kind == "ema"
-
-    def prepare_average(self) -> None:
-        """On the host, before an update: set its rate."""
-        if torch.device(self._device or "cpu").type == "cpu":
-            return
-        if self._tensor is None:
-            self._tensor = torch.zeros((), device=self._device)
-        self._tensor.fill_(self._rate())
-
-    @torch.no_grad()
-    def update_average(self, module: nn.Module) -> None:
-        """On the device: move the average towards the weights of a model. Counters are copied.
-
-        Args:
-            module: The model.
-        """
-        assert self._average_model is not None
-        self._pairs = self._pairs or _paired(self._average_model.module, module)
-        for averages, weights in self._pairs:
-            if not averages[0].is_floating_point():
-                torch._foreach_copy_(averages, weights)
-            elif self._tensor is None:
-                torch._foreach_lerp_(averages, weights, self._rate())
-            else:  # `_foreach_lerp_` takes no rate from the device
-                change = torch._foreach_sub(weights, averages)
-                torch._foreach_mul_(change, self._tensor)
-                torch._foreach_add_(averages, change)
-        self._average_model.n_averaged.add_(1)
-
-    def note_average(self) -> None:
-        """On the host, after an update within a captured step."""
-        self._taken, self._within_step = self._taken + 1, True
-
-    @property
     def _begun(self) -> bool:
         return self._average_model is not None and self._latest_update_step > 0
 
@@ -153,11 +111,18 @@ class WeightAverager(WeightAveraging):
             return mean
         return 1 - min(self.decay, (1 + self._taken) / (10 + self._taken))
 
+    @torch.no_grad()
     def _take_in(self, model: nn.Module) -> None:
-        """Move the average towards the weights of a model."""
-        self.prepare_average()
-        self.update_average(model)
+        """Move the average towards the weights of a model. Integer buffers are copied."""
+        assert self._average_model is not None
+        self._pairs = self._pairs or _paired(self._average_model.module, model)
+        for averages, weights in self._pairs:
+            if averages[0].is_floating_point():
+                torch._foreach_lerp_(averages, weights, self._rate())
+            else:
+                torch._foreach_copy_(averages, weights)
         self._taken += 1
+        self._average_model.n_averaged.fill_(self._taken)
 
 
 def _paired(average: nn.Module, model: nn.Module) -> list[tuple[list[Tensor], list[Tensor]]]:

@@ -42,44 +42,10 @@ class SegmentationMetrics(Metric):
             pixels: Their number (int64), or with class weights the sum of these (float32).
             images: How many were scored, fillers left out.
         """
-        self.add(matrices, loss_sum, pixels, images)
-
-    def add(self, matrices: Tensor, loss_sum: Tensor, pixels: Tensor, images: Tensor) -> None:
-        """Add a batch without torchmetrics' bookkeeping, as within a captured step; see `note`.
-
-        Args:
-            matrices: See `update`.
-            loss_sum: See `update`.
-            pixels: See `update`.
-            images: See `update`.
-        """
         sums = {"matrix": matrices.sum(0), "loss_sum": loss_sum.detach(), "pixels": pixels, "images": images}
         for name, value in sums.items():
-            state = getattr(self, name)
-            # In place, as a captured step writes to these places. `validate` runs in inference mode, whose
-            # tensors are frozen outside of it; weights of pixels are floats where class weights are given.
-            if state.is_inference() or torch.result_type(state, value) != state.dtype:
-                setattr(self, name, state + value)
-            else:
-                state.add_(value)
-
-    def note(self) -> None:
-        """Tell torchmetrics that there was an update: a replayed step calls no Python."""
-        self._update_count += 1
-        self._computed = None
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """Where the sums lie in memory."""
-        return tuple(getattr(self, name).data_ptr() for name in self._defaults)
-
-    def reset(self) -> None:
-        """Start at zero, in the same places."""
-        states = {name: getattr(self, name) for name in self._defaults}
-        super().reset()
-        for name, state in states.items():
-            if not state.is_inference() and state.device == getattr(self, name).device:
-                setattr(self, name, state.zero_())
+            # Not in place: `validate` runs in inference mode, whose tensors cannot be changed outside of it.
+            setattr(self, name, getattr(self, name) + value)
 
     def compute(self) -> dict[str, Tensor]:
         """The epoch's scalars `loss`, `miou`, `pixel_accuracy`, `images`, its `class_iou` and `matrix`."""

@@ -16,7 +16,7 @@ from vocseg.models.encoder_weights import load_encoder_file
 from vocseg.performance.options import PerformanceOptions
 
 _FILES = (".pth", ".pt", ".bin", ".safetensors")  # endings of local weights
-_AS_USUAL = PerformanceOptions()
+_DEFAULT_OPTIONS = PerformanceOptions()
 
 
 class Network(nn.Module):
@@ -25,16 +25,16 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, execution: PerformanceOptions = _AS_USUAL) -> None:
+    def __init__(self, model: nn.Module, performance: PerformanceOptions = _DEFAULT_OPTIONS) -> None:
         """Wrap a model.
 
         Args:
             model: Takes float `[N,3,H,W]` with ImageNet's mean and deviation, gives logits `[N,C,H,W]`.
-            execution: How it is computed.
+            performance: How it is computed.
         """
         super().__init__()
-        execution.prepare(model)
-        self.model, self.execution = model, execution
+        performance.prepare(model)
+        self.model, self.performance = model, performance
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -48,10 +48,10 @@ class Network(nn.Module):
             float32 logits `[N,C,H,W]`, whatever the precision inside.
         """
         pixels = (image - self.mean) / self.std
-        if not self.execution.channels_last:
+        if not self.performance.channels_last:
             pixels = pixels.contiguous()
         # Sizes change when images are scored, and each would be compiled anew: training's stay.
-        scores = self.execution.compile is not None and not self.training
+        scores = self.performance.compile is not None and not self.training
         logits: Tensor = self.model.forward(pixels) if scores else self.model(pixels)
         return logits.float()  # under CPU autocast a loss on bf16 logits is wrong by 2 %
 
@@ -92,7 +92,7 @@ def build_network(
     encoder: str,
     encoder_weights: str | None,
     classes: int,
-    execution: PerformanceOptions = _AS_USUAL,
+    performance: PerformanceOptions = _DEFAULT_OPTIONS,
 ) -> Network:
     """Make a network from plain names.
 
@@ -101,7 +101,7 @@ def build_network(
         encoder: One of smp's encoders, for example `resnet34`, or `tu-` and a timm name.
         encoder_weights: `imagenet` (fetched by smp), a local `.pth` or `.safetensors` file, or None.
         classes: Number of classes C.
-        execution: How it is computed.
+        performance: How it is computed.
 
     Raises:
         UserError: If a name is unknown, a file does not fit, or the weights cannot be fetched.
@@ -112,7 +112,7 @@ def build_network(
     model = _create(arch, encoder, None if local else encoder_weights, classes)
     if local and path is not None:
         load_encoder_file(model.encoder, path)
-    return Network(model, execution)
+    return Network(model, performance)
 
 
 def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:

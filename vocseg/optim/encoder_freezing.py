@@ -7,37 +7,33 @@ from torch import nn
 
 @dataclass(frozen=True)
 class EncoderFreezer:
-    """Keeps an encoder's weights, and the statistics of its BatchNorm, for a number of epochs.
+    """Freezes an encoder's weights and BatchNorm statistics for the first epochs.
 
     Attributes:
-        epochs: From the first.
+        epochs: Number of epochs.
     """
 
     epochs: int = 0
 
-    def frozen(self, epoch: int) -> bool:
-        """Whether the encoder stays as it is in an epoch, from 0."""
-        return epoch < self.epochs
-
-    def before_step(self, encoder: nn.Module, epoch: int, alone: bool) -> None:
-        """Freeze or thaw, before every step: validation and resumption may come between.
+    def before_step(self, encoder: nn.Module, epoch: int, single_process: bool) -> None:
+        """Freeze or unfreeze before a step, as validation and resume may have come between.
 
         Args:
-            encoder: What is frozen.
-            epoch: The present one, from 0.
-            alone: Whether one process trains. Several average every gradient they expect, so that theirs are
-                computed, and thrown away by `drop`.
+            encoder: Encoder of the network.
+            epoch: Current epoch, from 0.
+            single_process: Whether one process trains. DDP expects a gradient of every parameter, so that
+                several processes compute them and `clear_gradients` drops them.
         """
         if not self.epochs:
             return
-        frozen = self.frozen(epoch)
+        frozen = epoch < self.epochs
         if encoder.training == frozen:
             encoder.train(not frozen)
         for parameter in encoder.parameters():
-            parameter.requires_grad_(not (frozen and alone))
+            parameter.requires_grad_(not (frozen and single_process))
 
     def clear_gradients(self, encoder: nn.Module, epoch: int) -> None:
-        """Let the optimiser see no gradient of a frozen encoder, so that it keeps its hands off."""
-        if self.frozen(epoch):
+        """Remove the gradients of a frozen encoder before the optimizer's step."""
+        if epoch < self.epochs:
             for parameter in encoder.parameters():
                 parameter.grad = None

@@ -13,7 +13,7 @@ from vocseg.performance.cpu_unet_decoder import fold_decoder
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
-_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # as the kernel names what x86 and Arm processors can
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # flags in /proc/cpuinfo of x86 and Arm processors
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class PerformanceOptions:
     cpu_matmul_conv_grad: bool | None = None
 
     def prepare(self, model: nn.Module) -> None:
-        """Let a model be computed so; its parameters and their names stay.
+        """Apply the options to a model in place. Parameters and their names stay.
 
         Args:
-            model: Changed in place.
+            model: Model of smp.
         """
         model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         if self.cpu_matmul_conv_grad is not False and self.channels_last:
@@ -55,50 +55,47 @@ class PerformanceOptions:
 
     @property
     def use_compile(self) -> bool:
-        """Whether the first step takes minutes."""
+        """Whether the model is compiled, which makes the first step slow."""
         return self.compile is not None
 
     @property
     def use_cuda_graphs(self) -> bool:
-        """Whether steps are to be recorded; torch.compile has recordings of its own in one of its modes."""
+        """Whether steps may be captured. torch.compile's reduce-overhead captures its own."""
         return self.cuda_graphs and self.compile != "reduce-overhead"
 
-    def optimizer_options(self, device: torch.device, clips_mixed: bool = False) -> dict[str, Any]:
-        """What torch's Adam, AdamW and SGD take besides.
+    def optimizer_options(self, device: torch.device, clips_scaled: bool = False) -> dict[str, Any]:
+        """Return further arguments of torch's optimizers.
 
         Args:
-            device: Where the network is.
-            clips_mixed: Whether gradients scaled for fp16 are clipped, which Lightning refuses where torch's
-                one kernel divides by the scale; ours on a CPU does not.
+            device: Device of the network.
+            clips_scaled: Whether gradients scaled for fp16 are clipped, which Lightning refuses with fused
+                optimizers.
 
         Raises:
-            UserError: If both are asked for on a GPU.
+            UserError: If a fused optimizer is set all the same.
         """
-        refused = clips_mixed and device.type != "cpu"
-        if self.fused_optimizer and refused:
+        if self.fused_optimizer and clips_scaled:
             raise UserError(
-                "--model.performance.fused_optimizer true: Lightning refuses it on this device with fp16 and "
+                "--model.performance.fused_optimizer true: Lightning refuses it with fp16 and "
                 "--trainer.gradient_clip_val: leave it out"
             )
-        there = device.type in ("cpu", "cuda") and not refused
-        return {"fused": True} if (there if self.fused_optimizer is None else self.fused_optimizer) else {}
+        exists = device.type in ("cpu", "cuda") and not clips_scaled
+        return {"fused": True} if (exists if self.fused_optimizer is None else self.fused_optimizer) else {}
 
 
-def precision_note(
-    precision: str, device: torch.device, processor: Path = Path("/proc/cpuinfo")
-) -> str | None:
-    """A word on a precision that the processor only imitates; None: there is nothing to say.
+def precision_note(precision: str, device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Return a warning about a precision that the processor emulates, or None.
 
     Args:
         precision: As in --trainer.precision.
-        device: Where the network is.
-        processor: Linux's description of it; where there is none, nothing is known.
+        device: Device of the network.
+        cpuinfo: Linux's description of the processor. Without it nothing is known.
     """
-    if device.type != "cpu" or not precision.startswith("bf16") or not processor.is_file():
+    if device.type != "cpu" or not precision.startswith("bf16") or not cpuinfo.is_file():
         return None
-    if _BF16 & set(processor.read_text().split()):
+    if _BF16 & set(cpuinfo.read_text().split()):
         return None
     return (
-        f"--trainer.precision {precision}: this processor has no bf16 instructions and imitates them, "
-        "many times slower than 32-true; the figures will be right"
+        f"--trainer.precision {precision}: this processor has no bf16 instructions and emulates them, "
+        "many times slower than 32-true; results are correct"
     )
