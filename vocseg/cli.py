@@ -1,4 +1,4 @@
-"""The command line of everything that trains or scores: LightningCLI with recipes by name."""
+"""LightningCLI of the verbs that train, score or predict."""
 
 import sys
 from pathlib import Path
@@ -26,100 +26,88 @@ from vocseg.trainer import Trainer
 from vocseg.utils.signals import SIGNAL_GUARD
 
 _TRAINING = ("fit", "finetune")
-_BASES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}  # recipes that are in force from the start
+_DEFAULT_RECIPES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}
 
 
 class VerbParser(Parser, LightningArgumentParser):
-    """Lightning's parser, refusing in a sentence."""
+    """Lightning's parser with errors of one sentence."""
 
 
 class VocCLI(LightningCLI):
-    """fit, finetune, tune, validate, test and predict."""
+    """Command line of fit, finetune, tune, validate, test and predict.
+
+    Beyond LightningCLI: recipes by name, defaults from the file of `--ckpt_path`, a run directory, default
+    callbacks and loggers, and user errors as one sentence.
+    """
 
     def __init__(self, args: list[str] | None = None, resumed: ResumeTarget | None = None) -> None:
-        """Parse and run.
+        """Parse the arguments and run the verb.
 
         Args:
-            args: Instead of the process's own arguments.
-            resumed: The run to go on with; None: a new one.
+            args: Arguments. None: those of the process.
+            resumed: Run to resume. None: a new run.
         """
         filter_warnings()
-        self._words = sys.argv[1:] if args is None else args
-        self._verb = next(iter(self._words), "")
-        self._own = RunDirectory(resumed)
-        self._output = JsonOutput()
+        self._args = sys.argv[1:] if args is None else args
+        self._verb = next(iter(self._args), "")
+        self._run_directory = RunDirectory(resumed)
+        self._json_output = JsonOutput()
+        recipes = {verb: name for verb, name in _DEFAULT_RECIPES.items() if verb in self.subcommands()}
+        recipe_files = {
+            verb: {"default_config_files": [str(RECIPES / f"{name}.yaml")]} for verb, name in recipes.items()
+        }
         try:
-            with SIGNAL_GUARD.claiming(), self._output:
-                self._run(args)
-                self._close()
-            self._output.write(self.trainer)
-            if self._verb == "predict":  # results that were sent elsewhere leave the folder unused
-                self._own.drop_unused()
-        except Exception as fault:
-            known = to_user_error(fault, getattr(self, "trainer", None))
-            if known is None:
+            with SIGNAL_GUARD.claiming(), self._json_output:
+                super().__init__(
+                    SegmentationModule,
+                    VOCDataModule,
+                    save_config_callback=SaveTrainingConfig if self._verb in _TRAINING else None,
+                    trainer_class=Trainer,
+                    trainer_defaults={"log_every_n_steps": 10, "enable_model_summary": False},
+                    seed_everything_default=42,
+                    auto_configure_optimizers=False,
+                    parser_kwargs={"prog": "python -m vocseg", "allow_abbrev": False, **recipe_files},
+                    args=args,
+                    load_from_checkpoint_support=False,
+                )
+                self._print_closing_lines()
+            self._json_output.write(self.trainer)
+            if self._verb == "predict":  # --prediction_writer.output_dir leaves the run directory unused
+                self._run_directory.drop_unused()
+        except Exception as error:
+            user_error = to_user_error(error, getattr(self, "trainer", None))
+            if user_error is None:
                 raise
-            self._own.drop_unused()
-            if known is fault:
+            self._run_directory.drop_unused()
+            if user_error is error:
                 raise
-            raise known from fault
+            raise user_error from error
         except Interrupted as stop:
             trainer = getattr(self, "trainer", None)
             trained = trainer is not None and trainer.global_step > 0
-            raise self._own.stopped(stop, self._verb, trained) from stop
+            raise self._run_directory.stopped(stop, self._verb, trained) from stop
         finally:
-            self._own.release()
+            self._run_directory.release()
 
     @property
     def folder(self) -> Path | None:
-        """Where the command's results are; None: it keeps none."""
-        return self._own.path
-
-    def _close(self) -> None:
-        """Say where the results are and what to do next, on the main process."""
-        folder, verb = self.folder, self._verb
-        if folder is None or verb not in ("fit", "finetune", "validate", "test") or not folder.is_dir():
-            return
-        weights = folder / WEIGHTS_NAME if verb in _TRAINING else None
-        weights = weights if weights is not None and weights.is_file() else None
-        print("\n".join(["", *closing_lines(verb, folder, weights, self.config[verb])]), flush=True)
+        """Run directory. None: the verb leaves none."""
+        return self._run_directory.path
 
     @property
     def exit_code(self) -> int:
-        """Of the command, which came to its end: 1 if some images could not be read, else 0."""
+        """Exit code of a completed verb: 1 if some images could not be read, else 0."""
         return int(getattr(self.trainer, "exit_code", 0))
 
-    def _run(self, args: list[str] | None) -> None:
-        bases = {verb: base for verb, base in _BASES.items() if verb in self.subcommands()}
-        super().__init__(
-            SegmentationModule,
-            VOCDataModule,
-            save_config_callback=SaveTrainingConfig if self._verb in _TRAINING else None,
-            trainer_class=Trainer,
-            trainer_defaults={"log_every_n_steps": 10, "enable_model_summary": False},
-            seed_everything_default=42,
-            auto_configure_optimizers=False,
-            parser_kwargs={
-                "prog": "python -m vocseg",
-                "allow_abbrev": False,
-                **{
-                    verb: {"default_config_files": [str(RECIPES / f"{base}.yaml")]}
-                    for verb, base in bases.items()
-                },
-            },
-            args=args,
-            load_from_checkpoint_support=False,
-        )
-
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The verb that was typed, with the arguments that are no flags; all verbs' flags take a second."""
-        own = {"weights_only", "verbose"}  # files are always read safely; the tables are ours
-        verbs = {verb: skip | own for verb, skip in LightningCLI.subcommands().items()}
+        """Return the given verb with the arguments that are no flags. Parsers of all verbs take a second."""
+        hidden = {"weights_only", "verbose"}  # files are always loaded safely, and tables are our own
+        verbs = {verb: skip | hidden for verb, skip in LightningCLI.subcommands().items()}
         verbs |= {"finetune": {"model", "datamodule"}, "tune": {"model", "datamodule"}}
         return {self._verb: verbs[self._verb]} if self._verb in verbs else verbs
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser whose --config knows the packaged recipes."""
+        """Return a parser with `--config`, which accepts packaged recipes by name, and `--json`."""
         parser = VerbParser(**kwargs)
         parser.add_argument(
             "-c", "--config", action=RecipeFile, help="Name of a packaged recipe, or a YAML file."
@@ -128,70 +116,86 @@ class VocCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The standing callbacks: not in a recipe's list, since a user's list would replace it."""
+        """Add the default callbacks. A recipe's list of callbacks would be replaced by a user's list."""
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         add_standing(parser)
         self._parsers = [*getattr(self, "_parsers", []), parser]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """What files of weights and classes say of the network are defaults: typed flags go before them."""
+        """Parse twice if `--ckpt_path` or a class list set defaults, so that typed flags override these."""
         super().parse_arguments(parser, args)
         verb = self.config["subcommand"]
-        self._output.open(self.config[verb]["json"])
-        check_scoring_flags(verb, self.config[verb])
-        if verb == "fit" and self.config[verb]["ckpt_path"] == "last":
-            self._own.resumed = find_latest_run(self.config[verb])
-            if self._own.resumed.verb != verb:
-                folder = self._own.resumed.folder
-                raise UserError(
-                    f"{verb} --ckpt_path last: {folder} is a run of {self._own.resumed.verb}. Go on with: "
-                    f"python -m vocseg resume {folder}"
-                )
-        elif verb in _TRAINING and self._own.resumed is None:
-            root = Path(self.config[verb]["trainer"]["default_root_dir"] or ".")
-            self._own.resumed = requeued_run(root, verb, self._words)
-        if verb == "fit" and self._own.resumed is not None:
-            self.config[verb]["ckpt_path"] = None  # what it began with matters no longer
-        start = InitialWeights(verb, self.config[verb])
-        if start.defaults:
+        config = self.config[verb]
+        self._json_output.open(config["json"])
+        check_scoring_flags(verb, config)
+        self._find_resumed_run(verb, config)
+        weights = InitialWeights(verb, config)
+        if weights.defaults:
             for each in self._parsers:
-                each.set_defaults(start.defaults)
+                each.set_defaults(weights.defaults)
             super().parse_arguments(parser, args)
-        start.apply(self.config[verb])
-        self._classes = self.config[verb]["model"]["num_classes"]
-        check_flags(verb, self.config[verb])
-        if "best_weights" in self.config[verb]:
-            monitor = self.config[verb]["best_weights"]["monitor"]
-            check_monitor("--best_weights.monitor", monitor, start.classes.names)
+            config = self.config[verb]
+        weights.apply(config)
+        self._num_classes = config["model"]["num_classes"]
+        check_flags(verb, config)
+        if "best_weights" in config:
+            monitor = config["best_weights"]["monitor"]
+            check_monitor("--best_weights.monitor", monitor, weights.classes.names)
+
+    def _find_resumed_run(self, verb: str, config: Any) -> None:
+        """Find the run of `fit --ckpt_path last`, or of a job that SLURM requeued."""
+        directory = self._run_directory
+        if verb == "fit" and config["ckpt_path"] == "last":
+            directory.resumed = find_latest_run(config)
+            if directory.resumed.verb != verb:
+                folder = directory.resumed.folder
+                raise UserError(
+                    f"{verb} --ckpt_path last: {folder} is a run of {directory.resumed.verb}. Resume it "
+                    f"with: python -m vocseg resume {folder}"
+                )
+        elif verb in _TRAINING and directory.resumed is None:
+            root = Path(config["trainer"]["default_root_dir"] or ".")
+            directory.resumed = requeued_run(root, verb, self._args)
+        if verb == "fit" and directory.resumed is not None:
+            config["ckpt_path"] = None  # the weights that the run started from are not needed any more
 
     def before_instantiate_classes(self) -> None:
-        """Where the seed was left to chance, order and augmentation follow what chance gave.
+        """Set the data's seed after Lightning has drawn a random one, and the number of classes.
 
-        Lightning has put the classes of a `.ckpt` over those of the data.
+        Lightning overwrites the number of classes by that of a `.ckpt`.
         """
         config = self.config[self.subcommand]
-        config["model"]["num_classes"] = self._classes
+        config["model"]["num_classes"] = self._num_classes
         config["data"]["seed"] = int(config["seed_everything"])
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Give the run a folder of its own, with logs in it, and the callbacks that have no flags."""
-        config = self.config_init[self.subcommand]["trainer"]
-        drop_unused(self._parsers, self.config_init[self.subcommand], str(self.subcommand))
+        """Create the run directory, the loggers and the default callbacks."""
+        verb, config = str(self.subcommand), self.config_init[self.subcommand]["trainer"]
+        drop_unused(self._parsers, self.config_init[self.subcommand], verb)
         check_callbacks(config["callbacks"] or [], self.datamodule.classes.names)
         kwargs["callbacks"] = [*(config["callbacks"] or []), *without_flags()]
-        if self.subcommand == "tune":
+        if verb == "tune":
             kwargs["logger"] = False
         elif not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
-            if getattr(rank_zero_only, "rank", 0) == 0:
-                self._own.claim(root, str(self.subcommand))
-            # Lightning tells the other processes the main one's folder.
-            kwargs |= run_loggers(self.folder or root, config["logger"], self.subcommand in _TRAINING)
-            curves = config["logger"] is not False and self.subcommand in _TRAINING
-            kwargs["callbacks"] += [LearningRateMonitor()] if curves else []
+            if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning broadcasts the folder
+                self._run_directory.claim(root, verb)
+            kwargs |= run_loggers(self.folder or root, config["logger"], verb in _TRAINING)
+            if config["logger"] is not False and verb in _TRAINING:
+                kwargs["callbacks"].append(LearningRateMonitor())
         trainer = super().instantiate_trainer(**kwargs)
         assert isinstance(trainer, Trainer)
         trainer.callbacks.sort(key=lambda each: not isinstance(each, LastCheckpoint))  # type: ignore[attr-defined]
-        trainer.job = slurm_job(self._words) if self.subcommand in _TRAINING else None
-        trainer.resumed = None if self._own.resumed is None else self._own.resumed.checkpoint
+        trainer.job = slurm_job(self._args) if verb in _TRAINING else None
+        resumed = self._run_directory.resumed
+        trainer.resumed = None if resumed is None else resumed.checkpoint
         return trainer
+
+    def _print_closing_lines(self) -> None:
+        """Print where the results are and which commands come next."""
+        folder, verb = self.folder, self._verb
+        if folder is None or verb not in ("fit", "finetune", "validate", "test") or not folder.is_dir():
+            return
+        weights = folder / WEIGHTS_NAME
+        given = weights if verb in _TRAINING and weights.is_file() else None
+        print("\n".join(["", *closing_lines(verb, folder, given, self.config[verb])]), flush=True)

@@ -23,7 +23,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "infinite": (["--model.loss.lovasz", ".inf"], ["--model.loss.lovasz inf", "finite number from 0"]),
     "too large": (["--model.loss.focal", "1e999"], ["--model.loss.focal inf", "finite number from 0"]),
     "no number": (["--model.loss.ohem", "much"], ["--model.loss.ohem", "much"]),
-    "nothing": (["--model.loss.cross_entropy", "0"], ["every term has weight 0", "nothing is learnt"]),
+    "nothing": (["--model.loss.cross_entropy", "0"], ["every term has weight 0", "give one a weight"]),
     "unknown term": (["--model.loss.dise", "1"], ["--model.loss.dise", "do you mean --model.loss.dice"]),
     "share 0": (
         ["--model.loss.ohem_fraction", "0"],

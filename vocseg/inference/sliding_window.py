@@ -13,11 +13,11 @@ from vocseg.inference.tta import Predict
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """How windows cover an image.
+    """Square windows that cover an image.
 
     Attributes:
-        size: Edge of a window in pixels: what the network gets.
-        stride: From one window to the next, in parts of the edge.
+        size: Side length of a window in pixels.
+        stride: Step between windows as a fraction of the side length.
     """
 
     size: int
@@ -25,14 +25,14 @@ class SlidingWindow:
 
     @property
     def label(self) -> str:
-        """How a score names them."""
+        """Name in scores."""
         return f"stride {self.stride:g}"
 
     def starts(self, length: int) -> list[int]:
-        """Where windows begin along an axis: evenly, the last one flush with the end.
+        """Return the starts of the windows along an axis; the last window ends with it.
 
         Args:
-            length: Of the axis in pixels, the window's edge or more.
+            length: Length of the axis in pixels, at least `size`.
         """
         last, step = length - self.size, max(1, round(self.stride * self.size))
         return [*range(0, last, step), last]
@@ -40,16 +40,15 @@ class SlidingWindow:
     def probabilities(
         self, predict: Predict, image: npt.NDArray[np.uint8], batch: int, device: torch.device
     ) -> Tensor:
-        """Softmax of the windows that see a pixel, averaged with equal weights.
+        """Return the mean softmax over the windows that contain a pixel.
 
-        An image smaller than a window is enlarged by reflection to the right and below; what is said of the
-        reflection is cut off again.
+        An image smaller than a window is padded by reflection to the right and below.
 
         Args:
-            predict: The network, from images uint8 `[M,3,S,S]` to logits `[M,C,S,S]`.
+            predict: Network from images uint8 `[M,3,S,S]` to logits `[M,C,S,S]`.
             image: uint8 `[H,W,3]`.
-            batch: How many windows go through the network together.
-            device: The network's.
+            batch: Windows per forward pass.
+            device: Device of the network.
 
         Returns:
             float32 `[C,H,W]`.

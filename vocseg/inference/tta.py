@@ -15,12 +15,12 @@ Predict = Callable[[Tensor], Tensor]  # uint8 or float images [N,3,h,w] to logit
 
 @dataclass(frozen=True)
 class TTAConfig:
-    """As which variants the network sees an image.
+    """Variants of an image whose predictions are averaged.
 
     Attributes:
-        flip: Each also mirrored, left for right.
-        scales: Edges of the variants in parts of the image's.
-        step: Of what the decoder takes edges that are multiples.
+        flip: Whether each variant is also flipped horizontally.
+        scales: Scales of the side length.
+        step: Number of which the decoder takes multiples as side lengths, in pixels.
     """
 
     flip: bool = False
@@ -29,19 +29,19 @@ class TTAConfig:
 
     @property
     def label(self) -> str | None:
-        """How a score names them; None if it is the image alone."""
+        """Name in scores. None: the image alone."""
         scales = "scales " + " ".join(f"{scale:g}" for scale in self.scales)
         words = [*(["flip"] if self.flip else []), *([scales] if self.scales != (1.0,) else [])]
         return ", ".join(words) or None
 
     def sizes(self, size: int) -> list[int]:
-        """The variants' edges in pixels, each rounded to the nearest one that the decoder takes.
+        """Return the side lengths of the variants in pixels, rounded to what the decoder takes.
 
         Args:
-            size: The image's.
+            size: Side length of the image.
 
         Raises:
-            UserError: If two scales give the same.
+            UserError: If two scales give the same side length.
         """
         edges = [
             size if scale == 1 else self.step * max(1, int(size * scale / self.step + 0.5))
@@ -50,7 +50,7 @@ class TTAConfig:
         for k, edge in enumerate(edges):
             if edge in edges[:k]:
                 twice = f"{self.scales[edges.index(edge)]:g} and {self.scales[k]:g}"
-                rounded = f", as edges are multiples of {self.step} here" if self.step > 1 else ""
+                rounded = f", as side lengths are multiples of {self.step} here" if self.step > 1 else ""
                 raise UserError(
                     f"--tta.scales {twice} both give {edge}x{edge} pixels at --data.image_size {size}"
                     f"{rounded}: leave one out, or take others further apart"
@@ -58,13 +58,13 @@ class TTAConfig:
         return edges
 
     def logits(self, predict: Predict, image: Tensor) -> Tensor:
-        """What is said of images: the network's logits, or logarithms of mean probabilities.
+        """Return the network's logits, or the logarithms of the variants' mean probabilities.
 
-        Each variant's logits are brought to the images' size (bilinear), turned into probabilities (softmax)
-        and averaged. A softmax of the logarithm gives the mean back, so that it serves as logits do.
+        Logits of each variant are resized to the image (bilinear) and turned into probabilities (softmax).
+        The softmax of the returned logarithms is their mean.
 
         Args:
-            predict: The network.
+            predict: Network.
             image: uint8 `[N,3,S,S]`.
 
         Returns:
@@ -77,7 +77,7 @@ class TTAConfig:
         return (probabilities / count).clamp(min=torch.finfo(torch.float32).tiny).log()
 
     def _each(self, predict: Predict, image: Tensor) -> Iterator[Tensor]:
-        """Probabilities `[N,C,S,S]` of each variant, mirrored ones mirrored back."""
+        """Probabilities `[N,C,S,S]` of each variant."""
         size = image.shape[-1]
         for edge in self.sizes(size):
             scaled = image if edge == size else _resized(image.float(), edge, antialias=True)

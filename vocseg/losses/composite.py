@@ -14,16 +14,13 @@ from vocseg.losses.region import dice, lovasz
 
 
 class LossOutput(NamedTuple):
-    """The loss of a batch; all scalars.
+    """Loss of a batch; all scalars. An epoch's loss is the sum of `total` divided by the sum of `weight`.
 
     Attributes:
-        loss: What to minimise, float32.
-        total: What to add up over an epoch, float32.
-        weight: What that sum is divided by, added up likewise. Of terms over pixels alone, `total` is their
-            sum and `weight` the number of labelled pixels (int64) or, with class weights, the sum of these
-            (float32): the epoch's figure is exactly the mean over all its pixels, as torch takes it. As soon
-            as a term looks at a batch as a whole, `weight` is the number of labelled pixels, and `total` that
-            times the objective.
+        loss: Objective, float32.
+        total: Sum over the labelled pixels, float32. With a term over the whole batch: `loss` times `weight`.
+        weight: Number of labelled pixels, int64. With class weights and pixel-wise terms only: the sum of the
+            pixels' weights, float32.
     """
 
     loss: Tensor
@@ -32,41 +29,39 @@ class LossOutput(NamedTuple):
 
 
 class CompositeLoss:
-    """A weighted sum of terms; finite on every batch, and 0 with gradients of 0 where all is void.
+    """Weighted sum of losses. Finite on every batch, and 0 with zero gradients without labelled pixels."""
 
-    No `nn.Module`: class weights are no part of the network, neither in a checkpoint nor where a callback
-    averages parameters and buffers.
-    """
+    # No nn.Module: class weights must be neither in a checkpoint nor averaged with the network's buffers.
 
     def __init__(self, settings: LossConfig, classes: int) -> None:
-        """Remember the settings.
+        """Set up the loss.
 
         Args:
             settings: Terms and weights.
             classes: Number of classes C.
 
         Raises:
-            UserError: If there are class weights for another number of classes.
+            UserError: If the number of class weights differs.
         """
         settings.check_classes(classes)
         given = settings.class_weights
         self.settings = settings
         self.class_weights = [float(number) for number in given] if isinstance(given, list) else None
-        self._tensor: Tensor | None = None  # the class weights, where they were used last
+        self._tensor: Tensor | None = None  # class weights on the latest device
 
     @property
     def balanced(self) -> bool:
-        """Whether `balance` must be called before there is a loss."""
+        """Whether class weights come from pixel counts, by `balance`."""
         return self.settings.class_weights == BALANCED
 
     def balance(self, pixels: Sequence[int] | None) -> None:
-        """Weigh the classes by how often they occur, if that is asked for.
+        """Set balanced class weights, if configured.
 
         Args:
-            pixels: By class, over the training masks; None: nobody can tell.
+            pixels: Pixels of each class in the training masks, or None if unknown.
 
         Raises:
-            UserError: If they are needed and not known.
+            UserError: If they are needed and unknown.
         """
         if not self.balanced:
             return
@@ -78,13 +73,13 @@ class CompositeLoss:
         self.class_weights, self._tensor = balanced_weights(pixels), None
 
     def __call__(self, logits: Tensor, mask: Tensor) -> LossOutput:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             logits: float `[N,C,H,W]`.
             mask: integer `[N,H,W]`, 255 = ignored.
         """
-        logits, weights = logits.float(), self._weights(logits.device)  # in full precision, whatever it was
+        logits, weights = logits.float(), self._weights(logits.device)
         pixels, regions = self._over_pixels(logits, mask, weights), self._over_batch(logits, mask, weights)
         parts, weight = list(regions), pixel_weight(mask, weights)
         if pixels:
@@ -97,7 +92,7 @@ class CompositeLoss:
         return LossOutput(loss, loss * count, count)
 
     def describe(self) -> str:
-        """The terms in words, for the user: `cross_entropy + 0.5 dice`."""
+        """Return the terms as text, such as `cross_entropy + 0.5 dice`."""
         settings = self.settings
         terms = {"cross_entropy": settings.cross_entropy, "dice": settings.dice, "lovasz": settings.lovasz}
         terms |= {
@@ -109,7 +104,7 @@ class CompositeLoss:
         return " + ".join(words) + more
 
     def _over_pixels(self, logits: Tensor, mask: Tensor, weights: Tensor | None) -> list[Tensor]:
-        """Sums over the labelled pixels, which `pixel_weight` turns into means."""
+        """Pixel-wise terms, summed over the labelled pixels."""
         settings, sums = self.settings, []
         if settings.cross_entropy:
             total = cross_entropy(logits, mask, weights, settings.label_smoothing)
@@ -119,7 +114,7 @@ class CompositeLoss:
         return sums
 
     def _over_batch(self, logits: Tensor, mask: Tensor, weights: Tensor | None) -> list[Tensor]:
-        """Terms that only a whole batch has."""
+        """Terms over the whole batch."""
         settings, terms = self.settings, []
         if settings.dice:
             terms.append(settings.dice * dice(logits, mask))
@@ -131,11 +126,11 @@ class CompositeLoss:
         return terms
 
     def _weights(self, device: torch.device) -> Tensor | None:
-        """The class weights, `[C]` on a device: copied there once."""
+        """Class weights `[C]` on a device."""
         if self.class_weights is None:
             assert not self.balanced, "`balance` comes first"
             return None
         if self._tensor is None or self._tensor.device != device:
-            with torch.inference_mode(False):  # else training after a validation could not use it
+            with torch.inference_mode(False):  # training cannot use inference tensors
                 self._tensor = torch.tensor(self.class_weights, device=device)
         return self._tensor

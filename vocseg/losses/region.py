@@ -1,7 +1,7 @@
 """Region-based losses: Dice and Lovász-softmax.
 
 Logits are float `[N,C,H,W]`, masks integer `[N,H,W]` with 255 = ignored. The images of a batch are taken
-together, as the mean IoU takes those of a split. Nothing here makes a GPU wait.
+together, as in the mean IoU of a split. No function synchronises with the GPU.
 """
 
 from typing import Any
@@ -16,10 +16,7 @@ _DICE: Any = DiceLoss("multiclass", ignore_index=IGNORE_INDEX)
 
 
 def dice(logits: Tensor, mask: Tensor) -> Tensor:
-    """1 - Dice's coefficient of the probabilities with the mask.
-
-    smp's, which leaves void and absent classes out of the sum, but divides by the number of all classes. Of
-    VOC's 21 a batch shows four or so; divided by these, the loss goes from 0 to 1 whatever the batch.
+    """Soft Dice loss by smp, averaged over the classes in the batch.
 
     Args:
         logits: See above.
@@ -29,16 +26,13 @@ def dice(logits: Tensor, mask: Tensor) -> Tensor:
         A scalar from 0 to 1, float32; 0 without a labelled pixel.
     """
     shown = _shown(mask, logits.shape[1])
+    # smp sums over the classes in the batch, but divides by the number of all classes.
     loss: Tensor = _DICE(logits.float(), mask) * len(shown) / shown.sum().clamp(min=1)
     return loss
 
 
 def lovasz(logits: Tensor, mask: Tensor) -> Tensor:
-    """Lovasz-softmax (Berman et al. 2018): 1 - IoU, continued from right and wrong to probabilities.
-
-    smp's `LovaszLoss` gives no scalar but an empty tensor for a batch that is all void, and makes a GPU wait
-    for every class. Here void stays in, is ranked last and counts 0. A GPU sorts for all classes at once;
-    a CPU, for which nobody waits, only for those that are there.
+    """Lovász-softmax loss (Berman et al. 2018), a continuous extension of 1 - IoU to probabilities.
 
     Args:
         logits: See above.
@@ -47,6 +41,8 @@ def lovasz(logits: Tensor, mask: Tensor) -> Tensor:
     Returns:
         A scalar from 0 to 1, float32; 0 without a labelled pixel.
     """
+    # smp's LovaszLoss returns an empty tensor without labelled pixels and synchronises for every class. Here
+    # ignored pixels stay in, are ranked last and count 0.
     probabilities = logits.float().softmax(1).movedim(1, 0).flatten(1)  # [N,C,H,W] -> [C,P]
     labels, shown = mask.flatten(), _shown(mask, len(probabilities))
     classes, probabilities = _worth_sorting(shown, probabilities)
@@ -59,7 +55,7 @@ def lovasz(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _worth_sorting(shown: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """The classes to sort for, with their probabilities: all, unless it can be known at no cost."""
+    """Classes to sort for and their probabilities: on a CPU those in the batch, on a GPU all."""
     classes = torch.arange(len(shown), device=shown.device)
     if shown.device.type != "cpu":
         return classes, probabilities
@@ -67,11 +63,13 @@ def _worth_sorting(shown: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor
 
 
 def _jaccard_steps(truth: Tensor) -> Tensor:
-    """By how much 1 - IoU rises as one pixel more is wrong, `[C,P]`, of bool `[C,P]` in the order of that.
+    """Increase of 1 - IoU with each further wrong pixel, `[C,P]`; 0 for absent classes.
 
-    In closed form: the difference of two neighbours would lose most digits. Whole numbers are added up, which
-    CUDA does in one way only. A class that is not there gets 0 throughout.
+    Args:
+        truth: Whether a pixel has the class, bool `[C,P]`, in the order of the errors.
     """
+    # In closed form, as the difference of neighbouring values loses most digits. Integer sums are exact, and
+    # so deterministic on CUDA.
     missed = truth.cumsum(1, dtype=torch.int32)
     number = torch.arange(1, truth.shape[1] + 1, device=truth.device, dtype=torch.int32)
     total = missed[:, -1:]
@@ -80,6 +78,6 @@ def _jaccard_steps(truth: Tensor) -> Tensor:
 
 
 def _shown(mask: Tensor, classes: int) -> Tensor:
-    """Which classes have a pixel, bool `[C]`."""
+    """Whether each class is in the batch, bool `[C]`."""
     numbers = torch.arange(classes, device=mask.device, dtype=mask.dtype)
     return (mask.flatten() == numbers[:, None]).any(1)

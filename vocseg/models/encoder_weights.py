@@ -15,14 +15,14 @@ _HEADS = ("fc.", "classifier.", "head.", "head_drop.", "last_linear.", "logits."
 
 
 def load_encoder_file(encoder: nn.Module, path: Path) -> None:
-    """Fill an encoder from a file of ImageNet weights.
+    """Load a file of ImageNet weights into an encoder.
 
-    Keys are matched by name; failing that by their order, if every tensor's role and shape agrees
-    (torchvision and timm list the same layers in the same order under other names).
+    Keys are matched by name, else by order if the roles and shapes of all tensors agree: torchvision and timm
+    have the same layers in the same order under other names.
 
     Args:
-        encoder: An smp encoder.
-        path: `.safetensors`, or a state dict saved by `torch.save`; read with `weights_only=True`.
+        encoder: Encoder of smp.
+        path: `.safetensors` file, or a state dict of `torch.save`, read with `weights_only=True`.
 
     Raises:
         UserError: If the file is missing, is no state dict, or belongs to another encoder.
@@ -33,7 +33,7 @@ def load_encoder_file(encoder: nn.Module, path: Path) -> None:
     if matched is None:
         lacking = next((key for key in wanted if key not in found), next(iter(wanted)))
         raise UserError(
-            f"--model.encoder_weights {path}: these are not the weights of this encoder; its '{lacking}' "
+            f"--model.encoder_weights {path}: these are not the weights of this encoder: its '{lacking}' "
             f"{list(wanted[lacking].shape)} has no counterpart in the file"
         )
     encoder.load_state_dict({**encoder.state_dict(), **matched})
@@ -48,7 +48,7 @@ def _read(path: Path) -> StateDict:
             return load_file(local_file(path, flag))
         except (SafetensorError, OSError) as fault:
             raise UserError(
-                f"{flag} {path}: not a readable file of weights (in safetensors' words: {fault}); get it anew"
+                f"{flag} {path}: not a readable file of weights (safetensors: {fault}); get it anew"
             ) from fault
     content = read_tensors(path, flag)
     content = content.get("state_dict", content) if isinstance(content, dict) else content
@@ -60,12 +60,12 @@ def _read(path: Path) -> StateDict:
 
 
 def _counter(key: str) -> bool:
-    """BatchNorm's batch counter: of no use at a fixed momentum, and some converters leave it out."""
+    # Unused with a fixed momentum, and left out by some converters.
     return key.endswith("num_batches_tracked")
 
 
 def _by_name(found: StateDict, wanted: StateDict) -> StateDict | None:
-    """Same names, give or take the wrapper smp puts round timm's models."""
+    """Match equal names, or those within smp's wrapper of timm models."""
     for prefix in ("", "model."):
         matched = {key: found.get(key.removeprefix(prefix)) for key in wanted}
         if all(value is not None and value.shape == wanted[key].shape for key, value in matched.items()):
@@ -74,7 +74,7 @@ def _by_name(found: StateDict, wanted: StateDict) -> StateDict | None:
 
 
 def _by_order(found: StateDict, wanted: StateDict) -> StateDict | None:
-    """Same roles (weight, bias, ...) and shapes one after the other; what follows is the head."""
+    """Match equal roles (weight, bias, ...) and shapes in order. The rest is the head."""
     ours = [(key, value) for key, value in wanted.items()]
     theirs = [(key, value) for key, value in found.items() if not _counter(key)]
 

@@ -1,22 +1,22 @@
 """Repairs of the loop states that Lightning 2.6 saves and restores.
 
-Lightning counts what is ready, started, processed and completed, and guesses from the four at which hook a
-checkpoint was taken; for some hooks it guesses wrong, and leaves out a validation or trains a step twice. So
-the counts are set to those of one of three places at which it guesses right.
+Lightning counts batches that are ready, started, processed and completed. From these counts it infers at
+which hook a checkpoint was saved. For some hooks the result is wrong: a validation is left out, or a step is
+trained twice. The functions set the counts to those of one of three places that Lightning infers correctly.
 """
 
 from typing import Any, Literal
 
 
 def keep_validation(trainer: Any, loops: dict[str, Any]) -> None:
-    """Let a run that resumes from a step validate first, or end the epoch, where that comes next.
+    """Keep the validation, or the end of the epoch, that follows the step of a checkpoint.
 
-    `ModelCheckpoint(every_n_train_steps=...)` saves between a step and the validation that follows it.
-    Lightning would leave that validation out, and count the next epoch as one that has not begun.
+    `ModelCheckpoint(every_n_train_steps=...)` saves between a step and the validation after it, which
+    Lightning would leave out on resume.
 
     Args:
-        trainer: Lightning's, while it saves.
-        loops: What the checkpoint holds of the loops; changed in place.
+        trainer: Trainer that saves the checkpoint.
+        loops: Loop states of the checkpoint, changed in place.
     """
     loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
     fit = loops["fit_loop"]
@@ -33,15 +33,14 @@ def keep_validation(trainer: Any, loops: dict[str, Any]) -> None:
         validation["total"],
         validation["current"],
     ):
-        done = counts["completed"]  # one batch is begun: Lightning repeats the whole
+        done = counts["completed"]  # one batch has started: Lightning repeats the validation
         counts |= {"ready": done + 1, "started": done + 1, "processed": done}
 
 
 def load_loader_states(trainer: Any) -> None:
-    """Give loaders that were handed to `Trainer.fit` their place in the epoch.
+    """Restore the position of the training DataLoaders in the epoch.
 
-    Lightning does so when it sets them up, before it has read the checkpoint if a schedule needs the number
-    of all steps (`estimated_stepping_batches`).
+    Lightning does so before it has read the checkpoint if a schedule needs `estimated_stepping_batches`.
     """
     trainer.fit_loop._load_combined_loader_states()
 
@@ -55,14 +54,14 @@ def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None
     """Set the counts of a checkpoint.
 
     Args:
-        loops: State of the loops in a checkpoint; changed in place.
-        place: `epoch`: between two epochs; `batch`: between two batches; `validation`: in a validation, which
-            starts anew on resume.
-        validated: Whether a validation ended just before, for `batch`.
+        loops: Loop states of the checkpoint, changed in place.
+        place: epoch: between two epochs; batch: between two batches; validation: within a validation, which
+            resume repeats.
+        validated: Whether a validation has just ended. For `batch`.
     """
     for name in ("validate_loop", "test_loop", "predict_loop"):
-        # Left from a verb that ran before in this process, as `finetune` scores before it trains. Resuming
-        # reads none of them; an interrupted run and an uninterrupted one have the same checkpoints this way.
+        # Left from an earlier verb of the process, as `finetune` validates before it trains. Resume reads
+        # none of them. Set to 0, they are equal in interrupted and uninterrupted runs.
         if progress := loops.get(name, {}).get("batch_progress"):
             _level(progress, None)
             if "is_last_batch" in progress:
@@ -70,7 +69,7 @@ def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None
     fit = loops["fit_loop"]
     epochs, batches = fit["epoch_progress"], fit["epoch_loop.batch_progress"]
     validation = fit["epoch_loop.val_loop.batch_progress"]
-    if place != "validation":  # that of the newest validation, if this process had one; the next starts at 0
+    if place != "validation":  # of the latest validation of this process; the next starts at 0
         validation["current"] |= dict.fromkeys(_COUNTS, 0)
         validation["is_last_batch"] = False
     if place == "epoch":
@@ -89,6 +88,6 @@ def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None
 
 
 def _level(progress: dict[str, Any], name: str | None) -> None:
-    """All four counts are what one of them is; None: 0."""
+    """Set all four counts to one of them, or to 0."""
     for counts in (progress["total"], progress["current"]):
         counts |= dict.fromkeys(_COUNTS, counts[name] if name else 0)

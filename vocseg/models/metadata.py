@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vocseg.models.module import SegmentationModule
 
 FORMAT = 1
-DESCRIPTION_KEY = "vocseg"  # where a Lightning checkpoint holds the description
+DESCRIPTION_KEY = "vocseg"  # key of the description in a Lightning checkpoint
 NORMALISATION = {
     "channels": "RGB",
     "scale": 255.0,
@@ -26,13 +26,13 @@ def describe(
     score: Score | None,
     data: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a file must say to be used without anything else; plain values only.
+    """Describe a network by plain values, sufficient to use its weights.
 
     Args:
-        module: Whose network it is.
-        size: Edge in pixels of the images it was trained on, if that is known.
-        score: What it reached, if it was scored.
-        data: What it was trained and scored on: lists, numbers of images, fingerprints.
+        module: Owner of the network.
+        size: Side length of the training images in pixels, if known.
+        score: Score, if any.
+        data: Splits, numbers of images and fingerprints of training and validation.
     """
     return {
         "format": FORMAT,
@@ -50,7 +50,7 @@ def describe(
 
 
 def description_of(trainer: Any, module: "SegmentationModule") -> dict[str, Any]:
-    """What a file of the weights says that a trainer is training, or has just scored."""
+    """Describe the network that a trainer trains or has scored."""
     data = facts_source(trainer)
     stages = () if data is None else ("train", "val") if trainer.state.fn == "fit" else ("val",)
     parts = {stage: dict(data.facts(stage)) for stage in stages}
@@ -59,9 +59,9 @@ def description_of(trainer: Any, module: "SegmentationModule") -> dict[str, Any]
 
 
 def newest_score(trainer: Any, module: "SegmentationModule") -> Score | None:
-    """The score of the newest scoring epoch, if the trainer's data can say what it was taken on.
+    """Return the score of the latest evaluation, or None without a data module that has `facts`.
 
-    The number of images is that of those scored: --trainer.limit_val_batches leaves some out.
+    The number of images is that of the scored ones, which --trainer.limit_val_batches may limit.
     """
     figures, data = module.results.get("val"), facts_source(trainer)
     if figures is None or data is None:
@@ -71,17 +71,17 @@ def newest_score(trainer: Any, module: "SegmentationModule") -> Score | None:
 
 
 def protocol_of(data: Any, module: "SegmentationModule", images: int) -> Protocol:
-    """How a module scores the images of a data module at the network's size.
+    """Return the protocol of scores at the input resolution.
 
     Args:
-        data: The data module.
-        module: What predicts.
-        images: How many of them were scored.
+        data: Data module.
+        module: Module that predicts.
+        images: Number of scored images.
     """
     return Protocol(**{**data.facts("val"), "images": images, "tta": module.variants.label})
 
 
 def facts_source(trainer: Any) -> Any:
-    """The trainer's data module if it can say what its images are; None: there is none, or it cannot."""
+    """Return the trainer's data module if it has `facts`, else None."""
     data = getattr(trainer, "datamodule", None)
     return data if hasattr(data, "facts") else None

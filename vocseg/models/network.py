@@ -15,12 +15,12 @@ from vocseg.errors import UserError, shown
 from vocseg.models.encoder_weights import load_encoder_file
 from vocseg.performance.options import PerformanceOptions
 
-_FILES = (".pth", ".pt", ".bin", ".safetensors")  # endings of local weights
+_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of local weights
 _DEFAULT_OPTIONS = PerformanceOptions()
 
 
 class Network(nn.Module):
-    """Normalises on the device, then runs the smp model, whose parameters are under `model.`."""
+    """Normalisation on the device and an smp model, whose parameters are under `model.`."""
 
     mean: Tensor
     std: Tensor
@@ -29,8 +29,8 @@ class Network(nn.Module):
         """Wrap a model.
 
         Args:
-            model: Takes float `[N,3,H,W]` with ImageNet's mean and deviation, gives logits `[N,C,H,W]`.
-            performance: How it is computed.
+            model: Model from float `[N,3,H,W]`, normalised as for ImageNet, to logits `[N,C,H,W]`.
+            performance: Performance options.
         """
         super().__init__()
         performance.prepare(model)
@@ -39,24 +39,24 @@ class Network(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits of a batch.
+        """Compute the logits of a batch.
 
         Args:
             image: uint8 `[N,3,H,W]` RGB.
 
         Returns:
-            float32 logits `[N,C,H,W]`, whatever the precision inside.
+            float32 logits `[N,C,H,W]`, also under autocast.
         """
         pixels = (image - self.mean) / self.std
         if not self.performance.channels_last:
             pixels = pixels.contiguous()
-        # Sizes change when images are scored, and each would be compiled anew: training's stay.
+        # Evaluation has varying sizes, and each would be compiled anew.
         scores = self.performance.compile is not None and not self.training
         logits: Tensor = self.model.forward(pixels) if scores else self.model(pixels)
         return logits.float()  # under CPU autocast a loss on bf16 logits is wrong by 2 %
 
     def check_size(self, size: int) -> None:
-        """Whether the decoder takes images of `size` x `size`.
+        """Check that the decoder takes images of `size` x `size`.
 
         Raises:
             UserError: If not.
@@ -68,21 +68,21 @@ class Network(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The pretrained part."""
+        """Encoder of the model."""
         model: Any = self.model
         encoder: nn.Module = model.encoder
         return encoder
 
     @property
     def head(self) -> list[str]:
-        """The parameters that have a row for each class, weight first: those of the last convolution."""
+        """Names of the parameters with a row for each class: weight and bias of the last convolution."""
         names = [name for name in self.model.state_dict() if name.startswith("segmentation_head.")]
         last = [name for name in names if name.endswith(".weight")][-1]
         return [name for name in (last, f"{last.removesuffix('weight')}bias") if name in names]
 
     @property
     def step(self) -> int:
-        """Of what the edges of images must be multiples, in pixels."""
+        """Number of which side lengths of images must be multiples, in pixels."""
         model: Any = self.model
         return int(model.encoder.output_stride) if model.requires_divisible_input_shape else 1
 
@@ -94,20 +94,20 @@ def build_network(
     classes: int,
     performance: PerformanceOptions = _DEFAULT_OPTIONS,
 ) -> Network:
-    """Make a network from plain names.
+    """Build a network from names.
 
     Args:
-        arch: One of smp's decoders, for example `unet`.
-        encoder: One of smp's encoders, for example `resnet34`, or `tu-` and a timm name.
-        encoder_weights: `imagenet` (fetched by smp), a local `.pth` or `.safetensors` file, or None.
+        arch: Decoder, by smp's name, for example `unet`.
+        encoder: Encoder, by smp's name, for example `resnet34`, or `tu-` and a timm name.
+        encoder_weights: `imagenet` (downloaded by smp), a local `.pth` or `.safetensors` file, or None.
         classes: Number of classes C.
-        performance: How it is computed.
+        performance: Performance options.
 
     Raises:
-        UserError: If a name is unknown, a file does not fit, or the weights cannot be fetched.
+        UserError: If a name is unknown, a file does not fit, or the weights cannot be downloaded.
     """
     path = None if encoder_weights is None else Path(encoder_weights)
-    local = path is not None and path.suffix in _FILES
+    local = path is not None and path.suffix in _SUFFIXES
     _check_names(arch, encoder, None if local else encoder_weights, classes)
     model = _create(arch, encoder, None if local else encoder_weights, classes)
     if local and path is not None:
@@ -116,9 +116,9 @@ def build_network(
 
 
 def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:
-    """The smp model, its encoder filled from the hub if `weights` are named."""
+    """Create the smp model, with encoder weights from the hub if given."""
     if weights is not None:
-        print(f"getting the {weights} weights of {encoder}, unless they are on this machine", flush=True)
+        print(f"downloading the {weights} weights of {encoder}, unless they are in the cache", flush=True)
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a line for every retry
     try:
         with warnings.catch_warnings():
@@ -139,7 +139,7 @@ def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:
 
 
 def _unsuitable(arch: str, encoder: str, fault: Exception) -> UserError:
-    """For an encoder that is there, but gives no features that a decoder can use."""
+    """Return the error of an encoder whose features the decoder cannot use."""
     said = shown(" ".join(str(fault).split()) or type(fault).__name__, 200)
     return UserError(
         f"--model.encoder {encoder}: cannot be built under --model.arch {arch} ({said}): take another "

@@ -7,17 +7,14 @@ import torch
 
 
 def seed_step(seed: int, epoch: int, batch: int, rank: int, device: torch.device) -> None:
-    """Seed a training step.
-
-    Its chance would else depend on all steps before, so that a run that was broken off could not go on as if
-    it had not been.
+    """Seed dropout and the like for one training step, so that resume does not depend on earlier steps.
 
     Args:
-        seed: Of the run.
-        epoch: From 0.
-        batch: Number of the batch in the epoch.
-        rank: Of the process: each gets numbers of its own.
-        device: On which the network is computed.
+        seed: Seed of the run.
+        epoch: Epoch, from 0.
+        batch: Batch of the epoch, from 0.
+        rank: Rank of the process.
+        device: Device of the network.
     """
     first, second = np.random.SeedSequence((abs(seed), epoch, batch, rank)).generate_state(2)
     _seed(int(first), device)
@@ -25,7 +22,7 @@ def seed_step(seed: int, epoch: int, batch: int, rank: int, device: torch.device
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """As `torch.manual_seed`, which takes half a millisecond to visit devices that are not in use."""
+    # torch.manual_seed takes half a millisecond, as it visits all devices.
     if device.type not in ("cpu", "cuda"):
         torch.manual_seed(seed)
         return

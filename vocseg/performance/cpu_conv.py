@@ -1,6 +1,6 @@
 """Convolution gradients by matrix products on CPUs.
 
-In float32 it is on CPUs without AVX-512; in bf16 it is for layers of many channels and small images.
+Faster than oneDNN in float32 on CPUs without AVX-512, and in bf16 for many channels and small images.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-_BLOCK = 1 << 21  # bytes of patches laid out at once: more than that falls out of the cache
-_SMALL = 5 << 20  # bytes of all patches up to which bf16 gains: of 4 images 256 channels at 16x16
+_BLOCK = 1 << 21  # bytes of patches at once, to stay in the processor's cache
+_SMALL = 5 << 20  # bytes of all patches up to which bf16 gains: 4 images of 256 channels at 16x16
 
 
 class _Convolution(torch.autograd.Function):
-    """`conv2d` without groups or dilation; oneDNN does all but the gradient of the weights.
+    """`conv2d` without groups or dilation. oneDNN computes all but the gradient of the weights.
 
-    oneDNN's kernel for that one is written for other layouts than channels-last where there is no AVX-512,
-    and takes up to twice the time there.
+    Without AVX-512, oneDNN's kernel for that gradient is made for other layouts than channels-last and takes
+    up to twice the time.
     """
 
     @staticmethod
@@ -48,14 +48,14 @@ class _Convolution(torch.autograd.Function):
 def convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """As torch's `conv2d`, and its values to the bit; the gradient of the weights by matrix products.
+    """Equal `conv2d` bitwise, with weight gradients by matrix products.
 
     Args:
         x: `[N,C,H,W]`.
         weight: `[K,C,R,S]`.
         bias: `[K]`.
-        stride: Of both axes.
-        padding: Zeros on every side.
+        stride: Stride of both axes.
+        padding: Zero padding of every side.
 
     Returns:
         `[N,K,H',W']`.
@@ -65,14 +65,14 @@ def convolution(
 
 
 def weight_gradient(x: Tensor, gradient: Tensor, kernel: torch.Size, stride: int, padding: int) -> Tensor:
-    """What the weights of a convolution get: patches of its input times the gradient of its output.
+    """Compute the weight gradient of a convolution: input patches times output gradient.
 
     Args:
-        x: Its input `[N,C,H,W]`.
-        gradient: Of its output, `[N,K,H',W']`.
-        kernel: Height R and width S of its kernel.
-        stride: Of both axes.
-        padding: Zeros on every side.
+        x: Input `[N,C,H,W]`.
+        gradient: Gradient of the output, `[N,K,H',W']`.
+        kernel: Height R and width S of the kernel.
+        stride: Stride of both axes.
+        padding: Zero padding of every side.
 
     Returns:
         `[K,C,R,S]`, channels-last.
@@ -80,18 +80,18 @@ def weight_gradient(x: Tensor, gradient: Tensor, kernel: torch.Size, stride: int
     (n, c), (k, h, w), (r, s) = x.shape[:2], gradient.shape[1:], kernel
     x = functional.pad(x.permute(0, 2, 3, 1), (0, 0, *(padding,) * 4)).contiguous()  # [N,H+2p,W+2p,C]
     image, row, column, _ = x.stride()
-    # A patch's row is a run of S*C numbers, so that laying patches out copies whole runs.
+    # A row of a patch is a contiguous run of S*C numbers.
     patches = x.as_strided((n, h, w, r, s * c), (image, row * stride, column * stride, row, 1))
     outputs = gradient.permute(0, 2, 3, 1)  # [N,H',W',K]
     total = x.new_zeros(k, r * s * c)
-    whole = x.dtype == torch.bfloat16  # sums of blocks would be rounded once more
+    whole = x.dtype == torch.bfloat16  # sums of blocks would add rounding
     for at in _blocks(n, h, 0 if whole else w * r * s * c * x.element_size()):
         total.addmm_(outputs[at].reshape(-1, k).t(), patches[at].reshape(-1, r * s * c))
     return total.view(k, r, s, c).permute(0, 3, 1, 2)
 
 
 def _blocks(images: int, rows: int, row_bytes: int) -> Iterator[tuple[slice, slice]]:
-    """Parts of a batch: some whole images or some rows of one; of rows of 0 bytes, the whole batch."""
+    """Split a batch into blocks of images, or of rows of one image. 0 bytes: one block."""
     fit = max(1, _BLOCK // row_bytes) if row_bytes else images * rows
     if fit >= rows:
         step = fit // rows
@@ -104,21 +104,21 @@ def _blocks(images: int, rows: int, row_bytes: int) -> Iterator[tuple[slice, sli
 def small_in_bf16(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """As torch's `conv2d` under autocast to bf16; where images are small, as `convolution`.
+    """`conv2d` under autocast to bf16, or `convolution` for small images.
 
-    oneDNN's kernel for the gradient of the weights takes up to twice the time there.
+    For these, oneDNN's kernel for the weight gradient takes up to twice the time.
     """
     x, weight = x.bfloat16(), weight.bfloat16()
-    places = x[:, 0].numel() // stride**2  # of the output, but for the edges
+    places = x[:, 0].numel() // stride**2  # pixels of the output, roughly
     small = places * weight[0].numel() * weight.element_size() <= _SMALL
     convolve: Callable[..., Tensor] = convolution if small else functional.conv2d
     return convolve(x, weight, None if bias is None else bias.bfloat16(), stride, padding)
 
 
 class MatmulGradConv2d(nn.Conv2d):
-    """torch's layer, trained on a CPU as above; anywhere else it is torch's."""
+    """Conv2d with weight gradients by matrix products in training on a CPU."""
 
-    in_float32: bool  # or in bf16 alone
+    in_float32: bool  # False: in bf16 only
 
     def forward(self, input: Tensor) -> Tensor:
         """`[N,C,H,W]` to `[N,K,H',W']`."""
@@ -127,11 +127,11 @@ class MatmulGradConv2d(nn.Conv2d):
 
 
 def conv2d_of(layer: nn.Conv2d, x: Tensor) -> Callable[..., Tensor]:
-    """The function by which a layer convolves an input: one of the above or torch's.
+    """Return the convolution function for a layer and its input.
 
     Args:
-        layer: The layer.
-        x: Its input.
+        layer: Layer.
+        x: Input.
     """
     trained = isinstance(layer, MatmulGradConv2d) and layer.weight.requires_grad and torch.is_grad_enabled()
     if not trained or x.device.type != "cpu" or torch.compiler.is_compiling():
@@ -143,11 +143,11 @@ def conv2d_of(layer: nn.Conv2d, x: Tensor) -> Callable[..., Tensor]:
 
 
 def with_matmul_gradients(model: nn.Module, in_float32: bool = True) -> None:
-    """Put `MatmulGradConv2d` where it can serve; parameters and their names stay.
+    """Replace suitable layers by `MatmulGradConv2d` in place. Parameters and their names stay.
 
     Args:
-        model: Changed in place.
-        in_float32: In float32 too, and not in bf16 alone.
+        model: Model.
+        in_float32: In float32 too. False: in bf16 only.
     """
     for layer in model.modules():
         if type(layer) is nn.Conv2d and _regular(layer):
@@ -156,7 +156,7 @@ def with_matmul_gradients(model: nn.Module, in_float32: bool = True) -> None:
 
 
 def _regular(layer: nn.Conv2d) -> bool:
-    """Whether both axes are alike, there are no groups, and the kernel is more than a point."""
+    """Whether a layer has equal axes, no groups or dilation, and no 1x1 kernel."""
     alike = layer.stride[0] == layer.stride[1] and layer.padding_mode == "zeros"
     alike = alike and not isinstance(layer.padding, str) and layer.padding[0] == layer.padding[1]
     return alike and layer.groups == 1 and layer.dilation == (1, 1) and layer.kernel_size != (1, 1)

@@ -12,17 +12,17 @@ from torch.nn import functional
 
 from vocseg.performance.cpu_conv import conv2d_of
 
-_TAPS = (  # which of three neighbours fall on the first, which on the second of two
-    ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0)),  # for even places of the output
-    ((1.0, 1.0, 0.0), (0.0, 0.0, 1.0)),  # for odd ones
+_TAPS = (  # which of 3 kernel rows fall on the first and on the second row of the small image
+    ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0)),  # for even output rows
+    ((1.0, 1.0, 0.0), (0.0, 0.0, 1.0)),  # for odd output rows
 )
 _PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))  # even or odd row and column
 
 
 class FusedUpsampleBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no types
-    """smp's block, whose first convolution takes what is upsampled and what is skipped one by one."""
+    """Decoder block of smp whose first convolution takes upsampled and skipped features separately."""
 
-    everywhere: bool  # or on a CPU alone
+    everywhere: bool  # False: on CPUs only
 
     def forward(
         self,
@@ -31,7 +31,7 @@ class FusedUpsampleBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no 
         target_width: int,
         skip_connection: Tensor | None = None,
     ) -> Tensor:
-        """See smp's: upsample, put the skip connection beside it, convolve twice."""
+        """Upsample, concatenate the skip connection, convolve twice."""
         doubled = (2 * feature_map.shape[2], 2 * feature_map.shape[3]) == (target_height, target_width)
         here = self.everywhere or feature_map.device.type == "cpu"
         if not (doubled and here) or torch.compiler.is_compiling():
@@ -40,7 +40,7 @@ class FusedUpsampleBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no 
         conv, norm, activation = self.conv1
         convolve, channels = conv2d_of(conv, feature_map), feature_map.shape[1]
         skipped = conv.weight.shape[1] - channels
-        # Split, not sliced: gradients of slices are summed with zeros around them, in another memory order.
+        # Split, not sliced: gradients of slices are zero-padded and summed, in another memory format.
         of_map, *of_skip = conv.weight.split(channels if skip_connection is None else [channels, skipped], 1)
         x = upsampled_conv(feature_map, of_map, convolve)
         if skip_connection is not None:
@@ -50,16 +50,16 @@ class FusedUpsampleBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no 
 
 
 def upsampled_conv(x: Tensor, weight: Tensor, conv2d: Callable[..., Tensor] = functional.conv2d) -> Tensor:
-    """`conv2d(interpolate(x, scale_factor=2, mode="nearest"), weight, padding=1)`, in 16 products for 36.
+    """Compute `conv2d(interpolate(x, scale_factor=2, mode="nearest"), weight, padding=1)` with 16/36 FLOPs.
 
-    A 3x3 window on an image whose pixels are doubled sees 2x2 pixels of the small one. Which of the kernel's
-    rows fall together depends on whether the output's row is even or odd, and so for columns: four kernels of
-    2x2, whose outputs are interleaved.
+    A 3x3 window on an image of doubled pixels covers 2x2 pixels of the small image. Which kernel rows fall
+    together depends on the parity of the output row, likewise for columns. That makes four 2x2 kernels, whose
+    outputs are interleaved.
 
     Args:
         x: `[N,C,H,W]`.
         weight: `[K,C,3,3]`.
-        conv2d: What convolves.
+        conv2d: Convolution function.
 
     Returns:
         `[N,K,2H,2W]`.
@@ -68,32 +68,30 @@ def upsampled_conv(x: Tensor, weight: Tensor, conv2d: Callable[..., Tensor] = fu
 
 
 def folded_kernels(weight: Tensor) -> Tensor:
-    """The four kernels of 2x2, one after the other, that a 3x3 kernel makes on an image of half the size.
-
-    A matrix product in the order of the memory: sums and stacks of slices take several times its time.
+    """Sum a 3x3 kernel to the four 2x2 kernels on an image of half the size.
 
     Args:
         weight: `[K,C,3,3]`.
 
     Returns:
-        `[4K,C,2,2]`, channels-last, as precise as the weight; those of the output's even rows come first.
+        `[4K,C,2,2]`, channels-last; those of even output rows first.
     """
     k, c = weight.shape[:2]
-    with torch.autocast(weight.device.type, enabled=False):  # sums are rounded once, as the weights are
+    with torch.autocast(weight.device.type, enabled=False):  # rounded once, as the weights are
         kernels = _taps(weight.dtype, weight.device) @ weight.permute(0, 2, 3, 1).reshape(k, 9, c)  # [K,16,C]
     return kernels.view(k, 4, 4, c).transpose(0, 1).reshape(4 * k, 2, 2, c).permute(0, 3, 1, 2)
 
 
 @cache
 def _taps(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Which taps of 3x3 each tap of the four kernels is the sum of, `[16,9]`; brought to a device once."""
-    with torch.inference_mode(False):  # else training after a validation could not use it
+    """Matrix from 3x3 kernels to the four 2x2 kernels, `[16,9]`."""
+    with torch.inference_mode(False):  # training cannot use inference tensors
         rows = torch.tensor(_TAPS, dtype=dtype, device=device)  # [2,2,3]
         return torch.einsum("pas,qbt->pqabst", rows, rows).reshape(16, 9)
 
 
 class _Interleaved(torch.autograd.Function):
-    """Puts the outputs of four kernels in their places; what autograd would copy twice is copied once."""
+    """Interleaving of the four outputs with one copy, where autograd would make two."""
 
     @staticmethod
     def forward(ctx: Any, phases: Tensor) -> Tensor:
@@ -107,7 +105,7 @@ class _Interleaved(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[misc, untyped-decorator, unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """`[N,K,2H,2W]` to `[N,4K,H+1,W+1]`: an edge of each phase is outside of the image."""
+        """`[N,K,2H,2W]` to `[N,4K,H+1,W+1]`: a border of each output is outside of the image."""
         n, k, h, w = gradient.shape
         h, w = h // 2, w // 2
         whole = gradient.permute(0, 2, 3, 1).reshape(n, h, 2, w, 2, k)
@@ -130,11 +128,11 @@ def _by_phase(phases: Tensor) -> Tensor:
 
 
 def fold_decoder(model: nn.Module, everywhere: bool) -> None:
-    """Put `FusedUpsampleBlock` for smp's blocks of the known shape; parameters and their names stay.
+    """Replace suitable decoder blocks by `FusedUpsampleBlock` in place. Parameters and their names stay.
 
     Args:
-        model: Changed in place; a model without such blocks stays as it is.
-        everywhere: On all devices; else on a CPU alone.
+        model: Model.
+        everywhere: On all devices. False: on CPUs only.
     """
     for block in model.modules():
         if type(block) is UnetDecoderBlock and _known(block):
@@ -143,7 +141,7 @@ def fold_decoder(model: nn.Module, everywhere: bool) -> None:
 
 
 def _known(block: Any) -> bool:
-    """Nearest neighbours, nothing between them and a plain 3x3 convolution with neither groups nor bias."""
+    """Whether a block upsamples by nearest neighbours into a plain 3x3 convolution without bias."""
     conv: nn.Conv2d = block.conv1[0]
     shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
     plain = shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and conv.padding_mode == "zeros"
