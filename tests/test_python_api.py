@@ -286,7 +286,7 @@ import json, sys
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.model import SegmentationModule
+from vocseg.models.module import SegmentationModule
 
 class Watch(pl.Callback):
     def __init__(self):
