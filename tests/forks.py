@@ -1,15 +1,16 @@
-"""Commands in processes of their own that need not import torch first: they are forked from one that has.
+"""Commands in processes of their own that need not import torch first.
 
-`python -m vocseg` spends five seconds on imports, and tests start it dozens of times: `fork_server.py` does
-that once. Other tests show that the real thing starts.
+`python -m vocseg` spends five seconds on imports, and tests start it dozens of times. The standard library's
+fork server does that once, by its preload. Other tests show that the real command starts.
 """
 
 import atexit
 import contextlib
 import functools
-import json
+import multiprocessing
+import multiprocessing.forkserver
 import os
-import select
+import runpy
 import shutil
 import signal
 import socket
@@ -17,81 +18,78 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
-
-from tests.fork_server import received
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class Forked:
-    """`python -m vocseg WORDS` in a session of its own; what it says goes to files.
+    """`python -m vocseg WORDS` in a session of its own, with its output in files.
 
     Attributes:
-        pid: Of the process.
+        pid: Process id.
     """
 
     def __init__(self, words: list[str], here: Path, code: str | None = None, **environment: str) -> None:
         """Start it.
 
         Args:
-            words: Its arguments.
-            here: Its working folder.
-            code: What runs instead of `vocseg`, as with `python -c`.
-            environment: What differs from this process's.
+            words: Arguments.
+            here: Working folder.
+            code: Code to run instead of `vocseg`, as with `python -c`.
+            environment: Variables that differ from those of this process.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="said-"))
-        self._code: int | None = None
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.connect(_address())
-        with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
-            request = [words, str(here), code, {**os.environ, **ENVIRONMENT, **environment}]
-            content = json.dumps(request).encode()
-            socket.send_fds(self._server, [len(content).to_bytes(4)], [out.fileno(), err.fileno()])
-            self._server.sendall(content)
-        self.pid = int.from_bytes(received(self._server, 4))
+        self._folder = Path(tempfile.mkdtemp(prefix="output-"))
+        for name in ("out", "err"):
+            (self._folder / name).touch()
+        variables = {**os.environ, **ENVIRONMENT, **environment}
+        arguments = words, str(here), code, variables, str(self._folder)
+        self._process = _context().Process(target=_become, args=arguments)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
 
     def __enter__(self) -> "Forked":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing of it is left behind, nor what it started."""
+        """Kill the process and what it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        self._process.kill()
         self.wait()
-        self._server.close()
         shutil.rmtree(self._folder)
 
     @property
     def out(self) -> str:
-        """What it has printed."""
+        """Standard output so far."""
         return (self._folder / "out").read_text()
 
     @property
     def err(self) -> str:
-        """What it has said on standard error."""
+        """Standard error so far."""
         return (self._folder / "err").read_text()
 
     def poll(self) -> int | None:
-        """Its exit code (negative: a signal); None if it runs."""
-        if self._code is None and select.select([self._server], [], [], 0)[0]:
-            self.wait()
-        return self._code
+        """Exit code (negative: a signal), or None while it runs."""
+        return self._process.exitcode
 
     def wait(self, seconds: float = 60) -> int:
-        """Its exit code.
+        """Exit code.
 
         Raises:
             TimeoutError: If it takes longer.
         """
-        if self._code is None:
-            self._server.settimeout(seconds)
-            self._code = int.from_bytes(received(self._server, 4), signed=True)
-        return self._code
+        self._process.join(seconds)
+        if self._process.exitcode is None:
+            raise TimeoutError(f"the process still runs after {seconds:g} s: {self.out}{self.err}")
+        return self._process.exitcode
 
     def wait_for(self, line: str, seconds: float = 200) -> None:
-        """Wait until it has printed something.
+        """Wait until it has printed a text.
 
         Raises:
             AssertionError: If it does not.
@@ -160,25 +158,51 @@ def after_mounting(script: str) -> str:
 
 
 @functools.cache
-def _address() -> str:
-    """Of the process that forks, which is started when first asked for."""
-    folder = tempfile.mkdtemp(prefix="forks-")
-    path = f"{folder}/socket"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.fork_server", path],
-        cwd=ROOT,
-        env={**os.environ, **ENVIRONMENT},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+def _context() -> ForkServerContext:
+    """The fork server, with torch, Lightning and vocseg imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.preload"])
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
+    multiprocessing.forkserver.ensure_running()
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+    return context
 
-    def end() -> None:
-        assert server.stdin is not None
-        server.stdin.close()
-        server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
-    atexit.register(end)
-    assert server.stdout is not None
-    assert server.stdout.readline() == b"ready\n"
-    return path
+def _become(words: list[str], here: str, code: str | None, variables: dict[str, str], folder: str) -> None:
+    """Run a command as a fresh interpreter would, and end the process."""
+    os.setsid()
+    for number, name in ((1, "out"), (2, "err")):
+        handle = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_APPEND)
+        os.dup2(handle, number)
+        os.close(handle)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores it
+    os.chdir(here)
+    os.environ.clear()
+    os.environ.update(variables)
+    tempfile.tempdir = None  # a cached value of the fork server
+    multiprocessing.set_start_method(None, force=True)
+    multiprocessing.process._parent_process = None  # type: ignore[attr-defined]  # it is no child
+    sys.argv = ["-c", *words]
+    ended = 0
+    try:
+        if code is None:
+            runpy.run_module("vocseg", run_name="__main__", alter_sys=True)
+        else:
+            exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        ended = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # as an interpreter does
+        traceback.print_exc()
+        ended = 1
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended)
