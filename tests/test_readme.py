@@ -1,4 +1,4 @@
-"""Every command in the README is run: in order, in one folder, small where it would be costly."""
+"""Commands, Python snippets, links, flags and test names of every README."""
 
 import re
 import shlex
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from tests.conftest import ROOT, TINY
@@ -15,10 +16,24 @@ from tests.exports import MAKERS
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.data.synthetic import write_sample
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
-COMMANDS = [line for line in LINES if line and not line.startswith("#")]
+MOST_LINES = 180  # of the README at the top, which is read in five minutes
+FOLDERS = ("scripts", "tests", "vocseg")  # others hold data and runs
+PATHS = [ROOT / "README.md", *sorted(path for name in FOLDERS for path in (ROOT / name).rglob("README.md"))]
+READMES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in PATHS}
+every_readme = pytest.mark.parametrize("name", READMES)
+
+
+def _blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", READMES[name], re.DOTALL)
+
+
+def _commands(name: str) -> list[str]:
+    lines = "".join(_blocks(name, "bash")).replace("\\\n", " ").splitlines()
+    words = [line.split("  #")[0].strip() for line in lines]
+    return [line for line in words if line and not line.startswith("#")]
+
+
+COMMANDS = list(dict.fromkeys(command for name in READMES for command in _commands(name)))
 
 SMALL = ["--trainer.limit_train_batches", "2", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 # What a test machine lacks, or what would take hours there, and what stands for it.
@@ -58,10 +73,11 @@ def _break_off(run: Path) -> None:
     torch.save(checkpoint, path)
 
 
-def test_the_python_in_the_readme_runs(sample: Path, trained: Path, here: Path) -> None:
-    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_of_the_readmes_runs(sample: Path, trained: Path, here: Path) -> None:
+    """As in one notebook: the snippets of the folders go on with the names of the one at the top."""
+    code = "\n".join(block for name in READMES for block in _blocks(name, "python"))
     for usual, small in {
-        'root="data", size=256': f"root={str(sample)!r}, size=64",
+        'root="data", image_size=256': f"root={str(sample)!r}, image_size=64",
         'encoder="resnet34", encoder_weights="imagenet"': f'encoder="{TINY}"',
         'encoder="resnet34", lr': f'encoder="{TINY}", lr',
         "max_epochs=20": "max_epochs=1, accelerator='cpu'",
@@ -80,15 +96,24 @@ def test_the_python_in_the_readme_runs(sample: Path, trained: Path, here: Path) 
         assert picture.width == 1024
 
 
-def test_the_readme_has_the_commands_a_newcomer_needs() -> None:
-    assert COMMANDS[:2] == ["scripts/demo", "scripts/test"]
+def test_top_readme_is_short() -> None:
+    assert len(READMES["README.md"].splitlines()) <= MOST_LINES
+
+
+def test_long_readmes_have_a_table_of_contents() -> None:
+    for name, text in READMES.items():
+        assert len(text.splitlines()) < 110 or re.search(r"\]\(#", text), name
+
+
+def test_readmes_have_the_commands_that_a_newcomer_needs() -> None:
+    assert _commands("README.md")[:2] == ["scripts/demo", "scripts/test"]
     assert {command.split()[3] for command in COMMANDS if command.startswith("python -m vocseg ")} >= {
         *VERBS,
         "sample",
     }
 
 
-def test_scripts_in_the_readme_exist() -> None:
+def test_scripts_of_the_readmes_exist() -> None:
     for command in COMMANDS:
         if command.startswith("scripts/"):
             assert (ROOT / command.split()[0]).stat().st_mode & 0o100
@@ -102,7 +127,7 @@ def test_only_known_programs_are_called() -> None:
 @pytest.mark.slow
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_sample(tmp_path / "data", train=12, val=5, progress=False)
+    write_sample(tmp_path / "data", train=16, val=5, progress=False)
     (tmp_path / "photos").mkdir()
     for name, make in MAKERS.items():
         make(tmp_path / name)
@@ -111,6 +136,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for command in COMMANDS:
         if not command.startswith("python -m vocseg "):
             continue
+        print(command)  # shown by pytest if it fails
         words = shlex.split(command)[3:]
         if words[0] == "compare":  # needs a second run, scored in the same way
             shutil.rmtree("lightning_logs/test/version_1", ignore_errors=True)
@@ -126,13 +152,36 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             main(_small(words) if words[0] in VERBS else words)
 
 
-def test_links_and_pictures_in_the_readme_exist() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def _anchors(text: str) -> set[str]:
+    """Anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_test_that_the_readme_names_exists() -> None:
+@every_readme
+def test_links_and_pictures_exist(name: str) -> None:
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", READMES[name]):
+        path, _, anchor = target.partition("#")
+        there = (ROOT / name).parent / path if path else ROOT / name
+        assert there.exists(), target
+        assert not anchor or anchor in _anchors(there.read_text()), target
+
+
+def test_flags_of_the_readmes_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--print_config"])
+    config = yaml.safe_load(capsys.readouterr().out)
+    for name, text in READMES.items():
+        for flag in re.findall(r"--([a-z_]+(?:\.[a-z_]+)+)\b(?!\.\*)", text):
+            inner = config
+            for part in flag.split("."):
+                assert isinstance(inner, dict), f"{name}: --{flag}"
+                assert part in inner, f"{name}: --{flag}"
+                inner = inner[part]
+
+
+def test_tests_that_the_readmes_name_exist() -> None:
     there = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    named = set(re.findall(r"`(test_\w+)`", README))
-    assert len(named) > 15
-    assert {name for name in named if f"def {name}(" not in there} == set()
+    named = {test for text in READMES.values() for test in re.findall(r"`(test_\w+)`", text)}
+    assert len(named) > 100
+    assert {test for test in named if f"def {test}(" not in there} == set()
