@@ -17,7 +17,7 @@ from PIL import Image
 from tests.forks import Forked
 from vocseg.data import voc
 from vocseg.data.cache import MemmapCache
-from vocseg.data.cache_build import find_store, pack
+from vocseg.data.cache_build import build_cache, find_cache
 from vocseg.data.classes import ClassList
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.fingerprint import cache_folder, read_contents, write_manifest
@@ -43,7 +43,7 @@ def _split(root: Path, name: str = "val") -> Split:
 
 
 def _pack(split: Split, cache: Path, form: ImageSize = FORM, **options: bool) -> MemmapCache:
-    folder = pack(split, form, cache, progress=False, **options)
+    folder = build_cache(split, form, cache, progress=False, **options)
     assert folder is not None
     return MemmapCache(folder)
 
@@ -89,7 +89,7 @@ def test_batches_are_the_same_with_and_without_a_store_and_on_workers(
 
 def test_a_store_is_packed_once(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _pack(_split(copy), tmp_path)
-    assert "packing 'val' once: 7 images at 64x64, 0 MB in" in capsys.readouterr().out
+    assert "caching 'val' once: 7 images at 64x64, 0 MB in" in capsys.readouterr().out
     _pack(_split(copy), tmp_path)
     assert capsys.readouterr().out == ""
 
@@ -103,7 +103,7 @@ def test_touched_and_copied_files_keep_the_fingerprint(copy: Path, tmp_path: Pat
     folder = _pack(split, tmp_path / "cache").folder
     for path in split.paths(0):
         _touch(path)
-    assert find_store(split, FORM, tmp_path / "cache") is None  # it has to be read again ...
+    assert find_cache(split, FORM, tmp_path / "cache") is None  # it has to be read again ...
     assert _pack(split, tmp_path / "cache").folder == folder  # ... and is found to be the same
     shutil.copytree(copy, tmp_path / "other")
     assert _pack(_split(tmp_path / "other"), tmp_path / "cache2").folder.name == folder.name
@@ -190,14 +190,14 @@ def test_no_room_is_said_and_files_are_read_instead_unless_a_store_is_a_must(
     data.prepare_data()
     data.setup("fit")
     assert not data.parts["val"].stored
-    assert "the store of 'train' needs 0 MB in" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"needs 0 MB in .*, but 0 MB are free: make room, or name another"):
+    assert "the cache of 'train' needs 0 MB in" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"needs 0 MB in .*, but 0 MB are free: make room, or give another"):
         VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path, cache=True).prepare_data()
 
 
 def test_a_folder_that_cannot_be_written_is_named(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written to .*file.* --data.cache_dir, or go without"):
+    with pytest.raises(UserError, match=r"cannot be written to .*file.* --data.cache_dir, or switch it off"):
         VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path / "file").prepare_data()
 
 
@@ -218,7 +218,7 @@ def _batches(root: Path, **options: object) -> list[dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("name", ["images.bin", "masks.bin"])
-@pytest.mark.parametrize("options", [{}, {"augmentation": "light"}, {"workers": 1}])
+@pytest.mark.parametrize("options", [{}, {"augmentation": "light"}, {"num_workers": 1}])
 def test_flipped_bit_in_store_is_repacked_at_first_read_and_said(
     copy: Path, name: str, options: dict[str, object], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,7 +231,7 @@ def test_flipped_bit_in_store_is_repacked_at_first_read_and_said(
     assert all(torch.equal(a[key], b[key]) for a, b in zip(clean, again, strict=True) for key in a)
     assert (store / name).read_bytes() == before
     said = capfd.readouterr().out
-    assert f"the store {store} is damaged at image 4: it has been decoded again from its files" in said
+    assert f"the cache {store} is damaged at image 4: repaired from the image's files" in said
     _batches(copy, **options)
     assert "damaged" not in capfd.readouterr().out
 
@@ -290,7 +290,7 @@ def test_damaged_store_is_packed_anew_and_said(
     (store,) = copy.rglob("stores/train-*")
     spoil(store / name)
     again = _batches(copy)
-    assert f"the store {store} is damaged: it is packed anew" in capsys.readouterr().out
+    assert f"the cache {store} is damaged: it is rebuilt" in capsys.readouterr().out
     assert all(torch.equal(a[key], b[key]) for a, b in zip(clean, again, strict=True) for key in a)
 
 
@@ -302,11 +302,11 @@ PACKER = """
 import sys
 from pathlib import Path
 from vocseg.data import voc
-from vocseg.data.cache_build import pack
-from vocseg.data.resize import Form
+from vocseg.data.cache_build import build_cache
+from vocseg.data.resize import ImageSize
 from vocseg.data.splits import read_split
 split = read_split(voc.Layout(voc.find(Path(sys.argv[1]))), "train")
-print(pack(split, Form(64), Path(sys.argv[2]), progress=False))
+print(build_cache(split, ImageSize(64), Path(sys.argv[2]), progress=False))
 """
 
 
@@ -319,8 +319,8 @@ def test_a_disk_that_becomes_full_ends_in_a_sentence_with_nothing_left(copy: Pat
     with _packer(copy, tmp_path / "cache", FULL) as process:
         code, said = process.wait(), process.err.splitlines()[-1]
     assert code == 1  # an uncaught UserError, which the command line prints alone
-    assert "UserError: the store of 'train' cannot be written to" in said
-    assert "make room or name another folder with --data.cache_dir" in said
+    assert "UserError: the cache of 'train' cannot be written to" in said
+    assert "make room or give another folder with --data.cache_dir" in said
     assert list((tmp_path / "cache" / "stores").iterdir()) == []
 
 
@@ -330,7 +330,7 @@ def test_several_processes_at_once_pack_once(copy: Path, tmp_path: Path) -> None
         packers = [stack.enter_context(_packer(copy, tmp_path / "cache")) for _ in range(3)]
         assert [process.wait() for process in packers] == [0, 0, 0]
         said = [process.out for process in packers]
-    assert sum("packing 'train' once" in each for each in said) == 1
+    assert sum("caching 'train' once" in each for each in said) == 1
     assert len({each.splitlines()[-1] for each in said}) == 1
     assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1
 
@@ -344,7 +344,7 @@ def test_a_packer_that_is_killed_leaves_nothing_that_is_taken_for_a_store(copy: 
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
     split = _split(copy, "train")
-    assert find_store(split, FORM, cache) is None
+    assert find_cache(split, FORM, cache) is None
     assert len(_pack(split, cache)) == 20
     assert [path.name[:5] for path in (cache / "stores").iterdir()] == ["train"]
 
@@ -358,7 +358,7 @@ def test_a_file_that_changed_since_the_audit_is_noticed_when_it_is_read(copy: Pa
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 4  # still a JPEG
     victim.write_bytes(data)
-    for options in ({"store": True}, {"store": False}, {"store": False, "check": False}):
+    for options in ({"cache": True}, {"cache": False}, {"cache": False, "verify_files": False}):
         module = VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path / "cache", **options)  # type: ignore[arg-type]
         with pytest.raises(
             UserError, match=rf"{victim.name} has changed since the audit: restore it, or accept"

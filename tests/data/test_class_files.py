@@ -134,5 +134,5 @@ def test_a_list_that_makes_no_sense_is_refused_before_anything_is_written(
 ) -> None:
     (here / "bad.yaml").write_text("classes: [background, {name: pet, merge: [hamster]}]")
     said = refused(capsys, ["fit", *tiny(sample), "--data.classes", "bad.yaml"])
-    assert "the class list bad.yaml: 'pet' wants 'hamster'" in said
+    assert "the class list bad.yaml: 'pet' merges 'hamster'" in said
     assert [path.name for path in here.iterdir()] == ["bad.yaml"]

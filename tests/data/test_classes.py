@@ -146,8 +146,8 @@ def test_masks_may_be_pictures_only_where_every_colour_is_named_and_differs(tmp_
 
 
 WRONG = {
-    "no class": ("[]", "names 0 classes; it takes 1 to 255"),
-    "background alone": ("[background]", "names `background` alone"),
+    "no class": ("[]", "has 0 classes; 1 to 255 are allowed"),
+    "background alone": ("[background]", "has `background` alone"),
     "twice": ("[a, a]", "the class 'a' occurs twice"),
     "value twice": (
         "classes: [{name: a, merge: [0, 3]}, {name: b, merge: [3]}]",
@@ -155,14 +155,14 @@ WRONG = {
     ),
     "not VOC's": (
         "classes: [background, {name: b, merge: [unicorn]}]",
-        "'b' wants 'unicorn', which is neither",
+        "'b' merges 'unicorn', which is neither",
     ),
-    "no such value": ("classes: [background, {name: b, merge: [300]}]", "'b' wants 300"),
+    "no such value": ("classes: [background, {name: b, merge: [300]}]", "'b' merges 300"),
     "no name": ("classes: [background, {colour: [1, 2, 3]}]", "a class is a name, or has the keys"),
     "unknown key": ("classes: [background, {name: b, color: [1, 2, 3]}]", "has the keys name, colour, merge"),
     "value above a byte": (
         "classes: [a, {name: b, value: 256}]",
-        "the value of 'b' is 256, not a whole number",
+        "the value of 'b' is 256, not an integer",
     ),
     "value in words": ("classes: [a, {name: b, value: red}]", "the value of 'b' is 'red'"),
     "value of another class": ("classes: [a, {name: b, value: 0}]", "the mask value '0' occurs twice"),
@@ -174,9 +174,9 @@ WRONG = {
         "classes: [background, {name: b, colour: red}]",
         r"the colour of 'b' is 'red', not \[red, green",
     ),
-    "no list": ("classes: animal", "wants a list `classes`"),
-    "unknown top": ("classes: [a, b]\nrest: void", "wants a list `classes`"),
-    "others alone": ("classes: [a, b]\nothers: void", "`others` means nothing"),
+    "no list": ("classes: animal", "needs a list `classes`"),
+    "unknown top": ("classes: [a, b]\nrest: void", "needs a list `classes`"),
+    "others alone": ("classes: [a, b]\nothers: void", "`others` has no effect"),
     "others what": ("classes: [background, {name: b, merge: [cat]}]\nothers: sky", "`others` is 'sky'"),
     "not YAML": ("classes: [a", "not YAML"),
 }
@@ -203,6 +203,6 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_more_classes_than_a_mask_can_hold_are_refused(tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_text("\n".join(f"c{k}" for k in range(256)))
-    with pytest.raises(UserError, match="names 256 classes"):
+    with pytest.raises(UserError, match="has 256 classes"):
         read_classes(tmp_path / "many.txt")
     assert len(named_classes([f"c{k}" for k in range(255)]).palette) == 256

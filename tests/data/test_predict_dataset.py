@@ -73,7 +73,7 @@ def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -
     assert found.other_files.keys() == parts.keys()
     for name, part in parts.items():
         assert part in found.other_files[name]
-    assert "leads nowhere" in found.left_out.reasons["gone.png"]
+    assert "is a broken link" in found.left_out.reasons["gone.png"]
 
 
 def test_masks_without_overlays_beside_them_are_a_folder_as_any_other(tmp_path: Path) -> None:

@@ -52,9 +52,9 @@ def test_where_nothing_but_runs_may_be_written_files_are_decoded_and_that_is_sai
     script = READ_ONLY.format("copy") + " && " + READ_ONLY.format("home")
     done = _run(here, script, "fit", *tiny(copy), *ONE_STEP)
     assert done.returncode == 0, done.stderr
-    assert "no store of 'train'" in done.stdout
+    assert "no cache of 'train'" in done.stdout
     assert "files are decoded every epoch instead" in done.stdout.replace("\n", " ")
     assert not list(here.rglob("images.bin"))
     refused = _run(here, script, "fit", *tiny(copy), *ONE_STEP, "--data.cache", "true")
     assert refused.returncode == 2
-    assert "vocseg: the store of 'train' cannot be written" in refused.stderr
+    assert "vocseg: the cache of 'train' cannot be written" in refused.stderr

@@ -63,7 +63,7 @@ def test_asking_twice_writes_once_and_another_set_is_never_mixed_in(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     write_sample(tmp_path, train=2, val=1, progress=False)
     assert "there already" in capsys.readouterr().out
-    with pytest.raises(UserError, match="name another folder"):
+    with pytest.raises(UserError, match="give another folder"):
         write_sample(tmp_path, train=3, val=1, progress=False)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
