@@ -312,7 +312,7 @@ def test_predicting_odd_files_lists_them_with_exit_code_1_or_2(
         main(words)
         assert [path.name for path in here.rglob("masks/*")] == ["b.png"]
     elif name == "link":
-        _refuses(capsys, here, words, ["photos/a.jpg is a link that leads nowhere"])
+        _refuses(capsys, here, words, ["photos/a.jpg is a broken link"])
     else:
         with pytest.raises(SystemExit) as end:
             main(words)

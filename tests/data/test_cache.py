@@ -1,4 +1,4 @@
-"""The store: the same bytes as the files give, packed once, never half, never stale."""
+"""Memory-mapped cache: content, reuse, repair and staleness."""
 
 import os
 import pickle
@@ -49,7 +49,7 @@ def _pack(split: Split, cache: Path, form: ImageSize = FORM, **options: bool) ->
 
 
 @pytest.mark.parametrize("form", [FORM, ImageSize(96), ImageSize(1000)])
-def test_a_store_gives_what_the_files_give(sample: Path, tmp_path: Path, form: ImageSize) -> None:
+def test_cached_pairs_equal_decoded_files(sample: Path, tmp_path: Path, form: ImageSize) -> None:
     split = _split(sample)
     store = _pack(split, tmp_path, form)
     again = pickle.loads(pickle.dumps(store))  # as a spawned loader process gets it
@@ -63,7 +63,7 @@ def test_a_store_gives_what_the_files_give(sample: Path, tmp_path: Path, form: I
 
 @pytest.mark.parametrize("augmentation", ["none", "light", "crops", "standard", "strong"])
 @pytest.mark.parametrize("part", [None, 9])
-def test_batches_are_the_same_with_and_without_a_store_and_on_workers(
+def test_batches_equal_with_cache_and_workers(
     sample: Path, tmp_path: Path, augmentation: str, part: int | None
 ) -> None:
     batches = []
@@ -87,7 +87,7 @@ def test_batches_are_the_same_with_and_without_a_store_and_on_workers(
             assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))
 
 
-def test_a_store_is_packed_once(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cache_is_built_once(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _pack(_split(copy), tmp_path)
     assert "caching 'val' once: 7 images at 64x64, 0 MB in" in capsys.readouterr().out
     _pack(_split(copy), tmp_path)
@@ -135,9 +135,7 @@ def _swap(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_set_is_packed_anew_and_the_stale_store_goes(
-    copy: Path, tmp_path: Path, change: str
-) -> None:
+def test_changed_files_rebuild_cache_and_remove_stale(copy: Path, tmp_path: Path, change: str) -> None:
     make, matters = CHANGES[change]
     split, cache = _split(copy), tmp_path / "cache"
     before = _pack(split, cache).folder
@@ -149,7 +147,7 @@ def test_a_changed_set_is_packed_anew_and_the_stale_store_goes(
     assert (after[3].mask == wanted.mask).all()
 
 
-def test_stores_of_two_sizes_and_class_lists_live_side_by_side(copy: Path, tmp_path: Path) -> None:
+def test_caches_of_sizes_and_class_lists_coexist(copy: Path, tmp_path: Path) -> None:
     split = _split(copy)
     merged = ClassList(("nothing", "thing"), ((0, 0, 0), (9, 9, 9)), ((0,), tuple(range(1, 21))))
     stores = [
@@ -163,7 +161,7 @@ def test_stores_of_two_sizes_and_class_lists_live_side_by_side(copy: Path, tmp_p
     assert ((stores[2][0].mask == 1) == np.isin(stores[0][0].mask, range(1, 21))).all()
 
 
-def test_stores_of_two_library_versions_do_not_drop_each_other(
+def test_caches_of_library_versions_coexist(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = _pack(_split(copy), tmp_path).folder
@@ -173,7 +171,7 @@ def test_stores_of_two_library_versions_do_not_drop_each_other(
     assert old.is_dir()
 
 
-def test_a_wrong_file_leaves_no_store_behind(copy: Path, tmp_path: Path) -> None:
+def test_corrupt_file_leaves_no_cache(copy: Path, tmp_path: Path) -> None:
     split = _split(copy)
     victim = split.paths(5)[0]
     victim.write_bytes(victim.read_bytes()[:3000])
@@ -182,7 +180,7 @@ def test_a_wrong_file_leaves_no_store_behind(copy: Path, tmp_path: Path) -> None
     assert list((tmp_path / "cache" / "stores").iterdir()) == []
 
 
-def test_no_room_is_said_and_files_are_read_instead_unless_a_store_is_a_must(
+def test_full_disk_falls_back_to_files_or_raises(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 0))  # type: ignore[attr-defined]
@@ -195,7 +193,7 @@ def test_no_room_is_said_and_files_are_read_instead_unless_a_store_is_a_must(
         VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path, cache=True).prepare_data()
 
 
-def test_a_folder_that_cannot_be_written_is_named(copy: Path, tmp_path: Path) -> None:
+def test_unwritable_cache_dir_raises(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written to .*file.* --data.cache_dir, or switch it off"):
         VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path / "file").prepare_data()
@@ -219,7 +217,7 @@ def _batches(root: Path, **options: object) -> list[dict[str, torch.Tensor]]:
 
 @pytest.mark.parametrize("name", ["images.bin", "masks.bin"])
 @pytest.mark.parametrize("options", [{}, {"augmentation": "light"}, {"num_workers": 1}])
-def test_flipped_bit_in_store_is_repacked_at_first_read_and_said(
+def test_flipped_bit_in_cache_is_repaired(
     copy: Path, name: str, options: dict[str, object], capfd: pytest.CaptureFixture[str]
 ) -> None:
     clean = _batches(copy, **options)
@@ -236,7 +234,7 @@ def test_flipped_bit_in_store_is_repacked_at_first_read_and_said(
     assert "damaged" not in capfd.readouterr().out
 
 
-def test_damaged_pair_whose_file_is_gone_is_refused_by_name(copy: Path) -> None:
+def test_damaged_pair_without_file_raises(copy: Path) -> None:
     _batches(copy)
     (store,) = copy.rglob("stores/val-*")
     _flip(store / "images.bin", 70)
@@ -251,9 +249,7 @@ def test_damaged_pair_whose_file_is_gone_is_refused_by_name(copy: Path) -> None:
         list(module.val_dataloader())
 
 
-def test_damaged_pair_in_read_only_store_is_refused_with_a_remedy(
-    copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_pair_in_read_only_cache_raises(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _batches(copy)
     (store,) = copy.rglob("stores/val-*")
     _flip(store / "masks.bin", 70)
@@ -283,7 +279,7 @@ def _shorten(path: Path) -> None:
         ("checksums.npy", Path.unlink),
     ],
 )
-def test_damaged_store_is_packed_anew_and_said(
+def test_damaged_cache_is_rebuilt(
     copy: Path, name: str, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     clean = _batches(copy)
@@ -315,7 +311,7 @@ def _packer(root: Path, cache: Path, before: str = "") -> Forked:
 
 
 @pytest.mark.slow
-def test_a_disk_that_becomes_full_ends_in_a_sentence_with_nothing_left(copy: Path, tmp_path: Path) -> None:
+def test_disk_full_while_caching_raises(copy: Path, tmp_path: Path) -> None:
     with _packer(copy, tmp_path / "cache", FULL) as process:
         code, said = process.wait(), process.err.splitlines()[-1]
     assert code == 1  # an uncaught UserError, which the command line prints alone
@@ -325,7 +321,7 @@ def test_a_disk_that_becomes_full_ends_in_a_sentence_with_nothing_left(copy: Pat
 
 
 @pytest.mark.slow
-def test_several_processes_at_once_pack_once(copy: Path, tmp_path: Path) -> None:
+def test_concurrent_processes_build_cache_once(copy: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
         packers = [stack.enter_context(_packer(copy, tmp_path / "cache")) for _ in range(3)]
         assert [process.wait() for process in packers] == [0, 0, 0]
@@ -336,7 +332,7 @@ def test_several_processes_at_once_pack_once(copy: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_packer_that_is_killed_leaves_nothing_that_is_taken_for_a_store(copy: Path, tmp_path: Path) -> None:
+def test_killed_build_leaves_no_valid_cache(copy: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     part = cache / "stores" / ".train.part" / "images.bin"
     with _packer(copy, cache) as process:
@@ -349,7 +345,7 @@ def test_a_packer_that_is_killed_leaves_nothing_that_is_taken_for_a_store(copy: 
     assert [path.name[:5] for path in (cache / "stores").iterdir()] == ["train"]
 
 
-def test_a_file_that_changed_since_the_audit_is_noticed_when_it_is_read(copy: Path, tmp_path: Path) -> None:
+def test_file_changed_since_audit_raises(copy: Path, tmp_path: Path) -> None:
     split = _split(copy)
     cache = cache_folder(split.layout.folder, tmp_path / "cache")
     _pack(split, cache)

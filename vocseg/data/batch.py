@@ -39,7 +39,7 @@ class Samples(Sequence[Sample]):
     """Samples that share the tensors of one batch, so that `collate` need not copy them."""
 
     def __init__(self, batch: Batch) -> None:
-        """Wrap a batch."""
+        """Store the batch."""
         self.batch = batch
 
     def __len__(self) -> int:
@@ -125,9 +125,6 @@ class TimedDataLoader(DataLoader[Batch]):
             samples: Any = fetch(items) if fetch else [self.dataset[item] for item in items]
             batch = collate(samples)
             if self.pin_memory:
-                batch = {
-                    "image": batch["image"].pin_memory(),
-                    "mask": batch["mask"].pin_memory(),
-                    "index": batch["index"].pin_memory(),
-                }
+                image, mask, index = (batch[key].pin_memory() for key in ("image", "mask", "index"))
+                batch = {"image": image, "mask": mask, "index": index}
             yield batch

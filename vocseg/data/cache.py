@@ -58,14 +58,16 @@ class MemmapCache:
         """Map the files of a finished cache into memory.
 
         Args:
-            folder: Of the cache, see `split_cache_folder`.
+            folder: Of the cache.
             decode: Returns the pair of a row from the data set's files. None: a damaged pair is an error.
 
         Raises:
             UserError: If its files do not belong together.
         """
         self.folder, self._decode = folder, decode
-        shape = _read_shape(folder)  # [N,H,W]
+        shape = read_shape(folder)  # [N,H,W]
+        if shape is None:
+            raise UserError(f"the cache {folder} is damaged: {_REMEDY}")
         self._checksums = np.load(folder / CHECKSUMS)[:-1]
         self._verified = bytearray(shape[0])
         pixels = math.prod(shape)
@@ -156,13 +158,7 @@ def checksum(pair: ImageMask) -> int:
 
 
 def write_shape(folder: Path, shape: tuple[int, int, int], checksums: Sequence[int]) -> None:
-    """Write the shape and checksum files of a cache.
-
-    Args:
-        folder: Of the cache.
-        shape: Number of pairs, height and width.
-        checksums: Of each pair. One more over shape and checksums is written after them.
-    """
+    """Write shape `[N,H,W]` and checksums `[N]` of a cache, and one more checksum over both."""
     sizes, sums = np.array(shape, np.int64), np.array(checksums, np.uint64)
     sums = np.append(sums, _sum_of(sizes, sums))
     for name, values in ((SHAPE, sizes), (CHECKSUMS, sums)):
@@ -176,17 +172,8 @@ def _sum_of(shape: npt.NDArray[np.int64], sums: npt.NDArray[np.uint64]) -> np.ui
     return np.uint64(xxhash.xxh3_64_intdigest(shape.tobytes() + sums.tobytes()))
 
 
-def is_valid(folder: Path) -> bool:
-    """Return whether the files of a cache belong together; the pairs' bytes are not read."""
-    try:
-        _read_shape(folder)
-    except UserError:
-        return False
-    return True
-
-
-def _read_shape(folder: Path) -> tuple[int, int, int]:
-    """Number of pairs, height and width."""
+def read_shape(folder: Path) -> tuple[int, int, int] | None:
+    """Return number of pairs, height and width of a cache; None if its files do not belong together."""
     try:
         shape = np.load(folder / SHAPE, mmap_mode="r")  # mapped, a header cannot ask for memory
         valid = shape.dtype == np.int64 and shape.shape == (3,) and shape.min() > 0
@@ -199,20 +186,15 @@ def _read_shape(folder: Path) -> tuple[int, int, int]:
         if valid and sizes == [3 * count * height * width, count * height * width]:
             return count, height, width
     except Exception:  # numpy raises nearly anything on damaged bytes
-        valid = False
-    raise UserError(f"the cache {folder} is damaged: {_REMEDY}")
+        return None
+    return None
 
 
 def split_cache_folder(cache: Path, split: Split, form: ImageSize, fingerprint: str) -> Path:
     """Return the folder of a split's cache, which may not exist.
 
-    Its name depends on everything that the bytes depend on. A finished cache is renamed to it.
-
-    Args:
-        cache: See `cache_folder`.
-        split: The complete list.
-        form: The size of the pairs.
-        fingerprint: Of the list.
+    `cache` is a `cache_folder`, `split` a complete list. The name depends on everything that the bytes depend
+    on. A finished cache is renamed to it.
     """
     made_by = _digest([_FORMAT, resize.VERSION, cv2.__version__, PIL.__version__, torch.__version__])
     return cache / "stores" / f"{_prefix(split, form)}-{fingerprint}-{made_by[:6]}"

@@ -16,8 +16,8 @@ from vocseg.data.cache import (
     MASKS,
     MemmapCache,
     checksum,
-    is_valid,
     keep_freed_memory,
+    read_shape,
     remove_stale,
     split_cache_folder,
     write_shape,
@@ -37,13 +37,7 @@ _OTHER_FOLDER = f"{_INSTEAD} (--data.cache_dir sets another folder)"
 
 
 def find_cache(split: Split, form: ImageSize, cache: Path) -> Path | None:
-    """Return the folder of the split's cache; None if there is none or a file has changed since.
-
-    Args:
-        split: The complete list.
-        form: The size of the pairs.
-        cache: See `cache_folder`.
-    """
+    """Return the folder of a complete list's cache; None if there is none or a file has changed since."""
     fingerprint = known_fingerprint(split, cache)
     folder = None if fingerprint is None else split_cache_folder(cache, split, form, fingerprint)
     return folder if folder is not None and folder.is_dir() else None
@@ -60,11 +54,8 @@ def build_cache(
         split: The complete list.
         form: The size of the pairs.
         cache: See `cache_folder`.
-        required: Raise if there is no room or the folder is read-only.
+        required: Raise if there is no room or `cache` is read-only, instead of returning None.
         progress: Show a progress bar.
-
-    Returns:
-        The folder of the cache, or None if there is no room or the folder is read-only.
 
     Raises:
         UserError: If a file is wrong, the disk is full, or the cache cannot be written.
@@ -74,7 +65,7 @@ def build_cache(
         keep_freed_memory()
         with FileLock(cache / ".packing.lock"):
             found = find_cache(split, form, cache)
-            if found is not None and not is_valid(found):
+            if found is not None and read_shape(found) is None:
                 print(f"the cache {found} is damaged: it is rebuilt", flush=True)
                 shutil.rmtree(found)
                 found = None
@@ -166,11 +157,7 @@ class CachePolicy:
     skip: bool = False
 
     def prepare(self, split: Split, form: ImageSize) -> None:
-        """Build the cache of the split, or else check its files: either reads every file.
-
-        Raises:
-            UserError: If a file is wrong, or a required cache cannot be written.
-        """
+        """Build the cache of the split, or else check its files: either reads every file."""
         cache = self.folder(split)
         if self.store is not False and self._build(split, form, cache):
             return

@@ -22,11 +22,7 @@ _REPORTED: set[Path] = set()  # lists of one class
 
 
 def known_classes(path: Path | None, mask_values: Sequence[int] | None = None) -> ClassList:
-    """Read the user's class list, or return VOC's.
-
-    Raises:
-        UserError: As `read_classes`, or if values are given for VOC's.
-    """
+    """Read the user's class list, or return VOC's; errors as of `read_classes`."""
     if path is not None:
         return read_classes(path, mask_values)
     if mask_values is not None:
@@ -71,11 +67,7 @@ def read_classes(path: Path, mask_values: Sequence[int] | None = None) -> ClassL
 
 
 def class_text(names: Sequence[str], source: Path) -> str:
-    """Return a class list as YAML, for masks that hold the positions of the names.
-
-    Args:
-        names: The background's first.
-        source: Of the names, for error messages.
+    """Return a class list as YAML, for masks that hold the positions of the names, the background's first.
 
     Raises:
         UserError: If there are too few or too many, or one cannot be printed.
@@ -92,14 +84,10 @@ def _rows(text: str, path: Path) -> list[dict[str, Any]]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if path.suffix.lower() == ".csv":
         return [_csv_row(line, path) for line in lines[1:]]
-    named = [line for line in lines if not line.startswith("#")]
-    found = [_LABELMAP.fullmatch(line) for line in named]
+    found = [_LABELMAP.fullmatch(line) for line in lines if not line.startswith("#")]
     if lines and all(found):
-        return [
-            _entry({"name": each[1], "colour": [int(number) for number in each.groups()[1:]]}, path)
-            for each in found
-            if each is not None
-        ]
+        groups = [match.groups() for match in found if match is not None]
+        return [_entry({"name": name, "colour": [*map(int, colour)]}, path) for name, *colour in groups]
     return [{"name": line} for line in lines]
 
 
@@ -235,16 +223,12 @@ def _values(entry: dict[str, Any], path: Path) -> tuple[int, ...]:
 def _coloured(
     entries: list[dict[str, Any]], values: tuple[tuple[int, ...], ...], void: tuple[int, ...]
 ) -> ClassList:
-    colours = tuple(_colour(entry, group) for entry, group in zip(entries, values, strict=True))
-    return ClassList(tuple(entry["name"] for entry in entries), colours, values, void)
-
-
-def _colour(entry: dict[str, Any], values: tuple[int, ...]) -> Colour:
-    """Colour of a class, by default VOC's of its first mask value."""
-    if "colour" not in entry:
-        return PALETTE[values[0] if values else 0]
-    red, green, blue = entry["colour"]
-    return red, green, blue
+    """Classes with their colours, by default VOC's of the first mask value."""
+    colours: list[Colour] = [
+        tuple(entry["colour"]) if "colour" in entry else PALETTE[group[0] if group else 0]
+        for entry, group in zip(entries, values, strict=True)
+    ]
+    return ClassList(tuple(entry["name"] for entry in entries), tuple(colours), values, void)
 
 
 def _check_count(classes: int, path: Path) -> None:

@@ -11,11 +11,11 @@ from vocseg.data.batch import Batch
 from vocseg.data.cache import keep_freed_memory
 from vocseg.data.cache_build import CachePolicy
 from vocseg.data.class_files import known_classes
-from vocseg.data.dataloader import DataLoaderFactory, rank_info
+from vocseg.data.dataloader import RankInfo, make_dataloader, rank_info
 from vocseg.data.dataset import SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes
 from vocseg.data.predict_dataset import ImageFolderDataset
-from vocseg.data.samplers import EpochPosition, Progress
+from vocseg.data.samplers import EpochPosition, EvalSampler, Order, Progress, ResumableSampler
 from vocseg.data.selection import Selection
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.transforms.crops import SCALES, scales
@@ -23,6 +23,8 @@ from vocseg.data.transforms.sample_rng import Augmentation, Sampling
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
 from vocseg.utils.safe_load import SafeCheckpointMixin
+
+_EVAL_BATCH_ON_GPU = 32  # at least: smaller batches leave a GPU idle
 
 
 class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
@@ -164,11 +166,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             self._error = error.sentence  # the other processes wait: `setup` lets all fail together
 
     def setup(self, stage: str) -> None:
-        """Open the images of a stage.
-
-        Raises:
-            UserError: As `prepare_data`, on every process.
-        """
+        """Open the images of a stage; errors as of `prepare_data`, on every process."""
         if self.trainer is not None and self._world() > 1:
             self._error = self.trainer.strategy.broadcast(self._error)
         if self._error is not None:
@@ -198,11 +196,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         return self._part("val").full_image(index)
 
     def class_pixels(self) -> list[int]:
-        """Return the number of pixels of each class in the training masks; counted once.
-
-        Raises:
-            UserError: If there is no such split, or a file is wrong.
-        """
+        """Return the number of pixels of each class in the training masks; counted once."""
         if self._class_pixels is None:
             self._class_pixels = self.parts.class_pixels(self.selection.splits(["train"])["train"])
         return self._class_pixels
@@ -216,12 +210,22 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
 
         Each iteration is the trainer's epoch; without a trainer, the next one.
         """
-        shuffled = not getattr(self.trainer, "overfit_batches", 0)
-        return self._loaders().training(self.train_dataset, self.seed, self.progress, shuffled)
+        dataset, rank = self.train_dataset, rank_info(self.trainer)
+        sampler = ResumableSampler(
+            len(dataset),
+            self.batch_size,
+            self.seed,
+            self.progress,
+            rank.rank,
+            rank.world,
+            shuffled=not getattr(self.trainer, "overfit_batches", 0),
+        )
+        sampler.weights = dataset.weights
+        return self._dataloader(dataset, sampler, self.batch_size, rank)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return every validation image once, in the split's order."""
-        return self._loaders().scoring(self.val_dataset)
+        return self._eval_dataloader(self.val_dataset)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return the validation images: VOC's test labels are not public."""
@@ -230,7 +234,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Return the images of `predict_dir`."""
         self.photographs = self.photographs or self._predict_dataset()
-        return self._loaders().scoring(self.photographs)
+        return self._eval_dataloader(self.photographs)
 
     def _predict_dataset(self) -> ImageFolderDataset:
         if self.predict_dir is None:
@@ -273,10 +277,16 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
     def _world(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _loaders(self) -> DataLoaderFactory:
-        # Made anew each time: a search for the largest batch changes the batch size.
-        eval_batch_size = None if self.eval_batch_size is None else int(self.eval_batch_size)
+    def _eval_dataloader(self, dataset: VOCSegmentation | ImageFolderDataset) -> DataLoader[Batch]:
+        rank = rank_info(self.trainer)
+        batch_size = self.eval_batch_size
+        if batch_size is None:
+            batch_size = max(self.batch_size, _EVAL_BATCH_ON_GPU) if rank.on_gpu else self.batch_size
+        sampler = EvalSampler(len(dataset), rank.rank, rank.world)
+        return self._dataloader(dataset, sampler, int(batch_size), rank)
+
+    def _dataloader(
+        self, dataset: VOCSegmentation | ImageFolderDataset, sampler: Order, batch_size: int, rank: RankInfo
+    ) -> DataLoader[Batch]:
         workers = None if self.num_workers is None else int(self.num_workers)
-        return DataLoaderFactory(
-            rank_info(self.trainer), self.batch_size, eval_batch_size, workers, self.timeout
-        )
+        return make_dataloader(dataset, sampler, batch_size, rank, workers, self.timeout)

@@ -78,10 +78,7 @@ class VOCSegmentation(Dataset[Sample]):
         self.epoch = epoch
 
     def __getitem__(self, item: SampleIndex | SupportsIndex) -> Sample:
-        """Return one sample.
-
-        Args:
-            item: A plain index (negative from the end), or an item of our samplers.
+        """Return the sample of a plain index, or of an item of our samplers.
 
         Raises:
             IndexError: If there is no such index.
@@ -95,11 +92,7 @@ class VOCSegmentation(Dataset[Sample]):
         return Samples(self.batch([as_draw(item, len(self), self.epoch) for item in items]))
 
     def batch(self, draws: Sequence[SampleIndex]) -> Batch:
-        """Return a batch; each pixel is copied once.
-
-        Raises:
-            UserError: As `__getitem__`.
-        """
+        """Return a batch; each pixel is copied once. Errors as of `__getitem__`."""
         indices = [draw.index for draw in draws]
         size = self._augmenter.size
         images = np.empty((len(draws), size, size, 3), np.uint8)
@@ -122,20 +115,12 @@ class VOCSegmentation(Dataset[Sample]):
         return self._augmenter.cutmix_partners([draw.index], draw.epoch)[0]
 
     def full_mask(self, index: int) -> Bytes:
-        """Return a mask at its original resolution: class indices uint8 `[H,W]`, 255 ignored.
-
-        Raises:
-            UserError: If the file is missing or wrong.
-        """
+        """Read a mask at its original resolution: class indices uint8 `[H,W]`, 255 ignored."""
         classes = self.split.classes
         return classes.to_indices(read_mask(self.split.paths(index)[1], classes))
 
     def full_image(self, index: int) -> Bytes:
-        """Return an image at its original resolution: RGB uint8 `[H,W,3]`.
-
-        Raises:
-            UserError: If the file is missing or wrong.
-        """
+        """Read an image at its original resolution: RGB uint8 `[H,W,3]`."""
         return read_image(self.split.paths(index)[0])
 
     def _fill(self, indices: list[int], epoch: int, images: Bytes, masks: Bytes) -> list[int]:
@@ -199,11 +184,7 @@ class SplitDatasets:
         return {part.split.name: part.left_out.reasons for part in self._sets.values()}
 
     def prepare(self, splits: Mapping[str, Split]) -> None:
-        """Build the caches or check the files, on one process of each machine.
-
-        Raises:
-            UserError: If a file is wrong.
-        """
+        """Build the caches or check the files, on one process of each machine."""
         for name, split in splits.items():
             self.storage.prepare(split, self._form(name))
             if self._checked.get(name) != split:  # Lightning prepares the data of `finetune` twice more
@@ -214,12 +195,11 @@ class SplitDatasets:
         """Open what was prepared, on every process."""
         for name, split in splits.items():
             form, skip = self._form(name), self.storage.skip
-            augmenter = Augmenter(self._augmentation(name), self.size, self.seed, len(split), self.scales)
             source = self.storage.open(split, form)
+            augmenter = Augmenter(self._augmentation(name), self.size, self.seed, len(split), self.scales)
             self._sets[name] = VOCSegmentation(split, source, augmenter, skip)
             if name == "train" and self.sampling == "balanced":
-                weights = balanced_weights(split, source, form, skip)
-                self._sets[name].weights = torch.from_numpy(weights)
+                self._sets[name].weights = torch.from_numpy(balanced_weights(split, source, form, skip))
             self._facts[name] = {
                 "split": split.name,
                 "images": len(split),
@@ -228,11 +208,7 @@ class SplitDatasets:
             }
 
     def class_pixels(self, split: Split) -> list[int]:
-        """Return the number of pixels of each class in the masks of a training split, as cached.
-
-        Raises:
-            UserError: If a file is wrong, unless such images are skipped.
-        """
+        """Return the number of pixels of each class in the masks of a training split, as cached."""
         form = self._form("train")
         return class_pixels(split, self.storage.open(split, form), form, self.storage.skip)
 

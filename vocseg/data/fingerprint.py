@@ -37,25 +37,19 @@ class FileContent(NamedTuple):
     def of(
         cls, status: os.stat_result, data: bytes, pixels: npt.NDArray[np.uint8], mask: bool = False
     ) -> "FileContent":
-        """Create the record of a file.
+        """Create the record of a file from its status before reading, its bytes and its decoded pixels.
 
-        Args:
-            status: Of the file, taken before it was read.
-            data: Its bytes.
-            pixels: uint8, decoded.
-            mask: Count the pixels by value, as of a mask.
+        The pixels of a mask are counted by value.
         """
         times = (status.st_mtime_ns, status.st_ctime_ns)
+        digest = xxhash.xxh3_128(repr(pixels.shape).encode())
+        digest.update(np.ascontiguousarray(pixels).data)
         counts = _counts(pixels) if mask else None
-        return cls(status.st_size, *times, bytes_digest(data), pixels_digest(pixels), counts)
+        return cls(status.st_size, *times, bytes_digest(data), digest.hexdigest(), counts)
 
     def is_of(self, status: os.stat_result) -> bool:
         """Return whether size and times of a file are those of the record."""
-        return (self.size, self.modified, self.changed) == (
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        )
+        return self[:3] == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 Contents = dict[str, FileContent]  # by path within the `VOC2012` folder, with slashes
@@ -64,13 +58,6 @@ Contents = dict[str, FileContent]  # by path within the `VOC2012` folder, with s
 def bytes_digest(data: bytes) -> str:
     """Return 32 hexadecimal digits over the bytes of a file."""
     return xxhash.xxh3_128_hexdigest(data)
-
-
-def pixels_digest(pixels: npt.NDArray[np.uint8]) -> str:
-    """Return 32 hexadecimal digits over shape and values of an image."""
-    digest = xxhash.xxh3_128(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
 
 
 def _counts(pixels: npt.NDArray[np.uint8]) -> dict[str, int]:
@@ -83,12 +70,7 @@ def _counts(pixels: npt.NDArray[np.uint8]) -> dict[str, int]:
 
 
 def fingerprint(ids: Iterable[str], pixels: Iterable[tuple[str, str]]) -> str:
-    """Return sixteen hexadecimal digits over ids in order and the decoded content of their files.
-
-    Args:
-        ids: The images.
-        pixels: Digests of the pixels of each image and mask.
-    """
+    """Return sixteen hexadecimal digits over ids in order and the digests `pixels` of image and mask."""
     lines = (f"{id} {image} {mask}\n" for id, (image, mask) in zip(ids, pixels, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
@@ -163,16 +145,7 @@ def read_manifest(cache: Path) -> dict[str, str]:
 
 
 def check_unchanged(path: Path, digest: str, expected: str | None) -> None:
-    """Check a file against the manifest.
-
-    Args:
-        path: The file.
-        digest: Of its bytes.
-        expected: Digest in the manifest; None: it has none.
-
-    Raises:
-        UserError: If it has changed.
-    """
+    """Raise `UserError` if the digest of a file differs from the manifest's; None: it has none."""
     if expected is not None and digest != expected:
         raise UserError(
             f"{path} has changed since the audit: restore it, or accept it by running "

@@ -1,5 +1,6 @@
 """Decoding of images and masks."""
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -50,23 +51,16 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
     # cv2 decodes to the same pixels in two thirds of the time, but fills the missing part of a truncated file
     # with grey. So PIL decodes whatever is not plain RGB with an end marker.
     if picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_END_OF_JPEG) and not exif:
-        pixels = _decode_jpeg(data)
-        if pixels is not None and pixels.shape[:2] == (picture.height, picture.width):
-            return np.asarray(pixels, np.uint8)
+        with contextlib.suppress(cv2.error):
+            flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+            pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            if pixels is not None and pixels.shape[:2] == (picture.height, picture.width):
+                return np.asarray(pixels, np.uint8)
     try:
         picture.load()
         return np.asarray((ImageOps.exif_transpose(picture) if exif else picture).convert("RGB"))
     except Exception as error:  # PIL's decoders raise nearly anything on damaged bytes
         raise _unreadable(path, "image", error, exif) from error
-
-
-def _decode_jpeg(data: bytes) -> Any:
-    try:
-        return cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error:
-        return None
 
 
 def decode_mask_picture(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
@@ -209,11 +203,7 @@ def _unreadable(path: Path, kind: str, error: Exception, own: bool = False) -> U
 
 
 def read_bytes(path: Path, kind: str) -> tuple[bytes, os.stat_result]:
-    """Read a file, and its status before that.
-
-    Args:
-        path: The file.
-        kind: `image` or `mask`, for error messages.
+    """Read a file, and its status before that; `kind` is `image` or `mask`, for error messages.
 
     Raises:
         UserError: If it is missing or cannot be read.
@@ -253,23 +243,8 @@ def read_mask(path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
     return mask_values(decode_mask_picture(data, path, classes), path, classes)
 
 
-def read_pair(image_path: Path, mask_path: Path, classes: ClassList = VOC_CLASSES) -> ImageMask:
-    """Read an image and its mask.
-
-    Raises:
-        UserError: As `read_image` and `read_mask`, and if the two differ in size.
-    """
-    pair = ImageMask(read_image(image_path), read_mask(mask_path, classes))
-    check_sizes(pair, image_path, mask_path)
-    return pair
-
-
 def check_sizes(pair: ImageMask, image_path: Path, mask_path: Path) -> None:
-    """Check that an image and its mask have the same size.
-
-    Raises:
-        UserError: If not.
-    """
+    """Raise `UserError` if an image and its mask differ in size."""
     (height, width), (rows, columns) = pair.image.shape[:2], pair.mask.shape
     if (height, width) != (rows, columns):
         raise UserError(

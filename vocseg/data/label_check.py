@@ -22,18 +22,9 @@ _VALUES = 256  # that a byte can have
 def class_pixels(
     split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool = False
 ) -> list[int]:
-    """Count the pixels of each class, at the size of cached masks, so that all images weigh the same.
+    """Count the pixels of each class, without ignored ones, at the size `form` of cached masks.
 
-    Without a cache only the masks are decoded.
-
-    Args:
-        split: The masks.
-        source: Of the pairs.
-        form: Their size.
-        skip: Leave out masks that cannot be read.
-
-    Returns:
-        A count by class, without ignored pixels.
+    Without a cache only the masks are decoded. `skip` leaves out masks that cannot be read.
 
     Raises:
         UserError: If a mask is missing or wrong, unless those are skipped.
@@ -92,10 +83,7 @@ def _count(mask: Bytes) -> npt.NDArray[np.int64]:
 def check_labels(split: Split, cache: Path, training: bool) -> None:
     """Reject masks that show one class only, and warn of absent classes and many ignored pixels.
 
-    Args:
-        split: Its files have been read.
-        cache: See `cache_folder`.
-        training: False for a validation split, which may lack classes.
+    A validation split (not `training`) may lack classes.
 
     Raises:
         UserError: If no mask shows any class but the first.

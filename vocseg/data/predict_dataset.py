@@ -20,8 +20,11 @@ from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.data.skipped import SkippedSamples, lost
 from vocseg.errors import UserError, printable
 
-_IMAGES = set(".jpg .jpeg .jfif .png .bmp .gif .webp .tif .tiff .avif .heic .heif".split())
-_VIDEOS = set(".mp4 .mov .m4v .avi .mkv .webm .mpg .mpeg .wmv .flv".split())
+_IMAGES = {
+    *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif"),
+}
+_VIDEOS = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"}
 _VIDEO = "a video: extract its frames first, for example with `ffmpeg -i {} frames/%05d.png`"
 _RESULTS = ("masks", "overlays", "confidence")  # folders that `predict` writes, the first two always
 _RUNS = "lightning_logs"
@@ -40,14 +43,10 @@ class ImageFolderDataset(Dataset[Sample]):
     """
 
     def __init__(self, source: Path, size: int) -> None:
-        """List the images.
-
-        Args:
-            source: A folder, or one image.
-            size: Side length of the square in pixels.
+        """List the images of a folder, or one image, to resize them to `size` pixels each way.
 
         Raises:
-            UserError: If there is nothing to predict.
+            UserError: If there is no image.
         """
         self.source, self._size = source, size
         self.files: list[Path] = []

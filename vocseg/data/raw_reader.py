@@ -95,11 +95,7 @@ class ImageMaskReader:
         return values
 
     def check_presence(self) -> None:
-        """Check that all files exist, which takes no time.
-
-        Raises:
-            UserError: If not.
-        """
+        """Raise `UserError` if a file does not exist."""
         missing = [path for k in range(len(self)) for path in self.split.paths(k) if not path.is_file()]
         if missing:
             more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
@@ -149,15 +145,7 @@ def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterator[T
 
 
 def known_fingerprint(split: Split, cache: Path) -> str | None:
-    """Compute the fingerprint of a split from the records of earlier runs.
-
-    Args:
-        split: Ids and files.
-        cache: See `cache_folder`.
-
-    Returns:
-        Sixteen hexadecimal digits, or None if a file has no record or may have changed since.
-    """
+    """Return the fingerprint of a split from earlier records; None if a file has none or may have changed."""
     contents, pixels = read_contents(cache), []
     for k in range(len(split)):
         for path in split.paths(k):
@@ -176,23 +164,14 @@ class DecodedFiles:
         self._reader, self._form = reader, form
 
     def __getitem__(self, index: int) -> ImageMask:
-        """Return a pair.
-
-        Raises:
-            UserError: As `ImageMaskReader`.
-        """
+        """Return a pair; errors as of `ImageMaskReader`."""
         image, mask = self._form(self._reader[index])
         return ImageMask(image, self._reader.split.classes.to_indices(mask))
 
     def several(self, indices: Sequence[int], skip: bool = False) -> list[ImageMask | None]:
         """Return pairs decoded in parallel, except in a DataLoader worker.
 
-        Args:
-            indices: Positions.
-            skip: Return None for a pair that cannot be read.
-
-        Raises:
-            UserError: As `ImageMaskReader`, unless skipped.
+        With `skip`, a pair that cannot be read is None; else errors as of `ImageMaskReader`.
         """
 
         def read(index: int) -> ImageMask | None:

@@ -20,12 +20,7 @@ class SampleIndex(NamedTuple):
 
 
 def as_draw(item: SampleIndex | SupportsIndex, length: int, epoch: int = 0) -> SampleIndex:
-    """Convert an item of any sampler to a `SampleIndex`.
-
-    Args:
-        item: A `SampleIndex`, or an index as of a Python list.
-        length: Of the dataset.
-        epoch: Of a plain index.
+    """Convert an item of any sampler to a `SampleIndex`; a plain index gets `epoch`.
 
     Raises:
         IndexError: If the index is out of range.
@@ -57,11 +52,7 @@ class Progress:
     """
 
     def __init__(self, counted: Callable[[], EpochPosition | None] = lambda: None) -> None:
-        """Start at the first epoch.
-
-        Args:
-            counted: Returns the trainer's count; None while none trains.
-        """
+        """Start at the first epoch; `counted` returns the trainer's count, None while none trains."""
         self.next, self.begun, self.counted = EpochPosition(), EpochPosition(), counted
 
     def set_epoch(self, epoch: int) -> None:
@@ -82,14 +73,8 @@ class Order(DistributedSampler[int], SequentialSampler):
     # Lightning replaces a sampler that is not distributed on several processes, and validation would repeat
     # images. With `overfit_batches` it replaces one that is not sequential.
 
-    def __init__(self, images: int, rank: int | None, world: int | None) -> None:
-        """Store the sizes.
-
-        Args:
-            images: Length of the split.
-            rank: Of this process, from 0.
-            world: Number of processes; None, and rank too: torch's process group decides at iteration.
-        """
+    def __init__(self, images: int, rank: int | None = None, world: int | None = None) -> None:
+        """Store the length of the split, and rank and number of processes (None: of torch's group)."""
         # Not torch's own __init__, which needs the process group now, and the dataset.
         self.images, self._rank, self._world = images, rank, world
 
@@ -122,16 +107,10 @@ class ResumableSampler(Order):
         world: int | None = None,
         shuffled: bool = True,
     ) -> None:
-        """Store the sizes.
+        """Store the settings.
 
-        Args:
-            images: Length of the split.
-            batch_size: Images per process and batch.
-            seed: Any integer.
-            progress: Epoch to iterate over, and number of its batches that are done already.
-            rank: See `Order`.
-            world: See `Order`.
-            shuffled: Else the split's order, in every epoch.
+        `batch_size` is that of one process. `progress` gives the epoch and the number of its batches that are
+        done already. If not `shuffled`, every epoch has the split's order.
         """
         super().__init__(images, rank, world)
         self.batch_size, self.seed, self.progress, self.shuffled = batch_size, seed, progress, shuffled
@@ -168,10 +147,6 @@ class EvalSampler(Order):
 
     Where the images do not divide evenly, a process gets a filler: an image whose mask is ignored.
     """
-
-    def __init__(self, images: int, rank: int | None = None, world: int | None = None) -> None:
-        """Store the sizes; see `Order`."""
-        super().__init__(images, rank, world)
 
     def __len__(self) -> int:
         return -(-self.images // self.place[1])

@@ -26,11 +26,7 @@ class SkippedSamples:
     """
 
     def __init__(
-        self,
-        split: str,
-        names: Sequence[str],
-        read: Callable[[int], object],
-        limit: float | None = _LIMIT,
+        self, split: str, names: Sequence[str], read: Callable[[int], object], limit: float | None = _LIMIT
     ) -> None:
         """Start with none.
 
@@ -38,7 +34,7 @@ class SkippedSamples:
             split: Name of the split.
             names: Of its images.
             read: Reads the image of a position, or raises `UserError`.
-            limit: Largest fraction of images to skip; None: all may be skipped, without warnings.
+            limit: Largest fraction to skip; None: all, without warnings.
         """
         self._split, self._names, self._read, self._limit = split, names, read, limit
         self.reasons: dict[str, str] = {}

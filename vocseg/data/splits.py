@@ -58,15 +58,10 @@ class Split:
         return replace(self, ids=self.listed, rows=tuple(range(len(self.listed))), listed=None)
 
     def part(self, images: int | None, seed: int, flag: str) -> "Split":
-        """Return a random subset, in the list's order.
-
-        Args:
-            images: Its size; None: all.
-            seed: Of the choice.
-            flag: The option, for the error message.
+        """Return a random subset of a number of images (None: all), in the list's order.
 
         Raises:
-            UserError: If there are fewer images.
+            UserError: If there are fewer images than `flag` asks for.
         """
         if images is None:
             return self
@@ -104,14 +99,8 @@ def divide(
 ) -> tuple[Split, Split]:
     """Divide a list, or without one all pairs of image and mask, into training and validation images.
 
-    The choice depends on the ids and the seed, and hardly on the other images.
-
-    Args:
-        layout: Of the files.
-        names: Of the list, which is the training split's too, and of the validation split.
-        fraction: Of the images for validation.
-        seed: Of the choice.
-        classes: Of the masks.
+    The choice depends on the ids and the seed, and hardly on the other images. `names` are those of the list,
+    which becomes the training split, and of the validation split.
 
     Raises:
         UserError: If there are fewer than two pairs.

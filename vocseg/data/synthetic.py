@@ -240,7 +240,13 @@ def write_sample(
         )
     settings = {"made_by": "vocseg sample", "train": train, "val": val, "seed": seed}
     voc = root / "VOCdevkit" / "VOC2012"
-    if _is_there(voc, settings):
+    if voc.exists() or find(root) is not None:
+        try:
+            found = json.loads((voc / _MARKER).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            found = "a data set that is not a sample"
+        if found != settings:
+            raise UserError(f"{root} holds {shown(found)} already: give another folder with --root")
         print(f"the sample exists already: {voc}")
         return voc
     if root.exists() and not root.is_dir():
@@ -257,19 +263,6 @@ def write_sample(
     own = "" if root == _ROOT else f" --data.root {shlex.quote(str(root))}"
     print(f"next     python -m vocseg fit --config demo{own}")
     return voc
-
-
-def _is_there(voc: Path, settings: dict[str, object]) -> bool:
-    """Return whether the folder holds this sample; raise if it holds another data set."""
-    if not voc.exists() and find(voc.parent.parent) is None:
-        return False
-    try:
-        found = json.loads((voc / _MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        found = "a data set that is not a sample"
-    if found != settings:
-        raise UserError(f"{voc.parent.parent} holds {shown(found)} already: give another folder with --root")
-    return True
 
 
 def _write_all(voc: Path, counts: dict[str, int], seed: int, progress: bool) -> None:

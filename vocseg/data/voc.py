@@ -24,9 +24,6 @@ def read_ids(path: Path) -> list[str]:
     A byte order mark, Windows line ends and blank lines are allowed. An id may have spaces and any letters.
     Where every line is a word and -1, 0 or 1, as in VOC's lists by class, the words are the ids.
 
-    Args:
-        path: An existing text file.
-
     Raises:
         UserError: If it cannot be read, is empty, has an id twice, or a line is no id.
     """
@@ -51,11 +48,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 def without_labels(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Remove the second column of VOC's lists by class, if all lines have one.
-
-    Args:
-        lines: Number and text of each; none is blank.
-    """
+    """Remove the second column of VOC's lists by class, if all lines (number, text) have one."""
     found = [_LABELLED.fullmatch(line) for _, line in lines]
     ids = [match[1] for match in found if match is not None]
     if len(ids) < len(lines) or len(set(ids)) < len(ids):  # `photo 0` and `photo 1` are two images
@@ -97,7 +90,6 @@ def id_fault(id: str) -> str | None:
 IMAGE_ENDINGS = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 )
-
 
 COUNTS = {"train": 1464, "val": 1449, "trainval": 2913, "images": 17125, "masks": 2913}
 ARCHIVE = "VOCtrainval_11-May-2012.tar"
@@ -217,9 +209,7 @@ class Layout:
     def pairs(self, split: str, within: str = "") -> tuple[list[str], int]:
         """Return the sorted ids of all images with a mask, and the number of images without.
 
-        Args:
-            split: Of the masks.
-            within: Sub-folder of the images, which is part of the ids.
+        `within` is a sub-folder of the images, which becomes part of the ids.
         """
         top, masks = self.folder / self.image_folder, self.folder / self.masks_of(split)
         ids, alone = list[str](), 0

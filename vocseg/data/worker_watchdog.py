@@ -61,11 +61,7 @@ class WorkerWatchdog:
     # there is no limit. Ticks are counted, as a clock would go on while the run itself is suspended.
 
     def __init__(self, seconds: float) -> None:
-        """Start the thread.
-
-        Args:
-            seconds: Time limit of one batch.
-        """
+        """Start the thread; `seconds` is the time limit of one batch."""
         self._seconds, self._waiting, self._over = seconds, 0, threading.Event()
         self._error: UserError | None = None
         threading.Thread(target=self._watch, name="loader-watchdog", daemon=True).start()
@@ -102,11 +98,8 @@ class WorkerWatchdog:
 
 
 def check_shared_memory(workers: int, batch_bytes: int) -> None:
-    """Check that the batches of DataLoader workers fit into shared memory.
-
-    Raises:
-        UserError: If not: torch would wait for the lost batch for ever.
-    """
+    """Raise `UserError` if the batches of DataLoader workers do not fit into shared memory."""
+    # torch would wait for the lost batch for ever.
     needed, free = _waiting_bytes(workers, batch_bytes), _shared_memory()
     if needed > free:
         raise UserError(

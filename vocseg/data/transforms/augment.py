@@ -18,12 +18,7 @@ _MARGIN = 1.5  # crops come from squares larger by this factor, so that enlargin
 
 
 def stored_form(size: int, augmentation: Augmentation) -> ImageSize:
-    """Return the size of pairs before augmentation.
-
-    Args:
-        size: Side length of the input resolution in pixels.
-        augmentation: Its name.
-    """
+    """Return the size of pairs before augmentation to `size` pixels each way."""
     return ImageSize(size if augmentation in ("none", "light") else round(_MARGIN * size))
 
 
@@ -36,9 +31,7 @@ class Augmenter:
         """Store the settings.
 
         Args:
-            augmentation: `none`; `light`: a horizontal flip half of the time; `crops`: also a random crop at
-                a random scale, padded with ignored pixels; `standard`: also brightness, contrast, colour,
-                blur; `strong`: `standard` with more blur, also CutMix, noise and CutOut.
+            augmentation: See `VOCDataModule`.
             size: Side length of the result in pixels.
             seed: Any integer from 0.
             images: Length of the split.
@@ -49,12 +42,7 @@ class Augmenter:
         self._rng = AugmentationRNG(seed, images)
 
     def cutmix_partners(self, indices: Sequence[int], epoch: int) -> list[int | None]:
-        """Return the position of the CutMix partner of each pair; None: no CutMix.
-
-        Args:
-            indices: Positions in the split.
-            epoch: Of the random numbers.
-        """
+        """Return the position of the CutMix partner of each position in an epoch; None: no CutMix."""
         partners: list[int | None] = [None] * len(indices)
         if self.augmentation == "strong" and self.images > 1:
             extras = self._rng.extras(epoch)

@@ -28,11 +28,7 @@ class Extent(NamedTuple):
 
 
 def scales(given: tuple[float, float]) -> Scales:
-    """Return the smallest and largest scale of crops, from `--data.crop_scale`.
-
-    Raises:
-        UserError: If they are in the wrong order or out of range.
-    """
+    """Return the smallest and largest scale of `--data.crop_scale`, or raise `UserError` if invalid."""
     smallest, largest = map(float, given)
     if not 0.1 <= smallest <= largest <= 10:
         raise UserError(

@@ -30,12 +30,7 @@ class AugmentationRNG:
     """Random numbers by position, sampled for a complete epoch, as a generator per image is slow."""
 
     def __init__(self, seed: int, images: int) -> None:
-        """Store what they depend on.
-
-        Args:
-            seed: Any integer from 0.
-            images: Length of the split.
-        """
+        """Store the seed, from 0, and the length of the split."""
         self.seed, self.images = seed, images
         self._views: tuple[int, npt.NDArray[np.float64]] | None = None
         self._extras: tuple[int, npt.NDArray[Any]] | None = None
