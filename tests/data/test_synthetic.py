@@ -61,7 +61,7 @@ def test_sample_is_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.endswith(following)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     write_sample(tmp_path, train=2, val=1, progress=False)
-    assert "there already" in capsys.readouterr().out
+    assert "exists already" in capsys.readouterr().out
     with pytest.raises(UserError, match="give another folder"):
         write_sample(tmp_path, train=3, val=1, progress=False)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

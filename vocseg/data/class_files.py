@@ -148,8 +148,7 @@ def _with_background(entries: list[dict[str, Any]], path: Path) -> list[dict[str
     if path not in _REPORTED:
         _REPORTED.add(path)
         print(
-            f"the class list {path} names one class: `background` (mask value 0) is put before it",
-            flush=True,
+            f"the class list {path} names one class: `background` (mask value 0) is put before it", flush=True
         )
     return [{"name": "background"}, *entries]
 

@@ -88,7 +88,7 @@ def check_labels(split: Split, cache: Path, training: bool) -> None:
     Raises:
         UserError: If no mask shows any class but the first.
     """
-    values, classes = count_values(split, cache), split.classes
+    values, classes = _recorded_values(split, cache), split.classes
     if not values.any():
         return  # no file was read
     counts = np.bincount(classes.table, weights=values, minlength=IGNORE_INDEX + 1)
@@ -115,11 +115,8 @@ def check_labels(split: Split, cache: Path, training: bool) -> None:
         )
 
 
-def count_values(split: Split, cache: Path) -> npt.NDArray[np.int64]:
-    """Count the pixels of the masks by mask value, int64 `[256]`, at the original resolution.
-
-    Masks without a record in `cache` (see `cache_folder`) are left out.
-    """
+def _recorded_values(split: Split, cache: Path) -> npt.NDArray[np.int64]:
+    """Pixels of the masks by mask value `[256]`, at the original resolution, from the records of files."""
     contents = read_contents(cache)
     colours, values = split.classes.by_colour
     by_colour = {f"#{code:06x}": int(value) for code, value in zip(colours, values, strict=True)}

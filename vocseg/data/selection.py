@@ -64,21 +64,19 @@ class Selection:
                 "folder that holds the images' one with --data.root, and that one with --data.image_folder"
             )
         layout = replace(self.naming, folder=folder)
+        if self.val_fraction is None:
+            complete = {name: read_split(layout, self.lists[name], self.classes) for name in names}
+        else:
+            lists = self.lists["train"], self.lists["val"]
+            train, val = divide(layout, lists, self.val_fraction, self.subset_seed, self.classes)
+            complete = {"train": train, "val": val}
         splits = {
-            name: split.part(self.parts[name], self.subset_seed, f"max_{name}_samples")
-            for name, split in self._complete(layout, names).items()
+            name: complete[name].part(self.parts[name], self.subset_seed, f"max_{name}_samples")
+            for name in names
         }
         if len(splits) == 2:
             _check_leak(splits["train"], splits["val"])
         return splits
-
-    def _complete(self, layout: Layout, names: Sequence[str]) -> dict[str, Split]:
-        if self.val_fraction is None:
-            return {name: read_split(layout, self.lists[name], self.classes) for name in names}
-        lists = self.lists["train"], self.lists["val"]
-        train, val = divide(layout, lists, self.val_fraction, self.subset_seed, self.classes)
-        both = {"train": train, "val": val}
-        return {name: both[name] for name in names}
 
     @property
     def _official(self) -> bool:
