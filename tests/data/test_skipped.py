@@ -142,4 +142,4 @@ def test_truncated_cache_raises_in_training(copy: Path, capsys: Capture, monkeyp
 
     _in_step(monkeypatch, "training_step", cut)
     said = refused(capsys, ["fit", *tiny(copy), *SHORT, "--trainer.max_epochs", "2"])
-    assert "images.bin was cut short: remove the folder and start again" in said
+    assert "images.bin was truncated: remove the folder and start again" in said
