@@ -52,7 +52,7 @@ def _pack(split: Split, cache: Path, form: ImageSize = FORM, **options: bool) ->
 def test_cached_pairs_equal_decoded_files(sample: Path, tmp_path: Path, form: ImageSize) -> None:
     split = _split(sample)
     store = _pack(split, tmp_path, form)
-    again = pickle.loads(pickle.dumps(store))  # as a spawned loader process gets it
+    again = pickle.loads(pickle.dumps(store))  # as a spawned DataLoader worker gets it
     assert len(store) == len(again) == 7
     for k in range(7):
         wanted = form(ImageMaskReader(split, tmp_path)[k])

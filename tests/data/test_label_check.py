@@ -70,7 +70,7 @@ def test_mapped_masks_of_0_and_255_train(binary: Path, way: str) -> None:
 
 
 def test_mask_values_without_class_list_raise() -> None:
-    with pytest.raises(UserError, match="name their list"):
+    with pytest.raises(UserError, match="Give the class list"):
         VOCDataModule(mask_values=[0, 255])
 
 
