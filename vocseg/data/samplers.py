@@ -79,7 +79,7 @@ class Order(DistributedSampler[int], SequentialSampler):
         self.images, self._rank, self._world = images, rank, world
 
     @property
-    def place(self) -> tuple[int, int]:
+    def rank_and_world(self) -> tuple[int, int]:
         """Rank of this process, and number of processes."""
         if self._rank is not None and self._world is not None:
             return self._rank, self._world
@@ -118,12 +118,12 @@ class ResumableSampler(Order):
 
     def __len__(self) -> int:
         """Return the images of a complete epoch, also where an iteration starts within one."""
-        return self.images // (self.batch_size * self.place[1]) * self.batch_size
+        return self.images // (self.batch_size * self.rank_and_world[1]) * self.batch_size
 
     def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]  # torch's yields plain integers
-        (rank, world), (epoch, done) = self.place, self.progress.start()
-        mine = self._order(epoch)[rank::world][: len(self)]
-        return (SampleIndex(index, epoch) for index in mine[done * self.batch_size :])
+        (rank, world), (epoch, done) = self.rank_and_world, self.progress.start()
+        indices = self._order(epoch)[rank::world][: len(self)]
+        return (SampleIndex(index, epoch) for index in indices[done * self.batch_size :])
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration."""
@@ -149,10 +149,10 @@ class EvalSampler(Order):
     """
 
     def __len__(self) -> int:
-        return -(-self.images // self.place[1])
+        return -(-self.images // self.rank_and_world[1])
 
     def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
-        rank, world = self.place
+        rank, world = self.rank_and_world
         for k in range(len(self)):
             index = k * world + rank
             yield SampleIndex(min(index, self.images - 1), filler=index >= self.images)

@@ -126,17 +126,19 @@ def held_out(ids: Sequence[str], fraction: float, seed: int) -> set[str]:
 
 def _paired(layout: Layout, name: str, within: str = "") -> list[str]:
     """Ids of the images that have a mask; raises if there are none."""
-    ids, alone = layout.pairs(name, within)
+    ids, without_mask = layout.pairs(name, within)
     images = layout.folder / layout.image_folder / within
     if not ids:
         masks = layout.folder / layout.masks_of(name) / within
         raise UserError(
-            f"there is no pair of image and mask: of the {alone} images in {images} none has a mask "
+            f"there is no pair of image and mask: of the {without_mask} images in {images} none has a mask "
             f"ID{layout.mask_suffix} in {masks}: name the folder and the ending of the masks with "
             "--data.mask_folder and --data.mask_suffix"
         )
-    if alone:
-        warnings.warn(f"vocseg: {alone} images in {images} have no mask and are left out", stacklevel=2)
+    if without_mask:
+        warnings.warn(
+            f"vocseg: {without_mask} images in {images} have no mask and are left out", stacklevel=2
+        )
     return ids
 
 

@@ -212,7 +212,7 @@ class Layout:
         `within` is a sub-folder of the images, which becomes part of the ids.
         """
         top, masks = self.folder / self.image_folder, self.folder / self.masks_of(split)
-        ids, alone = list[str](), 0
+        ids, without_mask = list[str](), 0
         for place, folders, files in os.walk(top / within):
             here = Path(place)
             folders[:] = [each for each in folders if not each.startswith(".") and here / each != masks]
@@ -220,10 +220,10 @@ class Layout:
             for file in files:
                 if (stem := self._stem(file)) is not None:
                     id = unicodedata.normalize("NFC", stem if within == "." else f"{within}/{stem}")
-                    there = self.mask(id, split).is_file()
-                    ids += [id] if there else []
-                    alone += not there
-        return sorted(set(ids)), alone
+                    has_mask = self.mask(id, split).is_file()
+                    ids += [id] if has_mask else []
+                    without_mask += not has_mask
+        return sorted(set(ids)), without_mask
 
     def _stem(self, name: str) -> str | None:
         """Name of an image without its ending; None: the file is no image."""

@@ -101,11 +101,11 @@ def test_crop_at_scale_one_equals_validation(shape: tuple[int, int]) -> None:
 def test_crops_use_complete_range() -> None:
     draws = np.random.default_rng(0).random((2000, 3))
     extents = [crop_extents(375, 256, draw) for draw in draws]
-    scales = np.array([columns.room / columns.length for _, columns in extents]) * 375 / 256
+    scales = np.array([columns.target_length / columns.length for _, columns in extents]) * 375 / 256
     assert 0.5 <= scales.min() < 0.53
     assert 1.9 < scales.max() <= 2.02
     assert abs((scales < 1).mean() - 0.5) < 0.05  # as often smaller as larger
-    inside = [rows for rows, _ in extents if rows.room == 256]
+    inside = [rows for rows, _ in extents if rows.target_length == 256]
     ends = np.array([(rows.start, 375 - rows.start - rows.length) for rows in inside])
     assert (ends >= 0).all()
     assert (ends[:, 0] == 0).any()

@@ -76,8 +76,8 @@ class Augmenter:
                 images[k], masks[k] = pair
             return
         views = self._rng.views(epoch)
-        others = partners or [None] * len(pairs)
-        for k, (pair, index, other) in enumerate(zip(pairs, indices, others, strict=True)):
+        partners = partners or [None] * len(pairs)
+        for k, (pair, index, other) in enumerate(zip(pairs, indices, partners, strict=True)):
             self._view(pair, views[index], images[k], masks[k])
             if self.augmentation == "standard":
                 images[k] = photometric(images[k], (self.seed, epoch, index))
@@ -101,11 +101,11 @@ class Augmenter:
         # In the order of a camera: both parts get the same light, and noise comes after the blur.
         draws = self._rng.extras(epoch)[index]
         if other is not None:
-            seen = ImageMask(np.empty_like(image), np.empty_like(mask))
+            augmented = ImageMask(np.empty_like(image), np.empty_like(mask))
             view = draws["view"].copy()
             view[1] = (1 + view[1]) / 2  # a scale from 1: padding would only hide what it covers
-            self._view(other, view, *seen)
-            paste(sample_cutmix_box(self.size, draws["piece"]), seen, image, mask)
+            self._view(other, view, *augmented)
+            paste(sample_cutmix_box(self.size, draws["piece"]), augmented, image, mask)
         image[:] = photometric(image, (self.seed, epoch, index), more_blur=True)
         if draws["noise"] < _NOISY:
             add_noise(image, draws["grain"])

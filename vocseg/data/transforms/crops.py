@@ -23,8 +23,8 @@ class Extent(NamedTuple):
 
     start: int
     length: int
-    place: int
-    room: int
+    target_start: int
+    target_length: int
 
 
 def scales(given: tuple[float, float]) -> Scales:
@@ -39,14 +39,14 @@ def scales(given: tuple[float, float]) -> Scales:
 
 
 def crop_extents(
-    edge: int, size: int, draws: npt.NDArray[np.float64], scales: Scales = SCALES
+    side: int, size: int, draws: npt.NDArray[np.float64], scales: Scales = SCALES
 ) -> tuple[Extent, Extent]:
     """Choose a crop.
 
     At scale 1 the source fills the result. The scale is log-uniform.
 
     Args:
-        edge: Side length of the source, a square, in pixels.
+        side: Side length of the source, a square, in pixels.
         size: Side length of the result in pixels.
         draws: Three numbers from 0 to 1: scale, vertical and horizontal position.
         scales: Smallest and largest scale.
@@ -55,16 +55,16 @@ def crop_extents(
         The vertical and the horizontal extent.
     """
     smallest, largest = scales
-    scale = smallest * (largest / smallest) ** float(draws[0]) * size / edge
-    return _extent(edge, scale, size, float(draws[1])), _extent(edge, scale, size, float(draws[2]))
+    scale = smallest * (largest / smallest) ** float(draws[0]) * size / side
+    return _extent(side, scale, size, float(draws[1])), _extent(side, scale, size, float(draws[2]))
 
 
 def _extent(length: int, scale: float, size: int, draw: float) -> Extent:
-    length, seen = _even(length, scale), _even(max(1, round(size / scale)), scale)
-    if seen <= length:
-        return Extent(int(draw * (length - seen + 1)), seen, 0, size)
-    room = min(size, max(1, round(length * scale)))
-    return Extent(0, length, int(draw * (size - room + 1)), room)
+    length, visible = _even(length, scale), _even(max(1, round(size / scale)), scale)
+    if visible <= length:
+        return Extent(int(draw * (length - visible + 1)), visible, 0, size)
+    target = min(size, max(1, round(length * scale)))
+    return Extent(0, length, int(draw * (size - target + 1)), target)
 
 
 def _even(length: int, scale: float) -> int:
@@ -82,13 +82,13 @@ def crop_into(pair: ImageMask, extents: tuple[Extent, Extent], image: Bytes, mas
         mask: uint8 `[size,size]`, written to.
     """
     rows, columns = extents
-    if rows.room < image.shape[0] or columns.room < image.shape[1]:
+    if rows.target_length < image.shape[0] or columns.target_length < image.shape[1]:
         image[:], mask[:] = neutral(len(image)), IGNORE_INDEX
-    target = tuple(slice(axis.place, axis.place + axis.room) for axis in extents)
+    target = tuple(slice(axis.target_start, axis.target_start + axis.target_length) for axis in extents)
     source = tuple(slice(axis.start, axis.start + axis.length) for axis in extents)
-    room = (columns.room, rows.room)
-    image[target] = cv2.resize(_half(pair.image[source], room), room, interpolation=cv2.INTER_LINEAR)
-    mask[target] = cv2.resize(pair.mask[source], room, interpolation=cv2.INTER_NEAREST_EXACT)
+    dsize = (columns.target_length, rows.target_length)  # as cv2: width, height
+    image[target] = cv2.resize(_half(pair.image[source], dsize), dsize, interpolation=cv2.INTER_LINEAR)
+    mask[target] = cv2.resize(pair.mask[source], dsize, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 @cache
@@ -97,9 +97,9 @@ def neutral(size: int) -> Bytes:
     return np.full((size, size, 3), [round(255 * channel) for channel in IMAGENET_MEAN], np.uint8)
 
 
-def _half(image: Bytes, room: tuple[int, int]) -> Bytes:
+def _half(image: Bytes, dsize: tuple[int, int]) -> Bytes:
     """Halve the image by averaging 2x2 pixels, until bilinear resizing skips no pixel."""
-    while image.shape[0] >= 2 * room[1] and image.shape[1] >= 2 * room[0]:
+    while image.shape[0] >= 2 * dsize[1] and image.shape[1] >= 2 * dsize[0]:
         half = (image.shape[1] // 2, image.shape[0] // 2)
         image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
     return image
