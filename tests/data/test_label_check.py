@@ -84,7 +84,7 @@ def test_absent_class_warns_once(binary: Path) -> None:
 
 def test_masks_of_one_class_raise(binary: Path) -> None:
     _draw(binary, np.zeros_like)
-    with pytest.raises(UserError, match="show nothing but 'background', never 'thing': name the folder"):
+    with pytest.raises(UserError, match="show nothing but 'background', never 'thing': give the folder"):
         _prepared(binary, classes=binary / "classes.txt")
 
 

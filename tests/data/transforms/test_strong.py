@@ -120,7 +120,7 @@ def test_cutout_is_neutral_and_ignored() -> None:
 def test_boxes_are_inside_and_use_complete_range() -> None:
     extras = np.concatenate([AugmentationRNG(1, 500).extras(epoch) for epoch in range(4)])
     for size in (32, 256):
-        pieces = [sample_cutmix_box(size, each["sample_cutmix_box"]) for each in extras]
+        pieces = [sample_cutmix_box(size, each["piece"]) for each in extras]
         areas = np.array([len(range(*p.rows.indices(size))) * len(range(*p.columns.indices(size)))
                           for p in pieces]) / size**2  # fmt: skip
         assert 0.07 < areas.min() < 0.13
