@@ -155,7 +155,7 @@ DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "list with an endless id": (_list("train.txt", "x" * 10_000), ["line 1", "10,000 characters", "xxx..."]),
     "empty list to train on": (_list("train.txt", "\n \n"), ["train.txt is empty"]),
     "empty list to score on": (_list("val.txt", ""), ["val.txt is empty"]),
-    "list with an id twice": (_list("train.txt", "a\nb\na\n"), ["names 'a' twice", "lines 1 and 3"]),
+    "list with an id twice": (_list("train.txt", "a\nb\na\n"), ["has 'a' twice", "lines 1 and 3"]),
     "image in both lists": (
         _list("val.txt", "2007_000003\n2007_000005\n2008_000001\n"),
         ["2007_000003 and 1 more images are in both 'train' and 'val'", "train.txt"],
@@ -169,11 +169,11 @@ DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["2007_000001.jpg", "missing"],
     ),
     "no folder of lists": (lambda root: shutil.rmtree(root / LISTS), ["has no lists", "--data.val_fraction"]),
-    "image of no bytes": (lambda root: (root / IMAGE).write_bytes(b""), [IMAGE.name, "it is no picture"]),
-    "web page": (lambda root: (root / IMAGE).write_text("<html>"), [IMAGE.name, "it is no picture"]),
+    "image of no bytes": (lambda root: (root / IMAGE).write_bytes(b""), [IMAGE.name, "it is no image file"]),
+    "web page": (lambda root: (root / IMAGE).write_text("<html>"), [IMAGE.name, "it is no image file"]),
     "PostScript": (
         lambda root: (root / IMAGE).write_text("%!PS-Adobe-3.0 EPSF-3.0\n"),
-        [IMAGE.name, "no picture"],
+        [IMAGE.name, "no image file"],
     ),
     "folder for an image": (_replaced(IMAGE, Path.mkdir), [IMAGE.name, "is missing"]),
     "link to nothing": (_replaced(IMAGE, lambda path: path.symlink_to("gone")), [IMAGE.name, "is missing"]),
@@ -312,7 +312,7 @@ def test_predicting_odd_files_lists_them_with_exit_code_1_or_2(
         main(words)
         assert [path.name for path in here.rglob("masks/*")] == ["b.png"]
     elif name == "link":
-        _refuses(capsys, here, words, ["photos/a.jpg is a link that leads nowhere"])
+        _refuses(capsys, here, words, ["photos/a.jpg is a broken link"])
     else:
         with pytest.raises(SystemExit) as end:
             main(words)

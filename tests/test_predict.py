@@ -85,7 +85,7 @@ def test_an_image_that_cannot_be_read_costs_no_other_and_the_exit_code_is_1(
         "2 images cannot be read:\n  the image photos/broken.jpg cannot be read (image file is " in said.out
     )
     assert "restore it from the archive" not in said.out
-    assert "  the image photos/x.gif cannot be read (it is no picture)" in said.out
+    assert "  the image photos/x.gif cannot be read (it is no image file)" in said.out
     assert "Warning" not in said.err
     assert len(list(FOLDER.rglob("masks/**/*.png"))) == 2
     assert json.loads((FOLDER / "predictions.json").read_text())["left_out"].keys() == {

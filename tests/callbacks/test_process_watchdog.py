@@ -192,6 +192,6 @@ def test_too_little_shared_memory_is_said_with_what_to_do(sample: Path, here: Pa
     words = [*tiny(sample), *NO_STORE, "--data.num_workers", "2", "--data.image_size", "256"]
     done = run(["fit", *words], here, after_mounting("mount -t tmpfs -o size=1m tmpfs /dev/shm"))
     assert done.returncode == 2, done.stderr
-    assert "vocseg: /dev/shm has room for 1.0 MB, but 2 loader processes need 4.2 MB" in done.stderr
+    assert "vocseg: /dev/shm has room for 1.0 MB, but 2 DataLoader workers need 4.2 MB" in done.stderr
     assert "--data.num_workers 0" in done.stderr
     assert "Traceback" not in done.stderr

@@ -369,7 +369,7 @@ def test_hard_links_share_the_images(tmp_path: Path) -> None:
         (
             {"segmentation": [SQUARE]},
             {"categories": [{"id": k, "name": f"c{k}"} for k in range(300)]},
-            "names 301 classes; it takes 1 to 255",
+            "has 301 classes; 1 to 255 are allowed",
         ),
         ({"segmentation": [SQUARE]}, {"categories": [{"id": 1, "name": ""}]}, "the name '' is empty"),
     ],

@@ -1,4 +1,4 @@
-"""The store: the same bytes as the files give, packed once, never half, never stale."""
+"""Memory-mapped cache: content, reuse, repair and staleness."""
 
 import os
 import pickle
@@ -17,7 +17,7 @@ from PIL import Image
 from tests.forks import Forked
 from vocseg.data import voc
 from vocseg.data.cache import MemmapCache
-from vocseg.data.cache_build import find_store, pack
+from vocseg.data.cache_build import build_cache, find_cache
 from vocseg.data.classes import ClassList
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.fingerprint import cache_folder, read_contents, write_manifest
@@ -43,16 +43,16 @@ def _split(root: Path, name: str = "val") -> Split:
 
 
 def _pack(split: Split, cache: Path, form: ImageSize = FORM, **options: bool) -> MemmapCache:
-    folder = pack(split, form, cache, progress=False, **options)
+    folder = build_cache(split, form, cache, progress=False, **options)
     assert folder is not None
     return MemmapCache(folder)
 
 
 @pytest.mark.parametrize("form", [FORM, ImageSize(96), ImageSize(1000)])
-def test_a_store_gives_what_the_files_give(sample: Path, tmp_path: Path, form: ImageSize) -> None:
+def test_cached_pairs_equal_decoded_files(sample: Path, tmp_path: Path, form: ImageSize) -> None:
     split = _split(sample)
     store = _pack(split, tmp_path, form)
-    again = pickle.loads(pickle.dumps(store))  # as a spawned loader process gets it
+    again = pickle.loads(pickle.dumps(store))  # as a spawned DataLoader worker gets it
     assert len(store) == len(again) == 7
     for k in range(7):
         wanted = form(ImageMaskReader(split, tmp_path)[k])
@@ -63,7 +63,7 @@ def test_a_store_gives_what_the_files_give(sample: Path, tmp_path: Path, form: I
 
 @pytest.mark.parametrize("augmentation", ["none", "light", "crops", "standard", "strong"])
 @pytest.mark.parametrize("part", [None, 9])
-def test_batches_are_the_same_with_and_without_a_store_and_on_workers(
+def test_batches_equal_with_cache_and_workers(
     sample: Path, tmp_path: Path, augmentation: str, part: int | None
 ) -> None:
     batches = []
@@ -87,9 +87,9 @@ def test_batches_are_the_same_with_and_without_a_store_and_on_workers(
             assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))
 
 
-def test_a_store_is_packed_once(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cache_is_built_once(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _pack(_split(copy), tmp_path)
-    assert "packing 'val' once: 7 images at 64x64, 0 MB in" in capsys.readouterr().out
+    assert "caching 'val' once: 7 images at 64x64, 0 MB in" in capsys.readouterr().out
     _pack(_split(copy), tmp_path)
     assert capsys.readouterr().out == ""
 
@@ -103,7 +103,7 @@ def test_touched_and_copied_files_keep_the_fingerprint(copy: Path, tmp_path: Pat
     folder = _pack(split, tmp_path / "cache").folder
     for path in split.paths(0):
         _touch(path)
-    assert find_store(split, FORM, tmp_path / "cache") is None  # it has to be read again ...
+    assert find_cache(split, FORM, tmp_path / "cache") is None  # it has to be read again ...
     assert _pack(split, tmp_path / "cache").folder == folder  # ... and is found to be the same
     shutil.copytree(copy, tmp_path / "other")
     assert _pack(_split(tmp_path / "other"), tmp_path / "cache2").folder.name == folder.name
@@ -135,9 +135,7 @@ def _swap(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_set_is_packed_anew_and_the_stale_store_goes(
-    copy: Path, tmp_path: Path, change: str
-) -> None:
+def test_changed_files_rebuild_cache_and_remove_stale(copy: Path, tmp_path: Path, change: str) -> None:
     make, matters = CHANGES[change]
     split, cache = _split(copy), tmp_path / "cache"
     before = _pack(split, cache).folder
@@ -149,7 +147,7 @@ def test_a_changed_set_is_packed_anew_and_the_stale_store_goes(
     assert (after[3].mask == wanted.mask).all()
 
 
-def test_stores_of_two_sizes_and_class_lists_live_side_by_side(copy: Path, tmp_path: Path) -> None:
+def test_caches_of_sizes_and_class_lists_coexist(copy: Path, tmp_path: Path) -> None:
     split = _split(copy)
     merged = ClassList(("nothing", "thing"), ((0, 0, 0), (9, 9, 9)), ((0,), tuple(range(1, 21))))
     stores = [
@@ -163,7 +161,7 @@ def test_stores_of_two_sizes_and_class_lists_live_side_by_side(copy: Path, tmp_p
     assert ((stores[2][0].mask == 1) == np.isin(stores[0][0].mask, range(1, 21))).all()
 
 
-def test_stores_of_two_library_versions_do_not_drop_each_other(
+def test_caches_of_library_versions_coexist(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = _pack(_split(copy), tmp_path).folder
@@ -173,7 +171,7 @@ def test_stores_of_two_library_versions_do_not_drop_each_other(
     assert old.is_dir()
 
 
-def test_a_wrong_file_leaves_no_store_behind(copy: Path, tmp_path: Path) -> None:
+def test_corrupt_file_leaves_no_cache(copy: Path, tmp_path: Path) -> None:
     split = _split(copy)
     victim = split.paths(5)[0]
     victim.write_bytes(victim.read_bytes()[:3000])
@@ -182,7 +180,7 @@ def test_a_wrong_file_leaves_no_store_behind(copy: Path, tmp_path: Path) -> None
     assert list((tmp_path / "cache" / "stores").iterdir()) == []
 
 
-def test_no_room_is_said_and_files_are_read_instead_unless_a_store_is_a_must(
+def test_full_disk_falls_back_to_files_or_raises(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 0))  # type: ignore[attr-defined]
@@ -190,14 +188,14 @@ def test_no_room_is_said_and_files_are_read_instead_unless_a_store_is_a_must(
     data.prepare_data()
     data.setup("fit")
     assert not data.parts["val"].stored
-    assert "the store of 'train' needs 0 MB in" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"needs 0 MB in .*, but 0 MB are free: make room, or name another"):
+    assert "the cache of 'train' needs 0 MB in" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"needs 0 MB in .*, but 0 MB are free: make room, or give another"):
         VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path, cache=True).prepare_data()
 
 
-def test_a_folder_that_cannot_be_written_is_named(copy: Path, tmp_path: Path) -> None:
+def test_unwritable_cache_dir_raises(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written to .*file.* --data.cache_dir, or go without"):
+    with pytest.raises(UserError, match=r"cannot be written to .*file.* --data.cache_dir, or switch it off"):
         VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path / "file").prepare_data()
 
 
@@ -218,8 +216,8 @@ def _batches(root: Path, **options: object) -> list[dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("name", ["images.bin", "masks.bin"])
-@pytest.mark.parametrize("options", [{}, {"augmentation": "light"}, {"workers": 1}])
-def test_flipped_bit_in_store_is_repacked_at_first_read_and_said(
+@pytest.mark.parametrize("options", [{}, {"augmentation": "light"}, {"num_workers": 1}])
+def test_flipped_bit_in_cache_is_repaired(
     copy: Path, name: str, options: dict[str, object], capfd: pytest.CaptureFixture[str]
 ) -> None:
     clean = _batches(copy, **options)
@@ -231,12 +229,12 @@ def test_flipped_bit_in_store_is_repacked_at_first_read_and_said(
     assert all(torch.equal(a[key], b[key]) for a, b in zip(clean, again, strict=True) for key in a)
     assert (store / name).read_bytes() == before
     said = capfd.readouterr().out
-    assert f"the store {store} is damaged at image 4: it has been decoded again from its files" in said
+    assert f"the cache {store} is damaged at image 4: repaired from the image's files" in said
     _batches(copy, **options)
     assert "damaged" not in capfd.readouterr().out
 
 
-def test_damaged_pair_whose_file_is_gone_is_refused_by_name(copy: Path) -> None:
+def test_damaged_pair_without_file_raises(copy: Path) -> None:
     _batches(copy)
     (store,) = copy.rglob("stores/val-*")
     _flip(store / "images.bin", 70)
@@ -251,9 +249,7 @@ def test_damaged_pair_whose_file_is_gone_is_refused_by_name(copy: Path) -> None:
         list(module.val_dataloader())
 
 
-def test_damaged_pair_in_read_only_store_is_refused_with_a_remedy(
-    copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_pair_in_read_only_cache_raises(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _batches(copy)
     (store,) = copy.rglob("stores/val-*")
     _flip(store / "masks.bin", 70)
@@ -283,14 +279,14 @@ def _shorten(path: Path) -> None:
         ("checksums.npy", Path.unlink),
     ],
 )
-def test_damaged_store_is_packed_anew_and_said(
+def test_damaged_cache_is_rebuilt(
     copy: Path, name: str, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     clean = _batches(copy)
     (store,) = copy.rglob("stores/train-*")
     spoil(store / name)
     again = _batches(copy)
-    assert f"the store {store} is damaged: it is packed anew" in capsys.readouterr().out
+    assert f"the cache {store} is damaged: it is rebuilt" in capsys.readouterr().out
     assert all(torch.equal(a[key], b[key]) for a, b in zip(clean, again, strict=True) for key in a)
 
 
@@ -302,11 +298,11 @@ PACKER = """
 import sys
 from pathlib import Path
 from vocseg.data import voc
-from vocseg.data.cache_build import pack
-from vocseg.data.resize import Form
+from vocseg.data.cache_build import build_cache
+from vocseg.data.resize import ImageSize
 from vocseg.data.splits import read_split
 split = read_split(voc.Layout(voc.find(Path(sys.argv[1]))), "train")
-print(pack(split, Form(64), Path(sys.argv[2]), progress=False))
+print(build_cache(split, ImageSize(64), Path(sys.argv[2]), progress=False))
 """
 
 
@@ -315,28 +311,28 @@ def _packer(root: Path, cache: Path, before: str = "") -> Forked:
 
 
 @pytest.mark.slow
-def test_a_disk_that_becomes_full_ends_in_a_sentence_with_nothing_left(copy: Path, tmp_path: Path) -> None:
+def test_disk_full_while_caching_raises(copy: Path, tmp_path: Path) -> None:
     with _packer(copy, tmp_path / "cache", FULL) as process:
         code, said = process.wait(), process.err.splitlines()[-1]
     assert code == 1  # an uncaught UserError, which the command line prints alone
-    assert "UserError: the store of 'train' cannot be written to" in said
-    assert "make room or name another folder with --data.cache_dir" in said
+    assert "UserError: the cache of 'train' cannot be written to" in said
+    assert "make room or give another folder with --data.cache_dir" in said
     assert list((tmp_path / "cache" / "stores").iterdir()) == []
 
 
 @pytest.mark.slow
-def test_several_processes_at_once_pack_once(copy: Path, tmp_path: Path) -> None:
+def test_concurrent_processes_build_cache_once(copy: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
         packers = [stack.enter_context(_packer(copy, tmp_path / "cache")) for _ in range(3)]
         assert [process.wait() for process in packers] == [0, 0, 0]
         said = [process.out for process in packers]
-    assert sum("packing 'train' once" in each for each in said) == 1
+    assert sum("caching 'train' once" in each for each in said) == 1
     assert len({each.splitlines()[-1] for each in said}) == 1
     assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1
 
 
 @pytest.mark.slow
-def test_a_packer_that_is_killed_leaves_nothing_that_is_taken_for_a_store(copy: Path, tmp_path: Path) -> None:
+def test_killed_build_leaves_no_valid_cache(copy: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     part = cache / "stores" / ".train.part" / "images.bin"
     with _packer(copy, cache) as process:
@@ -344,12 +340,12 @@ def test_a_packer_that_is_killed_leaves_nothing_that_is_taken_for_a_store(copy: 
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
     split = _split(copy, "train")
-    assert find_store(split, FORM, cache) is None
+    assert find_cache(split, FORM, cache) is None
     assert len(_pack(split, cache)) == 20
     assert [path.name[:5] for path in (cache / "stores").iterdir()] == ["train"]
 
 
-def test_a_file_that_changed_since_the_audit_is_noticed_when_it_is_read(copy: Path, tmp_path: Path) -> None:
+def test_file_changed_since_audit_raises(copy: Path, tmp_path: Path) -> None:
     split = _split(copy)
     cache = cache_folder(split.layout.folder, tmp_path / "cache")
     _pack(split, cache)
@@ -358,7 +354,7 @@ def test_a_file_that_changed_since_the_audit_is_noticed_when_it_is_read(copy: Pa
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 4  # still a JPEG
     victim.write_bytes(data)
-    for options in ({"store": True}, {"store": False}, {"store": False, "check": False}):
+    for options in ({"cache": True}, {"cache": False}, {"cache": False, "verify_files": False}):
         module = VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path / "cache", **options)  # type: ignore[arg-type]
         with pytest.raises(
             UserError, match=rf"{victim.name} has changed since the audit: restore it, or accept"

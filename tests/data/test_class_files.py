@@ -1,4 +1,4 @@
-"""Classes of one's own, from the command line: VOC's merged, and a set that has nothing to do with VOC."""
+"""Class lists on the command line."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ def _weights(five: Path) -> str:
     return str(five / "lightning_logs" / "fit" / "version_0" / "unet_voc.pth")
 
 
-def test_merged_classes_shape_the_network_and_travel_with_it(five: Path) -> None:
+def test_merged_classes_set_network_and_weights(five: Path) -> None:
     weights = read_weights(Path(_weights(five)))
     assert weights.description["classes"] == NAMES
     assert weights.description["colours"][1] == [200, 60, 60]
@@ -53,9 +53,7 @@ def test_merged_classes_shape_the_network_and_travel_with_it(five: Path) -> None
         assert {f"per_class_iou/{name}" for name in NAMES[:2]} <= set(next(csv.reader(file)))
 
 
-def test_scoring_with_the_list_gives_the_runs_score(
-    five: Path, sample: Path, here: Path, capsys: Capture
-) -> None:
+def test_test_with_class_list_reproduces_score(five: Path, sample: Path, here: Path, capsys: Capture) -> None:
     words = ["--ckpt_path", _weights(five), "--data.root", str(sample)]
     main(["test", *words, "--data.classes", str(five / "five.yaml")])
     assert "vehicle" in capsys.readouterr().out
@@ -66,7 +64,7 @@ def test_scoring_with_the_list_gives_the_runs_score(
 
 
 @pytest.mark.parametrize("verb", ["validate", "test"])
-def test_weights_of_five_classes_are_refused_for_the_21_of_voc(
+def test_weights_with_other_class_count_raise(
     five: Path, sample: Path, here: Path, capsys: Capture, verb: str
 ) -> None:
     words = ["--ckpt_path", _weights(five), "--data.root", str(sample), "--model.encoder", TINY]
@@ -77,9 +75,7 @@ def test_weights_of_five_classes_are_refused_for_the_21_of_voc(
     assert not list(here.iterdir())
 
 
-def test_weights_whose_classes_have_another_order_are_refused(
-    five: Path, sample: Path, here: Path, capsys: Capture
-) -> None:
+def test_weights_with_other_class_order_raise(five: Path, sample: Path, here: Path, capsys: Capture) -> None:
     text = FIVE.replace("name: animal", "name: x").replace("name: vehicle", "name: animal")
     (here / "other.yaml").write_text(text.replace("name: x", "name: vehicle"))
     words = ["--ckpt_path", _weights(five), "--data.root", str(sample)]
@@ -87,14 +83,12 @@ def test_weights_whose_classes_have_another_order_are_refused(
     assert "has 'animal' as class 1, but the masks have 'vehicle'" in said
 
 
-def test_a_typed_class_count_that_the_list_has_not_is_refused(
-    five: Path, sample: Path, here: Path, capsys: Capture
-) -> None:
+def test_num_classes_unlike_class_list_raises(five: Path, sample: Path, here: Path, capsys: Capture) -> None:
     words = [*tiny(sample), "--data.classes", str(five / "five.yaml"), "--model.num_classes", "21"]
     assert "--model.num_classes 21: the masks hold 5 classes" in refused(capsys, ["fit", *words])
 
 
-def test_predictions_need_only_the_file_and_have_its_colours(five: Path, sample: Path, here: Path) -> None:
+def test_predictions_use_colours_of_weights(five: Path, sample: Path, here: Path) -> None:
     picture = next(sample.rglob("*.jpg"))
     main(["predict", "--ckpt_path", _weights(five), "--data.predict_dir", str(picture)])
     with Image.open(next(here.rglob("masks/*.png"))) as mask:
@@ -102,13 +96,13 @@ def test_predictions_need_only_the_file_and_have_its_colours(five: Path, sample:
         assert mask.getpalette()[3:6] == [200, 60, 60]  # type: ignore[index]
 
 
-def test_an_export_has_the_classes(five: Path, here: Path, capsys: Capture) -> None:
+def test_export_contains_classes(five: Path, here: Path, capsys: Capture) -> None:
     main(["export", "--ckpt_path", _weights(five), "--output", "bare.pth"])
     assert "classes=5" in capsys.readouterr().out
     assert torch.load("bare.pth", weights_only=True)["segmentation_head.0.bias"].shape == (5,)
 
 
-def test_a_set_of_ones_own_trains_without_editing_code(here: Path, capsys: Capture) -> None:
+def test_custom_data_set_trains(here: Path, capsys: Capture) -> None:
     folder = write_sample(here / "own", train=8, val=4, progress=False)
     (folder / "photos").mkdir()
     for path in (folder / "JPEGImages").iterdir():
@@ -129,10 +123,8 @@ def test_a_set_of_ones_own_trains_without_editing_code(here: Path, capsys: Captu
     assert "holds the value 3" in refused(capsys, ["fit", *tiny(here / "own"), *words])
 
 
-def test_a_list_that_makes_no_sense_is_refused_before_anything_is_written(
-    sample: Path, here: Path, capsys: Capture
-) -> None:
+def test_invalid_class_list_raises_before_writing(sample: Path, here: Path, capsys: Capture) -> None:
     (here / "bad.yaml").write_text("classes: [background, {name: pet, merge: [hamster]}]")
     said = refused(capsys, ["fit", *tiny(sample), "--data.classes", "bad.yaml"])
-    assert "the class list bad.yaml: 'pet' wants 'hamster'" in said
+    assert "the class list bad.yaml: 'pet' merges 'hamster'" in said
     assert [path.name for path in here.iterdir()] == ["bad.yaml"]

@@ -1,4 +1,4 @@
-"""The pixels of each class over the images to train on."""
+"""Pixel counts by class, and balanced sampling."""
 
 import shutil
 from pathlib import Path
@@ -11,21 +11,19 @@ from vocseg.data.voc import find, mask_path, split_ids
 from vocseg.errors import UserError
 
 
-def _counts(root: Path, cache: Path, **options: object) -> list[int]:
-    data = VOCDataModule(root=root, cache_dir=cache, image_size=64, **options)  # type: ignore[arg-type]
+def _counts(root: Path, cache_dir: Path, **options: object) -> list[int]:
+    data = VOCDataModule(root=root, cache_dir=cache_dir, image_size=64, **options)  # type: ignore[arg-type]
     data.prepare_data()
     return data.class_pixels()
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crops"])
-def test_counts_are_those_of_the_masks_that_are_trained_on(
-    sample: Path, tmp_path: Path, augmentation: str
-) -> None:
-    options = {"augmentation": augmentation, "train_images": 8}
+def test_class_pixels_equal_training_masks(sample: Path, tmp_path: Path, augmentation: str) -> None:
+    options = {"augmentation": augmentation, "max_train_samples": 8}
     data = VOCDataModule(root=sample, cache_dir=tmp_path / "a", image_size=64, cache=True, **options)  # type: ignore[arg-type]
     data.prepare_data()
     stored = data.class_pixels()
-    assert _counts(sample, tmp_path / "b", store=False, **options) == stored
+    assert _counts(sample, tmp_path / "b", cache=False, **options) == stored
     assert len(stored) == 21
     if augmentation == "none":
         data.setup("fit")
@@ -33,21 +31,21 @@ def test_counts_are_those_of_the_masks_that_are_trained_on(
         assert stored == [int((masks == k).sum()) for k in range(21)]
 
 
-def test_merged_classes_are_counted_together(sample: Path, tmp_path: Path) -> None:
+def test_class_pixels_of_merged_classes_are_summed(sample: Path, tmp_path: Path) -> None:
     whole = _counts(sample, tmp_path / "a")
     (tmp_path / "classes.yaml").write_text(
         "classes:\n- background\n- name: thing\n  merge: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\nothers: void\n"
     )
     for store in (True, False):
-        merged = _counts(sample, tmp_path / "b", classes=tmp_path / "classes.yaml", store=store)
+        merged = _counts(sample, tmp_path / "b", classes=tmp_path / "classes.yaml", cache=store)
         assert merged == [whole[0], sum(whole[1:11])]
 
 
-def test_a_mask_that_is_gone_is_named_or_left_out(sample: Path, tmp_path: Path) -> None:
+def test_missing_mask_raises_or_is_skipped(sample: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(sample, tmp_path / "copy"))
     folder = find(root)
     assert folder is not None
-    before = _counts(root, tmp_path / "a", store=False)
+    before = _counts(root, tmp_path / "a", cache=False)
     mask_path(folder, split_ids(folder, "train")[3], "train").unlink()
     stopping, skipping = (
         VOCDataModule(root=root, cache_dir=tmp_path / "a", image_size=64, cache=False, on_read_error=way)  # type: ignore[arg-type]
@@ -58,7 +56,7 @@ def test_a_mask_that_is_gone_is_named_or_left_out(sample: Path, tmp_path: Path) 
         stopping.class_pixels()
 
 
-def test_balanced_sampling_weighs_images_by_their_rarest_class(sample: Path, tmp_path: Path) -> None:
+def test_balanced_weights_follow_rarest_class(sample: Path, tmp_path: Path) -> None:
     data = VOCDataModule(root=sample, cache_dir=tmp_path, image_size=64, sampling="balanced")
     data.prepare_data()
     data.setup("fit")

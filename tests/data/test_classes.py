@@ -1,4 +1,4 @@
-"""Lists of classes: from text and YAML, merged or not, and every mistake named."""
+"""Class lists in text and YAML."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ def _read(folder: Path, text: str, name: str = "classes.yaml") -> object:
     return read_classes(folder / name)
 
 
-def test_a_class_list_in_a_signature_is_short() -> None:
+def test_class_list_repr_is_short() -> None:
     assert repr(VOC_CLASSES) == "<ClassList of 21: background, aeroplane, ..., tvmonitor>"
     assert repr(named_classes(["sea", "land"])) == "<ClassList of 2: sea, land>"
 
 
-def test_voc_needs_no_translation() -> None:
+def test_voc_masks_are_stored_as_indices() -> None:
     assert len(VOC_CLASSES) == 21
     assert VOC_CLASSES.as_stored
     assert VOC_CLASSES.describe_values() == "0..20 and 255 (void)"
@@ -37,7 +37,7 @@ def test_voc_needs_no_translation() -> None:
     assert VOC_CLASSES.palette[255] == (224, 224, 192)
 
 
-def test_a_text_file_names_the_values_in_order(tmp_path: Path) -> None:
+def test_text_file_maps_lines_to_values(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("\ufeffsky\n\n  road \r\nhouse", encoding="utf-8")
     classes = read_classes(tmp_path / "classes.txt")
     assert classes.names == ("sky", "road", "house")
@@ -45,7 +45,7 @@ def test_a_text_file_names_the_values_in_order(tmp_path: Path) -> None:
     assert np.flatnonzero(classes.known).tolist() == [0, 1, 2, 255]
 
 
-def test_classes_are_merged_and_the_rest_becomes_background(tmp_path: Path) -> None:
+def test_merge_assigns_rest_to_background(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(MERGED)
     classes = read_classes(tmp_path / "m.yaml")
     assert classes.names == ("background", "animal", "person")
@@ -55,14 +55,14 @@ def test_classes_are_merged_and_the_rest_becomes_background(tmp_path: Path) -> N
     assert not classes.as_stored
 
 
-def test_the_rest_may_become_void(tmp_path: Path) -> None:
+def test_merge_with_others_void_ignores_rest(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(MERGED + "others: void\n")
     classes = read_classes(tmp_path / "m.yaml")
     assert classes.table[[0, 3, 15, 19]].tolist() == [0, 1, 2, 255]
     assert classes.known[19]
 
 
-def test_a_yaml_file_without_merges_gives_names_and_colours(tmp_path: Path) -> None:
+def test_yaml_without_merge_gives_names_and_colours(tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_text("- sky\n- {name: road, colour: [1, 2, 3]}\n")
     classes = read_classes(tmp_path / "c.yml")
     assert classes.names == ("sky", "road")
@@ -70,7 +70,7 @@ def test_a_yaml_file_without_merges_gives_names_and_colours(tmp_path: Path) -> N
     assert classes.as_stored
 
 
-def test_mask_values_may_be_merged_by_number(tmp_path: Path) -> None:
+def test_merge_accepts_mask_values(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(
         "- {name: ground, merge: [0, 7]}\n- {name: tree, merge: 23}\nothers: void"
     )
@@ -80,9 +80,7 @@ def test_mask_values_may_be_merged_by_number(tmp_path: Path) -> None:
     assert read_classes(tmp_path / "c.yaml").table[[0, 7, 23]].tolist() == [0, 0, 1]
 
 
-def test_one_name_gets_background_before_it_and_that_is_said_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_single_name_gets_background(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "classes.txt").write_text("crack\n")
     for _ in range(2):
         classes = read_classes(tmp_path / "classes.txt")
@@ -92,12 +90,12 @@ def test_one_name_gets_background_before_it_and_that_is_said_once(
     assert said.count("names one class: `background` (mask value 0) is put before it") == 1
 
 
-def test_one_merged_class_leaves_the_rest_to_background(tmp_path: Path) -> None:
+def test_single_merged_class_gets_background(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("classes: [{name: pet, merge: [cat, dog]}]")
     assert read_classes(tmp_path / "c.yaml").table[[0, 8, 12, 15, 255]].tolist() == [0, 1, 1, 0, 255]
 
 
-def test_values_in_the_file_or_the_flag_map_masks_of_0_and_255(tmp_path: Path) -> None:
+def test_values_map_masks_of_0_and_255(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("classes: [background, {name: thing, value: 255}]")
     (tmp_path / "c.txt").write_text("background\nthing\n")
     for classes in (read_classes(tmp_path / "c.yaml"), read_classes(tmp_path / "c.txt", [0, 255])):
@@ -108,13 +106,13 @@ def test_values_in_the_file_or_the_flag_map_masks_of_0_and_255(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("values", [[0], [0, 256], [0, 0], [0, -1]])
-def test_values_that_do_not_fit_the_list_are_refused(tmp_path: Path, values: list[int]) -> None:
+def test_values_unlike_class_list_raise(tmp_path: Path, values: list[int]) -> None:
     (tmp_path / "c.txt").write_text("background\nthing\n")
     with pytest.raises(UserError, match=r"c\.txt"):
         read_classes(tmp_path / "c.txt", values)
 
 
-def test_a_labelmap_of_cvat_gives_names_and_the_colours_of_masks(tmp_path: Path) -> None:
+def test_cvat_labelmap_gives_names_and_colours(tmp_path: Path) -> None:
     (tmp_path / "labelmap.txt").write_text(
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad sign:250,50,83::\ncar:42,125,209::\n"
     )
@@ -124,7 +122,7 @@ def test_a_labelmap_of_cvat_gives_names_and_the_colours_of_masks(tmp_path: Path)
     assert classes.coloured
 
 
-def test_the_class_table_of_roboflow_gives_names_and_values(tmp_path: Path) -> None:
+def test_roboflow_csv_gives_names_and_values(tmp_path: Path) -> None:
     (tmp_path / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, leaf\n3, fruit\n")
     classes = read_classes(tmp_path / "_classes.csv")
     assert classes.names == ("background", "leaf", "fruit")
@@ -134,7 +132,7 @@ def test_the_class_table_of_roboflow_gives_names_and_values(tmp_path: Path) -> N
         read_classes(tmp_path / "_classes.csv")
 
 
-def test_masks_may_be_pictures_only_where_every_colour_is_named_and_differs(tmp_path: Path) -> None:
+def test_coloured_requires_distinct_colours(tmp_path: Path) -> None:
     def coloured(text: str) -> bool:
         (tmp_path / "c.yaml").write_text(text)
         return read_classes(tmp_path / "c.yaml").coloured
@@ -146,8 +144,8 @@ def test_masks_may_be_pictures_only_where_every_colour_is_named_and_differs(tmp_
 
 
 WRONG = {
-    "no class": ("[]", "names 0 classes; it takes 1 to 255"),
-    "background alone": ("[background]", "names `background` alone"),
+    "no class": ("[]", "has 0 classes; 1 to 255 are allowed"),
+    "background alone": ("[background]", "has `background` alone"),
     "twice": ("[a, a]", "the class 'a' occurs twice"),
     "value twice": (
         "classes: [{name: a, merge: [0, 3]}, {name: b, merge: [3]}]",
@@ -155,14 +153,14 @@ WRONG = {
     ),
     "not VOC's": (
         "classes: [background, {name: b, merge: [unicorn]}]",
-        "'b' wants 'unicorn', which is neither",
+        "'b' merges 'unicorn', which is neither",
     ),
-    "no such value": ("classes: [background, {name: b, merge: [300]}]", "'b' wants 300"),
+    "no such value": ("classes: [background, {name: b, merge: [300]}]", "'b' merges 300"),
     "no name": ("classes: [background, {colour: [1, 2, 3]}]", "a class is a name, or has the keys"),
     "unknown key": ("classes: [background, {name: b, color: [1, 2, 3]}]", "has the keys name, colour, merge"),
     "value above a byte": (
         "classes: [a, {name: b, value: 256}]",
-        "the value of 'b' is 256, not a whole number",
+        "the value of 'b' is 256, not an integer",
     ),
     "value in words": ("classes: [a, {name: b, value: red}]", "the value of 'b' is 'red'"),
     "value of another class": ("classes: [a, {name: b, value: 0}]", "the mask value '0' occurs twice"),
@@ -174,35 +172,35 @@ WRONG = {
         "classes: [background, {name: b, colour: red}]",
         r"the colour of 'b' is 'red', not \[red, green",
     ),
-    "no list": ("classes: animal", "wants a list `classes`"),
-    "unknown top": ("classes: [a, b]\nrest: void", "wants a list `classes`"),
-    "others alone": ("classes: [a, b]\nothers: void", "`others` means nothing"),
+    "no list": ("classes: animal", "needs a list `classes`"),
+    "unknown top": ("classes: [a, b]\nrest: void", "needs a list `classes`"),
+    "others alone": ("classes: [a, b]\nothers: void", "`others` has no effect"),
     "others what": ("classes: [background, {name: b, merge: [cat]}]\nothers: sky", "`others` is 'sky'"),
     "not YAML": ("classes: [a", "not YAML"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_list_is_named(tmp_path: Path, name: str) -> None:
+def test_invalid_class_list_raises(tmp_path: Path, name: str) -> None:
     text, what = WRONG[name]
     with pytest.raises(UserError, match=rf"the class list .*classes.yaml: .*{what}"):
         _read(tmp_path, text)
 
 
-def test_a_missing_list_is_named(tmp_path: Path) -> None:
+def test_missing_class_list_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the class list .*no.yaml does not exist"):
         read_classes(tmp_path / "no.yaml")
 
 
-def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_class_list_raises(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path, tmp_path / "c.txt"):
         with pytest.raises(UserError, match=r"the class list .* cannot be read"):
             read_classes(path)
 
 
-def test_more_classes_than_a_mask_can_hold_are_refused(tmp_path: Path) -> None:
+def test_too_many_classes_raise(tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_text("\n".join(f"c{k}" for k in range(256)))
-    with pytest.raises(UserError, match="names 256 classes"):
+    with pytest.raises(UserError, match="has 256 classes"):
         read_classes(tmp_path / "many.txt")
     assert len(named_classes([f"c{k}" for k in range(255)]).palette) == 256

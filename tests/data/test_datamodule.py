@@ -1,4 +1,4 @@
-"""The data module."""
+"""LightningDataModule of VOC."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def _ready(root: Path, **options: object) -> VOCDataModule:
     return data
 
 
-def test_batches_are_bytes_in_channels_last_order(sample: Path) -> None:
+def test_batch_is_uint8_channels_last(sample: Path) -> None:
     batch = next(iter(_ready(sample).train_dataloader()))
     assert batch["image"].dtype == batch["mask"].dtype == torch.uint8
     assert batch["image"].shape == (4, 3, 64, 64)
@@ -33,7 +33,7 @@ def test_batches_are_bytes_in_channels_last_order(sample: Path) -> None:
     assert batch["index"].dtype == torch.int64
 
 
-def test_validation_sees_every_image_once_in_order(sample: Path) -> None:
+def test_validation_iterates_once_in_order(sample: Path) -> None:
     seen = torch.cat([batch["index"] for batch in _ready(sample).val_dataloader()])
     assert seen.tolist() == list(range(7))
 
@@ -42,7 +42,7 @@ def test_validation_sees_every_image_once_in_order(sample: Path) -> None:
     ("device", "batch_size", "wanted", "sizes"),
     [("cpu", 4, None, [4, 3]), ("cpu", 4, 6, [6, 1]), ("cuda", 4, None, [7]), ("cuda", 4, 5, [5, 2])],
 )
-def test_scored_batches_have_a_size_of_their_own(
+def test_eval_batch_size_default_and_flag(
     sample: Path, device: str, batch_size: int, wanted: int | None, sizes: list[int]
 ) -> None:
     data = _ready(sample, batch_size=batch_size, eval_batch_size=wanted)
@@ -65,7 +65,7 @@ def test_scored_batches_have_a_size_of_their_own(
         ("cuda", "standard", True, 4, 3),  # they share the cores
     ],
 )
-def test_loader_processes_are_for_work_that_a_gpu_would_wait_for(
+def test_num_workers_default_depends_on_device_and_work(
     sample: Path,
     monkeypatch: pytest.MonkeyPatch,
     device: str,
@@ -75,7 +75,7 @@ def test_loader_processes_are_for_work_that_a_gpu_would_wait_for(
     workers: int,
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(12), raising=False)
-    data = _ready(sample, augmentation=augmentation, store=store)
+    data = _ready(sample, augmentation=augmentation, cache=store)
     strategy = SimpleNamespace(root_device=torch.device(device))
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
         strategy=strategy, global_rank=0, world_size=1, num_devices=devices, current_epoch=0
@@ -88,21 +88,21 @@ def test_loader_processes_are_for_work_that_a_gpu_would_wait_for(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_bytes(sample: Path, workers: int) -> None:
-    alone = list(_ready(sample, augmentation="light", workers=0).train_dataloader())
-    helped = list(_ready(sample, augmentation="light", workers=workers).train_dataloader())
+def test_batches_equal_for_any_num_workers(sample: Path, workers: int) -> None:
+    alone = list(_ready(sample, augmentation="light", num_workers=0).train_dataloader())
+    helped = list(_ready(sample, augmentation="light", num_workers=workers).train_dataloader())
     assert len(alone) == len(helped) == 5
     for a, b in zip(alone, helped, strict=True):
         assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))  # type: ignore[literal-required]
 
 
-def test_a_subset_is_seeded_nested_in_nothing_and_ordered(sample: Path) -> None:
+def test_subset_depends_on_subset_seed_and_is_ordered(sample: Path) -> None:
     folder = find(sample)
     assert folder is not None
     ids = split_ids(folder, "train")
-    part = _ready(sample, train_images=8, val_images=3).parts["train"].split.ids
-    assert part == _ready(sample, train_images=8, seed=1).parts["train"].split.ids
-    assert part != _ready(sample, train_images=8, subset_seed=1).parts["train"].split.ids
+    part = _ready(sample, max_train_samples=8, max_val_samples=3).parts["train"].split.ids
+    assert part == _ready(sample, max_train_samples=8, seed=1).parts["train"].split.ids
+    assert part != _ready(sample, max_train_samples=8, subset_seed=1).parts["train"].split.ids
     assert part == tuple(id for id in ids if id in part)
     assert len(part) == 8
 
@@ -110,23 +110,26 @@ def test_a_subset_is_seeded_nested_in_nothing_and_ordered(sample: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"train_images": 21}, "'train' has 20 images, but --data.max_train_samples asks for 21: use .* 20"),
-        ({"val_images": 8}, "'val' has 7 images, but --data.max_val_samples asks for 8"),
+        (
+            {"max_train_samples": 21},
+            "'train' has 20 images, but --data.max_train_samples asks for 21: use .* 20",
+        ),
+        ({"max_val_samples": 8}, "'val' has 7 images, but --data.max_val_samples asks for 8"),
         ({"batch_size": 32}, "'train' has 20 images, too few for one batch of 32"),
         ({"val_split": "trainaug"}, "there is no split 'trainaug'"),
     ],
 )
-def test_asking_for_more_than_there_is_says_so(sample: Path, options: dict[str, object], what: str) -> None:
+def test_too_many_samples_raise(sample: Path, options: dict[str, object], what: str) -> None:
     with pytest.raises(UserError, match=what):
         _ready(sample, **options)
 
 
-def test_a_missing_set_is_named_when_it_may_not_be_fetched(tmp_path: Path) -> None:
+def test_missing_data_set_without_download_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no VOC 2012 below"):
         _ready(tmp_path, download=False)
 
 
-def test_a_filler_counts_nowhere(sample: Path) -> None:
+def test_filler_is_ignored(sample: Path) -> None:
     part = _ready(sample).parts["val"]
     item = part[SampleIndex(6, filler=True)]
     assert item["index"] == -1
@@ -134,23 +137,23 @@ def test_a_filler_counts_nowhere(sample: Path) -> None:
     assert torch.equal(item["image"], part[6]["image"])
 
 
-def test_facts_change_with_the_images_and_only_with_them(sample: Path) -> None:
+def test_facts_depend_on_images_only(sample: Path) -> None:
     facts = _ready(sample).facts("val")
     assert (facts["split"], facts["images"], facts["size"]) == ("val", 7, 64)
     assert facts == _ready(sample, batch_size=2).facts("val")
-    assert facts["fingerprint"] != _ready(sample, val_images=6).facts("val")["fingerprint"]
+    assert facts["fingerprint"] != _ready(sample, max_val_samples=6).facts("val")["fingerprint"]
 
 
-def test_content_that_was_never_read_is_not_claimed_in_the_fingerprint(sample: Path, tmp_path: Path) -> None:
-    unread = _ready(sample, store=False, check=False, cache=tmp_path).facts("val")["fingerprint"]
+def test_fingerprint_of_unread_files_covers_ids(sample: Path, tmp_path: Path) -> None:
+    unread = _ready(sample, cache=False, verify_files=False, cache_dir=tmp_path).facts("val")["fingerprint"]
     assert unread.startswith("ids-")
-    read = _ready(sample, store=False, cache=tmp_path).facts("val")["fingerprint"]
-    assert read == _ready(sample, cache=tmp_path).facts("val")["fingerprint"] != unread
+    read = _ready(sample, cache=False, cache_dir=tmp_path).facts("val")["fingerprint"]
+    assert read == _ready(sample, cache_dir=tmp_path).facts("val")["fingerprint"] != unread
 
 
-def test_a_damaged_file_met_in_a_worker_gives_its_sentence(sample: Path, tmp_path: Path) -> None:
+def test_corrupt_file_in_worker_raises_user_error(sample: Path, tmp_path: Path) -> None:
     shutil.copytree(sample, tmp_path / "copy")
-    data = _ready(tmp_path / "copy", workers=1, store=False)
+    data = _ready(tmp_path / "copy", num_workers=1, cache=False)
     victim = data.parts["val"].split.paths(0)[0]
     victim.write_bytes(victim.read_bytes()[:2000])
     with pytest.raises(UserError) as fault:
@@ -159,7 +162,7 @@ def test_a_damaged_file_met_in_a_worker_gives_its_sentence(sample: Path, tmp_pat
     assert "\n" not in fault.value.sentence
 
 
-def test_trainaug_is_fetched_for_the_official_set_alone(
+def test_trainaug_downloads_sbd_for_voc_only(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(sample, tmp_path / "set")
@@ -174,7 +177,7 @@ def test_trainaug_is_fetched_for_the_official_set_alone(
     assert asked == [tmp_path / "set"]
 
 
-def test_an_audit_and_a_run_agree_on_the_fingerprint(sample: Path, tmp_path: Path) -> None:
+def test_audit_and_run_fingerprints_equal(sample: Path, tmp_path: Path) -> None:
     lists = {each.split: each for each in audit(sample, cache=tmp_path / "audit", progress=False).lists}
     facts = {name: _ready(sample, cache=tmp_path / "run").facts(name) for name in ("train", "val")}
     assert {name: lists[name].fingerprint for name in facts} == {
@@ -182,7 +185,7 @@ def test_an_audit_and_a_run_agree_on_the_fingerprint(sample: Path, tmp_path: Pat
     }
 
 
-def test_images_may_lie_elsewhere_and_end_otherwise(sample: Path, tmp_path: Path) -> None:
+def test_image_folder_and_suffix_are_used(sample: Path, tmp_path: Path) -> None:
     shutil.copytree(sample, tmp_path / "set")
     folder = find(tmp_path / "set")
     assert folder is not None

@@ -1,4 +1,4 @@
-"""Every fault of a file gets a sentence that names it."""
+"""Decoding of images and masks, and its errors."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg.data.image_io import read_image, read_mask, read_pair
+from vocseg.data.image_io import ImageMask, check_sizes, read_image, read_mask
 from vocseg.data.raw_reader import ImageMaskReader
 from vocseg.data.splits import Split
 from vocseg.data.voc import Layout
@@ -53,7 +53,7 @@ MASK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", IMAGE_FAULTS)
-def test_a_faulty_image_is_named(tmp_path: Path, fault: str) -> None:
+def test_invalid_image_raises(tmp_path: Path, fault: str) -> None:
     make, what = IMAGE_FAULTS[fault]
     make(tmp_path / "x.jpg")
     with pytest.raises(UserError, match=f"x.jpg.*{what}|{what}.*x.jpg"):
@@ -61,14 +61,14 @@ def test_a_faulty_image_is_named(tmp_path: Path, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", MASK_FAULTS)
-def test_a_faulty_mask_is_named(tmp_path: Path, fault: str) -> None:
+def test_invalid_mask_raises(tmp_path: Path, fault: str) -> None:
     make, what = MASK_FAULTS[fault]
     make(tmp_path / "x.png")
     with pytest.raises(UserError, match=f"x.png.*{what}"):
         read_mask(tmp_path / "x.png")
 
 
-def test_the_first_wrong_pixel_is_told(tmp_path: Path) -> None:
+def test_invalid_mask_value_reports_first_pixel(tmp_path: Path) -> None:
     mask = np.zeros((30, 40))
     mask[12, 7] = 99
     _palette(mask).save(tmp_path / "x.png")
@@ -76,21 +76,21 @@ def test_the_first_wrong_pixel_is_told(tmp_path: Path) -> None:
         read_mask(tmp_path / "x.png")
 
 
-def test_a_palette_mask_gives_indices_not_colours(tmp_path: Path) -> None:
+def test_palette_mask_decodes_to_indices(tmp_path: Path) -> None:
     wanted = np.array([[0, 7, 17, 255], [1, 20, 4, 15]], np.uint8)
     _palette(wanted).save(tmp_path / "x.png")
     assert (read_mask(tmp_path / "x.png") == wanted).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA"])
-def test_other_8_bit_images_become_rgb(tmp_path: Path, mode: str) -> None:
+def test_8_bit_modes_convert_to_rgb(tmp_path: Path, mode: str) -> None:
     Image.new("RGB", (6, 4), (255, 0, 0)).convert(mode).save(tmp_path / "x.tiff")
     image = read_image(tmp_path / "x.tiff")
     assert image.shape == (4, 6, 3)
     assert mode == "L" or (image[..., 0] > 200).all()
 
 
-def test_exif_turns_a_users_photograph_but_not_a_data_sets(tmp_path: Path) -> None:
+def test_exif_orientation_applies_on_request(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # turned by 90 degrees
     Image.new("RGB", (6, 4)).save(tmp_path / "x.jpg", exif=exif)
@@ -98,29 +98,31 @@ def test_exif_turns_a_users_photograph_but_not_a_data_sets(tmp_path: Path) -> No
     assert read_image(tmp_path / "x.jpg", exif=True).shape == (6, 4, 3)
 
 
-def test_two_sizes_are_refused_with_both(tmp_path: Path) -> None:
+def test_image_and_mask_of_different_size_raise(tmp_path: Path) -> None:
     Image.new("RGB", (6, 4)).save(tmp_path / "x.jpg")
     Image.new("L", (4, 6)).save(tmp_path / "x.png")
     with pytest.raises(UserError, match=r"x.png is 4x6 pixels, but its image .*x.jpg is 6x4"):
-        read_pair(tmp_path / "x.jpg", tmp_path / "x.png")
+        check_sizes(
+            ImageMask(read_image(tmp_path / "x.jpg"), read_mask(tmp_path / "x.png")),
+            tmp_path / "x.jpg",
+            tmp_path / "x.png",
+        )
 
 
-def test_cv2_decodes_what_it_may_to_the_pixels_of_pil(sample: Path) -> None:
+def test_jpeg_decodes_as_pillow(sample: Path) -> None:
     for path in sorted(sample.rglob("*.jpg"))[:6]:
         assert (read_image(path) == np.asarray(Image.open(path).convert("RGB"))).all()
 
 
 @pytest.mark.parametrize("cut", [1, 2, 100, 3000])
-def test_a_jpeg_that_lacks_its_end_is_never_filled_up_with_grey(
-    sample: Path, tmp_path: Path, cut: int
-) -> None:
+def test_truncated_jpeg_raises(sample: Path, tmp_path: Path, cut: int) -> None:
     data = next(sample.rglob("*.jpg")).read_bytes()
     (tmp_path / "x.jpg").write_bytes(data[:-cut])
     with pytest.raises(UserError, match="truncated"):
         read_image(tmp_path / "x.jpg")
 
 
-def test_the_check_finds_a_fault_among_many_and_counts_missing_files(tmp_path: Path) -> None:
+def test_check_reports_error_and_missing_files(tmp_path: Path) -> None:
     ids = tuple(str(k) for k in range(20))
     split = Split(Layout(tmp_path), "train", ids, tuple(range(20)))
     pairs = [split.paths(k) for k in range(20)]
@@ -140,7 +142,7 @@ def test_the_check_finds_a_fault_among_many_and_counts_missing_files(tmp_path: P
         check(progress=False)
 
 
-def test_the_command_for_images_of_16_bits_makes_them_readable(tmp_path: Path) -> None:
+def test_16_bit_remedy_command_works(tmp_path: Path) -> None:
     (tmp_path / "COPIES").mkdir()
     path = tmp_path / "COPIES" / "x.png"
     Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(path)

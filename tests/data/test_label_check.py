@@ -1,4 +1,4 @@
-"""Masks that show what is probably not meant: refused or warned of before training."""
+"""Errors and warnings about the classes that masks contain."""
 
 import warnings
 from pathlib import Path
@@ -37,7 +37,7 @@ def _draw(root: Path, change: object) -> None:
 
 
 @pytest.mark.parametrize("store", [True, False])
-def test_masks_of_0_and_255_are_refused_with_the_way_to_map_them(binary: Path, store: bool) -> None:
+def test_masks_of_0_and_255_raise_with_remedy(binary: Path, store: bool) -> None:
     with pytest.raises(UserError, match="of 'train' hold only 0 and 255, and 255 is ignored") as why:
         _prepared(binary, classes=binary / "classes.txt", cache=store)
     assert "so that 'thing' never occurs" in str(why.value)
@@ -45,7 +45,7 @@ def test_masks_of_0_and_255_are_refused_with_the_way_to_map_them(binary: Path, s
     assert "`value: 255`" in str(why.value)
 
 
-def test_the_command_line_refuses_masks_of_0_and_255(
+def test_command_line_rejects_masks_of_0_and_255(
     binary: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [f"--data.{name}={value}" for name, value in OWN.items()]
@@ -55,7 +55,7 @@ def test_the_command_line_refuses_masks_of_0_and_255(
 
 
 @pytest.mark.parametrize("way", ["flag", "file"])
-def test_masks_of_0_and_255_train_once_their_values_are_mapped(binary: Path, way: str) -> None:
+def test_mapped_masks_of_0_and_255_train(binary: Path, way: str) -> None:
     (binary / "own.yaml").write_text("classes: [background, {name: thing, value: 255}]")
     options = (
         {"classes": binary / "classes.txt", "mask_values": [0, 255]}
@@ -69,12 +69,12 @@ def test_masks_of_0_and_255_train_once_their_values_are_mapped(binary: Path, way
     assert data.class_pixels()[1] > 0
 
 
-def test_values_without_a_class_list_are_refused() -> None:
-    with pytest.raises(UserError, match="name their list"):
+def test_mask_values_without_class_list_raise() -> None:
+    with pytest.raises(UserError, match="Give the class list"):
         VOCDataModule(mask_values=[0, 255])
 
 
-def test_a_class_that_no_mask_shows_is_named_once(binary: Path) -> None:
+def test_absent_class_warns_once(binary: Path) -> None:
     (binary / "three.txt").write_text("background\nthing\nunicorn\n")
     _draw(binary, lambda mask: mask > 0)
     with pytest.warns(UserWarning, match="no mask of 'train' shows 'unicorn'") as said:
@@ -82,13 +82,13 @@ def test_a_class_that_no_mask_shows_is_named_once(binary: Path) -> None:
     assert len([each for each in said if "unicorn" in str(each.message)]) == 1
 
 
-def test_masks_without_any_class_but_the_first_are_refused(binary: Path) -> None:
+def test_masks_of_one_class_raise(binary: Path) -> None:
     _draw(binary, np.zeros_like)
-    with pytest.raises(UserError, match="show nothing but 'background', never 'thing': name the folder"):
+    with pytest.raises(UserError, match="show nothing but 'background', never 'thing': give the folder"):
         _prepared(binary, classes=binary / "classes.txt")
 
 
-def test_masks_that_are_void_for_the_most_part_are_named_with_the_share(binary: Path) -> None:
+def test_mostly_ignored_masks_warn(binary: Path) -> None:
     def half(mask: np.ndarray) -> np.ndarray:
         mask = (mask > 0).astype(np.uint8)
         mask[: len(mask) // 2] = 255
@@ -99,7 +99,7 @@ def test_masks_that_are_void_for_the_most_part_are_named_with_the_share(binary: 
         _prepared(binary, classes=binary / "classes.txt")
 
 
-def test_a_set_with_all_classes_is_said_nothing_of(sample: Path, tmp_path: Path) -> None:
+def test_complete_data_set_does_not_warn(sample: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         VOCDataModule(root=sample, image_size=64, cache_dir=tmp_path).prepare_data()

@@ -1,4 +1,4 @@
-"""Where images and masks lie, how they end, and which of them are scored on."""
+"""Data sets with other folders, file endings and class lists."""
 
 import shutil
 import unicodedata
@@ -32,7 +32,7 @@ def _prepared(root: Path, **options: object) -> VOCDataModule:
     return data
 
 
-def test_images_of_mixed_endings_are_found(sample: Path, tmp_path: Path) -> None:
+def test_mixed_image_suffixes_are_found(sample: Path, tmp_path: Path) -> None:
     shutil.copytree(sample, tmp_path / "set")
     folder = find(tmp_path / "set")
     assert folder is not None
@@ -42,7 +42,7 @@ def test_images_of_mixed_endings_are_found(sample: Path, tmp_path: Path) -> None
     assert torch.equal(before["image"], after["image"])
 
 
-def test_two_images_for_one_id_are_refused_unless_the_ending_is_named(mine: Path) -> None:
+def test_ambiguous_image_raises_without_suffix(mine: Path) -> None:
     twin = mine / "images" / "mein Bild für 0.png"
     Image.new("RGB", (30, 20)).save(twin)
     with pytest.raises(UserError, match="two images have the id 'mein Bild für 0'") as why:
@@ -52,7 +52,7 @@ def test_two_images_for_one_id_are_refused_unless_the_ending_is_named(mine: Path
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_ids_with_spaces_and_umlauts_are_read(mine: Path, form: str) -> None:
+def test_ids_accept_spaces_and_umlauts(mine: Path, form: str) -> None:
     names = [unicodedata.normalize("NFC", path.stem) for path in sorted((mine / "masks").iterdir())]
     for path in [*(mine / "masks").iterdir(), *(mine / "images").iterdir()]:
         path.rename(path.with_name(unicodedata.normalize(form, path.name)))
@@ -75,14 +75,14 @@ def test_ids_with_spaces_and_umlauts_are_read(mine: Path, form: str) -> None:
         ("a 1\nb\n", ["a 1", "b"]),
     ],
 )
-def test_a_second_column_of_the_devkit_is_no_part_of_an_id(tmp_path: Path, text: str, ids: list[str]) -> None:
+def test_devkit_second_column_is_removed(tmp_path: Path, text: str, ids: list[str]) -> None:
     folder = tmp_path / "ImageSets" / "Segmentation"
     folder.mkdir(parents=True)
     (folder / "train.txt").write_text(text)
     assert split_ids(tmp_path, "train") == ids
 
 
-def test_masks_may_lie_elsewhere_and_end_otherwise(sample: Path, tmp_path: Path) -> None:
+def test_mask_folder_and_suffix_are_used(sample: Path, tmp_path: Path) -> None:
     shutil.copytree(sample, tmp_path / "set")
     folder = find(tmp_path / "set")
     assert folder is not None
@@ -96,7 +96,7 @@ def test_masks_may_lie_elsewhere_and_end_otherwise(sample: Path, tmp_path: Path)
     assert torch.equal(before["mask"], after["mask"])
 
 
-def test_a_fraction_is_drawn_by_id_and_seed(mine: Path) -> None:
+def test_val_fraction_depends_on_ids_and_seed(mine: Path) -> None:
     one, same, other = (_prepared(mine, subset_seed=seed) for seed in (0, 0, 1))
     assert (len(one.ids("train")), len(one.ids("val"))) == (9, 3)
     assert not set(one.ids("train")) & set(one.ids("val"))
@@ -106,7 +106,7 @@ def test_a_fraction_is_drawn_by_id_and_seed(mine: Path) -> None:
     assert len(set(_prepared(mine).ids("val")) & set(one.ids("val"))) >= 2  # hardly anything moves
 
 
-def test_a_fraction_of_a_list_leaves_the_rest_to_train_on(sample: Path) -> None:
+def test_val_fraction_of_list_splits_it(sample: Path) -> None:
     data = _prepared(sample, val_fraction=0.25)
     folder = find(sample)
     assert folder is not None
@@ -114,7 +114,7 @@ def test_a_fraction_of_a_list_leaves_the_rest_to_train_on(sample: Path) -> None:
     assert len(data.ids("val")) == 5
 
 
-def test_images_without_a_mask_are_left_out_and_counted(mine: Path) -> None:
+def test_images_without_mask_warn_and_are_skipped(mine: Path) -> None:
     (mine / "masks" / "mein Bild für 3.png").unlink()
     with pytest.warns(UserWarning, match=r"1 image.* in .*images have no mask and are left out"):
         data = _prepared(mine)
@@ -129,14 +129,12 @@ def test_images_without_a_mask_are_left_out_and_counted(mine: Path) -> None:
         ({"image_folder": "photos"}, "it has no folder photos"),
     ],
 )
-def test_a_set_that_lacks_something_is_never_taken_for_voc(
-    mine: Path, options: dict[str, object], what: str
-) -> None:
+def test_incomplete_data_set_is_not_voc(mine: Path, options: dict[str, object], what: str) -> None:
     with pytest.raises(UserError, match=what):
         _prepared(mine, **options)
 
 
-def test_sub_folders_of_images_are_parts(tmp_path: Path) -> None:
+def test_sub_folders_are_splits(tmp_path: Path) -> None:
     exports.roboflow(tmp_path)
     classes = tmp_path / "train" / "_classes.csv"
     places = {"image_folder": ".", "mask_folder": ".", "mask_suffix": "_mask.png"}
@@ -145,7 +143,7 @@ def test_sub_folders_of_images_are_parts(tmp_path: Path) -> None:
     assert all(id.startswith("train/") for id in data.ids("train"))
 
 
-def test_masks_in_the_colours_of_the_class_list_are_read(tmp_path: Path) -> None:
+def test_rgb_masks_in_class_colours_are_read(tmp_path: Path) -> None:
     exports.cvat(tmp_path)
     data = _prepared(tmp_path, classes=tmp_path / "labelmap.txt", val_fraction=0.25)
     wanted = {id: mask for id, _, mask in exports.pairs(12)}
@@ -161,7 +159,7 @@ def test_masks_in_the_colours_of_the_class_list_are_read(tmp_path: Path) -> None
     assert str(path) in str(why.value)
 
 
-def test_other_colours_in_the_class_list_pack_the_masks_anew(tmp_path: Path) -> None:
+def test_changed_class_colours_rebuild_cache(tmp_path: Path) -> None:
     exports.cvat(tmp_path)
     text = (tmp_path / "labelmap.txt").read_text()
     one = _prepared(tmp_path, classes=tmp_path / "labelmap.txt", val_fraction=0.25, cache=True)
@@ -173,7 +171,7 @@ def test_other_colours_in_the_class_list_pack_the_masks_anew(tmp_path: Path) -> 
     assert one.facts("val") == two.facts("val")  # the files are the same
 
 
-def test_pixels_that_are_transparent_are_refused(tmp_path: Path) -> None:
+def test_transparent_mask_raises(tmp_path: Path) -> None:
     exports.cvat(tmp_path)
     path = sorted((tmp_path / "SegmentationClass").iterdir())[0]
     with Image.open(path) as picture:
@@ -184,7 +182,7 @@ def test_pixels_that_are_transparent_are_refused(tmp_path: Path) -> None:
         _prepared(tmp_path, classes=tmp_path / "labelmap.txt", val_fraction=0.25)
 
 
-def test_a_layout_finds_an_image_in_a_sub_folder(tmp_path: Path) -> None:
+def test_layout_finds_image_in_sub_folder(tmp_path: Path) -> None:
     (tmp_path / "images" / "a").mkdir(parents=True)
     (tmp_path / "images" / "a" / "x.PNG").touch()
     layout = Layout(tmp_path, "images")

@@ -1,4 +1,4 @@
-"""Which files of a folder are predicted, under which names, and why the others are not."""
+"""Dataset of images without masks."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def _image(path: Path) -> Path:
     return path
 
 
-def test_images_in_sub_folders_are_found_and_their_results_lie_in_the_same_tree(tmp_path: Path) -> None:
+def test_sub_folders_are_kept_in_result_names(tmp_path: Path) -> None:
     for name in ("b.jpg", "a/deep er/ü 1.PNG", "a/x.webp"):
         _image(tmp_path / name)
     found = ImageFolderDataset(tmp_path, 64)
@@ -36,9 +36,7 @@ def test_images_in_sub_folders_are_found_and_their_results_lie_in_the_same_tree(
         (["a.b.jpg", "a.jpg"], ["a.b", "a"]),
     ],
 )
-def test_images_whose_names_differ_in_the_ending_alone_get_distinct_names(
-    tmp_path: Path, files: list[str], names: list[str]
-) -> None:
+def test_equal_stems_get_distinct_result_names(tmp_path: Path, files: list[str], names: list[str]) -> None:
     for name in files:
         _image(tmp_path / name)
     found = ImageFolderDataset(tmp_path, 64)
@@ -47,7 +45,7 @@ def test_images_whose_names_differ_in_the_ending_alone_get_distinct_names(
     )
 
 
-def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -> None:
+def test_other_files_are_listed_with_reason(tmp_path: Path) -> None:
     _image(tmp_path / "a.jpg")
     for name in ("notes.txt", "README", "clip.MP4", "._a.jpg"):
         (tmp_path / name).write_bytes(b"x")
@@ -73,15 +71,15 @@ def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -
     assert found.other_files.keys() == parts.keys()
     for name, part in parts.items():
         assert part in found.other_files[name]
-    assert "leads nowhere" in found.left_out.reasons["gone.png"]
+    assert "is a broken link" in found.left_out.reasons["gone.png"]
 
 
-def test_masks_without_overlays_beside_them_are_a_folder_as_any_other(tmp_path: Path) -> None:
+def test_masks_folder_without_overlays_is_searched(tmp_path: Path) -> None:
     _image(tmp_path / "masks" / "a.png")
     assert ImageFolderDataset(tmp_path, 64).names == ["masks/a"]
 
 
-def test_an_image_named_by_itself_needs_no_known_ending(tmp_path: Path) -> None:
+def test_single_image_accepts_any_suffix(tmp_path: Path) -> None:
     path = _image(tmp_path / "photo.jpg").rename(tmp_path / "photo.xyz")
     found = ImageFolderDataset(path, 64)
     assert (found.names, found.name_of(path)) == (["photo"], "photo.xyz")
@@ -99,7 +97,7 @@ def test_an_image_named_by_itself_needs_no_known_ending(tmp_path: Path) -> None:
         ("texts", ["texts holds no image (1.txt: not an image by its ending (.txt); ", "and 2 more"]),
     ],
 )
-def test_nothing_to_predict_is_refused_with_the_reason(
+def test_empty_predict_dir_raises_with_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, parts: list[str]
 ) -> None:
     """A path turns the two slashes of a URL into one."""
@@ -115,7 +113,7 @@ def test_nothing_to_predict_is_refused_with_the_reason(
         assert part in refusal.value.sentence
 
 
-def test_an_image_that_cannot_be_read_has_an_index_below_zero(tmp_path: Path) -> None:
+def test_unreadable_image_has_negative_index(tmp_path: Path) -> None:
     _image(tmp_path / "a.jpg")
     (tmp_path / "b.gif").write_bytes(b"GIF89a")
     found = ImageFolderDataset(tmp_path, 64)

@@ -1,4 +1,4 @@
-"""Data that may only be read: a run works, and says where its store is or why there is none."""
+"""Runs on read-only data sets."""
 
 import shutil
 import subprocess
@@ -37,7 +37,7 @@ READ_ONLY = "mount --bind {0} {0} && mount -o remount,ro,bind {0}"
 
 
 @pytest.mark.slow
-def test_the_store_goes_to_the_users_cache_when_the_data_may_only_be_read(copy: Path, here: Path) -> None:
+def test_read_only_data_set_uses_user_cache(copy: Path, here: Path) -> None:
     done = _run(here, READ_ONLY.format("copy"), "fit", *tiny(copy), *ONE_STEP)
     assert done.returncode == 0, done.stderr
     assert f"in {here / 'home/.cache/vocseg'}" in done.stdout.replace("\n", "")
@@ -46,15 +46,13 @@ def test_the_store_goes_to_the_users_cache_when_the_data_may_only_be_read(copy: 
 
 
 @pytest.mark.slow
-def test_where_nothing_but_runs_may_be_written_files_are_decoded_and_that_is_said(
-    copy: Path, here: Path
-) -> None:
+def test_read_only_cache_falls_back_to_files(copy: Path, here: Path) -> None:
     script = READ_ONLY.format("copy") + " && " + READ_ONLY.format("home")
     done = _run(here, script, "fit", *tiny(copy), *ONE_STEP)
     assert done.returncode == 0, done.stderr
-    assert "no store of 'train'" in done.stdout
+    assert "no cache of 'train'" in done.stdout
     assert "files are decoded every epoch instead" in done.stdout.replace("\n", " ")
     assert not list(here.rglob("images.bin"))
     refused = _run(here, script, "fit", *tiny(copy), *ONE_STEP, "--data.cache", "true")
     assert refused.returncode == 2
-    assert "vocseg: the store of 'train' cannot be written" in refused.stderr
+    assert "vocseg: the cache of 'train' cannot be written" in refused.stderr

@@ -1,4 +1,4 @@
-"""The sizes in which pairs are kept."""
+"""Resizing of images and masks."""
 
 import numpy as np
 import pytest
@@ -16,21 +16,21 @@ def _pair() -> ImageMask:
 
 
 @pytest.mark.parametrize("size", [64, 256, 512])
-def test_masks_are_resized_by_exact_nearest_neighbour(size: int) -> None:
+def test_mask_resize_is_exact_nearest(size: int) -> None:
     pair = _pair()
     wanted = np.asarray(Image.fromarray(pair.mask).resize((size, size), Image.Resampling.NEAREST))
     assert (ImageSize(size)(pair).mask == wanted).all()
 
 
 @pytest.mark.parametrize("size", [64, 256, 512])
-def test_images_are_resized_as_pillow_does(size: int) -> None:
+def test_image_resize_matches_pillow(size: int) -> None:
     pair = _pair()
     wanted = np.asarray(Image.fromarray(pair.image).resize((size, size), Image.Resampling.BILINEAR))
     difference = np.abs(ImageSize(size)(pair).image.astype(int) - wanted)
     assert difference.max() <= 1
 
 
-def test_image_and_mask_stay_aligned_to_the_pixel() -> None:
+def test_resized_image_and_mask_stay_aligned() -> None:
     mask = np.zeros((400, 600), np.uint8)
     mask[100:300, 150:450] = 15
     image = np.repeat(mask[..., None], 3, 2) * 17  # 255 inside, 0 outside
@@ -38,7 +38,7 @@ def test_image_and_mask_stay_aligned_to_the_pixel() -> None:
     assert ((small[..., 0] > 127) == (resized == 15)).all()
 
 
-def test_shrinking_averages_instead_of_skipping_pixels() -> None:
+def test_image_downscale_averages_pixels() -> None:
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 200
     inner = resize_image(stripes, (64, 64))[:, 2:-2]

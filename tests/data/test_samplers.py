@@ -1,4 +1,4 @@
-"""Which image comes when."""
+"""Training and evaluation samplers."""
 
 import itertools
 
@@ -12,7 +12,7 @@ def _indices(order: ResumableSampler | EvalSampler) -> list[int]:
     return [draw.index for draw in order]
 
 
-def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
+def test_shuffle_depends_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         return _indices(ResumableSampler(24, 4, seed, Progress(lambda: EpochPosition(epoch))))
 
@@ -23,21 +23,21 @@ def test_a_shuffle_depends_on_seed_and_epoch_alone() -> None:
 
 
 @pytest.mark.parametrize(("images", "batch", "world"), [(24, 4, 1), (25, 4, 2), (7, 1, 3), (23, 2, 2)])
-def test_processes_share_whole_batches_without_repetition(images: int, batch: int, world: int) -> None:
+def test_ranks_get_disjoint_full_batches(images: int, batch: int, world: int) -> None:
     parts = [_indices(ResumableSampler(images, batch, 0, Progress(), rank, world)) for rank in range(world)]
     assert {len(part) for part in parts} == {images // (batch * world) * batch}
     everything = list(itertools.chain(*parts))
     assert len(set(everything)) == len(everything)
 
 
-def test_global_batches_are_the_same_on_any_number_of_processes() -> None:
+def test_global_batches_equal_for_any_world_size() -> None:
     one = _indices(ResumableSampler(24, 4, 0, Progress()))
     two = [_indices(ResumableSampler(24, 2, 0, Progress(), rank, 2)) for rank in range(2)]
     for k in range(6):
         assert set(one[4 * k : 4 * k + 4]) == {*two[0][2 * k : 2 * k + 2], *two[1][2 * k : 2 * k + 2]}
 
 
-def test_without_a_shuffle_every_epoch_is_the_list_from_where_it_goes_on() -> None:
+def test_unshuffled_epoch_resumes_in_order() -> None:
     def order(position: EpochPosition, rank: int = 0, world: int = 1) -> list[int]:
         return _indices(ResumableSampler(10, 2, 0, Progress(lambda: position), rank, world, shuffled=False))
 
@@ -48,14 +48,14 @@ def test_without_a_shuffle_every_epoch_is_the_list_from_where_it_goes_on() -> No
 
 @pytest.mark.parametrize("images", range(1, 12))
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
-def test_evaluation_takes_every_image_once_and_processes_do_equal_work(images: int, world: int) -> None:
+def test_eval_sampler_covers_images_once(images: int, world: int) -> None:
     parts = [list(EvalSampler(images, rank, world)) for rank in range(world)]
     assert len({len(part) for part in parts}) == 1
     assert len(EvalSampler(images, 0, world)) == len(parts[0])
     assert sorted(draw.index for part in parts for draw in part if not draw.filler) == list(range(images))
 
 
-def test_weighted_images_are_sampled_in_proportion_and_by_seed_and_epoch_alone() -> None:
+def test_weighted_sampling_is_proportional() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         sampler = ResumableSampler(300, 4, seed, Progress(lambda: EpochPosition(epoch)))
         sampler.weights = torch.tensor([1.0] * 200 + [3.0] * 100)

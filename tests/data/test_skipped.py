@@ -1,4 +1,4 @@
-"""Files are damaged while a run is under way: it stops with their name, or goes on without and says so."""
+"""Files that become unreadable during a run."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_file_damaged_in_training_is_named_and_training_stops(
+def test_corrupt_file_in_training_raises(
     copy: Path, capsys: Capture, monkeypatch: Monkey, damage: str
 ) -> None:
     act, words = DAMAGE[damage]
@@ -80,7 +80,7 @@ def test_a_file_damaged_in_training_is_named_and_training_stops(
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_with_skip_training_goes_on_without_it_and_says_so_at_the_end(
+def test_skip_continues_training_and_reports(
     copy: Path, here: Path, capsys: Capture, monkeypatch: Monkey, workers: str
 ) -> None:
     """Both kinds of processes must give the same weights: what is left out counts nowhere on either."""
@@ -96,7 +96,7 @@ def test_with_skip_training_goes_on_without_it_and_says_so_at_the_end(
     assert (run / "unet_voc.pth").is_file()
 
 
-def test_with_skip_a_score_says_how_many_images_it_is_of(
+def test_skip_score_reports_number_of_images(
     copy: Path, trained: Path, here: Path, capsys: Capture, monkeypatch: Monkey
 ) -> None:
     path = _file(copy, "val", 5)
@@ -116,9 +116,7 @@ def test_with_skip_a_score_says_how_many_images_it_is_of(
     assert list(json.loads((run / "left_out.json").read_text())["val"]) == [path.stem]
 
 
-def test_with_skip_an_image_damaged_from_the_start_costs_the_store_but_not_the_run(
-    copy: Path, capsys: Capture
-) -> None:
+def test_skip_corrupt_file_trains_without_cache(copy: Path, capsys: Capture) -> None:
     _truncate(_file(copy, "train", 3))
     with pytest.warns(UserWarning, match="2007_000004 is left out"):
         main(["fit", *tiny(copy), *SHORT, "--data.on_read_error", "skip"])
@@ -127,9 +125,7 @@ def test_with_skip_an_image_damaged_from_the_start_costs_the_store_but_not_the_r
     assert "1 image was left out" in said
 
 
-def test_with_skip_a_data_set_that_is_gone_stops_the_run_all_the_same(
-    copy: Path, capsys: Capture, monkeypatch: Monkey
-) -> None:
+def test_skip_of_too_many_images_raises(copy: Path, capsys: Capture, monkeypatch: Monkey) -> None:
     _in_step(monkeypatch, "training_step", lambda: shutil.rmtree(_file(copy, "train", 0).parent))
     flags = ["--data.on_read_error", "skip", "--trainer.max_epochs", "2"]
     with pytest.warns(UserWarning, match="left out"):
@@ -137,9 +133,7 @@ def test_with_skip_a_data_set_that_is_gone_stops_the_run_all_the_same(
     assert "3 of the 20 images of 'train' cannot be read, too many for --data.on_read_error skip" in said
 
 
-def test_with_a_store_images_may_vanish_but_a_store_cut_short_stops_the_run(
-    copy: Path, capsys: Capture, monkeypatch: Monkey
-) -> None:
+def test_truncated_cache_raises_in_training(copy: Path, capsys: Capture, monkeypatch: Monkey) -> None:
     def cut() -> None:
         _file(copy, "train", 3).unlink()
         for path in copy.rglob("images.bin"):
@@ -148,4 +142,4 @@ def test_with_a_store_images_may_vanish_but_a_store_cut_short_stops_the_run(
 
     _in_step(monkeypatch, "training_step", cut)
     said = refused(capsys, ["fit", *tiny(copy), *SHORT, "--trainer.max_epochs", "2"])
-    assert "images.bin was cut short: remove the folder and start again" in said
+    assert "images.bin was truncated: remove the folder and start again" in said

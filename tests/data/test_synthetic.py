@@ -1,4 +1,4 @@
-"""The synthetic set."""
+"""Synthetic data set."""
 
 import hashlib
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from vocseg import constants
 from vocseg.data import voc
-from vocseg.data.image_io import read_mask, read_pair
+from vocseg.data.image_io import read_image, read_mask
 from vocseg.data.synthetic import write_sample
 from vocseg.errors import UserError
 
@@ -19,7 +19,7 @@ def _bytes_of(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_same_seed_gives_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+def test_sample_depends_on_seed(tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         write_sample(tmp_path / name, train=3, val=2, seed=seed, progress=False)
     a, b, c = (_bytes_of(tmp_path / name) for name in "abc")
@@ -28,14 +28,15 @@ def test_same_seed_gives_same_bytes_and_another_seed_others(tmp_path: Path) -> N
     assert a[image] != c[image]
 
 
-def test_it_has_vocs_layout(sample: Path) -> None:
+def test_sample_has_voc_layout(sample: Path) -> None:
     folder = voc.find(sample)
     assert folder is not None
     train, val = voc.split_ids(folder, "train"), voc.split_ids(folder, "val")
     assert (len(train), len(val)) == (20, 7)
     assert voc.split_ids(folder, "trainval") == sorted(train + val)
     for id in train + val:
-        image, mask = read_pair(voc.image_path(folder, id), voc.mask_path(folder, id, "train"))
+        image = read_image(voc.image_path(folder, id))
+        mask = read_mask(voc.mask_path(folder, id, "train"))
         assert max(image.shape) == 500
         with Image.open(voc.mask_path(folder, id, "train")) as picture:
             assert picture.mode == "P"
@@ -46,7 +47,7 @@ def test_it_has_vocs_layout(sample: Path) -> None:
         assert (mask == 0).mean() > 0.2
 
 
-def test_every_class_occurs_and_images_hold_several_objects(sample: Path) -> None:
+def test_sample_contains_every_class(sample: Path) -> None:
     folder = voc.find(sample)
     assert folder is not None
     found = [set(np.unique(read_mask(path))) - {0, 255} for path in (folder / "SegmentationClass").iterdir()]
@@ -54,27 +55,25 @@ def test_every_class_occurs_and_images_hold_several_objects(sample: Path) -> Non
     assert max(map(len, found)) >= 3
 
 
-def test_asking_twice_writes_once_and_another_set_is_never_mixed_in(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sample_is_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sample(tmp_path, train=2, val=1, progress=False)
     following = f"next     python -m vocseg fit --config demo --data.root {tmp_path}\n"
     assert capsys.readouterr().out.endswith(following)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     write_sample(tmp_path, train=2, val=1, progress=False)
-    assert "there already" in capsys.readouterr().out
-    with pytest.raises(UserError, match="name another folder"):
+    assert "exists already" in capsys.readouterr().out
+    with pytest.raises(UserError, match="give another folder"):
         write_sample(tmp_path, train=3, val=1, progress=False)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
-def test_it_never_writes_into_a_real_set(tmp_path: Path) -> None:
+def test_sample_into_other_data_set_raises(tmp_path: Path) -> None:
     (tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation").mkdir(parents=True)
     with pytest.raises(UserError, match="not a sample"):
         write_sample(tmp_path, train=1, val=1, progress=False)
 
 
 @pytest.mark.parametrize("wrong", [{"train": 0}, {"val": -1}, {"seed": -1}])
-def test_senseless_counts_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+def test_invalid_sample_counts_raise(tmp_path: Path, wrong: dict[str, int]) -> None:
     with pytest.raises(UserError, match="from 1"):
         write_sample(tmp_path, progress=False, **wrong)

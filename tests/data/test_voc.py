@@ -1,4 +1,4 @@
-"""Facts about VOC."""
+"""Lists and layout of VOC."""
 
 from pathlib import Path
 
@@ -9,27 +9,27 @@ from vocseg.data import voc
 from vocseg.errors import UserError
 
 
-def test_palette_is_the_development_kits() -> None:
+def test_palette_matches_devkit() -> None:
     assert constants.PALETTE[:3] == ((0, 0, 0), (128, 0, 0), (0, 128, 0))
     assert constants.PALETTE[constants.CLASSES.index("person")] == (192, 128, 128)
     assert constants.PALETTE[constants.CLASSES.index("tvmonitor")] == (0, 64, 128)
     assert constants.PALETTE[255] == (224, 224, 192)
 
 
-def test_there_are_21_classes_with_background_first() -> None:
+def test_voc_has_21_classes() -> None:
     assert len(constants.CLASSES) == len(set(constants.CLASSES)) == 21
     assert constants.CLASSES[0] == "background"
 
 
 @pytest.mark.parametrize("below", [".", "VOCdevkit", "VOCdevkit/VOC2012"])
-def test_find_takes_the_devkit_or_what_is_around_it(sample: Path, below: str) -> None:
+def test_find_accepts_devkit_and_parents(sample: Path, below: str) -> None:
     assert voc.find(sample / below) == (sample / "VOCdevkit" / "VOC2012")
 
 
 @pytest.mark.parametrize(
     ("text", "what"), [("", "is empty"), ("a\nb\na\n", "'a' twice"), (None, "there is no split 'train'")]
 )
-def test_a_bad_split_list_is_named(tmp_path: Path, text: str | None, what: str) -> None:
+def test_invalid_split_list_raises(tmp_path: Path, text: str | None, what: str) -> None:
     folder = tmp_path / "ImageSets" / "Segmentation"
     folder.mkdir(parents=True)
     if text is not None:
@@ -38,7 +38,7 @@ def test_a_bad_split_list_is_named(tmp_path: Path, text: str | None, what: str) 
         voc.split_ids(tmp_path, "train")
 
 
-def test_a_list_with_windows_line_ends_and_blank_lines_is_read(tmp_path: Path) -> None:
+def test_split_list_accepts_windows_and_blank_lines(tmp_path: Path) -> None:
     folder = tmp_path / "ImageSets" / "Segmentation"
     folder.mkdir(parents=True)
     (folder / "train.txt").write_bytes(b"\xef\xbb\xbf2007_000001\r\n\r\n2007_000002\r\n")
@@ -49,7 +49,7 @@ ELSEWHERE = ["../../x", "/etc/passwd", "a/../b", "a\\b", "..", "a\x00b", "a\x1b[
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_an_id_or_a_list_that_names_a_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+def test_id_outside_data_set_raises(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "ImageSets" / "Segmentation"
     folder.mkdir(parents=True)
     (folder / "train.txt").write_text(f"2007_000001\n{name}\n")

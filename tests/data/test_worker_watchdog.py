@@ -1,4 +1,4 @@
-"""Loader processes change nothing: any number of them, started either way, gives the same bytes."""
+"""DataLoader workers."""
 
 import os
 from pathlib import Path
@@ -40,9 +40,7 @@ def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
 @pytest.mark.parametrize(
     ("start", "workers"), [("fork", 1), ("fork", 2), ("fork", 4), ("spawn", 1), ("spawn", 2), ("spawn", 4)]
 )
-def test_any_number_of_workers_started_either_way_gives_the_same_bytes(
-    root: Path, start: str, workers: int
-) -> None:
+def test_batches_equal_for_any_start_method(root: Path, start: str, workers: int) -> None:
     alone, helped = _batches(root, 0, None), _batches(root, workers, start)
     assert len(alone) == len(helped) == EPOCHS * 4
     for a, b in zip(alone, helped, strict=True):
@@ -52,9 +50,7 @@ def test_any_number_of_workers_started_either_way_gives_the_same_bytes(
 
 
 @pytest.mark.parametrize(("free", "wanted"), [(1 << 30, 8), (1000, 5), (199, 0)])
-def test_without_a_wish_there_are_as_many_as_shared_memory_has_room_for(
-    monkeypatch: pytest.MonkeyPatch, free: int, wanted: int
-) -> None:
+def test_default_workers_fit_shared_memory(monkeypatch: pytest.MonkeyPatch, free: int, wanted: int) -> None:
     """A container's has often 64 MB, where a wish for too many is refused."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(16), raising=False)
     monkeypatch.setattr(worker_watchdog, "_shared_memory", lambda: free)

@@ -16,7 +16,7 @@ from vocseg.data.audit.checks_files import stream_fault
 from vocseg.data.audit.checks_images import see_photograph
 from vocseg.data.audit.checks_masks import see_mask
 from vocseg.data.classes import VOC_CLASSES
-from vocseg.data.image_io import decode_plain_png, read_image, read_mask
+from vocseg.data.image_io import read_image, read_mask
 from vocseg.submission.check import examine
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PIL warns of much, and then reads or refuses it
@@ -153,14 +153,6 @@ def test_a_mask_of_any_bytes_holds_known_values_or_is_refused(folder: Path, data
         assert mask.dtype == np.uint8
         assert mask.ndim == 2
         assert VOC_CLASSES.known[mask].all()
-
-
-@given(files(MASKS) | pngs())
-def test_what_our_decoder_takes_for_a_plain_png_pil_decodes_to_the_same(data: bytes) -> None:
-    with limits():
-        pixels = decode_plain_png(data)
-    if pixels is not None:
-        assert (pixels == np.asarray(Image.open(io.BytesIO(data)))).all()
 
 
 @given(files(MASKS) | files(PHOTOS) | pngs())

@@ -96,11 +96,11 @@ BEFORE = "before training began; there is nothing to resume"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [[], TWO], ids=["SIGTERM while packing", "SIGTERM to one of two processes"])
+@pytest.mark.parametrize("flags", [[], TWO], ids=["SIGTERM while caching", "SIGTERM to one of two processes"])
 def test_a_signal_before_training_ends_it_soon_with_nothing_left(
     large: Path, here: Path, flags: list[str]
 ) -> None:
-    code, said = _stop(here, ["fit", *tiny(large), *flags], "packing 'train'", signal.SIGTERM)
+    code, said = _stop(here, ["fit", *tiny(large), *flags], "caching 'train'", signal.SIGTERM)
     _check_nothing_is_left(large, here, code, said, signal.SIGTERM, BEFORE)
 
 

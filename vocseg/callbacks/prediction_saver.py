@@ -2,16 +2,17 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from PIL import Image
 from torch import Tensor
 
+from vocseg.data.classes import Colour
+from vocseg.data.mask_png import save_mask
 from vocseg.errors import UserError
 from vocseg.metrics.label_errors import (
     COLUMNS,
@@ -39,7 +40,7 @@ class PredictionSaver:
         self._folder: Path | None = None
         self._pictures: AtomicFolder | None = None
         self._split: Any = None
-        self._palette: list[int] = []
+        self._palette: Sequence[Colour] = ()
         self._regions = self._seen = torch.zeros(0)  # `[N,R,8]`, `[N]`
 
     def begin(self, trainer: Trainer, module: LightningModule, counting: bool) -> None:
@@ -56,7 +57,7 @@ class PredictionSaver:
             return
         self._folder = Path(folder)
         self._split = trainer.datamodule.parts["val"].split  # type: ignore[attr-defined]
-        self._palette = [channel for colour in module.class_list.palette for channel in colour]  # type: ignore[union-attr]
+        self._palette = module.class_list.palette  # type: ignore[union-attr,assignment]
         self._regions = torch.zeros(len(self._split), REGIONS, COLUMNS)
         self._seen = torch.zeros(len(self._split))
         with _said(self._folder / FOLDER):
@@ -80,8 +81,10 @@ class PredictionSaver:
         self._regions[index] = torch.from_numpy(disagreement(best, label, truth))
         self._seen[index] = 1
         path = prediction_path(self._folder, self._split.ids[index])
+        png = io.BytesIO()
+        save_mask(found.to(torch.uint8).cpu().numpy(), png, self._palette, compress_level=1)
         with _said(path):
-            self._pictures.write(path.name, _palette_png(found.cpu().numpy(), self._palette))
+            self._pictures.write(path.name, png.getvalue())
 
     def finish(self, trainer: Trainer) -> None:
         """Give the pictures their place, put the processes' figures together, and write them on the main one.
@@ -127,14 +130,6 @@ def _surest(logits: Tensor) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, An
     best, label = logits.detach().float().max(0)
     share = 1 / (logits.detach().float() - best).exp_().sum(0)
     return share.cpu().numpy(), label.to(torch.uint8).cpu().numpy()
-
-
-def _palette_png(classes: "np.ndarray[Any, Any]", palette: list[int]) -> bytes:
-    """Class indices `[H,W]` as a palette PNG, packed fast."""
-    picture, file = Image.fromarray(np.asarray(classes, np.uint8)), io.BytesIO()
-    picture.putpalette(palette)
-    picture.save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 
 def _origin(trainer: Trainer, split: Any) -> DataLocation:

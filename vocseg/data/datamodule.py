@@ -11,11 +11,11 @@ from vocseg.data.batch import Batch
 from vocseg.data.cache import keep_freed_memory
 from vocseg.data.cache_build import CachePolicy
 from vocseg.data.class_files import known_classes
-from vocseg.data.dataloader import DataLoaderFactory, rank_info
+from vocseg.data.dataloader import RankInfo, make_dataloader, rank_info
 from vocseg.data.dataset import SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes
 from vocseg.data.predict_dataset import ImageFolderDataset
-from vocseg.data.samplers import EpochPosition, Progress
+from vocseg.data.samplers import EpochPosition, EvalSampler, Order, Progress, ResumableSampler
 from vocseg.data.selection import Selection
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.transforms.crops import SCALES, scales
@@ -23,6 +23,8 @@ from vocseg.data.transforms.sample_rng import Augmentation, Sampling
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
 from vocseg.utils.safe_load import SafeCheckpointMixin
+
+_EVAL_BATCH_ON_GPU = 32  # at least: smaller batches leave a GPU idle
 
 
 class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
@@ -102,40 +104,31 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
     ) -> None:
         super().__init__()
         self.root, self.image_size, self.batch_size = Path(root), int(image_size), int(batch_size)
-        self.eval_batch_size = eval_batch_size
-        self.seed, self.predict_dir, self.num_workers, self.download = (
-            seed,
-            predict_dir,
-            num_workers,
-            download,
-        )
-        self.timeout, self.skip = int(timeout), on_read_error == "skip"
+        self.eval_batch_size, self.num_workers, self.timeout = eval_batch_size, num_workers, int(timeout)
+        self.seed, self.predict_dir, self.download = seed, predict_dir, download
+        self.skip = on_read_error == "skip"
         self.classes = known_classes(classes and Path(classes), mask_values)
-        lists = {"train": train_split, "val": val_split}
-        counts = {"train": max_train_samples, "val": max_val_samples}
         naming = Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix)
         self.selection = Selection(
-            self.root, naming, self.classes, lists, counts, subset_seed, val_fraction and float(val_fraction)
+            self.root,
+            naming,
+            self.classes,
+            {"train": train_split, "val": val_split},
+            {"train": max_train_samples, "val": max_val_samples},
+            subset_seed,
+            val_fraction and float(val_fraction),
         )
-        self.parts = SplitDatasets(
-            CachePolicy(cache, cache_dir, verify_files, self.skip),
-            self.image_size,
-            augmentation,
-            seed,
-            scales(crop_scale),
-            sampling,
-        )
+        policy = CachePolicy(cache, cache_dir, verify_files, self.skip)
+        self.parts = SplitDatasets(policy, self.image_size, augmentation, seed, scales(crop_scale), sampling)
         self.progress = Progress(self._counted)
-        self.photographs: ImageFolderDataset | None = None  # those to predict, once they are listed
-        self._fault: str | None = None
+        self.photographs: ImageFolderDataset | None = None  # the images to predict, once they are listed
+        self._error: str | None = None
         self._class_pixels: list[int] | None = None
 
     @property
     def position(self) -> EpochPosition:
-        """How far training is: epochs done, and batches of the one begun.
-
-        The trainer's own count, which its checkpoints hold: a second one kept here could differ from it.
-        """
+        """Training progress: epochs done, and batches done of the current one."""
+        # The trainer's own count, which its checkpoints hold: a second one could differ from it.
         if self._verb() != "fit" or self.trainer is None:
             return self.progress.next
         loop = self.trainer.fit_loop
@@ -145,136 +138,134 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
 
     @property
     def train_dataset(self) -> VOCSegmentation:
-        """The images to train on, for a DataLoader of one's own."""
+        """The training images, for any DataLoader."""
         return self._part("train")
 
     @property
     def val_dataset(self) -> VOCSegmentation:
-        """The images to score on."""
+        """The validation images."""
         return self._part("val")
 
     def prepare_data(self) -> None:
-        """On one process a machine: fetch what is missing, check what is there, before any other work.
+        """Download what is missing and check the files, on one process of each machine.
 
         Raises:
-            UserError: If VOC is neither there nor to be had, a file of it is wrong, a list is missing or too
-                short for what is asked of it, or there is nothing to predict.
+            UserError: If VOC cannot be downloaded, a file is wrong, a split is missing or too short, or there
+                is nothing to predict.
         """
         try:
-            self._prepare()
-        except UserError as fault:
+            if self._verb() == "predict":
+                self._predict_dataset()
+                return
+            if self.download:
+                self.selection.fetch()
+            self.parts.prepare(self.splits())
+        except UserError as error:
             if self._world() == 1:
                 raise
-            self._fault = fault.sentence  # the other processes wait: `setup` lets all fail together
+            self._error = error.sentence  # the other processes wait: `setup` lets all fail together
 
     def setup(self, stage: str) -> None:
-        """Point at the images that the stage needs.
-
-        Raises:
-            UserError: As `prepare_data`, on every process.
-        """
+        """Open the images of a stage; errors as of `prepare_data`, on every process."""
         if self.trainer is not None and self._world() > 1:
-            self._fault = self.trainer.strategy.broadcast(self._fault)
-        if self._fault is not None:
-            raise UserError(self._fault)
+            self._error = self.trainer.strategy.broadcast(self._error)
+        if self._error is not None:
+            raise UserError(self._error)
         if stage == "predict":
-            self.photographs = self._pictures()
+            self.photographs = self._predict_dataset()
             return
         keep_freed_memory()
         self.parts.open(self.splits())
 
     def facts(self, stage: str) -> SplitFacts:
-        """What the images of a stage are: list, number, fingerprint over ids and content, and size."""
+        """Return name, number of images, fingerprint and size of the images of a stage."""
         name = "train" if stage == "train" else "val"
         self._part(name)
         return self.parts.facts(name)
 
     def ids(self, stage: str) -> tuple[str, ...]:
-        """The images of a stage, in their order."""
+        """Return the image ids of a stage, in order."""
         return self._part("train" if stage == "train" else "val").split.ids
 
     def full_mask(self, index: int) -> Bytes:
-        """The mask of a validation image at its own size: class indices uint8 `[H,W]`, 255 void."""
+        """Return a validation mask at its original resolution: class indices uint8 `[H,W]`, 255 ignored."""
         return self._part("val").full_mask(index)
 
     def full_image(self, index: int) -> Bytes:
-        """A validation image at its own size: RGB uint8 `[H,W,3]`."""
+        """Return a validation image at its original resolution: RGB uint8 `[H,W,3]`."""
         return self._part("val").full_image(index)
 
     def class_pixels(self) -> list[int]:
-        """How many pixels of each class the masks to train on hold, whatever the verb; counted once.
-
-        Raises:
-            UserError: If there is no such list, or a file is wrong.
-        """
+        """Return the number of pixels of each class in the training masks; counted once."""
         if self._class_pixels is None:
             self._class_pixels = self.parts.class_pixels(self.selection.splits(["train"])["train"])
         return self._class_pixels
 
     def left_out(self) -> dict[str, dict[str, str]]:
-        """Images that this process went on without, with reasons, by list."""
+        """Return the images that this process skipped, with reasons, by split."""
         return self.parts.left_out()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Whole batches only, shuffled by seed and epoch, or with `overfit_batches` the list's first.
+        """Return full batches, shuffled by seed and epoch, or with `overfit_batches` in the split's order.
 
         Each iteration is the trainer's epoch; without a trainer, the next one.
         """
-        shuffled = not getattr(self.trainer, "overfit_batches", 0)
-        return self._loaders().training(self.train_dataset, self.seed, self.progress, shuffled)
+        dataset, rank = self.train_dataset, rank_info(self.trainer)
+        sampler = ResumableSampler(
+            len(dataset),
+            self.batch_size,
+            self.seed,
+            self.progress,
+            rank.rank,
+            rank.world,
+            shuffled=not getattr(self.trainer, "overfit_batches", 0),
+        )
+        sampler.weights = dataset.weights
+        return self._dataloader(dataset, sampler, self.batch_size, rank)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Every image once, in the list's order."""
-        return self._loaders().scoring(self.val_dataset)
+        """Return every validation image once, in the split's order."""
+        return self._eval_dataloader(self.val_dataset)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The validation list: VOC's test labels are not public."""
+        """Return the validation images: VOC's test labels are not public."""
         return self.val_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """The user's own images."""
-        self.photographs = self.photographs or self._pictures()
-        return self._loaders().scoring(self.photographs)
+        """Return the images of `predict_dir`."""
+        self.photographs = self.photographs or self._predict_dataset()
+        return self._eval_dataloader(self.photographs)
 
-    def _prepare(self) -> None:
-        if self._verb() == "predict":
-            self._pictures()
-            return
-        if self.download:
-            self.selection.fetch()
-        self.parts.prepare(self.splits())
-
-    def _pictures(self) -> ImageFolderDataset:
-        """The user's own images."""
+    def _predict_dataset(self) -> ImageFolderDataset:
         if self.predict_dir is None:
             raise UserError("predict needs --data.predict_dir: a folder of images, or one image")
         return ImageFolderDataset(Path(self.predict_dir), self.image_size)
 
     def splits(self) -> dict[str, Split]:
-        """The images of the verb: "train" and "val", or "val" alone."""
+        """Return the splits of the verb: "train" and "val", or "val" alone."""
         return self._splits(["val"] if self._verb() in ("validate", "test") else ["train", "val"])
 
     def _splits(self, names: list[str]) -> dict[str, Split]:
         splits = self.selection.splits(names)
-        batch, have = self.batch_size * self._world(), len(splits.get("train", ()))
-        if "train" in splits and have < batch:
+        batch, images = self.batch_size * self._world(), len(splits.get("train", ()))
+        if "train" in splits and images < batch:
             raise UserError(
-                f"'{splits['train'].name}' has {have} images, too few for one batch of {batch} "
+                f"'{splits['train'].name}' has {images} images, too few for one batch of {batch} "
                 f"(--data.batch_size {self.batch_size} on {self._world()} devices): use a smaller batch"
             )
         return splits
 
     def _verb(self) -> str:
-        """What the trainer is at: fit, validate, test or predict."""
+        """The trainer's function: fit, validate, test or predict."""
         return str(self.trainer.state.fn.value) if self.trainer and self.trainer.state.fn else "fit"
 
     def _counted(self) -> EpochPosition | None:
-        """Where a trainer that trains on these images is; None: none does."""
+        """Position of a trainer that trains on these images; None: there is none."""
         trains = self.trainer is not None and self._verb() == "fit" and self.trainer.state.status == "running"
         return self.position if trains else None
 
     def _part(self, name: str) -> VOCSegmentation:
-        """The images of "train" or "val", made ready here where no trainer has done so, as in a notebook."""
+        """The images of "train" or "val", prepared here where no trainer has done so, as in a notebook."""
         if name not in self.parts:
             if self.download:
                 self.selection.fetch()
@@ -286,9 +277,16 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
     def _world(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _loaders(self) -> DataLoaderFactory:
-        """For what the trainer is now, and the batch size: a search for the largest changes it."""
-        place = rank_info(self.trainer)
-        at_once = None if self.eval_batch_size is None else int(self.eval_batch_size)
+    def _eval_dataloader(self, dataset: VOCSegmentation | ImageFolderDataset) -> DataLoader[Batch]:
+        rank = rank_info(self.trainer)
+        batch_size = self.eval_batch_size
+        if batch_size is None:
+            batch_size = max(self.batch_size, _EVAL_BATCH_ON_GPU) if rank.on_gpu else self.batch_size
+        sampler = EvalSampler(len(dataset), rank.rank, rank.world)
+        return self._dataloader(dataset, sampler, int(batch_size), rank)
+
+    def _dataloader(
+        self, dataset: VOCSegmentation | ImageFolderDataset, sampler: Order, batch_size: int, rank: RankInfo
+    ) -> DataLoader[Batch]:
         workers = None if self.num_workers is None else int(self.num_workers)
-        return DataLoaderFactory(place, self.batch_size, at_once, workers, self.timeout)
+        return make_dataloader(dataset, sampler, batch_size, rank, workers, self.timeout)

@@ -26,13 +26,13 @@ from vocseg.data.transforms.sample_rng import Augmentation, Sampling
 
 
 class VOCSegmentation(Dataset[Sample]):
-    """The images and masks of one split, at the size the network gets.
+    """The images and masks of one split, at the input resolution.
 
-    A sample is a dictionary: `image` uint8 `[3,H,W]` RGB, `mask` uint8 `[H,W]` (class index, 255: void), and
-    `index`, its position in the split. What augmentation does to it follows from seed, epoch and index.
+    A sample is a dictionary: `image` uint8 `[3,H,W]` RGB, `mask` uint8 `[H,W]` (class index, 255 ignored),
+    and `index`, its position in the split. Augmentation is a function of seed, epoch and index.
 
     Attributes:
-        epoch: Of samples that are asked for by plain index; see `set_epoch`.
+        epoch: Of samples that are read by plain index; see `set_epoch`.
     """
 
     epoch = 0
@@ -40,48 +40,45 @@ class VOCSegmentation(Dataset[Sample]):
     def __init__(
         self, split: Split, source: MemmapCache | DecodedFiles, augmenter: Augmenter, skip: bool = False
     ) -> None:
-        """Put the parts together.
+        """Initialise the dataset.
 
         Args:
             split: Which images.
-            source: Their pairs: a store of the whole list, or their files.
-            augmenter: What training does to them.
-            skip: Put void in the place of a pair that cannot be read.
+            source: Their pairs: a cache of the complete list, or their files.
+            augmenter: The augmentation.
+            skip: Replace a pair that cannot be read by an ignored one.
         """
         self.split, self._source, self._augmenter, self._skip = split, source, augmenter, skip
-        self.weights: Tensor | None = None  # `[N]`: how often training samples each; None: all alike
-        self.left_out = SkippedSamples(f"'{split.name}'", split.ids, self._read)
+        self.weights: Tensor | None = None  # `[N]`: sampling weights in training; None: uniform
+        self.left_out = SkippedSamples(f"'{split.name}'", split.ids, self._read_one)
 
     def __len__(self) -> int:
         return len(self.split)
 
     @property
     def item_bytes(self) -> int:
-        """Of one pair in a batch."""
+        """Bytes of one pair in a batch."""
         return 4 * self._augmenter.size**2
 
     @property
     def stored(self) -> bool:
-        """Whether pairs come decoded, from a store."""
+        """True if pairs come from a cache."""
         return isinstance(self._source, MemmapCache)
 
     @property
     def ready(self) -> bool:
-        """Whether a pair is little more than copied: decoded already, and flipped at most."""
+        """True if a pair is cached and at most flipped."""
         return self.stored and self._augmenter.augmentation in ("none", "light")
 
     def set_epoch(self, epoch: int) -> None:
-        """Augment samples that are asked for by plain index as in this epoch.
+        """Set the epoch of samples that are read by plain index.
 
-        A stock DataLoader's processes get it when they start, so not if `persistent_workers` is on.
+        The workers of a stock DataLoader get it when they start, so not with `persistent_workers`.
         """
         self.epoch = epoch
 
     def __getitem__(self, item: SampleIndex | SupportsIndex) -> Sample:
-        """One sample.
-
-        Args:
-            item: A plain index, negative ones as in a list, or a draw of our own orders.
+        """Return the sample of a plain index, or of an item of our samplers.
 
         Raises:
             IndexError: If there is no such index.
@@ -91,15 +88,11 @@ class VOCSegmentation(Dataset[Sample]):
         return sample
 
     def __getitems__(self, items: Sequence[SampleIndex | SupportsIndex]) -> Samples:
-        """Several, for torch's DataLoader; arguments and errors as of `__getitem__`."""
+        """Return several samples, for torch's DataLoader; arguments and errors as of `__getitem__`."""
         return Samples(self.batch([as_draw(item, len(self), self.epoch) for item in items]))
 
     def batch(self, draws: Sequence[SampleIndex]) -> Batch:
-        """A batch in one go: each pixel is copied once.
-
-        Raises:
-            UserError: As `__getitem__`.
-        """
+        """Return a batch; each pixel is copied once. Errors as of `__getitem__`."""
         indices = [draw.index for draw in draws]
         size = self._augmenter.size
         images = np.empty((len(draws), size, size, 3), np.uint8)
@@ -118,69 +111,52 @@ class VOCSegmentation(Dataset[Sample]):
         }
 
     def partner(self, draw: SampleIndex) -> int | None:
-        """Position of the pair of which augmentation puts a piece into this one; None: of none."""
+        """Return the position of the pair that CutMix pastes into this one; None: none."""
         return self._augmenter.cutmix_partners([draw.index], draw.epoch)[0]
 
     def full_mask(self, index: int) -> Bytes:
-        """The mask of a position at its own size: class indices uint8 `[H,W]`, 255 void.
-
-        Raises:
-            UserError: If the file is missing or wrong.
-        """
+        """Read a mask at its original resolution: class indices uint8 `[H,W]`, 255 ignored."""
         classes = self.split.classes
-        mask = read_mask(self.split.paths(index)[1], classes)
-        return mask if classes.as_stored else classes.table[mask]
+        return classes.to_indices(read_mask(self.split.paths(index)[1], classes))
 
     def full_image(self, index: int) -> Bytes:
-        """The image of a position at its own size: RGB uint8 `[H,W,3]`.
-
-        Raises:
-            UserError: If the file is missing or wrong.
-        """
+        """Read an image at its original resolution: RGB uint8 `[H,W,3]`."""
         return read_image(self.split.paths(index)[0])
 
     def _fill(self, indices: list[int], epoch: int, images: Bytes, masks: Bytes) -> list[int]:
-        """Read and augment; gives the indices, among them those of pairs that cannot be read."""
+        """Read and augment into a batch; returns the indices, those of unreadable pairs changed."""
         chosen = self._augmenter.cutmix_partners(indices, epoch)
-        read = self._pairs([*indices, *(k for k in chosen if k is not None)])  # all at once: side by side
+        read = self._read([*indices, *(k for k in chosen if k is not None)], self._skip)  # in parallel
         pairs, rest = read[: len(indices)], iter(read[len(indices) :])
         partners = [None if k is None else next(rest) for k in chosen]
-        # What cannot be read counts nowhere, so that nothing that counts may be mixed into it.
+        # An unreadable pair is ignored, so that nothing may be pasted into it.
         partners = [None if pair is None else other for pair, other in zip(pairs, partners, strict=True)]
-        whole = [self._blank if pair is None else pair for pair in pairs]
-        self._augmenter.fill_batch(whole, indices, epoch, images, masks, partners)
+        size = self._augmenter.size
+        blank = ImageMask(np.zeros((size, size, 3), np.uint8), np.full((size, size), IGNORE_INDEX, np.uint8))
+        complete = [blank if pair is None else pair for pair in pairs]
+        self._augmenter.fill_batch(complete, indices, epoch, images, masks, partners)
         return [lost(k) if pair is None else k for k, pair in zip(indices, pairs, strict=True)]
 
-    @property
-    def _blank(self) -> ImageMask:
-        """What counts nowhere: black under void."""
-        size = self._augmenter.size
-        return ImageMask(np.zeros((size, size, 3), np.uint8), np.full((size, size), IGNORE_INDEX, np.uint8))
+    def _read_one(self, index: int) -> None:
+        self._read([index], skip=False)
 
-    def _read(self, index: int) -> None:
-        self._pairs_of([index], skip=False)
-
-    def _pairs(self, indices: Sequence[int]) -> list[ImageMask | None]:
-        return self._pairs_of(indices, self._skip)
-
-    def _pairs_of(self, indices: Sequence[int], skip: bool) -> list[ImageMask | None]:
+    def _read(self, indices: Sequence[int], skip: bool) -> list[ImageMask | None]:
         if isinstance(self._source, DecodedFiles):
             return self._source.several(indices, skip)
-        rows = self.split.rows
-        return [self._source[rows[index]] for index in indices]
+        return [self._source[self.split.rows[index]] for index in indices]
 
 
 @dataclass
 class SplitDatasets:
-    """The parts "train" and "val" of a data set, or "val" alone.
+    """The datasets "train" and "val", or "val" alone.
 
     Attributes:
-        storage: Where pairs come from.
-        size: Edge in pixels of what the network gets.
+        storage: Use of the cache.
+        size: Side length in pixels of the input resolution.
         augmentation: Of "train".
-        seed: Of its draws.
-        scales: The least and the largest scale of its crops.
-        sampling: How its images are chosen.
+        seed: Of the augmentation.
+        scales: Smallest and largest scale of the crops.
+        sampling: Of the images of "train".
     """
 
     storage: CachePolicy
@@ -194,26 +170,21 @@ class SplitDatasets:
     _checked: dict[str, Split] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
-        """Whether a part is open."""
         return name in self._sets
 
     def __getitem__(self, name: str) -> VOCSegmentation:
         return self._sets[name]
 
     def facts(self, name: str) -> SplitFacts:
-        """List, number of images, fingerprint over ids and content, and size."""
+        """Return name, number of images, fingerprint over ids and content, and size."""
         return self._facts[name]
 
     def left_out(self) -> dict[str, dict[str, str]]:
-        """Images by list that this process went on without, with reasons."""
+        """Return the images that this process skipped, with reasons, by split."""
         return {part.split.name: part.left_out.reasons for part in self._sets.values()}
 
     def prepare(self, splits: Mapping[str, Split]) -> None:
-        """Pack or check, on one process a machine.
-
-        Raises:
-            UserError: If a file is wrong.
-        """
+        """Build the caches or check the files, on one process of each machine."""
         for name, split in splits.items():
             self.storage.prepare(split, self._form(name))
             if self._checked.get(name) != split:  # Lightning prepares the data of `finetune` twice more
@@ -221,14 +192,14 @@ class SplitDatasets:
                 self._checked[name] = split
 
     def open(self, splits: Mapping[str, Split]) -> None:
-        """Point at what was prepared, on every process."""
+        """Open what was prepared, on every process."""
         for name, split in splits.items():
+            form, skip = self._form(name), self.storage.skip
+            source = self.storage.open(split, form)
             augmenter = Augmenter(self._augmentation(name), self.size, self.seed, len(split), self.scales)
-            source = self.storage.open(split, self._form(name))
-            self._sets[name] = VOCSegmentation(split, source, augmenter, self.storage.skip)
+            self._sets[name] = VOCSegmentation(split, source, augmenter, skip)
             if name == "train" and self.sampling == "balanced":
-                weights = balanced_weights(split, source, self._form(name), self.storage.skip)
-                self._sets[name].weights = torch.from_numpy(weights)
+                self._sets[name].weights = torch.from_numpy(balanced_weights(split, source, form, skip))
             self._facts[name] = {
                 "split": split.name,
                 "images": len(split),
@@ -237,11 +208,7 @@ class SplitDatasets:
             }
 
     def class_pixels(self, split: Split) -> list[int]:
-        """How many pixels of each class the masks of a split to train on hold, at the size they are kept in.
-
-        Raises:
-            UserError: If a file is wrong, unless such images are skipped.
-        """
+        """Return the number of pixels of each class in the masks of a training split, as cached."""
         form = self._form("train")
         return class_pixels(split, self.storage.open(split, form), form, self.storage.skip)
 

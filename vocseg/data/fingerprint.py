@@ -1,8 +1,7 @@
-"""Content hashes of files and the manifest of a data set.
+"""Content hashes of files and the manifest of a data set."""
 
-Digests are XXH3 (128 bits): at several GB a second they cost nothing beside decoding. They guard against
-accidents, not against someone who forges files.
-"""
+# Digests are XXH3 (128 bits): at several GB a second they cost nothing beside decoding. They guard against
+# accidents, not against forged files.
 
 import hashlib
 import json
@@ -21,61 +20,48 @@ from vocseg.errors import UserError
 from vocseg.utils.atomic_write import atomic_write
 
 _VALUE = re.compile(r"\d{1,3}|#[0-9a-f]{6}")
-_CONTENTS = "contents.json"  # what runs have seen: spares reading files that their times say are unchanged
+_CONTENTS = "contents.json"  # records of files read: one whose times are unchanged is not read again
 
 
 class FileContent(NamedTuple):
-    """What a file held when it was read."""
+    """Record of a file at the time it was read."""
 
     size: int  # bytes
     modified: int  # ns
     changed: int  # ns; unlike `modified` it cannot be set by copying with times
-    raw: str  # digest of the file as it is
-    pixels: str  # digest of what it decodes to: the same for another encoding without loss
+    raw: str  # digest of the bytes
+    pixels: str  # digest of the decoded pixels: the same for any lossless encoding
     counts: dict[str, int] | None = None  # of a mask: pixels by value, or by colour (`#rrggbb`)
 
     @classmethod
     def of(
         cls, status: os.stat_result, data: bytes, pixels: npt.NDArray[np.uint8], mask: bool = False
     ) -> "FileContent":
-        """Describe a file.
+        """Create the record of a file from its status before reading, its bytes and its decoded pixels.
 
-        Args:
-            status: Of the file, taken before it was read.
-            data: Its bytes.
-            pixels: uint8, what they decode to.
-            mask: Whether they are a mask, whose values are counted.
+        The pixels of a mask are counted by value.
         """
         times = (status.st_mtime_ns, status.st_ctime_ns)
+        digest = xxhash.xxh3_128(repr(pixels.shape).encode())
+        digest.update(np.ascontiguousarray(pixels).data)
         counts = _counts(pixels) if mask else None
-        return cls(status.st_size, *times, bytes_digest(data), pixels_digest(pixels), counts)
+        return cls(status.st_size, *times, bytes_digest(data), digest.hexdigest(), counts)
 
     def is_of(self, status: os.stat_result) -> bool:
-        """Whether the file has the size and times that it had."""
-        return (self.size, self.modified, self.changed) == (
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        )
+        """Return whether size and times of a file are those of the record."""
+        return self[:3] == (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 Contents = dict[str, FileContent]  # by path within the `VOC2012` folder, with slashes
 
 
 def bytes_digest(data: bytes) -> str:
-    """32 hexadecimal digits over the bytes of a file."""
+    """Return 32 hexadecimal digits over the bytes of a file."""
     return xxhash.xxh3_128_hexdigest(data)
 
 
-def pixels_digest(pixels: npt.NDArray[np.uint8]) -> str:
-    """32 hexadecimal digits over the shape and the values of a picture."""
-    digest = xxhash.xxh3_128(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
-
-
 def _counts(pixels: npt.NDArray[np.uint8]) -> dict[str, int]:
-    """How many pixels of a mask have each value `[H,W]`, or each colour `[H,W,3]`."""
+    """Number of pixels of a mask by value `[H,W]`, or by colour `[H,W,3]`."""
     if pixels.ndim == 2:
         found = np.bincount(pixels.ravel(), minlength=256)
         return {str(value): int(found[value]) for value in np.flatnonzero(found)}
@@ -84,23 +70,18 @@ def _counts(pixels: npt.NDArray[np.uint8]) -> dict[str, int]:
 
 
 def fingerprint(ids: Iterable[str], pixels: Iterable[tuple[str, str]]) -> str:
-    """Sixteen hexadecimal digits over ids in their order and the decoded content of their files.
-
-    Args:
-        ids: The images.
-        pixels: `pixels` of each one's image and mask file.
-    """
+    """Return sixteen hexadecimal digits over ids in order and the digests `pixels` of image and mask."""
     lines = (f"{id} {image} {mask}\n" for id, (image, mask) in zip(ids, pixels, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def cache_folder(voc: Path, wanted: Path | None = None) -> Path:
-    """The folder for what is derived from a data set; it may not exist yet.
+    """Return the folder for files derived from a data set, which may not exist.
 
     Args:
         voc: The `VOC2012` folder.
-        wanted: Where the user wants such things; None: `.vocseg` within the data set, or, where that cannot
-            be written, the user's own cache.
+        wanted: The user's choice. None: `.vocseg` in the data set, or the user's cache folder if the data set
+            is read-only.
     """
     if wanted is None and os.access(voc, os.W_OK):
         return voc / ".vocseg"
@@ -109,7 +90,7 @@ def cache_folder(voc: Path, wanted: Path | None = None) -> Path:
 
 
 def read_contents(cache: Path) -> Contents:
-    """What earlier runs have seen; nothing if there is no such file, or it is damaged."""
+    """Return the records of earlier runs; empty if there are none or the file is damaged."""
     try:
         plain = json.loads((cache / _CONTENTS).read_text(encoding="utf-8"))
         contents = {name: FileContent(*facts) for name, facts in plain.items()}
@@ -119,7 +100,7 @@ def read_contents(cache: Path) -> Contents:
 
 
 def _are_counts(counts: object) -> bool:
-    """Whether a note of pixels can be one: what is damaged is counted anew."""
+    """Return whether pixel counts are valid; damaged ones are counted again."""
     if not isinstance(counts, dict):
         return counts is None
     values = all(_VALUE.fullmatch(value) and (value[0] == "#" or int(value) < 256) for value in counts)
@@ -127,7 +108,7 @@ def _are_counts(counts: object) -> bool:
 
 
 def write_contents(cache: Path, contents: Mapping[str, FileContent]) -> None:
-    """Remember what was seen, beside what others have seen in the meantime."""
+    """Add records to those of other runs."""
     merged = {**read_contents(cache), **contents}
     atomic_write(cache / _CONTENTS, json.dumps(merged, separators=(",", ":")))
 
@@ -136,17 +117,17 @@ MANIFEST = "manifest.json"
 
 
 def write_manifest(cache: Path, contents: Mapping[str, FileContent]) -> Path:
-    """Lay down how every file is expected to stay; replaces an earlier manifest."""
+    """Write the expected content of every file; replaces an earlier manifest."""
     plain = {name: [facts.raw, facts.pixels] for name, facts in sorted(contents.items())}
     atomic_write(cache / MANIFEST, json.dumps(plain, indent=0) + "\n")
     return cache / MANIFEST
 
 
 def read_manifest(cache: Path) -> dict[str, str]:
-    """The digest of the bytes of every file that an audit has seen; empty if there was none.
+    """Return the digest of the bytes of every audited file; empty if there is no manifest.
 
     Raises:
-        UserError: If there is a manifest, but it cannot be read.
+        UserError: If the manifest cannot be read.
     """
     path = cache / MANIFEST
     try:
@@ -156,24 +137,15 @@ def read_manifest(cache: Path) -> dict[str, str]:
         return {name: digests[0] for name, digests in plain.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as fault:
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(
-            f"{path} cannot be read ({type(fault).__name__}): run `python -m vocseg audit` again, or "
+            f"{path} cannot be read ({type(error).__name__}): run `python -m vocseg audit` again, or "
             "remove it"
-        ) from fault
+        ) from error
 
 
 def check_unchanged(path: Path, digest: str, expected: str | None) -> None:
-    """Whether a file is still what the audit saw.
-
-    Args:
-        path: The file.
-        digest: Of its bytes.
-        expected: What the manifest has; None: it does not name the file.
-
-    Raises:
-        UserError: If it has changed.
-    """
+    """Raise `UserError` if the digest of a file differs from the manifest's; None: it has none."""
     if expected is not None and digest != expected:
         raise UserError(
             f"{path} has changed since the audit: restore it, or accept it by running "

@@ -22,21 +22,12 @@ _VALUES = 256  # that a byte can have
 def class_pixels(
     split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool = False
 ) -> list[int]:
-    """Count them, at the size in which masks are kept, so that large images weigh no more than small ones.
+    """Count the pixels of each class, without ignored ones, at the size `form` of cached masks.
 
-    Without a store the masks are decoded, and the images are not.
-
-    Args:
-        split: Whose masks.
-        source: Where its pairs come from.
-        form: Their size.
-        skip: Leave out masks that cannot be read.
-
-    Returns:
-        A number by class; void is in none.
+    Without a cache only the masks are decoded. `skip` leaves out masks that cannot be read.
 
     Raises:
-        UserError: If a mask is missing or wrong, unless faults are skipped.
+        UserError: If a mask is missing or wrong, unless those are skipped.
     """
     counts = np.zeros(_VALUES, np.int64)
     for each in _count_in_parallel(split, source, form, skip):
@@ -47,16 +38,10 @@ def class_pixels(
 def balanced_weights(
     split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool = False
 ) -> npt.NDArray[np.float64]:
-    """How often to sample each image so that rare classes are seen more often.
+    """Compute sampling weights that favour images with rare classes.
 
     As the repeat factors of LVIS (Gupta et al., CVPR 2019): an image weighs 1 / sqrt(f) of its rarest class,
-    f being the fraction of images that show the class.
-
-    Args:
-        split: See `class_pixels`.
-        source: See there.
-        form: See there.
-        skip: See there.
+    f being the fraction of images that show the class. Arguments as of `class_pixels`.
 
     Returns:
         `[N]`, positive; only their ratios matter.
@@ -76,14 +61,9 @@ def _count_in_parallel(
     split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Pixels by value, image by image."""
-    return _stored(split, source) if isinstance(source, MemmapCache) else _decoded(split, form, skip)
+    if isinstance(source, MemmapCache):
+        return (_count(source[row].mask) for row in split.rows)
 
-
-def _stored(split: Split, store: MemmapCache) -> Iterator[npt.NDArray[np.int64]]:
-    return (_count(store[row].mask) for row in split.rows)
-
-
-def _decoded(split: Split, form: ImageSize, skip: bool) -> Iterator[npt.NDArray[np.int64]]:
     def count(index: int) -> npt.NDArray[np.int64]:
         try:
             mask = read_mask(split.paths(index)[1], split.classes)
@@ -91,8 +71,7 @@ def _decoded(split: Split, form: ImageSize, skip: bool) -> Iterator[npt.NDArray[
             if not skip:
                 raise
             return np.zeros(_VALUES, np.int64)
-        kept = resize_mask(mask, form.shape)
-        return _count(kept if split.classes.as_stored else split.classes.table[kept])
+        return _count(split.classes.to_indices(resize_mask(mask, form.shape)))
 
     return in_threads(count, range(len(split)))
 
@@ -102,32 +81,29 @@ def _count(mask: Bytes) -> npt.NDArray[np.int64]:
 
 
 def check_labels(split: Split, cache: Path, training: bool) -> None:
-    """Refuse masks from which nothing can be learnt, and warn of what is probably not meant.
+    """Reject masks that show one class only, and warn of absent classes and many ignored pixels.
 
-    Args:
-        split: What is trained or scored on; its files have been read.
-        cache: See `cache_folder`.
-        training: Whether it is trained on: a list to score on may well lack classes.
+    A validation split (not `training`) may lack classes.
 
     Raises:
         UserError: If no mask shows any class but the first.
     """
-    values, classes = count_values(split, cache), split.classes
+    values, classes = _recorded_values(split, cache), split.classes
     if not values.any():
         return  # no file was read
     counts = np.bincount(classes.table, weights=values, minlength=IGNORE_INDEX + 1)
     ignored = float(counts[IGNORE_INDEX] / values.sum())
     absent = [name for name, number in zip(classes.names, counts, strict=False) if number == 0]
     used = np.flatnonzero(values).tolist()
-    drawn_as_void = used[-1] == IGNORE_INDEX and set(used) <= {0, IGNORE_INDEX}
-    if set(classes.names[1:]) <= set(absent) and (training or drawn_as_void):
+    only_ignored = used[-1] == IGNORE_INDEX and set(used) <= {0, IGNORE_INDEX}
+    if set(classes.names[1:]) <= set(absent) and (training or only_ignored):
         raise UserError(_nothing_to_learn(split, absent, used, ignored))
     if not training:
         return
     if absent:
         warnings.warn(
-            f"vocseg: no mask of '{split.name}' shows {_some(absent)}, so that it cannot "
-            "be learnt: correct --data.classes or the masks, if that is not meant",
+            f"vocseg: no mask of '{split.name}' shows {_some(absent)}, so that it cannot be learnt: correct "
+            "--data.classes or the masks, if that is not intended",
             stacklevel=2,
         )
     if ignored > VOID_SHARE:
@@ -139,15 +115,8 @@ def check_labels(split: Split, cache: Path, training: bool) -> None:
         )
 
 
-def count_values(split: Split, cache: Path) -> npt.NDArray[np.int64]:
-    """How many pixels of the masks have each mask value, int64 `[256]`, at their own size.
-
-    Masks that nobody has read, or that cannot be read, are left out.
-
-    Args:
-        split: Whose masks.
-        cache: See `cache_folder`.
-    """
+def _recorded_values(split: Split, cache: Path) -> npt.NDArray[np.int64]:
+    """Pixels of the masks by mask value `[256]`, at the original resolution, from the records of files."""
     contents = read_contents(cache)
     colours, values = split.classes.by_colour
     by_colour = {f"#{code:06x}": int(value) for code, value in zip(colours, values, strict=True)}
@@ -163,15 +132,15 @@ def _nothing_to_learn(split: Split, absent: list[str], used: list[int], ignored:
     names = split.classes.names
     if used[-1] != IGNORE_INDEX or not set(used) <= {0, IGNORE_INDEX}:
         return (
-            f"the masks of '{split.name}' show nothing but '{names[0]}', never {_some(absent)}: name the "
-            "folder of the right masks (--data.mask_folder), or the right class list (--data.classes)"
+            f"the masks of '{split.name}' show nothing but '{names[0]}', never {_some(absent)}: give the "
+            "folder of the correct masks (--data.mask_folder), or the correct class list (--data.classes)"
         )
     flag = f"--data.mask_values '[0, {IGNORE_INDEX}]', or with " if len(names) == 2 else ""
     meant = f"'{names[1]}'" if len(names) == 2 else "a class"
     return (
         f"the masks of '{split.name}' hold only {' and '.join(map(str, used))}, and {IGNORE_INDEX} is "
         f"ignored ({ignored:.0%} of the pixels), so that {_some(absent)} never occurs: if {IGNORE_INDEX} "
-        f"means {meant}, say so with {flag}`value: {IGNORE_INDEX}` for it in a YAML class list "
+        f"means {meant}, map it with {flag}`value: {IGNORE_INDEX}` for it in a YAML class list "
         "(--data.classes)"
     )
 

@@ -11,14 +11,17 @@ from vocseg.data.classes import Colour
 from vocseg.data.image_io import Bytes
 
 
-def save_mask(mask: Bytes, path: Path | BinaryIO, palette: Sequence[Colour] = PALETTE) -> None:
+def save_mask(
+    mask: Bytes, path: Path | BinaryIO, palette: Sequence[Colour] = PALETTE, compress_level: int = -1
+) -> None:
     """Write class indices as a palette PNG.
 
     Args:
         mask: uint8 `[H,W]`.
         path: The file, or a stream.
         palette: 256 RGB colours.
+        compress_level: zlib's, 0..9; -1: its default.
     """
-    picture = Image.fromarray(mask).convert("P")
+    picture = Image.fromarray(mask)
     picture.putpalette([channel for colour in palette for channel in colour])
-    picture.save(path, "PNG")
+    picture.save(path, "PNG", compress_level=compress_level)

@@ -29,28 +29,24 @@ _VIDEO = "a video: extract its frames first, for example with `ffmpeg -i {} fram
 _RESULTS = ("masks", "overlays", "confidence")  # folders that `predict` writes, the first two always
 _RUNS = "lightning_logs"
 _URL = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)", re.DOTALL)
-_NAMED = 3  # files that a refusal names
+_LISTED = 3  # files in an error message
 
 
 class ImageFolderDataset(Dataset[Sample]):
-    """The images of a folder and its sub-folders (or one image), without masks: theirs are all void.
+    """The images of a folder and its sub-folders (or one image), with masks that are all 255.
 
     Attributes:
-        files: The images, in the order of their paths.
-        names: Of their results: the path below the folder without its ending; no two are equal.
-        other_files: What is no image, with the reason, by its path below the folder.
-        left_out: Images that cannot be read, with the reason.
+        files: The images, sorted by path.
+        names: Unique names of their results: the path below the folder without its ending.
+        other_files: Reason why a path below the folder is no image.
+        left_out: Images that cannot be read, with reasons.
     """
 
     def __init__(self, source: Path, size: int) -> None:
-        """List the images.
-
-        Args:
-            source: A folder, or one image.
-            size: Edge of the square in pixels.
+        """List the images of a folder, or one image, to resize them to `size` pixels each way.
 
         Raises:
-            UserError: If there is nothing to predict.
+            UserError: If there is no image.
         """
         self.source, self._size = source, size
         self.files: list[Path] = []
@@ -72,7 +68,7 @@ class ImageFolderDataset(Dataset[Sample]):
         return len(self.files)
 
     def __getitem__(self, item: SampleIndex | SupportsIndex) -> Sample:
-        """Read one image, turned upright as its camera says; one that cannot be read is left out."""
+        """Read one image, in its EXIF orientation; the index of an unreadable one is below 0."""
         draw = as_draw(item, len(self))
         index = draw.index
         try:
@@ -86,24 +82,20 @@ class ImageFolderDataset(Dataset[Sample]):
         }
 
     def name_of(self, path: Path) -> str:
-        """Its path below the folder; the file's name, if that is the source itself."""
+        """Return the path of a file below the folder; the file's name, if it is the source itself."""
         return path.name if path == self.source else path.relative_to(self.source).as_posix()
 
     def _read(self, index: int) -> Bytes:
         return resize_image(read_image(self.files[index], exif=True), (self._size, self._size))
 
     def _list(self, folder: Path, broken: dict[str, str]) -> None:
-        """Sort everything below a folder into images, links to images that are gone, and the rest.
-
-        Raises:
-            UserError: If the source itself cannot be listed.
-        """
+        """Sort everything below a folder into images, broken links to images, and the rest."""
         try:
             found = sorted(folder.iterdir())
-        except OSError as fault:
+        except OSError as error:
             if folder == self.source:
-                raise UserError(f"--data.predict_dir {folder} cannot be listed ({fault.strerror})") from fault
-            self.other_files[f"{self.name_of(folder)}/"] = f"cannot be listed ({fault.strerror})"
+                raise UserError(f"--data.predict_dir {folder} cannot be listed ({error.strerror})") from error
+            self.other_files[f"{self.name_of(folder)}/"] = f"cannot be listed ({error.strerror})"
             return
         predicted = {*_RESULTS[:2]} <= {path.name for path in found}
         for path in found:
@@ -115,14 +107,14 @@ class ImageFolderDataset(Dataset[Sample]):
                 else:
                     self.other_files[f"{name}/"] = reason
             elif image and path.is_symlink() and not os.path.exists(path):
-                broken[name] = f"the image {path} is a link that leads nowhere: restore its target"
+                broken[name] = f"the image {path} is a broken link: restore its target"
             elif (reason := _file_reason(path)) is not None:
                 self.other_files[name] = reason
             else:
                 self.files.append(path)
 
     def _reason(self) -> str:
-        """Why there is nothing."""
+        """Return why there is no image."""
         source, takes = str(self.source), ", ".join(sorted(_IMAGES))
         if url := _URL.fullmatch(source):
             return (
@@ -137,8 +129,8 @@ class ImageFolderDataset(Dataset[Sample]):
             )
         left_out = self.left_out.reasons | self.other_files
         others = [f"{name}: {why}" for name, why in left_out.items()]
-        more = [f"and {len(others) - _NAMED} more"] if len(others) > _NAMED else []
-        listed = f" ({'; '.join(map(printable, [*others[:_NAMED], *more]))})" if others else ""
+        more = [f"and {len(others) - _LISTED} more"] if len(others) > _LISTED else []
+        listed = f" ({'; '.join(map(printable, [*others[:_LISTED], *more]))})" if others else ""
         return (
             f"{source} holds no image{listed}. Give --data.predict_dir a folder of images ({takes}) or one "
             "image."
@@ -146,15 +138,10 @@ class ImageFolderDataset(Dataset[Sample]):
 
 
 def _folder_reason(path: Path, predicted: bool) -> str | None:
-    """Why a folder is not searched; None: it is.
-
-    Args:
-        path: The folder.
-        predicted: Whether it lies beside masks and overlays.
-    """
+    """Return why a folder is not searched; None: it is. `predicted`: it is beside masks and overlays."""
     if path.name.startswith("."):
         return "a hidden folder"
-    if path.is_symlink():  # which may lead back here
+    if path.is_symlink():  # which may form a cycle
         return "a link to a folder: give its target to --data.predict_dir"
     if path.name == _RUNS:
         return "a folder of runs"
@@ -162,7 +149,7 @@ def _folder_reason(path: Path, predicted: bool) -> str | None:
 
 
 def _file_reason(path: Path) -> str | None:
-    """Why a file is not predicted; None: it is an image by its ending."""
+    """Return why a file is not predicted; None: it is an image by its ending."""
     suffix = path.suffix.lower()
     if path.name.startswith("."):
         return "a hidden file"
@@ -171,17 +158,13 @@ def _file_reason(path: Path) -> str | None:
     if suffix not in _IMAGES:
         return f"not an image by its ending ({suffix})" if suffix else "not an image: it has no ending"
     try:
-        plain = stat.S_ISREG(path.stat().st_mode)
-    except OSError as fault:
-        return f"cannot be opened ({fault.strerror})"
-    return None if plain else "a pipe or a device, not a file"
+        return None if stat.S_ISREG(path.stat().st_mode) else "a pipe or a device, not a file"
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
 
 
 def _result_names(paths: Sequence[str]) -> list[str]:
-    """Paths without their endings; where only the ending tells two apart, it is kept: `a_jpg` and `a_png`.
-
-    Upper and lower case are the same to some file systems, and so here.
-    """
+    """Paths without their endings, unless only those differ: `a_jpg` and `a_png`. Case is ignored."""
     stems = [str(Path(path).with_suffix("").as_posix()) for path in paths]
     count = Counter(stem.casefold() for stem in stems)
     taken = {stem for stem, times in count.items() if times == 1}

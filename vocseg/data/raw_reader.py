@@ -40,15 +40,20 @@ _AHEAD = 64  # pairs in memory at a time
 
 
 class ImageMaskReader:
-    """Reads pairs by position. Threads may share one: decoding frees the interpreter."""
+    """Pairs by position, as in the files. Thread-safe.
+
+    Attributes:
+        split: The pairs.
+        seen: Records of the files read.
+    """
 
     def __init__(self, split: Split, cache: Path, known: Contents | None = None) -> None:
-        """Get the manifest, if there is one.
+        """Read the manifest, if there is one.
 
         Args:
-            split: What to read.
+            split: The pairs.
             cache: See `cache_folder`.
-            known: What the run found when it started: files that differ are faults.
+            known: Records from the start of the run: a file that differs is an error.
         """
         self.split, self._known = split, known or {}
         self.seen: Contents = {}
@@ -58,7 +63,7 @@ class ImageMaskReader:
         return len(self.split)
 
     def __getitem__(self, index: int) -> ImageMask:
-        """A pair as the files have it.
+        """Read a pair.
 
         Raises:
             UserError: If a file is missing, damaged, wrong, or has changed since the audit or the start.
@@ -66,34 +71,31 @@ class ImageMaskReader:
         image_path, mask_path = self.split.paths(index)
         classes = self.split.classes
 
-        def mask_of(data: bytes, path: Path) -> tuple[Bytes, Bytes]:
+        def decode(data: bytes, path: Path) -> tuple[Bytes, Bytes]:
             pixels = decode_mask_picture(data, path, classes)
             return pixels, mask_values(pixels, path, classes)
 
         image = self._read(image_path, "image", lambda data, path: (decode_image(data, path),) * 2)
-        mask = self._read(mask_path, "mask", mask_of)
-        check_sizes(ImageMask(image, mask), image_path, mask_path)
-        return ImageMask(image, mask)
+        pair = ImageMask(image, self._read(mask_path, "mask", decode))
+        check_sizes(pair, image_path, mask_path)
+        return pair
 
-    def _read(self, path: Path, what: str, decode: Callable[[bytes, Path], tuple[Bytes, Bytes]]) -> Bytes:
-        """What a file means; what it shows is noted down."""
+    def _read(self, path: Path, kind: str, decode: Callable[[bytes, Path], tuple[Bytes, Bytes]]) -> Bytes:
+        """Read a file, compare it with earlier records, decode and record it."""
         name = self.split.layout.name(path)
-        data, status = read_bytes(path, what)
-        check_unchanged(path, bytes_digest(data), self._manifest.get(name))
-        pixels, meant = decode(data, path)
-        if name in self._known and self._known[name].raw != bytes_digest(data):
+        data, status = read_bytes(path, kind)
+        digest = bytes_digest(data)
+        check_unchanged(path, digest, self._manifest.get(name))
+        pixels, values = decode(data, path)
+        if name in self._known and self._known[name].raw != digest:
             raise UserError(
-                f"the {what} {path} has changed since the run started: restore it, or start again"
+                f"the {kind} {path} has changed since the run started: restore it, or start again"
             )
-        self.seen[name] = FileContent.of(status, data, pixels, mask=what == "mask")
-        return meant
+        self.seen[name] = FileContent.of(status, data, pixels, mask=kind == "mask")
+        return values
 
     def check_presence(self) -> None:
-        """Whether all files are there: missing ones are the commonest fault, and show at once.
-
-        Raises:
-            UserError: If not.
-        """
+        """Raise `UserError` if a file does not exist."""
         missing = [path for k in range(len(self)) for path in self.split.paths(k) if not path.is_file()]
         if missing:
             more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
@@ -102,35 +104,35 @@ class ImageMaskReader:
             )
 
     def check(self, progress: bool = True, skip: bool = False) -> None:
-        """Read everything once.
+        """Read every file once.
 
         Args:
             progress: Show a progress bar.
-            skip: Only note what can be read.
+            skip: Ignore files that cannot be read.
 
         Raises:
-            UserError: For the first fault, unless faults are skipped.
+            UserError: For the first error, unless skipped.
         """
         if not skip:
             self.check_presence()
 
-        def look(index: int) -> None:
+        def read(index: int) -> None:
             try:
                 self[index]
             except UserError:
                 if not skip:
                     raise
 
-        for _ in follow(in_threads(look, range(len(self))), "checking the data", len(self), progress):
+        for _ in follow(in_threads(read, range(len(self))), "checking the data", len(self), progress):
             pass
 
 
 def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterator[T]:
-    """Results in order, computed on all cores, with a limited number of them waiting."""
+    """Apply a function on all cores; yields results in order, with a limited number in memory."""
     threads, waiting = cv2.getNumThreads(), deque[Future[T]]()
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         try:
-            cv2.setNumThreads(1)  # a thread of ours on every core is enough
+            cv2.setNumThreads(1)  # one of our threads per core is enough
             for item in items:
                 waiting.append(pool.submit(function, item))
                 if len(waiting) == _AHEAD:
@@ -143,15 +145,7 @@ def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterator[T
 
 
 def known_fingerprint(split: Split, cache: Path) -> str | None:
-    """The fingerprint of a split from what earlier runs have read.
-
-    Args:
-        split: Ids and files.
-        cache: See `cache_folder`.
-
-    Returns:
-        Sixteen hexadecimal digits, or None if a file has not been read yet or may have changed since.
-    """
+    """Return the fingerprint of a split from earlier records; None if a file has none or may have changed."""
     contents, pixels = read_contents(cache), []
     for k in range(len(split)):
         for path in split.paths(k):
@@ -163,36 +157,21 @@ def known_fingerprint(split: Split, cache: Path) -> str | None:
 
 
 class DecodedFiles:
-    """Pairs by position, decoded and resized when they are asked for."""
+    """Pairs by position, decoded and resized on each access, masks as class indices."""
 
     def __init__(self, reader: ImageMaskReader, form: ImageSize) -> None:
-        """Remember where from.
-
-        Args:
-            reader: Of the split.
-            form: The size of the pairs.
-        """
+        """Store the reader of the split, and the size of the pairs."""
         self._reader, self._form = reader, form
 
     def __getitem__(self, index: int) -> ImageMask:
-        """A pair in that size, its mask translated to class indices.
-
-        Raises:
-            UserError: As `ImageMaskReader`.
-        """
+        """Return a pair; errors as of `ImageMaskReader`."""
         image, mask = self._form(self._reader[index])
-        classes = self._reader.split.classes
-        return ImageMask(image, mask if classes.as_stored else classes.table[mask])
+        return ImageMask(image, self._reader.split.classes.to_indices(mask))
 
     def several(self, indices: Sequence[int], skip: bool = False) -> list[ImageMask | None]:
-        """Pairs decoded side by side, unless this is one of several loader processes already.
+        """Return pairs decoded in parallel, except in a DataLoader worker.
 
-        Args:
-            indices: Which.
-            skip: Give None for a pair that cannot be read.
-
-        Raises:
-            UserError: As `ImageMaskReader`, unless faults are skipped.
+        With `skip`, a pair that cannot be read is None; else errors as of `ImageMaskReader`.
         """
 
         def read(index: int) -> ImageMask | None:

@@ -1,8 +1,4 @@
-"""Resizing of images and masks.
-
-Images are averaged as Pillow's antialiased bilinear filter does (torch has the fast one), masks take the
-exact nearest pixel: cv2's plain nearest is off by half a pixel.
-"""
+"""Resizing of images and masks."""
 
 from dataclasses import dataclass
 
@@ -14,29 +10,27 @@ from torch.nn import functional
 from vocseg.data.image_io import Bytes, ImageMask
 from vocseg.errors import UserError
 
-LARGEST = 8192  # pixels each way: one image of that size takes 200 MB
-VERSION = 2  # of the arithmetic below: raised when pixels change, so that older stores are not read
+_LARGEST = 8192  # pixels each way: one image of that size takes 200 MB
+VERSION = 2  # of the arithmetic below: raised when pixels change, so that older caches are not read
 
 
 @dataclass(frozen=True)
 class ImageSize:
-    """How large pairs are kept.
+    """Size of resized pairs.
 
     Attributes:
-        size: Edge in pixels of the square that pairs are resized to, whatever their shape.
+        size: Side length in pixels of the square, whatever the original aspect ratio.
+
+    Raises:
+        UserError: If a batch of that size would not fit into memory.
     """
 
     size: int
 
     def __post_init__(self) -> None:
-        """See that a batch of them fits into a machine.
-
-        Raises:
-            UserError: If not.
-        """
-        if self.size > LARGEST:
+        if self.size > _LARGEST:
             raise UserError(
-                f"--data.image_size asks for {self.size:,} pixels each way, but {LARGEST:,} are the most"
+                f"--data.image_size asks for {self.size:,} pixels each way, but {_LARGEST:,} are the most"
             )
 
     def __str__(self) -> str:
@@ -48,12 +42,12 @@ class ImageSize:
         return self.size, self.size
 
     def __call__(self, pair: ImageMask) -> ImageMask:
-        """The pair in this size."""
+        """Resize a pair."""
         return ImageMask(resize_image(pair.image, self.shape), resize_mask(pair.mask, self.shape))
 
 
 def resize_image(image: Bytes, shape: tuple[int, int]) -> Bytes:
-    """An image uint8 `[H,W,3]` at another height and width."""
+    """Resize an image uint8 `[H,W,3]` to a height and width, with Pillow's antialiased bilinear filter."""
     if image.shape[:2] == shape:
         return image
     pixels = torch.from_numpy(np.require(image, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
@@ -62,7 +56,8 @@ def resize_image(image: Bytes, shape: tuple[int, int]) -> Bytes:
 
 
 def resize_mask(mask: Bytes, shape: tuple[int, int]) -> Bytes:
-    """A mask uint8 `[H,W]` at another height and width."""
+    """Resize a mask uint8 `[H,W]` to a height and width, with the exact nearest pixel."""
     if mask.shape == shape:
         return mask
+    # cv2's INTER_NEAREST is off by half a pixel against the image.
     return np.asarray(cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)

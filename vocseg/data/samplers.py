@@ -1,7 +1,6 @@
-"""Resumable training sampler and evaluation sampler without duplicates.
+"""Resumable training sampler and evaluation sampler without duplicates."""
 
-Both orders give every process the same number of batches, so that no process waits for another for ever.
-"""
+# Both give every process the same number of batches, so that none waits for another for ever.
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -13,20 +12,15 @@ from torch.utils.data import DistributedSampler, SequentialSampler
 
 
 class SampleIndex(NamedTuple):
-    """One item to read: position in the split, epoch (seeds the augmentation), whether it only fills up."""
+    """One item to read: position in the split, epoch of the augmentation, and if it is a filler."""
 
-    index: int  # type: ignore[assignment]  # a tuple's method of that name is of no use here
+    index: int  # type: ignore[assignment]  # hides a tuple's method of that name
     epoch: int = 0
     filler: bool = False
 
 
 def as_draw(item: SampleIndex | SupportsIndex, length: int, epoch: int = 0) -> SampleIndex:
-    """What a sampler of any kind asks for.
-
-    Args:
-        item: A draw, or an index as a Python list takes it.
-        length: Of the data set.
-        epoch: Of a plain index.
+    """Convert an item of any sampler to a `SampleIndex`; a plain index gets `epoch`.
 
     Raises:
         IndexError: If the index is out of range.
@@ -40,65 +34,53 @@ def as_draw(item: SampleIndex | SupportsIndex, length: int, epoch: int = 0) -> S
 
 
 class EpochPosition(NamedTuple):
-    """How far training is: epochs that are done, and batches of the one begun that every process has done."""
+    """Training progress: epochs done, and batches of the current epoch that every process has done."""
 
     epoch: int = 0
     batch: int = 0
 
 
 class Progress:
-    """The epoch and batch at which the next iteration over the training images starts.
+    """Epoch and batch at which the next iteration over the training images starts.
 
     A trainer that trains on them counts itself. Without one, each iteration is the next epoch, unless
-    `set_epoch` names another.
+    `set_epoch` sets another.
 
     Attributes:
-        next: Where the next iteration starts if no trainer counts.
-        begun: Where the newest one started.
+        next: Start of the next iteration if no trainer counts.
+        begun: Start of the newest iteration.
     """
 
     def __init__(self, counted: Callable[[], EpochPosition | None] = lambda: None) -> None:
-        """Start at the first epoch.
-
-        Args:
-            counted: The trainer's count; None while none trains.
-        """
+        """Start at the first epoch; `counted` returns the trainer's count, None while none trains."""
         self.next, self.begun, self.counted = EpochPosition(), EpochPosition(), counted
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration be this epoch, from its first batch, or where `next` says if it is that."""
+        """Set the epoch of the next iteration; `next` keeps its batch if it is in that epoch."""
         if epoch != self.next.epoch:
             self.next = EpochPosition(epoch)
 
     def start(self) -> EpochPosition:
-        """Where an iteration that starts now does so."""
+        """Return the start of an iteration that starts now."""
         self.begun = self.counted() or self.next
         self.next = EpochPosition(self.begun.epoch + 1)
         return self.begun
 
 
 class Order(DistributedSampler[int], SequentialSampler):
-    """Which images a process reads when.
+    """Base of samplers that Lightning does not replace."""
 
-    Of both kinds of torch's that Lightning leaves in place. On several processes it would put a sampler of
-    its own in the place of one that is not distributed, and validation would see images twice. Where the same
-    images are wanted in every epoch (`overfit_batches`), it would do so with one that is not sequential.
-    """
+    # Lightning replaces a sampler that is not distributed on several processes, and validation would repeat
+    # images. With `overfit_batches` it replaces one that is not sequential.
 
-    def __init__(self, images: int, rank: int | None, world: int | None) -> None:
-        """Remember the sizes.
-
-        Args:
-            images: Length of the split.
-            rank: Number of this process, from 0.
-            world: Number of processes; None, and rank too: as torch's process group says when it is used.
-        """
-        # None of torch's own: that asks for the process group now, and for the data set.
+    def __init__(self, images: int, rank: int | None = None, world: int | None = None) -> None:
+        """Store the length of the split, and rank and number of processes (None: of torch's group)."""
+        # Not torch's own __init__, which needs the process group now, and the dataset.
         self.images, self._rank, self._world = images, rank, world
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Number of this process, and how many there are."""
+    def rank_and_world(self) -> tuple[int, int]:
+        """Rank of this process, and number of processes."""
         if self._rank is not None and self._world is not None:
             return self._rank, self._world
         if distributed.is_available() and distributed.is_initialized():
@@ -106,11 +88,11 @@ class Order(DistributedSampler[int], SequentialSampler):
         return 0, 1
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing: the order is the same in every epoch."""
+        """Do nothing: the order is the same in every epoch."""
 
 
 class ResumableSampler(Order):
-    """A shuffle that depends on seed and epoch alone; processes take turns, and the ragged rest is left out.
+    """Shuffle by seed and epoch; processes take turns, and an incomplete last batch is dropped.
 
     Global batch k holds the same images on one process with batch 4 as on two processes with batch 2.
     """
@@ -125,37 +107,30 @@ class ResumableSampler(Order):
         world: int | None = None,
         shuffled: bool = True,
     ) -> None:
-        """Remember the sizes.
+        """Store the settings.
 
-        Args:
-            images: Length of the split.
-            batch_size: Images per process and batch.
-            seed: Any whole number.
-            progress: Tells, when an iteration starts, the epoch, and how many of its batches to leave out
-                since they were trained on before the run was broken off.
-            rank: See `Order`.
-            world: See `Order`.
-            shuffled: Else the split's order, in every epoch.
+        `batch_size` is that of one process. `progress` gives the epoch and the number of its batches that are
+        done already. If not `shuffled`, every epoch has the split's order.
         """
         super().__init__(images, rank, world)
         self.batch_size, self.seed, self.progress, self.shuffled = batch_size, seed, progress, shuffled
-        self.weights: Tensor | None = None  # `[images]`: how often each is sampled, with replacement
+        self.weights: Tensor | None = None  # `[images]`: sampling weights, with replacement
 
     def __len__(self) -> int:
-        """Images of a whole epoch, also where an iteration starts in its midst."""
-        return self.images // (self.batch_size * self.place[1]) * self.batch_size
+        """Return the images of a complete epoch, also where an iteration starts within one."""
+        return self.images // (self.batch_size * self.rank_and_world[1]) * self.batch_size
 
-    def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]  # torch's gives bare numbers
-        (rank, world), (epoch, done) = self.place, self.progress.start()
-        mine = self._order(epoch)[rank::world][: len(self)]
-        return (SampleIndex(index, epoch) for index in mine[done * self.batch_size :])
+    def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]  # torch's yields plain integers
+        (rank, world), (epoch, done) = self.rank_and_world, self.progress.start()
+        indices = self._order(epoch)[rank::world][: len(self)]
+        return (SampleIndex(index, epoch) for index in indices[done * self.batch_size :])
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration be this epoch; without a word it is the one after the last."""
+        """Set the epoch of the next iteration."""
         self.progress.set_epoch(epoch)
 
     def _order(self, epoch: int) -> Sequence[int]:
-        """Of all images, for all processes."""
+        """Order of all images, for all processes."""
         if not self.shuffled:
             return range(self.images)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
@@ -170,18 +145,14 @@ class ResumableSampler(Order):
 class EvalSampler(Order):
     """Every image exactly once over all processes, in the split's order.
 
-    Where the images do not divide evenly, a process gets a filler: an image whose mask is all void.
+    Where the images do not divide evenly, a process gets a filler: an image whose mask is ignored.
     """
 
-    def __init__(self, images: int, rank: int | None = None, world: int | None = None) -> None:
-        """Remember the sizes; see `Order`."""
-        super().__init__(images, rank, world)
-
     def __len__(self) -> int:
-        return -(-self.images // self.place[1])
+        return -(-self.images // self.rank_and_world[1])
 
     def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
-        rank, world = self.place
+        rank, world = self.rank_and_world
         for k in range(len(self)):
             index = k * world + rank
             yield SampleIndex(min(index, self.images - 1), filler=index >= self.images)

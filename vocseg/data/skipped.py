@@ -1,8 +1,7 @@
-"""Unreadable samples that training skips.
+"""Unreadable samples that training skips."""
 
-In a batch such an image is black under a mask of void, and its index says which it is: -2 - position. So
-loader processes need no other way to tell the main one, and what leaves fillers (-1) out leaves it out too.
-"""
+# In a batch such an image is black under an ignored mask, and its index is -2 - position. So DataLoader
+# workers need no other channel to the main process, and code that leaves out fillers (-1) leaves it out too.
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,40 +10,40 @@ from torch import Tensor
 
 from vocseg.errors import UserError
 
-_MOST = 0.1  # share of a split from which it is no accident any more
+_LIMIT = 0.1  # fraction of a split
 
 
 def lost(position: int) -> int:
-    """The index of an image that cannot be read; of that index, the position."""
+    """Return the batch index of an unreadable image, or its position in the split from that index."""
     return -2 - position
 
 
 class SkippedSamples:
-    """Which images of a split this process has left out, with reasons."""
+    """Images of a split that this process skipped, with reasons.
+
+    Attributes:
+        reasons: By name of the image.
+    """
 
     def __init__(
-        self,
-        what: str,
-        names: Sequence[str],
-        read: Callable[[int], object],
-        limit: float | None = _MOST,
+        self, split: str, names: Sequence[str], read: Callable[[int], object], limit: float | None = _LIMIT
     ) -> None:
         """Start with none.
 
         Args:
-            what: Name of the split.
+            split: Name of the split.
             names: Of its images.
             read: Reads the image of a position, or raises `UserError`.
-            limit: Share of the images that may be lost; None: all, and nothing is printed before the end.
+            limit: Largest fraction to skip; None: all, without warnings.
         """
-        self._what, self._names, self._read, self._limit = what, names, read, limit
+        self._split, self._names, self._read, self._limit = split, names, read, limit
         self.reasons: dict[str, str] = {}
 
     def note(self, index: Tensor) -> None:
-        """Look through the indices `[N]` of a batch.
+        """Record the skipped images among the indices `[N]` of a batch.
 
         Raises:
-            UserError: If more images are lost than an accident explains.
+            UserError: If more images are skipped than the limit allows.
         """
         if not len(index) or int(index.min()) > -2:
             return
@@ -53,21 +52,18 @@ class SkippedSamples:
                 self._add(lost(value))
 
     def _add(self, position: int) -> None:
-        name, reason = self._names[position], self._reason(position)
+        name, reason = self._names[position], "it could not be read for a while"
+        try:
+            self._read(position)
+        except UserError as error:
+            reason = error.sentence
         self.reasons[name] = reason
         if self._limit is None:
             return
-        count, all_of = len(self.reasons), len(self._names)
-        if count > max(1, self._limit * all_of):
+        count, images = len(self.reasons), len(self._names)
+        if count > max(1, self._limit * images):
             raise UserError(
-                f"{count} of the {all_of} images of {self._what} cannot be read, too many for "
+                f"{count} of the {images} images of {self._split} cannot be read, too many for "
                 f"--data.on_read_error skip; the last one: {reason}"
             )
         warnings.warn(f"vocseg: {name} is left out: {reason}", stacklevel=2)
-
-    def _reason(self, position: int) -> str:
-        try:
-            self._read(position)
-        except UserError as fault:
-            return fault.sentence
-        return "it could not be read for a while"

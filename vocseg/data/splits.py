@@ -1,4 +1,4 @@
-"""Splits: id lists and the images and masks that they name."""
+"""Splits: lists of ids with their image and mask files."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from vocseg.errors import UserError, shown
 
 
 class SplitFacts(TypedDict):
-    """What a score must say about the images behind it."""
+    """Description of the images behind a score."""
 
     split: str
     images: int
@@ -26,15 +26,15 @@ class SplitFacts(TypedDict):
 
 @dataclass(frozen=True)
 class Split:
-    """A list of images, or a part of one.
+    """A list of images, or a subset of one.
 
     Attributes:
-        layout: Where its files lie.
+        layout: Of its files.
         name: Of the list.
         ids: The images in use, in the list's order.
-        rows: Their positions in the whole list.
-        classes: What the masks hold.
-        listed: The whole list; None: `ids` is all of it.
+        rows: Their positions in the complete list.
+        classes: Of the masks.
+        listed: The complete list; None: `ids` is complete.
     """
 
     layout: Layout
@@ -48,25 +48,20 @@ class Split:
         return len(self.ids)
 
     def paths(self, index: int) -> tuple[Path, Path]:
-        """The image and the mask file of a position."""
+        """Return the image and the mask file of a position."""
         return self.layout.image(self.ids[index]), self.layout.mask(self.ids[index], self.name)
 
     def whole(self) -> "Split":
-        """The whole list."""
+        """Return the complete list."""
         if self.listed is None:
             return self
         return replace(self, ids=self.listed, rows=tuple(range(len(self.listed))), listed=None)
 
     def part(self, images: int | None, seed: int, flag: str) -> "Split":
-        """A random part, in the list's order.
-
-        Args:
-            images: Its size; None: all.
-            seed: Chooses it.
-            flag: The option that asked for it, to be named if it asks for too many.
+        """Return a random subset of a number of images (None: all), in the list's order.
 
         Raises:
-            UserError: If there are fewer.
+            UserError: If there are fewer images than `flag` asks for.
         """
         if images is None:
             return self
@@ -81,37 +76,31 @@ class Split:
 
 
 def read_split(layout: Layout, name: str, classes: ClassList = VOC_CLASSES) -> Split:
-    """A whole list, or where there is none, the pairs in the sub-folder of the images with its name.
+    """Read a list; without one, the split is the sub-folder of the images with its name.
 
     Raises:
-        UserError: If there is neither, or the list is empty or names an image twice.
+        UserError: If there is neither, or the list is empty or has an id twice.
     """
     folder = layout.folder / layout.image_folder
     listed = split_list(layout.folder, name)
     if Path(name).name == name and not os.path.isfile(listed) and os.path.isdir(folder / name):
-        return _whole(layout, name, _paired(layout, name, name), classes)
+        return _split(layout, name, _paired(layout, name, name), classes)
     if not os.path.isdir(split_list(layout.folder, "train").parent):
         raise UserError(
             f"there is no split '{shown(name)}': {layout.folder} has no lists (ImageSets/Segmentation), and "
             f"{folder} no folder {shown(name)}: split the images with --data.val_fraction 0.2, or name "
             "folders with --data.train_split and --data.val_split"
         )
-    return _whole(layout, name, split_ids(layout.folder, name), classes)
+    return _split(layout, name, split_ids(layout.folder, name), classes)
 
 
 def divide(
     layout: Layout, names: tuple[str, str], fraction: float, seed: int, classes: ClassList = VOC_CLASSES
 ) -> tuple[Split, Split]:
-    """Divide a list, or where there is none, all pairs of image and mask, by chance.
+    """Divide a list, or without one all pairs of image and mask, into training and validation images.
 
-    Which part an image falls into depends on its id and the seed, and hardly on the other images.
-
-    Args:
-        layout: Where the files lie.
-        names: Of the list, which is the name of the part to train on too, and of the part to score on.
-        fraction: Of the images to score on.
-        seed: Chooses them.
-        classes: What the masks hold.
+    The choice depends on the ids and the seed, and hardly on the other images. `names` are those of the list,
+    which becomes the training split, and of the validation split.
 
     Raises:
         UserError: If there are fewer than two pairs.
@@ -123,39 +112,35 @@ def divide(
             f"--data.val_fraction {fraction}: {layout.folder} has {len(ids)} pair of image and mask, and a "
             "split needs 2"
         )
-    scored = held_out(ids, fraction, seed)
-    parts = [id for id in ids if id not in scored], [id for id in ids if id in scored]
-    train, val = (_whole(layout, name, part, classes) for name, part in zip(names, parts, strict=True))
+    validation = held_out(ids, fraction, seed)
+    parts = [id for id in ids if id not in validation], [id for id in ids if id in validation]
+    train, val = (_split(layout, name, part, classes) for name, part in zip(names, parts, strict=True))
     return train, val
 
 
 def held_out(ids: Sequence[str], fraction: float, seed: int) -> set[str]:
-    """The ids to score on, drawn by their hash and the seed: at least one, and never all."""
+    """Choose validation ids by their hash and the seed: at least one, and never all."""
     drawn = sorted(ids, key=lambda id: hashlib.sha256(f"{seed} {id}".encode()).digest())
     return set(drawn[: min(max(round(fraction * len(ids)), 1), len(ids) - 1)])
 
 
 def _paired(layout: Layout, name: str, within: str = "") -> list[str]:
-    """The ids of the images that have a mask.
-
-    Raises:
-        UserError: If there are none.
-    """
-    ids, alone = layout.pairs(name, within)
-    images, masks = (
-        layout.folder / layout.image_folder / within,
-        layout.folder / layout.masks_of(name) / within,
-    )
+    """Ids of the images that have a mask; raises if there are none."""
+    ids, without_mask = layout.pairs(name, within)
+    images = layout.folder / layout.image_folder / within
     if not ids:
+        masks = layout.folder / layout.masks_of(name) / within
         raise UserError(
-            f"there is no pair of image and mask: of the {alone} images in {images} none has a mask "
+            f"there is no pair of image and mask: of the {without_mask} images in {images} none has a mask "
             f"ID{layout.mask_suffix} in {masks}: name the folder and the ending of the masks with "
             "--data.mask_folder and --data.mask_suffix"
         )
-    if alone:
-        warnings.warn(f"vocseg: {alone} images in {images} have no mask and are left out", stacklevel=2)
+    if without_mask:
+        warnings.warn(
+            f"vocseg: {without_mask} images in {images} have no mask and are left out", stacklevel=2
+        )
     return ids
 
 
-def _whole(layout: Layout, name: str, ids: Sequence[str], classes: ClassList) -> Split:
+def _split(layout: Layout, name: str, ids: Sequence[str], classes: ClassList) -> Split:
     return Split(layout, name, tuple(ids), tuple(range(len(ids))), classes)

@@ -1,10 +1,7 @@
 """Synthetic data set in VOC's layout.
 
-Coordinates run from -1 to 1, x to the right and y down. Neighbours in hue differ in outline and texture, so
-that colour alone does not tell the classes apart.
-
 Every image shows one to four objects of the twenty classes, at any scale, position and angle, some behind
-others, on a cluttered ground. The masks are palette PNGs with a void border round each object, as in VOC.
+others, on a cluttered background. The masks are palette PNGs with an ignored border round each object.
 """
 
 import colorsys
@@ -34,7 +31,10 @@ Texture = Literal["plain", "stripes", "bars", "checks", "dots", "rings"]
 
 @dataclass(frozen=True)
 class Silhouette:
-    """One class: filled outlines, holes cut out of them, hue in degrees, and the texture inside."""
+    """Shape of one class: hue in degrees, texture, filled outlines and holes.
+
+    Coordinates run from -1 to 1, x to the right and y down.
+    """
 
     hue: int
     texture: Texture
@@ -52,6 +52,7 @@ def _box(left: float, top: float, right: float, bottom: float) -> list[Point]:
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
+# Classes with similar hues differ in outline and texture, so that colour alone does not distinguish them.
 SILHOUETTES: dict[str, Silhouette] = {
     "aeroplane": Silhouette(210, "plain", (
         _ellipse(0, 0, 1, 0.16), [(-0.1, -0.1), (0.3, -0.1), (-0.25, -0.95), (-0.45, -0.95)],
@@ -114,24 +115,15 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Plane = npt.NDArray[np.float64]
 
-_SIZES = (
-    (500, 375),
-    (500, 375),
-    (500, 375),
-    (375, 500),
-    (500, 333),
-    (333, 500),
-    (500, 281),
-    (500, 400),
-)  # W, H
+_SIZES = (*((500, 375),) * 3, (375, 500), (500, 333), (333, 500), (500, 281), (500, 400))  # W, H
 
 
 def draw_scene(random: np.random.Generator, labels: list[int]) -> tuple[Bytes, Bytes]:
-    """One image and its mask.
+    """Draw one image and its mask.
 
     Args:
-        random: Where every choice comes from.
-        labels: Classes 1..20 to place, the later ones in front.
+        random: Source of every choice.
+        labels: Classes 1..20 to draw, the later ones in front.
 
     Returns:
         Image uint8 `[H,W,3]` RGB and mask uint8 `[H,W]` with 255 round each object.
@@ -148,29 +140,20 @@ def draw_scene(random: np.random.Generator, labels: list[int]) -> tuple[Bytes, B
 
 
 def _background(random: np.random.Generator, width: int, height: int) -> Floats:
-    """A soft ground of two or three muted colours with shapes strewn over it that are no object."""
-    grain = random.uniform(60, 190, (int(random.integers(2, 6)), int(random.integers(2, 6)), 3)).astype(
-        np.float32
-    )
+    """Smooth background in muted colours, with random lines and polygons."""
+    shape = int(random.integers(2, 6)), int(random.integers(2, 6)), 3
+    grain = random.uniform(60, 190, shape).astype(np.float32)
     canvas = cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)
     canvas = canvas * 0.6 + canvas.mean(2, keepdims=True) * 0.4
     for _ in range(int(random.integers(5, 14))):
-        colour = _rgb(
-            float(random.uniform(0, 360)), float(random.uniform(0.1, 0.8)), float(random.uniform(0.3, 0.9))
-        )
+        colour = _rgb(random.uniform(0, 360), random.uniform(0.1, 0.8), random.uniform(0.3, 0.9))
         centre = random.uniform(0, (width, height))
         reach = random.uniform(8, 60)
         corners = int(random.integers(2, 5))  # 2: a line
         points = (centre + random.uniform(-reach, reach, (corners, 2))).astype(np.int32)
         if corners == 2:
-            cv2.line(
-                canvas,
-                points[0].tolist(),
-                points[1].tolist(),
-                colour,
-                int(random.integers(1, 8)),
-                cv2.LINE_AA,
-            )
+            width_of_line = int(random.integers(1, 8))
+            cv2.line(canvas, points[0].tolist(), points[1].tolist(), colour, width_of_line, cv2.LINE_AA)
         else:
             cv2.fillPoly(canvas, [points], colour, cv2.LINE_AA)
     ground: Floats = canvas.astype(np.float32)
@@ -178,47 +161,39 @@ def _background(random: np.random.Generator, width: int, height: int) -> Floats:
 
 
 def _place(random: np.random.Generator, canvas: Floats, mask: Bytes, label: int) -> None:
-    """Draw one object over what is there, and its void border into the mask."""
-    look = SILHOUETTES[CLASSES[label]]
+    """Draw one object, and its ignored border into the mask."""
+    silhouette = SILHOUETTES[CLASSES[label]]
     scale = min(mask.shape) * random.uniform(0.2, 0.5)
     angle = np.deg2rad(random.normal(0, 20))
     stretch = random.uniform(0.85, 1.18) * np.array([random.choice([-1, 1]), 1.0])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * stretch * scale
     centre = random.uniform(0.12, 0.88, 2) * mask.shape[::-1]
-    shape = _fill(look, turn, centre, mask.shape)
+    shape = _fill(silhouette, turn, centre, mask.shape)
     border = cv2.morphologyEx(shape, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
     rows, columns = np.nonzero(shape)
-    canvas[rows, columns] = _texture(random, look, turn, np.stack([columns, rows]) - centre[:, None])
+    offsets = np.stack([columns, rows]) - centre[:, None]
+    canvas[rows, columns] = _texture(random, silhouette, turn, offsets)
     mask[rows, columns] = label
     mask[border] = IGNORE_INDEX
 
 
-def _fill(look: Silhouette, turn: Plane, centre: Plane, size: tuple[int, ...]) -> Bytes:
-    """The object's pixels as 1 in `[H,W]`."""
+def _fill(silhouette: Silhouette, turn: Plane, centre: Plane, size: tuple[int, ...]) -> Bytes:
+    """Pixels of the object as 1 in `[H,W]`."""
     shape = np.zeros(size, np.uint8)
-
-    def paint(outline: list[Point], value: int) -> None:
-        points = np.asarray(outline) @ turn.T + centre
-        cv2.fillPoly(shape, [np.round(points * 16).astype(np.int32)], value, shift=4)
-
-    for outline in look.parts:
-        paint(outline, 1)
-    for outline in look.holes:
-        paint(outline, 0)
+    for value, outlines in ((1, silhouette.parts), (0, silhouette.holes)):
+        for outline in outlines:
+            points = np.asarray(outline) @ turn.T + centre
+            cv2.fillPoly(shape, [np.round(points * 16).astype(np.int32)], value, shift=4)
     return shape
 
 
-def _texture(random: np.random.Generator, look: Silhouette, turn: Plane, offsets: Plane) -> Floats:
-    """The class's two colours at pixels `[2,K]` (x, y from the object's centre), RGB 0..255 `[K,3]`."""
-    hue, saturation, value = (
-        look.hue + random.normal(0, 9),
-        random.uniform(0.55, 0.95),
-        random.uniform(0.6, 0.95),
-    )
-    base = np.array(_rgb(hue, saturation, value), np.float32)
+def _texture(random: np.random.Generator, silhouette: Silhouette, turn: Plane, offsets: Plane) -> Floats:
+    """Colours `[K,3]` of the class, RGB 0..255, at pixels `[2,K]` (x, y from the object's centre)."""
+    hue = silhouette.hue + random.normal(0, 9)
+    base = np.array(_rgb(hue, random.uniform(0.55, 0.95), random.uniform(0.6, 0.95)), np.float32)
     accent = base * random.uniform(0.25, 0.5)
     u, v = np.linalg.inv(turn) @ offsets * random.uniform(0.85, 1.2)
-    colours: Floats = np.where(_PATTERNS[look.texture](u, v)[:, None], accent, base).astype(np.float32)
+    colours: Floats = np.where(_PATTERNS[silhouette.texture](u, v)[:, None], accent, base).astype(np.float32)
     return colours
 
 
@@ -238,7 +213,7 @@ def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, flo
 
 
 _MARKER = "sample.json"
-_ROOT = Path("data/sample")  # which the recipe `demo` names
+_ROOT = Path("data/sample")  # as in the recipe `demo`
 
 
 def write_sample(
@@ -247,17 +222,17 @@ def write_sample(
     """Write a synthetic data set in VOC's layout, the same bytes for the same seed.
 
     Args:
-        root: The folder to hold `VOCdevkit/VOC2012`; written whole or not at all.
+        root: Folder in which `VOCdevkit/VOC2012` is written, completely or not at all.
         train: Number of training images.
         val: Number of validation images.
-        seed: Any whole number from 0.
+        seed: Any integer from 0.
         progress: Show a progress bar.
 
     Returns:
         The `VOC2012` folder.
 
     Raises:
-        UserError: If the counts or the seed make no sense, or the folder holds another set.
+        UserError: If a count or the seed is too small, or the folder holds another data set.
     """
     if train < 1 or val < 1 or seed < 0:
         raise UserError(
@@ -265,11 +240,17 @@ def write_sample(
         )
     settings = {"made_by": "vocseg sample", "train": train, "val": val, "seed": seed}
     voc = root / "VOCdevkit" / "VOC2012"
-    if _is_there(voc, settings):
-        print(f"the sample is there already: {voc}")
+    if voc.exists() or find(root) is not None:
+        try:
+            found = json.loads((voc / _MARKER).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            found = "a data set that is not a sample"
+        if found != settings:
+            raise UserError(f"{root} holds {shown(found)} already: give another folder with --root")
+        print(f"the sample exists already: {voc}")
         return voc
     if root.exists() and not root.is_dir():
-        raise UserError(f"--root {root} is a file: name a folder")
+        raise UserError(f"--root {root} is a file: give a folder")
     part = root / "VOCdevkit" / ".VOC2012.part"
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -282,24 +263,6 @@ def write_sample(
     own = "" if root == _ROOT else f" --data.root {shlex.quote(str(root))}"
     print(f"next     python -m vocseg fit --config demo{own}")
     return voc
-
-
-def _is_there(voc: Path, settings: dict[str, object]) -> bool:
-    """Whether this very sample stands in the folder; anything else in its place is refused."""
-    if not voc.exists() and find(voc.parent.parent) is None:
-        return False
-    found = _settings(voc / _MARKER)
-    if found != settings:
-        raise UserError(f"{voc.parent.parent} holds {shown(found)} already: name another folder with --root")
-    return True
-
-
-def _settings(marker: Path) -> object:
-    """Those of the sample that stands there, or what stands there instead."""
-    try:
-        return json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return "a set that is not a sample"
 
 
 def _write_all(voc: Path, counts: dict[str, int], seed: int, progress: bool) -> None:
@@ -319,7 +282,7 @@ def _write_all(voc: Path, counts: dict[str, int], seed: int, progress: bool) -> 
 
 
 def _classes_of(seed: int, split: int, k: int) -> list[int]:
-    """One to four labels for image k: dealt from shuffled decks, so that no class is rare."""
+    """One to four labels for image k, dealt from shuffled decks, so that no class is rare."""
     dealt = sum(1 + j % 4 for j in range(k))
     count = 1 + k % 4
     decks = range(dealt // 20, (dealt + count - 1) // 20 + 1)

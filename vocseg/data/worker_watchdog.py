@@ -15,7 +15,7 @@ from vocseg.errors import UserError
 T = TypeVar("T")
 
 _TICK = 0.5  # seconds
-_SHARED = Path("/dev/shm")  # where Linux keeps what processes share
+_SHARED = Path("/dev/shm")  # shared memory on Linux
 _HINT = (
     "check the free memory, use fewer with --data.num_workers, or read in the main process with "
     "--data.num_workers 0"
@@ -23,70 +23,67 @@ _HINT = (
 
 
 def end_workers() -> None:
-    """End this process's loader processes at once: a stopped one would let the ordinary way wait for ever."""
+    """Kill this process's DataLoader workers; a stopped one would never end otherwise."""
     for worker in multiprocessing.active_children():
         worker.kill()
 
 
 @cache
 def end_workers_at_exit() -> None:
-    """Let none keep the process from ending: Python itself joins them, stopped or not."""
+    """Kill the workers when the process ends: Python would join them, stopped or not."""
     atexit.register(end_workers)
 
 
 def useful_workers(ready: bool, on_gpu: bool, processes: int, batch_bytes: int) -> int:
-    """How many loader processes make a run faster.
-
-    None on a CPU, where they would take the network's cores, and none where items are ready, as handing a
-    batch over costs more than making it then; else one a core up to 8, as far as shared memory has room.
+    """Return the number of DataLoader workers that is fastest.
 
     Args:
-        ready: Whether items are little more than copied; else they are decoded, or cropped and coloured.
-        on_gpu: Whether the network is computed on one.
-        processes: That train on this machine, and share its cores and memory.
-        batch_bytes: Of a batch.
+        ready: Items are cached and at most flipped; else they are decoded or augmented.
+        on_gpu: The network is on a GPU.
+        processes: Training processes on this machine, which share its cores and memory.
+        batch_bytes: Bytes of a batch.
+
+    Returns:
+        0 on a CPU or if items are ready; else one per core, at most 8, within the shared memory.
     """
+    # On a CPU workers take the network's cores. Sending a ready batch costs more than making it.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = max(1, min(8, cores // processes)) if on_gpu and not ready else 0
-    return min(wanted, _shared_memory() // (processes * _held(1, batch_bytes))) if batch_bytes else wanted
+    if not batch_bytes:
+        return wanted
+    return min(wanted, _shared_memory() // (processes * _waiting_bytes(1, batch_bytes)))
 
 
 class WorkerWatchdog:
-    """Ends loader processes that give nothing for too long.
+    """Thread that kills DataLoader workers which return nothing for too long."""
 
-    A thread, as torch's own time limit does not help against a stopped process: the main one may be waiting
-    for a word from it in a place without a limit. Ticks are counted rather than a clock read, so that a run
-    that was suspended itself goes on.
-    """
+    # torch's own time limit does not help against a stopped worker: the main process may wait for it where
+    # there is no limit. Ticks are counted, as a clock would go on while the run itself is suspended.
 
     def __init__(self, seconds: float) -> None:
-        """Begin to watch.
-
-        Args:
-            seconds: How long one batch may take.
-        """
+        """Start the thread; `seconds` is the time limit of one batch."""
         self._seconds, self._waiting, self._over = seconds, 0, threading.Event()
-        self._fault: UserError | None = None
+        self._error: UserError | None = None
         threading.Thread(target=self._watch, name="loader-watchdog", daemon=True).start()
 
     def wait(self, get: Callable[[], T]) -> T:
-        """What `get` gives.
+        """Call `get` under the time limit.
 
         Raises:
             UserError: If it took too long.
         """
-        self._waiting += 1  # an odd number: somebody waits
+        self._waiting += 1  # odd while waiting
         try:
             return get()
-        except Exception as fault:
-            if self._fault is not None:
-                raise self._fault from fault
+        except Exception as error:
+            if self._error is not None:
+                raise self._error from error
             raise
         finally:
             self._waiting += 1
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop the thread."""
         self._over.set()
 
     def _watch(self) -> None:
@@ -95,18 +92,15 @@ class WorkerWatchdog:
             ticks = ticks + 1 if self._waiting == seen and seen % 2 else 0
             seen = self._waiting
             if ticks * _TICK >= self._seconds:
-                self._fault = _stuck(self._seconds)
-                end_workers()  # whoever waits for them is told at once
+                self._error = _timeout_error(self._seconds)
+                end_workers()  # which makes `get` raise
                 return
 
 
 def check_shared_memory(workers: int, batch_bytes: int) -> None:
-    """Whether the batches that loader processes hold ready fit into shared memory.
-
-    Raises:
-        UserError: If they do not: torch would wait for the lost batch for ever.
-    """
-    needed, free = _held(workers, batch_bytes), _shared_memory()
+    """Raise `UserError` if the batches of DataLoader workers do not fit into shared memory."""
+    # torch would wait for the lost batch for ever.
+    needed, free = _waiting_bytes(workers, batch_bytes), _shared_memory()
     if needed > free:
         raise UserError(
             f"/dev/shm has room for {free / 1e6:.1f} MB, but {workers} DataLoader workers need "
@@ -115,27 +109,27 @@ def check_shared_memory(workers: int, batch_bytes: int) -> None:
         )
 
 
-def _held(workers: int, batch_bytes: int) -> int:
-    """Bytes of the batches that wait in shared memory: each process has two ready."""
+def _waiting_bytes(workers: int, batch_bytes: int) -> int:
+    """Bytes of the batches in shared memory: two per worker."""
     return 2 * workers * batch_bytes
 
 
 def _shared_memory() -> int:
-    """Bytes that are free there; where there is no telling, enough."""
+    """Free bytes; if unknown, a large number."""
     return shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else 1 << 62
 
 
-def _stuck(seconds: float) -> UserError:
+def _timeout_error(seconds: float) -> UserError:
     stopped = [str(worker.pid) for worker in multiprocessing.active_children() if _is_stopped(worker.pid)]
     which = f" (process {', '.join(stopped)} is stopped)" if stopped else ""
     return UserError(
-        f"the loader processes gave no batch for {seconds:g} seconds{which}: if reading may take that long, "
-        f"raise --data.timeout; else {_HINT}"
+        f"the DataLoader workers returned no batch for {seconds:g} seconds{which}: if reading may take that "
+        f"long, raise --data.timeout; else {_HINT}"
     )
 
 
 def _is_stopped(pid: int | None) -> bool:
-    """Whether a process is held by a signal; False where there is no /proc to ask."""
+    """Return whether a signal stopped a process; False without /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
     except (OSError, IndexError):

@@ -17,6 +17,7 @@ from vocseg.constants import IGNORE_INDEX
 from vocseg.data import voc
 from vocseg.data.classes import ClassList
 from vocseg.data.image_io import read_image, read_mask
+from vocseg.data.mask_png import save_mask
 from vocseg.errors import UserError
 from vocseg.metrics.label_errors import DisagreementRegion, LabelErrorData, prediction_path, regions_of
 from vocseg.metrics.per_image import Counts, PerImageConfusion
@@ -188,10 +189,8 @@ def errors_uri(scene: ImageTriplet) -> str:
 
 def mask_uri(mask: Bytes, classes: ClassList) -> str:
     """Classes `[H,W]` in their colours as a data URI."""
-    picture = Image.fromarray(_small(mask, cv2.INTER_NEAREST_EXACT))
-    picture.putpalette([channel for colour in classes.palette for channel in colour])
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    save_mask(_small(mask, cv2.INTER_NEAREST_EXACT), file, classes.palette)
     return _uri("png", file)
 
 

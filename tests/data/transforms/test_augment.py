@@ -1,4 +1,4 @@
-"""Augmentation: masks keep their labels and stay aligned with the image; every draw follows from its key."""
+"""Augmentation as a function of seed, epoch and index."""
 
 import hashlib
 from importlib.metadata import version
@@ -34,7 +34,7 @@ def _draw(
 
 @pytest.mark.parametrize("augmentation", ["none", "light", "crops"])
 @pytest.mark.parametrize("shape", [(375, 500), (500, 333), (120, 90)])
-def test_image_and_mask_stay_aligned(augmentation: Augmentation, shape: tuple[int, int]) -> None:
+def test_augmented_image_and_mask_stay_aligned(augmentation: Augmentation, shape: tuple[int, int]) -> None:
     for index in range(24):
         image, mask = _draw(augmentation, _coordinates(*shape), 128, index)
         inside = mask != VOID
@@ -46,7 +46,7 @@ def test_image_and_mask_stay_aligned(augmentation: Augmentation, shape: tuple[in
         assert (mask[clear] == (column + 5 * row)[clear]).all()
 
 
-def test_a_mark_of_one_block_is_found_at_the_same_pixels_in_both() -> None:
+def test_block_is_at_same_pixels_in_image_and_mask() -> None:
     pair = ImageMask(np.zeros((300, 400, 3), np.uint8), np.zeros((300, 400), np.uint8))
     pair.image[90:210, 130:270] = 255
     pair.mask[90:210, 130:270] = 15
@@ -60,9 +60,7 @@ def test_a_mark_of_one_block_is_found_at_the_same_pixels_in_both() -> None:
 
 @pytest.mark.parametrize("augmentation", ["none", *TRAINING])
 @pytest.mark.parametrize("labels", [(0, 5, 20), (5, 20), (0, 5, VOID)])
-def test_masks_hold_only_labels_of_the_pair_and_its_partner_and_void(
-    augmentation: Augmentation, labels: tuple[int, ...]
-) -> None:
+def test_augmented_mask_has_no_new_labels(augmentation: Augmentation, labels: tuple[int, ...]) -> None:
     own, other = (
         stored_form(48, augmentation)(ImageMask(np.zeros((90, 130, 3), np.uint8), mask.astype(np.uint8)))
         for mask in (np.random.default_rng(0).choice(chosen, (90, 130)) for chosen in (labels, (7, 9)))
@@ -80,7 +78,7 @@ def test_masks_hold_only_labels_of_the_pair_and_its_partner_and_void(
         assert VOID in labels or ((masks == VOID) == (images.max(3) > 0)).all()
 
 
-def test_beyond_the_picture_is_void_and_the_image_neutral() -> None:
+def test_crop_padding_is_ignored_and_neutral() -> None:
     pair = ImageMask(np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200), np.uint8))
     image, mask = np.empty((128, 128, 3), np.uint8), np.empty((128, 128), np.uint8)
     crop_into(pair, crop_extents(200, 128, np.array([0.0, 0.5, 0.5])), image, mask)  # the smallest scale
@@ -90,7 +88,7 @@ def test_beyond_the_picture_is_void_and_the_image_neutral() -> None:
 
 
 @pytest.mark.parametrize("shape", [(375, 500), (500, 333), (96, 80)])
-def test_at_scale_one_training_sees_a_picture_as_scoring_does(shape: tuple[int, int]) -> None:
+def test_crop_at_scale_one_equals_validation(shape: tuple[int, int]) -> None:
     pair = _coordinates(*shape)
     image, mask = np.empty((128, 128, 3), np.uint8), np.empty((128, 128), np.uint8)
     waiting = stored_form(128, "crops")(pair)
@@ -100,14 +98,14 @@ def test_at_scale_one_training_sees_a_picture_as_scoring_does(shape: tuple[int, 
     assert (mask != scored.mask).mean() < 0.03
 
 
-def test_scales_and_places_use_their_whole_range() -> None:
+def test_crops_use_complete_range() -> None:
     draws = np.random.default_rng(0).random((2000, 3))
     extents = [crop_extents(375, 256, draw) for draw in draws]
-    scales = np.array([columns.room / columns.length for _, columns in extents]) * 375 / 256
+    scales = np.array([columns.target_length / columns.length for _, columns in extents]) * 375 / 256
     assert 0.5 <= scales.min() < 0.53
     assert 1.9 < scales.max() <= 2.02
     assert abs((scales < 1).mean() - 0.5) < 0.05  # as often smaller as larger
-    inside = [rows for rows, _ in extents if rows.room == 256]
+    inside = [rows for rows, _ in extents if rows.target_length == 256]
     ends = np.array([(rows.start, 375 - rows.start - rows.length) for rows in inside])
     assert (ends >= 0).all()
     assert (ends[:, 0] == 0).any()
@@ -115,7 +113,7 @@ def test_scales_and_places_use_their_whole_range() -> None:
 
 
 @pytest.mark.parametrize("augmentation", TRAINING)
-def test_seed_epoch_and_position_fix_a_draw_and_each_changes_it(augmentation: Augmentation) -> None:
+def test_augmentation_depends_on_seed_epoch_index(augmentation: Augmentation) -> None:
     pair = ImageMask(
         np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8), np.zeros((80, 100), np.uint8)
     )
@@ -130,7 +128,7 @@ def test_seed_epoch_and_position_fix_a_draw_and_each_changes_it(augmentation: Au
     assert first != draws(seed=1)
 
 
-def test_flips_are_fair_and_independent_of_the_place() -> None:
+def test_flips_are_fair_and_independent() -> None:
     pair = _coordinates(64, 64)
     flipped = [
         _draw("light", pair, 64, index=k, epoch=e).image[0, 0, 0] > 0 for e in range(8) for k in range(64)
@@ -138,7 +136,7 @@ def test_flips_are_fair_and_independent_of_the_place() -> None:
     assert 0.43 < np.mean(flipped) < 0.57
 
 
-def test_none_changes_nothing_but_the_size() -> None:
+def test_none_only_resizes() -> None:
     pair = _coordinates(80, 90)
     plain = stored_form(64, "none")(pair)
     drawn = _draw("none", pair, 64, index=3, epoch=7)
@@ -146,7 +144,7 @@ def test_none_changes_nothing_but_the_size() -> None:
     assert (drawn.mask == plain.mask).all()
 
 
-def test_standard_changes_colours_but_not_what_the_mask_says() -> None:
+def test_standard_keeps_mask_of_crops() -> None:
     pair = _coordinates(80, 100)
     crops, standard = (
         [_draw(name, pair, 64, index=k) for k in range(16)]
@@ -167,7 +165,7 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("augmentation", DIGESTS)
-def test_the_older_sets_draw_what_they_always_drew(augmentation: Augmentation) -> None:
+def test_augmentation_values_are_stable(augmentation: Augmentation) -> None:
     made_with = {"opencv-python-headless": "5.0.0.93", "albumentations": "2.0.8", "numpy": "2.4.6"}
     for package, wanted in made_with.items():
         if version(package) != wanted:
@@ -199,9 +197,7 @@ def _patchworks(augmentation: Augmentation) -> list[ImageMask]:
 @pytest.mark.parametrize(
     ("given", "least", "most"), [((1, 2), 0, 0), ((0.5, 0.5), 0.74, 0.76), ((0.5, 2), 0.02, 0.74)]
 )
-def test_crops_below_scale_one_alone_are_padded(
-    given: tuple[float, float], least: float, most: float
-) -> None:
+def test_only_crops_below_scale_one_are_padded(given: tuple[float, float], least: float, most: float) -> None:
     pair = ImageMask(np.full((96, 96, 3), 9, np.uint8), np.ones((96, 96), np.uint8))
     images, masks = np.empty((64, 64, 64, 3), np.uint8), np.empty((64, 64, 64), np.uint8)
     Augmenter("crops", 64, 5, 64, given).fill_batch([pair] * 64, range(64), 0, images, masks)

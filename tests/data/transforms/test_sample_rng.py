@@ -141,7 +141,7 @@ def check_independence(decisions: dict[str, Floats]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
-def test_every_two_decisions_of_the_augmentations_are_independent() -> None:
+def test_augmentation_decisions_are_independent() -> None:
     geometry = geometry_of("crops")
     check_independence(geometry)
     same = geometry_of("standard")
@@ -152,7 +152,7 @@ def test_every_two_decisions_of_the_augmentations_are_independent() -> None:
     assert np.array_equal(light[:, 0, 0] > light[:, 0, -1], geometry["flip"] < 0)
 
 
-def test_a_correlation_would_be_seen() -> None:
+def test_independence_check_detects_correlation() -> None:
     decisions = np.random.default_rng(0).choice([-1.0, 1.0], 2400)
     other = np.where(np.random.default_rng(1).random(2400) < 0.15, decisions, np.roll(decisions, 1))
     with pytest.raises(AssertionError, match="a goes with b"):
@@ -160,7 +160,7 @@ def test_a_correlation_would_be_seen() -> None:
 
 
 @pytest.mark.parametrize("augmentation", ["crops", "standard", "strong"])
-def test_no_draw_is_repeated_in_another_epoch_or_for_another_image(augmentation: Augmentation) -> None:
+def test_random_numbers_do_not_repeat(augmentation: Augmentation) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (SOURCE, SOURCE, 3), np.uint8)
     pair = ImageMask(noise, np.zeros((SOURCE, SOURCE), np.uint8))
     first, again = (np.nan_to_num(filled(augmentation, pair)[0]) for _ in range(2))

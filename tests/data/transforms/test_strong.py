@@ -1,4 +1,4 @@
-"""`strong`: pieces of other pairs, noise and holes; what they leave alone, and what follows from what."""
+"""CutMix, CutOut and noise of the augmentation `strong`."""
 
 import shutil
 from pathlib import Path
@@ -37,7 +37,7 @@ def _batch(
     return images, masks
 
 
-def test_a_partner_is_any_other_image_and_as_likely_as_the_next() -> None:
+def test_cutmix_partner_is_uniform() -> None:
     augmenter = Augmenter("strong", SIZE, 42, IMAGES)
     chosen = np.array([augmenter.cutmix_partners(range(IMAGES), epoch) for epoch in range(200)], float)
     assert 0.47 < (~np.isnan(chosen)).mean() < 0.53
@@ -49,7 +49,7 @@ def test_a_partner_is_any_other_image_and_as_likely_as_the_next() -> None:
         assert len(np.unique(chosen[:, position][~np.isnan(chosen[:, position])])) > IMAGES // 2
 
 
-def test_partners_follow_from_seed_epoch_and_position_alone() -> None:
+def test_cutmix_partner_depends_on_seed_epoch_index() -> None:
     whole = Augmenter("strong", SIZE, 42, IMAGES).cutmix_partners(range(IMAGES), 3)
     other = Augmenter("strong", SIZE, 42, IMAGES)
     other.cutmix_partners(range(IMAGES), 9)
@@ -59,12 +59,12 @@ def test_partners_follow_from_seed_epoch_and_position_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["none", "light", "crops", "standard"])
-def test_no_other_set_mixes_and_neither_does_a_list_of_one(name: Augmentation) -> None:
+def test_cutmix_only_in_strong_with_several_images(name: Augmentation) -> None:
     assert Augmenter(name, SIZE, 42, IMAGES).cutmix_partners(range(IMAGES), 0) == [None] * IMAGES
     assert Augmenter("strong", SIZE, 42, 1).cutmix_partners([0] * 9, 0) == [None] * 9
 
 
-def test_a_piece_is_a_rectangle_of_the_partner_with_its_own_labels_in_place() -> None:
+def test_cutmix_box_shows_partner() -> None:
     y, x = np.mgrid[:96, :96]
     ramp = ImageMask(
         np.stack([100 + x // 2, 100 + y // 2, 0 * x], -1).astype(np.uint8), (100 + x).astype(np.uint8)
@@ -89,7 +89,7 @@ def test_a_piece_is_a_rectangle_of_the_partner_with_its_own_labels_in_place() ->
     assert all(brighter)
 
 
-def test_where_a_partner_is_missing_all_else_is_as_it_was() -> None:
+def test_missing_partner_changes_nothing_else() -> None:
     images, masks = _batch("strong", _flat(3, 90), _flat(7, 200))
     plain, unmixed = _batch("strong", _flat(3, 90), None)
     alone = ~(masks == 7).any((1, 2))
@@ -100,7 +100,7 @@ def test_where_a_partner_is_missing_all_else_is_as_it_was() -> None:
     assert set(np.unique(unmixed)) == {3, VOID}
 
 
-def test_strong_sees_images_at_the_places_and_in_the_light_of_standard() -> None:
+def test_strong_uses_crops_and_colours_of_standard() -> None:
     images, masks = _batch("strong", _flat(3, 90, (96, 96)))
     standard, where = _batch("standard", _flat(3, 90, (96, 96)))
     assert (masks[where == VOID] == VOID).all()
@@ -108,7 +108,7 @@ def test_strong_sees_images_at_the_places_and_in_the_light_of_standard() -> None
     assert 0.4 < np.mean(same) < 0.95  # the others have noise
 
 
-def test_holes_are_neutral_grey_and_void_whatever_the_light_and_the_noise() -> None:
+def test_cutout_is_neutral_and_ignored() -> None:
     images, masks = _batch("strong", _flat(3, 90))
     padded = _batch("crops", _flat(3, 90))[1] == VOID
     cut = (masks == VOID) & ~padded
@@ -117,10 +117,10 @@ def test_holes_are_neutral_grey_and_void_whatever_the_light_and_the_noise() -> N
     assert (masks[padded] == VOID).all()
 
 
-def test_rectangles_lie_within_the_image_and_use_their_whole_range() -> None:
+def test_boxes_are_inside_and_use_complete_range() -> None:
     extras = np.concatenate([AugmentationRNG(1, 500).extras(epoch) for epoch in range(4)])
     for size in (32, 256):
-        pieces = [sample_cutmix_box(size, each["sample_cutmix_box"]) for each in extras]
+        pieces = [sample_cutmix_box(size, each["piece"]) for each in extras]
         areas = np.array([len(range(*p.rows.indices(size))) * len(range(*p.columns.indices(size)))
                           for p in pieces]) / size**2  # fmt: skip
         assert 0.07 < areas.min() < 0.13
@@ -134,7 +134,7 @@ def test_rectangles_lie_within_the_image_and_use_their_whole_range() -> None:
             assert (ends[:, 1] > ends[:, 0]).all()
 
 
-def test_noise_is_normal_unbiased_and_different_everywhere() -> None:
+def test_noise_is_normal_and_unbiased() -> None:
     found = []
     for draws in ((0.0, 0.1, 0.9), (0.5, 0.1, 0.9), (1.0, 0.8, 0.2)):
         image = np.full((128, 128, 3), 128, np.uint8)
@@ -158,12 +158,12 @@ def _ready(root: Path, **options: object) -> VOCDataModule:
     return data
 
 
-def test_the_same_images_come_on_any_number_of_processes_and_after_resumption(
+def test_strong_images_equal_for_any_world_size_and_resume(
     sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def images(rank: int, world: int, batch: int, done: int = 0) -> dict[int, tuple[bytes, bytes]]:
-        data = _ready(sample, batch_size=batch, store=False, check=False, workers=0)
-        monkeypatch.setattr(datamodule, "place_in", lambda trainer: RankInfo(rank, world))  # the trainer's
+        data = _ready(sample, batch_size=batch, cache=False, verify_files=False, num_workers=0)
+        monkeypatch.setattr(datamodule, "rank_info", lambda trainer: RankInfo(rank, world))  # the trainer's
         data.progress.next = EpochPosition(2, done)
         return {
             int(index): (image.numpy().tobytes(), mask.numpy().tobytes())
@@ -179,17 +179,15 @@ def test_the_same_images_come_on_any_number_of_processes_and_after_resumption(
     assert rest.items() <= alone.items()
 
 
-def test_a_part_of_a_list_is_mixed_with_images_of_that_part_alone(sample: Path) -> None:
-    part = _ready(sample, train_images=8).parts["train"]
+def test_cutmix_partner_is_within_subset(sample: Path) -> None:
+    part = _ready(sample, max_train_samples=8).parts["train"]
     chosen = {part.partner(SampleIndex(k, epoch)) for k in range(8) for epoch in range(20)} - {None}
     assert chosen == set(range(8))
 
 
-def test_an_unreadable_partner_is_no_partner_and_an_unreadable_image_gets_none(
-    sample: Path, tmp_path: Path
-) -> None:
+def test_unreadable_partner_disables_cutmix(sample: Path, tmp_path: Path) -> None:
     shutil.copytree(sample, tmp_path / "set", ignore=shutil.ignore_patterns(".vocseg"))
-    data = _ready(tmp_path / "set", store=False, on_error="skip", workers=0)
+    data = _ready(tmp_path / "set", cache=False, on_read_error="skip", num_workers=0)
     part = data.parts["train"]
     draws = [SampleIndex(k, epoch) for epoch in range(8) for k in range(20)]
     mixed = next(draw for draw in draws if part.partner(draw) is not None)
@@ -199,7 +197,7 @@ def test_an_unreadable_partner_is_no_partner_and_an_unreadable_image_gets_none(
     part.split.paths(partner)[0].unlink()
     after = part.batch([mixed])
     assert after["index"].tolist() == [mixed.index]
-    pair = part._pairs([mixed.index])[0]
+    pair = part._read([mixed.index], skip=False)[0]
     images, masks = np.empty((1, 32, 32, 3), np.uint8), np.empty((1, 32, 32), np.uint8)
     Augmenter("strong", 32, 42, 20).fill_batch([pair], [mixed.index], mixed.epoch, images, masks)  # type: ignore[list-item]
     assert torch.equal(after["mask"], torch.from_numpy(masks))
@@ -209,6 +207,6 @@ def test_an_unreadable_partner_is_no_partner_and_an_unreadable_image_gets_none(
     batch = part.batch([lost])
     assert batch["index"].tolist() == [-2 - partner]
     assert (batch["mask"] == VOID).all()
-    part = _ready(tmp_path / "set", store=False, check=False, workers=0).parts["train"]
+    part = _ready(tmp_path / "set", cache=False, verify_files=False, num_workers=0).parts["train"]
     with pytest.raises(UserError, match=r"the image .*\.jpg is missing"):
         part.batch([mixed])

@@ -1,4 +1,4 @@
-"""What chance decides in `strong`: every two decisions are independent, also of those of `standard`."""
+"""Independence of the random numbers of `strong`."""
 
 import numpy as np
 import pytest
@@ -97,6 +97,6 @@ def _holes_and_noise() -> dict[str, Floats]:
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:Degrees of freedom", "ignore:divide by")
-def test_every_two_decisions_of_strong_are_independent() -> None:
+def test_strong_decisions_are_independent() -> None:
     strong = {**_mixing(), **_holes_and_noise()}
     check_independence({**geometry_of("crops"), **light_of(), **strong})

@@ -1,12 +1,7 @@
-"""CutMix and CutOut.
+"""CutMix, CutOut and noise."""
 
-Drawing a normal number for every value of every image would take longer than all else that augmentation does.
-
-The mixing is CutMix, a rectangle with all that its mask says, and no pasting of objects. In VOC every object
-has a ring of void round it: an object that is cut out along its label would lose its outline, and one that is
-cut out with the ring would carry a halo of the other picture, by which a network could know it. A rectangle
-brings its objects as they stood, their void as void, and asks for no rule about what lies before what.
-"""
+# CutMix rather than copy-paste of objects: VOC's objects have an ignored border. Without it a pasted object
+# would lose its outline; with it the object would carry a halo of its image, which a network could detect.
 
 from functools import cache
 from typing import Any, NamedTuple
@@ -22,7 +17,7 @@ from vocseg.data.transforms.sample_rng import HOLES
 
 _WEAKEST, _STRONGEST = 4.0, 20.0  # standard deviation, of 255
 _SPREAD = 32.0  # the pattern's, so that four deviations each way fit into a byte
-_SHIFTS = 64  # places each way where it may begin: 4,096 patterns
+_SHIFTS = 64  # offsets each way: 4,096 patterns, as normal numbers for every image take too long
 
 
 def add_noise(image: Bytes, draws: npt.NDArray[np.float64]) -> None:
@@ -30,7 +25,7 @@ def add_noise(image: Bytes, draws: npt.NDArray[np.float64]) -> None:
 
     Args:
         image: uint8 `[size,size,3]`, changed in place.
-        draws: Three numbers from 0 to 1: strength, and where in the pattern it begins.
+        draws: Three numbers from 0 to 1: strength, vertical and horizontal offset in the pattern.
     """
     y, x = (int(draw * _SHIFTS) for draw in draws[1:])
     size, gain = len(image), (_WEAKEST + (_STRONGEST - _WEAKEST) * float(draws[0])) / _SPREAD
@@ -40,43 +35,43 @@ def add_noise(image: Bytes, draws: npt.NDArray[np.float64]) -> None:
 
 @cache
 def _pattern(size: int) -> Bytes:
-    """Bytes around 128."""
-    edge = size + _SHIFTS
-    values = np.random.default_rng(0).standard_normal((edge, edge, 3), np.float32)
+    """Normal noise around 128."""
+    side = size + _SHIFTS
+    values = np.random.default_rng(0).standard_normal((side, side, 3), np.float32)
     return np.asarray(np.clip(values * _SPREAD + 128, 0, 255).round(), np.uint8)
 
 
 Draws = npt.NDArray[np.float64]
 
-_AREA = 0.1, 0.5  # of a piece, as a share of the image: what it is put into stays the larger part
-_STRETCH = 2.0  # the most that a piece is higher than wide, or wider than high
-_HOLE = 0.125, 0.35  # edges of a hole, as shares of the image's
+_AREA = 0.1, 0.5  # of a CutMix box, as a fraction of the image
+_STRETCH = 2.0  # its largest aspect ratio
+_HOLE = 0.125, 0.35  # side lengths of a CutOut box, as fractions of the image's
 
 
 class Rectangle(NamedTuple):
-    """A part of an image, as an index into its first two axes."""
+    """Box in an image, as an index into its first two axes."""
 
     rows: slice
     columns: slice
 
 
 def sample_cutmix_box(size: int, draws: Draws) -> Rectangle:
-    """Where another pair shows.
+    """Sample the box that CutMix replaces.
 
     Args:
-        size: Edge of the image in pixels.
-        draws: Four numbers from 0 to 1: area, shape, vertical and horizontal place.
+        size: Side length of the image in pixels.
+        draws: Four numbers from 0 to 1: area, aspect ratio, vertical and horizontal position.
     """
     area, stretch = _between(_AREA, draws[0]), _STRETCH ** (2 * float(draws[1]) - 1)
     return _placed(size, (area * stretch) ** 0.5, (area / stretch) ** 0.5, draws[2:])
 
 
 def sample_cutout_boxes(size: int, draws: Any) -> list[Rectangle]:
-    """Where an image is cut out.
+    """Sample the boxes of CutOut.
 
     Args:
-        size: Edge of the image in pixels.
-        draws: With the fields `count` and `sample_cutout_boxes` of `AugmentationRNG.extras`.
+        size: Side length of the image in pixels.
+        draws: With the fields `count` and `holes` of `AugmentationRNG.extras`.
     """
     count = 1 + int(draws["count"] * HOLES)
     return [
@@ -86,12 +81,12 @@ def sample_cutout_boxes(size: int, draws: Any) -> list[Rectangle]:
 
 
 def paste(part: Rectangle, other: ImageMask, image: Bytes, mask: Bytes) -> None:
-    """Show another pair there, void where its mask is void."""
+    """Replace a box by the same box of another pair."""
     image[part], mask[part] = other.image[part], other.mask[part]
 
 
 def cutout(part: Rectangle, image: Bytes, mask: Bytes) -> None:
-    """Make the image grey there, and the mask void: what cannot be seen is not to be learnt."""
+    """Make a box grey in the image and 255 in the mask."""
     image[part], mask[part] = neutral(len(image))[part], IGNORE_INDEX
 
 
@@ -100,14 +95,11 @@ def _between(ends: tuple[float, float], draw: float) -> float:
 
 
 def _placed(size: int, height: float, width: float, draws: Draws) -> Rectangle:
-    """A rectangle of a share of the image, wholly inside it."""
-    rows, columns = (
-        _span(size, edge, float(draw)) for edge, draw in zip((height, width), draws, strict=True)
-    )
-    return Rectangle(rows, columns)
+    """Box of a fraction of the image, completely inside it."""
 
+    def span(fraction: float, draw: float) -> slice:
+        length = min(size, max(1, round(fraction * size)))
+        start = int(draw * (size - length + 1))
+        return slice(start, start + length)
 
-def _span(size: int, share: float, draw: float) -> slice:
-    length = min(size, max(1, round(share * size)))
-    start = int(draw * (size - length + 1))
-    return slice(start, start + length)
+    return Rectangle(span(height, float(draws[0])), span(width, float(draws[1])))

@@ -10,13 +10,12 @@ import numpy as np
 
 from vocseg.data.image_io import Bytes
 
-os.environ.setdefault(
-    "NO_ALBUMENTATIONS_UPDATE", "1"
-)  # else importing it asks the network for a newer version
+# Else importing it asks the network for a newer version.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
 def photometric(image: Bytes, key: tuple[int, ...], more_blur: bool = False) -> Bytes:
-    """Another light, other colours, a little blur or more."""
+    """Return a copy of an image with random brightness, contrast, colour and blur, a function of `key`."""
     compose = _compose(more_blur)
     # set_random_state, not set_random_seed: the latter gives every transform the same stream of draws.
     compose.set_random_state(np.random.default_rng(key), random.Random(str(key)))
@@ -25,15 +24,12 @@ def photometric(image: Bytes, key: tuple[int, ...], more_blur: bool = False) -> 
 
 @cache
 def _compose(more_blur: bool) -> Any:
-    """Built under warnings as errors, since albumentations only warns of a misspelt argument."""
     import albumentations as A
 
-    blur = (
-        {"blur_limit": 0, "sigma_limit": (0.5, 2.0), "p": 0.3}
-        if more_blur
-        else {"blur_limit": (3, 5), "p": 0.2}
-    )
-    with warnings.catch_warnings():
+    blur: dict[str, Any] = {"blur_limit": (3, 5), "p": 0.2}
+    if more_blur:
+        blur = {"blur_limit": 0, "sigma_limit": (0.5, 2.0), "p": 0.3}
+    with warnings.catch_warnings():  # albumentations only warns of a misspelt argument
         warnings.simplefilter("error")
         return A.Compose([
             A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=0.25, p=0.5),
