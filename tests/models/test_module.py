@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from tests.metrics.test_confusion import oracle
-from vocseg.data.batch import BatchTensors
+from vocseg.data.batch import Batch
 from vocseg.models.module import SegmentationModule
 
 TINY = "tu-test_resnet.r160_in1k"
 
 
-def _batch(seed: int, images: int, void: bool = False) -> BatchTensors:
+def _batch(seed: int, images: int, void: bool = False) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     mask = torch.randint(0, 5, (images, 64, 64), generator=generator, dtype=torch.uint8)
     mask[:, :8] = 255

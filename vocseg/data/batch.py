@@ -32,9 +32,6 @@ class Batch(TypedDict):
     index: Tensor
 
 
-BatchTensors = Batch
-
-
 class Samples(Sequence[Sample]):
     """Samples that share the tensors of one batch, so that `collate` need not copy them."""
 

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vocseg.data.batch import BatchTensors
+from vocseg.data.batch import Batch
 from vocseg.data.classes import ClassList, named_classes, numbered_classes
 from vocseg.errors import UserError
 from vocseg.inference.tta import TTAConfig
@@ -122,7 +122,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         logits: Tensor = self.network(image)
         return logits
 
-    def training_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
+    def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:
         """Compute the loss of a batch and update the training metrics."""
         self.image_size = batch["image"].shape[-1]
         single_process = self.trainer.world_size == 1
@@ -134,19 +134,19 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
             self.log("loss/train_step", output["loss"], batch_size=len(batch["index"]))
         return output
 
-    def validation_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
+    def validation_step(self, batch: Batch, batch_idx: int) -> StepOutput:
         """Update the validation metrics with a batch."""
         return self._step(batch, self.val_metrics)
 
-    def test_step(self, batch: BatchTensors, batch_idx: int) -> StepOutput:
+    def test_step(self, batch: Batch, batch_idx: int) -> StepOutput:
         """Update the metrics with a batch."""
         return self._step(batch, self.val_metrics)
 
-    def predict_step(self, batch: BatchTensors, batch_idx: int) -> Tensor:
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return logits float32 `[N,C,H,W]` at the input resolution."""
         return self.variants.logits(self, batch["image"])
 
-    def _step(self, batch: BatchTensors, metrics: SegmentationMetrics) -> StepOutput:
+    def _step(self, batch: Batch, metrics: SegmentationMetrics) -> StepOutput:
         """Compute a batch, or replay the captured step on a GPU, and update the metrics."""
         image, mask = batch["image"], batch["mask"]
         if not self.network.performance.use_cuda_graphs or not can_capture(self._trainer):
@@ -292,7 +292,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         """Reset the metrics, as a validation may have been interrupted."""
         self.val_metrics.reset()
 
-    def on_train_batch_start(self, batch: BatchTensors, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the step's random state, differently on every process."""
         trainer = self.trainer
         seed = getattr(getattr(trainer, "datamodule", None), "seed", 0)
