@@ -98,7 +98,7 @@ def test_when_one_of_two_processes_is_killed_the_other_ends_and_says_so(
         _wait_for(lambda: _gone(other))
         (said,) = _sentences(run)
         if which == "main":
-            assert f"the main process ({run.pid}) has ended without a word" in said
+            assert f"the main process ({run.pid}) ended without a message" in said
         else:
             assert code == 2
             assert "process 1 of 2 (counted from 0) was ended by SIGKILL" in said
@@ -181,7 +181,7 @@ def test_two_processes_leave_images_out_together_and_say_which(
     words += ["--trainer.accelerator", "cpu", "--data.batch_size", "2"]
     done, other = run_together(["test", *words], here, 2)
     assert done.returncode == other.returncode == 0, done.stderr + other.stderr
-    assert f"1 image was left out and counted nowhere:\n  {spoilt} (val)" in done.stdout
+    assert f"1 image was skipped and not counted:\n  {spoilt} (val)" in done.stdout
     scores = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())
     counts = {score["protocol"]["images"] for name, score in scores.items() if name != "weights"}
     assert counts == {6}

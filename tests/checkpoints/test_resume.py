@@ -108,7 +108,7 @@ def test_a_signal_saves_and_says_how_to_go_on(sample: Path, here: Path, number: 
         assert process.wait(60) == 128 + number
         said = process.err
     assert f"vocseg: stopped by {number.name}; saved lightning_logs/fit/version_0/last.ckpt (epoch " in said
-    assert "go on with: python -m vocseg resume lightning_logs/fit/version_0" in said
+    assert "resume with: python -m vocseg resume lightning_logs/fit/version_0" in said
     assert "Traceback" not in said
     assert torch.load(here / "lightning_logs/fit/version_0/last.ckpt", weights_only=True)["epoch"] >= 1
 
@@ -219,15 +219,15 @@ def test_a_best_checkpoint_that_a_kill_left_behind_is_made_up_for(run: Path, cap
 def test_two_processes_cannot_go_on_with_one_run(run: Path, capsys: Capture) -> None:
     lock = lock_folder(run)
     try:
-        assert "goes on in another process" in refused(capsys, ["resume", str(run)])
+        assert "another process is running this run" in refused(capsys, ["resume", str(run)])
     finally:
         lock.release()
 
 
 def test_a_second_signal_ends_at_once(here: Path) -> None:
     code = (
-        "import os, signal, time\nfrom vocseg.callbacks.last_checkpoint import Wishes\n"
-        "Wishes().listen(1)\nprint('on', flush=True)\ntime.sleep(5)\ntime.sleep(60)"
+        "import os, signal, time\nfrom vocseg.callbacks.last_checkpoint import StopRequest\n"
+        "StopRequest().listen(1)\nprint('on', flush=True)\ntime.sleep(5)\ntime.sleep(60)"
     )
     with Forked([], here, code) as process:
         process.wait_for("on")
@@ -320,7 +320,7 @@ def test_allow_all_resumes_and_prints_every_difference(run: Path, recwarn: pytes
 
 def test_allowed_difference_in_structure_is_refused(run: Path, capsys: Capture) -> None:
     words = ["resume", str(run), "--allow", "all", "--model.weight_decay", "0.1"]
-    assert "does not fit what the flags describe" in refused(capsys, words)
+    assert "does not match the flags" in refused(capsys, words)
 
 
 def test_part_of_the_best_checkpoint_is_cleared(run: Path) -> None:

@@ -65,7 +65,7 @@ def test_lightning_rebuilds_the_module_from_the_checkpoint_alone(trained: Path) 
 @pytest.mark.parametrize("name", ["unet_voc.pth", "best.ckpt", "last.ckpt"])
 def test_another_network_is_refused_by_name(trained: Path, name: str) -> None:
     with pytest.raises(
-        UserError, match=r"holds a network with encoder tu-test.*but --model.encoder is resnet18"
+        UserError, match=r"contains a network with encoder tu-test.*but --model.encoder is resnet18"
     ):
         load_weights(SegmentationModule(encoder="resnet18"), trained / name)
 
@@ -82,8 +82,8 @@ def test_another_class_count_is_refused(trained: Path) -> None:
         (None, "there is no such file"),
         (b"", "not a readable file of weights"),
         (b"\x00" * 500, "not a readable file of weights"),
-        ({"conv.weight": torch.zeros(2)}, "holds no network of vocseg"),
-        ([1, 2], "holds no network of vocseg"),
+        ({"conv.weight": torch.zeros(2)}, "contains no network of vocseg"),
+        ([1, 2], "contains no network of vocseg"),
         ({"description": {"format": 99, "vocseg": "9.9"}, "state_dict": {}}, "made by vocseg 9.9, newer"),
     ],
 )

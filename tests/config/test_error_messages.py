@@ -34,7 +34,7 @@ def test_out_of_gpu_memory_names_the_flags_that_keep_the_global_batch(
 
     monkeypatch.setattr(SegmentationModule, "training_step", step)
     said = refused(capsys, ["fit", *tiny(sample), "--trainer.num_sanity_val_steps", "0", *flags])
-    assert said.startswith("vocseg: the GPU has not enough memory for a batch of ")
+    assert said.startswith("vocseg: the GPU does not have enough memory for a batch of ")
     assert remedy in said
     assert said.count("\n") == 1
 
@@ -45,7 +45,7 @@ def test_a_single_image_that_batchnorm_cannot_train_on_is_said(
     """DeepLab pools each image to one pixel, and normalises that."""
     words = ["fit", *tiny(sample), "--model.arch", "deeplabv3plus", "--data.batch_size", "1"]
     said = refused(capsys, words)
-    assert "from this batch of 1 image at 64x64, and cannot train on one: use a larger" in said
+    assert "from this batch of 1 image at 64x64, and cannot train on one. Use a larger" in said
     assert said.count("\n") == 1
 
 
@@ -62,7 +62,7 @@ def test_out_of_memory_on_a_cpu_is_said_too(sample: Path, here: Path) -> None:
     )
     done = run([], here, script)
     assert done.returncode == 2, done.stderr
-    assert "vocseg: the machine has not enough memory for a batch of 4 images at 512x512" in done.stderr
+    assert "vocseg: the machine does not have enough memory for a batch of 4 images at 512x512" in done.stderr
     assert "--data.batch_size 2" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -112,6 +112,6 @@ def test_a_loader_process_that_ends_while_its_batch_is_fetched_is_said(fault: Ex
         rebuild_storage_fd()
     known = to_user_error(fault)
     assert known is not None
-    assert "a loader process has ended or was killed" in known.sentence
+    assert "a DataLoader worker has ended or was killed" in known.sentence
     assert "--data.num_workers 0" in known.sentence
     assert rebuild_storage_fd.__name__ in dir(torch.multiprocessing.reductions)

@@ -126,7 +126,7 @@ def test_finetuning_without_any_run_says_so(here: Path, capsys: Capture) -> None
 def test_a_pth_that_is_something_else_is_named(sample: Path, here: Path, capsys: Capture, verb: str) -> None:
     torch.save({"weight": torch.zeros(3)}, here / "other.pth")
     said = refused(capsys, [verb, "--ckpt_path", "other.pth", "--data.root", str(sample)])
-    assert said.startswith("vocseg: --ckpt_path other.pth: holds no network of vocseg")
+    assert said.startswith("vocseg: --ckpt_path other.pth: contains no network of vocseg")
 
 
 def test_a_typed_encoder_that_the_file_does_not_hold_is_refused(
@@ -136,7 +136,8 @@ def test_a_typed_encoder_that_the_file_does_not_hold_is_refused(
         words = ["--ckpt_path", str(trained / name), "--data.root", str(sample)]
         said = refused(capsys, ["test", *words, "--model.encoder", "resnet18"])
         assert (
-            "holds a network with encoder tu-test_resnet.r160_in1k, but --model.encoder is resnet18" in said
+            "contains a network with encoder tu-test_resnet.r160_in1k, but --model.encoder is resnet18"
+            in said
         )
 
 

@@ -1,4 +1,4 @@
-"""Flags that spoil a run or let it do nothing are refused before anything is built."""
+"""Validation of flags and callbacks before anything is built."""
 
 import os
 from pathlib import Path
@@ -18,23 +18,23 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "no epochs": (["--trainer.max_epochs", "0"], ["max_epochs 0", "nothing to do"]),
     "no steps": (["--trainer.max_steps", "0"], ["max_steps 0", "nothing to do"]),
     "less than a batch": (["--trainer.limit_train_batches", "0.01"], ["limit_train_batches"]),
-    "unknown figure": (
+    "unknown metric": (
         ["--best_weights.monitor", "mIoU"],
         ["--best_weights.monitor mIoU", "miou/val", "loss/val"],
     ),
     "unknown class": (["--best_weights.monitor", "per_class_iou/tiger"], ["per_class_iou/tiger"]),
     "abbreviated flag": (["--trainer.max_epoch", "1"], ["do you mean --trainer.max_epochs"]),
     "fp16 on a CPU": (["--trainer.precision", "16-mixed"], ["16-mixed needs a GPU", "bf16-mixed"]),
-    "no batches to add up": (["--trainer.accumulate_grad_batches", "0"], ["batches 0: name a whole number"]),
-    "no epoch to validate after": (["--trainer.check_val_every_n_epoch", "0"], ["epoch 0: name a whole num"]),
+    "no batches to add up": (["--trainer.accumulate_grad_batches", "0"], ["batches 0: give a whole number"]),
+    "no epoch to validate after": (["--trainer.check_val_every_n_epoch", "0"], ["epoch 0: give a whole num"]),
     "validation after more than there is": (["--trainer.val_check_interval", "99"], ["`val_check_interval`"]),
-    "fewer than no batches": (["--trainer.limit_train_batches", "-2"], ["-2: name a share from 0 to 1"]),
+    "fewer than no batches": (["--trainer.limit_train_batches", "-2"], ["-2: give a fraction from 0 to 1"]),
     "nothing kept": (["--trainer.barebones", "true"], ["barebones true", "scripts/bench train"]),
-    "processes begun otherwise": (["--trainer.strategy", "ddp_spawn"], ["strategy ddp_spawn: use ddp"]),
+    "processes begun otherwise": (["--trainer.strategy", "ddp_spawn"], ["strategy ddp_spawn: ", "Use ddp"]),
     "a way for GPUs": (["--trainer.strategy", "fsdp"], ["`fsdp` requires a GPU"]),
     "CPUs by number": (["--trainer.devices", "[0,1]"], ["should be an int > 0"]),
     "a package that is missing": (["--trainer.accelerator", "tpu"], ["pip install 'torch_xla"]),
-    "no GPU": (["--trainer.accelerator", "gpu"], ["accelerator gpu: torch sees no GPU", "on the CPU"]),
+    "no GPU": (["--trainer.accelerator", "gpu"], ["accelerator gpu: torch finds no GPU", "on the CPU"]),
     "folder for runs a file": (
         ["--trainer.default_root_dir", "file"],
         ["default_root_dir file", "is a file"],
@@ -81,14 +81,14 @@ CALLBACKS = {
     "EarlyStopping by default": (
         "EarlyStopping",
         "monitor: miou/val",
-        "mode min: that figure is best when large",
+        "mode min: that metric is best when large",
     ),
-    "EarlyStopping on a loss": ("EarlyStopping", "monitor: loss/val, mode: max", "write `mode: min`"),
-    "ModelCheckpoint": ("ModelCheckpoint", "monitor: pixel_accuracy/val, mode: min", "write `mode: max`"),
-    "unknown figure": (
+    "EarlyStopping on a loss": ("EarlyStopping", "monitor: loss/val, mode: max", "Use `mode: min`"),
+    "ModelCheckpoint": ("ModelCheckpoint", "monitor: pixel_accuracy/val, mode: min", "Use `mode: max`"),
+    "unknown metric": (
         "EarlyStopping",
         "monitor: val_loss",
-        "val_loss: no such figure is logged; there are loss",
+        "val_loss: no such metric is logged. Use loss",
     ),
 }
 
@@ -154,7 +154,7 @@ def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
         try:
             os.chdir("/")
             os.setuid(65534)
-            _check_root(here / "mine")  # sees nothing amiss where even a parent is hidden
+            _check_root(here / "mine")  # passes where even a parent is hidden
             create_run_dir(here / "mine", "fit")
         except UserError as fault:
             code = 0 if "default_root_dir" in fault.sentence else 2

@@ -57,7 +57,7 @@ import os, resource, sys
 from pathlib import Path
 import torch
 from vocseg.errors import UserError
-from vocseg.metrics.per_image import load_image_scores
+from vocseg.metrics.per_image import load_per_image_confusion
 from vocseg.utils.safe_load import write_tensors
 path, tensors = Path(sys.argv[1]), {"state_dict": {"w": torch.zeros(3_000_000)}}
 for budget in range(0, 14_000_000, 1_000_000):
@@ -219,15 +219,15 @@ def test_leftovers_of_dead_writers_are_cleared_and_those_of_live_ones_stay(tmp_p
     left.write_bytes(b"half")
     other = tmp_path / ".notes.part"
     other.touch()
-    script = "import sys, time; from pathlib import Path; from vocseg.utils.atomic_write import whole_file\n"
-    script += "with whole_file(Path(sys.argv[1])) as file: print(file.name, flush=True); time.sleep(60)"
+    script = "import sys, time; from pathlib import Path; from vocseg.utils.atomic_write import atomic_open\n"
+    script += "with atomic_open(Path(sys.argv[1])) as file: print(file.name, flush=True); time.sleep(60)"
     with _process(script, tmp_path / "live.ckpt") as writer:
         assert writer.stdout is not None
         live = Path(writer.stdout.readline().strip())
         assert not left.exists()  # it cleared what was there
         left.write_bytes(b"half")
-        again = "import sys; from pathlib import Path; from vocseg.utils.atomic_write import write_whole\n"
-        again += "write_whole(Path(sys.argv[1]), 'x')"
+        again = "import sys; from pathlib import Path; from vocseg.utils.atomic_write import atomic_write\n"
+        again += "atomic_write(Path(sys.argv[1]), 'x')"
         with _process(again, tmp_path / "b.json") as second:
             assert second.wait() == 0
         assert live.exists()
@@ -246,8 +246,8 @@ def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path: Path) -> None:
     assert len(lines) == 28
     for said, found in zip(lines[:24:2], lines[1:24:2], strict=True):  # budgets below the 12 MB that it takes
         assert said.startswith(f"{path} cannot be written (File too large: ")
-        assert "MB are free, and it takes 12.0 MB): make room" in said
-        assert said.endswith("the file of that name is as it was")
+        assert "MB are free, and it takes 12.0 MB). Make room" in said
+        assert said.endswith("The existing file is unchanged.")
         assert found == f"{before} ['last.ckpt']"
     assert lines[-2] == "saved"
     assert read_tensors(path)["state_dict"]["w"].shape == (3_000_000,)

@@ -159,18 +159,18 @@ def _normalise(content: dict[str, Any]) -> None:
 
 
 EVIL: dict[str, tuple[Callable[[Path], None], str]] = {
-    "pickle": (_pickled, "holds objects or code"),
-    "old torch": (_old_torch, "holds objects or code"),
-    "zip": (_zipped, "holds objects or code"),
-    "instantiator object": (_within("hyper_parameters", "_instantiator"), "holds objects or code"),
-    "instantiator": (_instantiator, "names a function to be called"),
-    "callbacks": (_within("callbacks", "x"), "holds objects or code"),
-    "loops": (_within("loops", "fit_loop", "state_dict", "x"), "holds objects or code"),
-    "TorchScript": (_torchscript, "it is a TorchScript archive"),
-    "torch.package": (_package, "it is a torch.package archive"),
-    "tar": (_tar, "it is a tar archive"),
-    "npz": (_objects, "it is arrays of numpy"),
-    "safetensors": (_safetensors, "it is a safetensors file"),
+    "pickle": (_pickled, "contains objects or code"),
+    "old torch": (_old_torch, "contains objects or code"),
+    "zip": (_zipped, "contains objects or code"),
+    "instantiator object": (_within("hyper_parameters", "_instantiator"), "contains objects or code"),
+    "instantiator": (_instantiator, "contains a function to call"),
+    "callbacks": (_within("callbacks", "x"), "contains objects or code"),
+    "loops": (_within("loops", "fit_loop", "state_dict", "x"), "contains objects or code"),
+    "TorchScript": (_torchscript, "not a readable file of weights (RuntimeError"),
+    "torch.package": (_package, "not a readable file of weights (RuntimeError"),
+    "tar": (_tar, "not a file that torch writes"),
+    "npz": (_objects, "not a readable file of weights (RuntimeError"),
+    "safetensors": (_safetensors, "not a file that torch writes"),
     "declared size": (_declared, "it is damaged"),
     "zip bomb": (_bomb, "it declares 67,1"),
     "traversal": (_traversal, "leads out of it"),
@@ -179,23 +179,23 @@ EVIL: dict[str, tuple[Callable[[Path], None], str]] = {
     "link to itself": (_loop, "there is no such file"),
 }
 FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "folder": (lambda path: path.mkdir(), "is a folder; name a file in it, such as last.ckpt"),
+    "folder": (lambda path: path.mkdir(), "is a folder. Give a file in it, such as last.ckpt"),
     "empty": (lambda path: path.touch(), "it is empty"),
-    "text": (lambda path: path.write_text("to be done\n"), "it is text"),
+    "text": (lambda path: path.write_text("to be done\n"), "not a file that torch writes"),
     "web page": (lambda path: path.write_text("<!DOCTYPE html><p>404"), "it is a web page"),
-    "noise": (lambda path: path.write_bytes(b"\x01\xfe" * 300), "of no kind that torch writes"),
-    "JPEG": (_picture, "it is a JPEG picture"),
+    "noise": (lambda path: path.write_bytes(b"\x01\xfe" * 300), "not a file that torch writes"),
+    "JPEG": (_picture, "not a file that torch writes"),
     "other zip": (
         lambda path: zipfile.ZipFile(path, "w").writestr("a.txt", "a"),
-        "a zip file, but none that",
+        "not a readable file of weights (RuntimeError",
     ),
     "bare network": (_saved({"encoder.conv1.weight": torch.zeros(2)}), "bare parameters of a network"),
     "bare encoder": (_saved({"layer1.0.weight": torch.zeros(2)}), "start with --model.encoder_weights"),
     "another Lightning": (
         _saved({"pytorch-lightning_version": "2.6.0", "state_dict": {"w": torch.zeros(1)}}),
-        "another project's checkpoint of Lightning",
+        "a Lightning checkpoint of another project",
     ),
-    "another program": (_saved({"model": {}, "meta": {}}), "another program's (model, meta)"),
+    "another program": (_saved({"model": {}, "meta": {}}), "data of another program (model, meta)"),
     "a list": (_saved([1, 2]), "but a list"),
     "newer": (_changed(lambda content: content["vocseg"].update(format=9)), "newer than this one"),
     "normalisation": (_changed(_normalise), "images with mean [0.5, 0.5, 0.5]"),
@@ -341,10 +341,10 @@ def test_an_object_in_a_class_list_is_not_made(sample: Path, here: Path, capsys:
     ],
 )
 def test_an_address_is_to_be_fetched_first(files: Path, sample: Path, capsys: Capture, address: str) -> None:
-    assert "is an address; fetch the file first" in refused(capsys, ["export", "--ckpt_path", address])
+    assert "is a URL. Download the file first" in refused(capsys, ["export", "--ckpt_path", address])
     if EVERYTHING or address.startswith("http:"):
         words = ["validate", "--data.root", str(sample), "--ckpt_path", address]
-        assert "is an address; fetch the file first" in refused(capsys, words)
+        assert "is a URL. Download the file first" in refused(capsys, words)
 
 
 def test_a_pipe_with_a_photographs_name_is_left_out(trained: Path, here: Path, capsys: Capture) -> None:
@@ -359,7 +359,7 @@ def test_weights_without_an_optimiser_are_not_gone_on_from(
 ) -> None:
     _changed(lambda content: content.pop("optimizer_states"))(files / "x.ckpt")
     said = refused(capsys, ["fit", "--ckpt_path", "x.ckpt", *tiny(sample)])
-    assert "x.ckpt: holds weights without the state of an optimiser" in said
+    assert "x.ckpt: contains weights without optimizer state" in said
     assert "finetune --ckpt_path x.ckpt" in said
 
 

@@ -107,7 +107,7 @@ def test_a_signal_before_training_ends_it_soon_with_nothing_left(
 @pytest.mark.slow
 def test_a_signal_while_importing_ends_it_soon_with_nothing_left(large: Path, here: Path) -> None:
     code, said = _stop_importing(here, ["fit", *tiny(large)], "torch.torch_version", signal.SIGINT)
-    remedy = "nothing is half-written: run it again"
+    remedy = "no partial result was left: run it again"
     _check_nothing_is_left(large, here, code, said, signal.SIGINT, remedy)
 
 
@@ -129,7 +129,7 @@ def test_a_tool_that_gets_a_signal_says_so(large: Path, here: Path, number: int)
     code, said = _stop_importing(here, words, "| vocseg.data.audit", number)
     assert code == 128 + number
     name = signal.Signals(number).name
-    assert said.strip() == f"vocseg: stopped by {name}; nothing is half-written: run it again"
+    assert said.strip() == f"vocseg: stopped by {name}; no partial result was left: run it again"
     assert [path for path in here.rglob("*") if path.is_file()] == []
 
 
@@ -175,7 +175,7 @@ def test_error_in_the_wake_of_a_signal_is_that_signals(
     monkeypatch.setattr("vocseg.utils.safe_load.torch.save", write)
     words = ["export", "--ckpt_path", str(trained / "unet_voc.pth"), "--output", str(here / "out.pth")]
     said = _stopped(words, signal.SIGINT, capsys)
-    assert said == "vocseg: stopped by SIGINT; nothing is half-written: run it again\n"
+    assert said == "vocseg: stopped by SIGINT; no partial result was left: run it again\n"
     assert list(here.iterdir()) == []
 
 
@@ -197,7 +197,7 @@ def test_a_signal_while_scoring_leaves_no_scores_and_no_folder(
     monkeypatch.setattr(PredictionSaver, "add", _at(3, signal.SIGTERM, PredictionSaver.add))
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     said = _stopped([verb, *words, "--original_resolution.on_validate", "true"], signal.SIGTERM, capsys)
-    assert "vocseg: stopped by SIGTERM; nothing was kept: start it again" in said
+    assert "vocseg: stopped by SIGTERM; nothing was saved. Start it again" in said
     assert list(here.iterdir()) == []
 
 
@@ -212,7 +212,7 @@ def test_a_signal_while_predicting_leaves_whole_pictures(
     photos = sample / "VOCdevkit/VOC2012/JPEGImages"
     words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", str(photos)]
     said = _stopped(words, signal.SIGINT, capsys)
-    assert "vocseg: stopped by SIGINT; what lightning_logs/predict/version_0 holds is whole" in said
+    assert "vocseg: stopped by SIGINT; all files in lightning_logs/predict/version_0 are complete" in said
     for name in ("masks", "overlays"):
         found = list((here / "lightning_logs/predict/version_0" / name).iterdir())
         assert len(found) == 2
@@ -235,7 +235,7 @@ def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
     prepared = _at(1, signal.SIGUSR1, VOCDataModule.prepare_data)
     monkeypatch.setattr(VOCDataModule, "prepare_data", lambda self: prepared(self))
     said = _stopped(["resume", str(run)], signal.SIGUSR1, capsys)
-    assert f"stopped by SIGUSR1; the run is as it was: python -m vocseg resume {run} goes on with it" in said
+    assert f"stopped by SIGUSR1; the run is unchanged. Resume with: python -m vocseg resume {run}" in said
     assert (run / "last.ckpt").read_bytes() == before
 
 
@@ -263,7 +263,7 @@ def test_a_signal_while_the_first_step_is_compiled_is_not_only_noted(
 
 def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) -> None:
     code = (
-        "import time, vocseg.utils.signals as it\nit._PATIENCE = 0.2\n"
+        "import time, vocseg.utils.signals as it\nit._GRACE = 0.2\n"
         "with it.INTERRUPTION:\n    try:\n        print('on', flush=True)\n        time.sleep(60)\n"
         "    except BaseException:\n        time.sleep(60)\n"
     )
@@ -275,7 +275,7 @@ def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) ->
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=30)[1]
     assert process.returncode == 128 + signal.SIGTERM
-    assert said.startswith("vocseg: stopped by SIGTERM, in the midst of something")
+    assert said.startswith("vocseg: stopped by SIGTERM, during an operation")
 
 
 def test_a_process_that_is_forked_hears_signals_as_if_nobody_listened() -> None:

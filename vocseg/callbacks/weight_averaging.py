@@ -15,19 +15,17 @@ AverageKind = Literal["none", "ema", "swa"]
 
 
 class WeightAverager(WeightAveraging):
-    """Averages the weights; validation, `best.ckpt` and `unet_voc.pth` use the average.
-
-    Lightning's callback does the work. What it lacks: an average that begins late is no average before, and
-    is neither scored nor saved; the first steps weigh little; what counts of an epoch is its last step, which
-    the validation judges, and not what comes after. Theirs stays on the CPU, as the model is still there when
-    they copy it, and asks at each step how many it has seen; ours makes no GPU wait.
+    """Averages weights. Validation, `best.ckpt` and `unet_voc.pth` use the average.
 
     Args:
-        kind: `none`; `ema`: an exponential moving average over the steps; `swa`: the plain average of the
-            weights at the ends of the last epochs.
-        decay: Of `ema`: what the average keeps at each step; less in the first steps.
-        swa_start: Of `swa`: share of all epochs before the first that counts.
+        kind: Kind of average: none, ema (exponential moving average over steps) or swa (mean of the weights
+            at the ends of the last epochs).
+        decay: Decay of `ema` per step. The first steps use a smaller one.
+        swa_start: Fraction of all epochs after which `swa` starts.
     """
+
+    # Unlike in Lightning's callback, an average that has not started is neither scored nor saved, an epoch
+    # counts with its last step, and averaging runs on the device without making it wait.
 
     def __init__(
         self,
@@ -36,91 +34,95 @@ class WeightAverager(WeightAveraging):
         swa_start: ClosedUnitInterval = 0.75,
     ) -> None:
         self.kind, self.decay, self.start = kind, float(decay), float(swa_start)
-        self._taken = 0  # weights that are in the average: torch counts them on the device
-        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # averages and weights, found once
-        self._tensor: Tensor | None = None  # the rate, on a GPU
-        self._within_step = False  # whether a captured step has made the newest update
+        self._averaged = 0  # number of averaged models: torch counts them on the device
+        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # averages and weights
+        self._device_rate: Tensor | None = None  # on a GPU
+        self._within_step = False  # whether a captured step has made the last update
         super().__init__()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make room for the average.
+        """Allocate the average.
 
         Raises:
-            UserError: If there is no telling which epochs are the last.
+            UserError: If `swa` is used without a number of epochs.
         """
         if stage == "fit" and self.kind == "swa" and (trainer.max_epochs or 0) < 1:
-            raise UserError("--weight_averaging.kind swa counts from the end: set --trainer.max_epochs")
-        self._device, self._taken, self._pairs = trainer.strategy.root_device, 0, []
-        self._tensor, self._within_step = None, False
+            raise UserError(
+                "--weight_averaging.kind swa needs the number of epochs. Set --trainer.max_epochs."
+            )
+        self._device, self._averaged, self._pairs = trainer.strategy.root_device, 0, []
+        self._device_rate, self._within_step = None, False
         if self.kind != "none":
             super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take this step's weights in, if they count."""
+        """Add this step's weights."""
         if self.kind == "none":
             return
         late = trainer.current_epoch >= int(self.start * (trainer.max_epochs or 0))
         counts = self.kind == "ema" or (late and batch_idx + 1 == trainer.num_training_batches)
-        if counts and trainer.global_step > self._latest_update_step:  # else gradients are still added up
+        if counts and trainer.global_step > self._latest_update_step:  # else gradients are being accumulated
             if not self._within_step:
-                self._take_in(pl_module)
+                self.prepare_average()
+                self.update_average(pl_module)
+                self._averaged += 1
             self._latest_update_step = trainer.global_step
         self._within_step = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the average in the model."""
+        """Copy the average into the model."""
         if self._begun:
             super().on_train_end(trainer, pl_module)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the average."""
+        """Swap the average in."""
         if self._begun:
             super().on_validation_epoch_start(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Train what was trained."""
+        """Swap the trained weights in."""
         if self._begun:
             super().on_validation_epoch_end(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save the average as the weights, and what is trained beside it."""
+        """Save the average as the weights, and the trained weights besides."""
         if self._begun:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with the average, if it had begun."""
+        """Restore the average, if there is one."""
         if self._average_model is not None and "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
-            self._taken = int(checkpoint["averaging_state"]["n_averaged"])
+            self._averaged = int(checkpoint["averaging_state"]["n_averaged"])
 
     def described(self) -> str | None:
-        """How weights are averaged, in words; None: they are not."""
+        """Return a description of the average, or None."""
         if self.kind == "none":
             return None
         return f"ema {self.decay:g}" if self.kind == "ema" else f"swa from {self.start:g}"
 
     @property
     def averages_steps(self) -> bool:
-        """Whether every step is averaged, so that a captured step can do it."""
+        """Whether every step is averaged, so that a captured step can include it."""
         return self.kind == "ema"
 
     def prepare_average(self) -> None:
-        """On the host, before an update: set its rate."""
+        """Set the rate of the next update, on the host."""
         if torch.device(self._device or "cpu").type == "cpu":
             return
-        if self._tensor is None:
-            self._tensor = torch.zeros((), device=self._device)
-        self._tensor.fill_(self._rate())
+        if self._device_rate is None:
+            self._device_rate = torch.zeros((), device=self._device)
+        self._device_rate.fill_(self._rate())
 
     @torch.no_grad()
     def update_average(self, module: nn.Module) -> None:
-        """On the device: move the average towards the weights of a model. Counters are copied.
+        """Update the average on the device. Integer buffers are copied.
 
         Args:
             module: The model.
@@ -130,38 +132,32 @@ class WeightAverager(WeightAveraging):
         for averages, weights in self._pairs:
             if not averages[0].is_floating_point():
                 torch._foreach_copy_(averages, weights)
-            elif self._tensor is None:
+            elif self._device_rate is None:
                 torch._foreach_lerp_(averages, weights, self._rate())
-            else:  # `_foreach_lerp_` takes no rate from the device
+            else:  # `_foreach_lerp_` does not take a device tensor
                 change = torch._foreach_sub(weights, averages)
-                torch._foreach_mul_(change, self._tensor)
+                torch._foreach_mul_(change, self._device_rate)
                 torch._foreach_add_(averages, change)
         self._average_model.n_averaged.add_(1)
 
     def note_average(self) -> None:
-        """On the host, after an update within a captured step."""
-        self._taken, self._within_step = self._taken + 1, True
+        """Record an update within a captured step, on the host."""
+        self._averaged, self._within_step = self._averaged + 1, True
 
     @property
     def _begun(self) -> bool:
         return self._average_model is not None and self._latest_update_step > 0
 
     def _rate(self) -> float:
-        """How far the average moves towards the next weights; an EMA's first are forgotten quickly."""
-        mean = 1 / (self._taken + 1)
-        if self.kind == "swa" or not self._taken:
+        """Weight of the next model in the average. It is larger in the first steps of an EMA."""
+        mean = 1 / (self._averaged + 1)
+        if self.kind == "swa" or not self._averaged:
             return mean
-        return 1 - min(self.decay, (1 + self._taken) / (10 + self._taken))
-
-    def _take_in(self, model: nn.Module) -> None:
-        """Move the average towards the weights of a model."""
-        self.prepare_average()
-        self.update_average(model)
-        self._taken += 1
+        return 1 - min(self.decay, (1 + self._averaged) / (10 + self._averaged))
 
 
 def _paired(average: nn.Module, model: nn.Module) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """Parameters and buffers of two alike, by type."""
+    """Parameters and buffers of two models, grouped by type."""
     kinds: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
     pairs = zip(*(chain(each.parameters(), each.buffers()) for each in (average, model)), strict=True)
     for old, new in pairs:
