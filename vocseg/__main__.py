@@ -106,21 +106,16 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
         check_readable(words)
         with SIGNAL_GUARD, SIGNAL_GUARD.claiming():
             return _dispatch(words, argv)
-    except UserError as error:
+    except (UserError, Stopped) as end:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # only one process prints
-            ERROR_PRINTER.print(error.sentence)
-        raise SystemExit(2) from error
+            ERROR_PRINTER.print(end.sentence)
+        raise SystemExit(getattr(end, "exit_code", 2)) from end
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        ERROR_PRINTER.print(
-            f"'{shown(str(error.filename))}' is longer than the system allows. Use a shorter name."
-        )
+        name = shown(str(error.filename))
+        ERROR_PRINTER.print(f"'{name}' is longer than the system allows. Use a shorter name.")
         raise SystemExit(2) from error
-    except Stopped as stop:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            ERROR_PRINTER.print(stop.sentence)
-        raise SystemExit(stop.exit_code) from stop
     except Interrupted as stop:
         resumes = words[:1] == ["download"]
         hint = "run this again to resume" if resumes else "no partial result was left: run it again"
@@ -130,10 +125,8 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
         ERROR_PRINTER.print("interrupted")
         raise SystemExit(130) from None
     finally:
-        if os.environ.get(MAIN_PROCESS) == str(
-            os.getpid()
-        ):  # processes started later do not belong to the run
-            del os.environ[MAIN_PROCESS]
+        if os.environ.get(MAIN_PROCESS) == str(os.getpid()):
+            del os.environ[MAIN_PROCESS]  # processes started later do not belong to the run
 
 
 def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":

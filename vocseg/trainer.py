@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,30 @@ class NoProfiler(PassThroughProfiler):
     def profile(self, action_name: str) -> Any:
         """Return a context that does nothing."""
         return _NO_CONTEXT
+
+
+def _scoring(method: Callable[..., Any], doc: str) -> Callable[..., Any]:
+    """Wrap `validate` or `test` of Lightning's Trainer: load `unet_voc.pth` too, and print the scores."""
+
+    @wraps(method)  # Lightning's signature becomes the flags
+    def score(
+        self: "Trainer",
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | Path | None = None,
+        verbose: bool = False,
+        datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
+    ) -> Any:
+        validate_class_count(model, datamodule)
+        path = load_initial_weights(model, ckpt_path)
+        result = method(self, model, dataloaders, path, verbose, datamodule, weights_only)
+        if isinstance(model, SegmentationModule):
+            report_scores(self, method.__name__, model)
+        return result
+
+    score.__doc__ = doc
+    return score
 
 
 class Trainer(lightning.Trainer):
@@ -174,30 +199,11 @@ class Trainer(lightning.Trainer):
             found = find_batch_size(self, model, datamodule, images, max_batch_size)
         say(self, found)
 
-    def validate(
-        self,
-        model: LightningModule | None = None,
-        dataloaders: Any = None,
-        ckpt_path: str | Path | None = None,
-        verbose: bool = False,
-        datamodule: LightningDataModule | None = None,
-        weights_only: bool | None = None,
-    ) -> Any:
-        """Score weights on the validation images."""
-        options = (verbose, datamodule, weights_only)
-        return self._score(super().validate, model, dataloaders, ckpt_path, *options)
-
-    def test(
-        self,
-        model: LightningModule | None = None,
-        dataloaders: Any = None,
-        ckpt_path: str | Path | None = None,
-        verbose: bool = False,
-        datamodule: LightningDataModule | None = None,
-        weights_only: bool | None = None,
-    ) -> Any:
-        """Score weights on the test images: for VOC the validation split, as its test labels are secret."""
-        return self._score(super().test, model, dataloaders, ckpt_path, verbose, datamodule, weights_only)
+    validate = _scoring(lightning.Trainer.validate, "Score weights on the validation images.")
+    test = _scoring(
+        lightning.Trainer.test,
+        "Score weights on the test images: for VOC the validation split, as its test labels are secret.",
+    )
 
     def predict(
         self,
@@ -215,23 +221,6 @@ class Trainer(lightning.Trainer):
         result = super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
         if isinstance(model, SegmentationModule):
             self.exit_code = report_predictions(self, model)
-        return result
-
-    def _score(
-        self,
-        verb: Callable[..., Any],
-        model: LightningModule | None,
-        dataloaders: Any,
-        ckpt_path: str | Path | None,
-        verbose: bool,
-        datamodule: LightningDataModule | None,
-        weights_only: bool | None,
-    ) -> Any:
-        validate_class_count(model, datamodule)
-        path = load_initial_weights(model, ckpt_path)
-        result = verb(model, dataloaders, path, verbose, datamodule, weights_only)
-        if isinstance(model, SegmentationModule):
-            report_scores(self, verb.__name__, model)
         return result
 
     def _report_training(self) -> None:

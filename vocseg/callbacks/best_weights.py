@@ -41,7 +41,6 @@ class BestWeights(Checkpoint):
         self._newest: tuple[Score | None, PerImageConfusion | None] = (None, None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Set the path of the weights."""
         if stage != "fit":
             return
         folder = trainer.log_dir  # on every process: it is broadcast
@@ -56,7 +55,6 @@ class BestWeights(Checkpoint):
         return str(path) if path is not None and path.is_file() else ""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best epoch so far."""
         return {
             "monitor": self.monitor,
             "value": self.value,
@@ -76,7 +74,6 @@ class BestWeights(Checkpoint):
             self.images = images_of(state_dict.get("images"))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Store the scores until the end of the epoch."""
         if (
             trainer.state.fn == "fit"
             and not trainer.sanity_checking
@@ -86,7 +83,6 @@ class BestWeights(Checkpoint):
             self._newest = newest_score(trainer, pl_module), newest_image_scores(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare the epoch with the best one, and print its metrics."""
         assert isinstance(pl_module, SegmentationModule)
         # The IoU of a class that is neither present nor predicted is not logged.
         value = float(trainer.callback_metrics.get(self.monitor, float("nan")))

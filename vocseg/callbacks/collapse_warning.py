@@ -26,7 +26,6 @@ class CollapseWarning(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Record that there was a step."""
         self._trained = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,18 +40,16 @@ class CollapseWarning(Callback):
         """
         if not self._trained:
             raise UserError(
-                f"there was no step to train (max_epochs {trainer.max_epochs}, max_steps {trainer.max_steps}, "
-                f"started at epoch {trainer.current_epoch}, step {trainer.global_step}). Raise "
-                "--trainer.max_epochs."
+                f"there was no step to train (max_epochs {trainer.max_epochs}, max_steps "
+                f"{trainer.max_steps}, from epoch {trainer.current_epoch}, step {trainer.global_step}). "
+                "Raise --trainer.max_epochs."
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the predictions."""
         if not trainer.sanity_checking:
             self._check(pl_module, patience=_PATIENCE if trainer.state.fn == "fit" else 1)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the predictions."""
         self._check(pl_module, patience=1)
 
     def _check(self, module: LightningModule, patience: int) -> None:

@@ -23,7 +23,6 @@ class ConfusionMatrixImage(Callback):
     """Logs the confusion matrix of every validation as an image to TensorBoard."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw and log the matrix on the main process."""
         boards = [each for each in trainer.loggers if isinstance(each, TensorBoardLogger)]
         results: Any = getattr(pl_module, "results", {}).get("val")
         if trainer.sanity_checking or not trainer.is_global_zero or not boards or results is None:

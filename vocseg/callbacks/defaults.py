@@ -70,7 +70,6 @@ class SaveTrainingConfig(SaveConfigCallback):
     """Writes `config.yaml`, and `split/` if the split is random, when training starts."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Write the files."""
         if stage == "fit" and not self.already_saved:
             folder = trainer.log_dir  # on every process: it is broadcast
             path = None if folder is None else Path(folder) / self.config_filename

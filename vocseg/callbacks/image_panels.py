@@ -33,7 +33,6 @@ class ImagePanels(Callback):
         self._batch_size = 0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose from the images of the main process."""
         self._samples = []
         loader = trainer.val_dataloaders
         reach = min(len(loader.sampler), int(trainer.num_val_batches[0]) * loader.batch_size) if loader else 0
@@ -60,7 +59,6 @@ class ImagePanels(Callback):
                 self._samples.append((batch["index"][k].clone(), torch.cat(pixels)))  # [5,H,W]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the panels."""
         folder = trainer.log_dir  # on every process: it is broadcast
         drawn = self._draw(pl_module.class_list) if trainer.is_global_zero else []  # type: ignore[arg-type]
         if not drawn:

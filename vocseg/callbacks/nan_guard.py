@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -21,35 +20,18 @@ REMEDY = "Lower --model.lr, or clip gradients with --trainer.gradient_clip_val 1
 _MAX_IMAGES = 8  # ids in a message
 
 
-@dataclass
-class StepStats:
-    """Values that are checked for one optimizer step.
+class _StepStats(NamedTuple):
+    """Values that are checked for one optimizer step."""
 
-    Attributes:
-        values: Loss and, unless fp16's scaler checks it, gradient norm; float32 `[1..2]`.
-        ready: CUDA event of their copy from the GPU. None: they are on the CPU.
-        batches: Positions of the images, one tensor per batch.
-        where: Step, epoch and learning rate, for the message.
-    """
-
-    values: Tensor
-    ready: Any
-    batches: list[Tensor]
-    where: str
+    values: Tensor  # float32 `[1..]`: loss, gradient norm unless fp16's scaler checks it, non-finite rates
+    ready: Any  # CUDA event of their copy from the GPU; None: they are on the CPU
+    batches: list[Tensor]  # positions of the images, one tensor per batch
+    where: str  # step, epoch and learning rate
 
 
-def collect_stats(
+def _collect_stats(
     trainer: Trainer, module: SegmentationModule, optimizer: Optimizer, loss: Tensor, batches: list[Tensor]
-) -> StepStats:
-    """Collect the values of a step before it is done.
-
-    Args:
-        trainer: The trainer.
-        module: Module with gradients.
-        optimizer: Its optimizer.
-        loss: Loss, summed over the batches.
-        batches: Positions of their images.
-    """
+) -> _StepStats:
     rates = [group["lr"] for group in optimizer.param_groups]
     rates = [float(rate) for rate in rates if not isinstance(rate, Tensor) or rate.device.type == "cpu"]
     where = (
@@ -58,17 +40,17 @@ def collect_stats(
     )
     # fp16's scaler skips steps that overflow, which is not an error.
     scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-    values = [loss] + ([] if scaled else [module.gradient_norm()])
-    values += [loss * 0 + rate for rate in rates if not math.isfinite(rate)]
-    return StepStats(*_fetch(torch.stack(values)), batches, where)
+    parts = [loss] + ([] if scaled else [module.gradient_norm()])
+    values = torch.stack(parts + [loss * 0 + rate for rate in rates if not math.isfinite(rate)])
+    if values.device.type != "cuda":
+        return _StepStats(values.cpu(), None, batches, where)
+    copy = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
+    ready: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    ready.record()
+    return _StepStats(copy, ready, batches, where)
 
 
-def raise_if_not_finite(trainer: Trainer, stats: StepStats) -> None:
-    """Stop if a value is not finite.
-
-    Raises:
-        UserError: On every process with such a value.
-    """
+def _raise_if_not_finite(trainer: Trainer, stats: _StepStats) -> None:
     values = stats.values.tolist()
     if all(map(math.isfinite, values)):
         return
@@ -98,16 +80,6 @@ def _images(trainer: Trainer, batches: list[Tensor], together: bool) -> Iterator
         yield f"{len(names) - _MAX_IMAGES} more"
 
 
-def _fetch(values: Tensor) -> tuple[Tensor, Any]:
-    """Start the copy to the CPU. Returns the copy and its event."""
-    if values.device.type != "cuda":
-        return values.cpu(), None
-    copy = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
-    ready: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    ready.record()
-    return copy, ready
-
-
 def _saved_state(trainer: Trainer) -> str:
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     files = [each.path for each in callbacks if isinstance(each, LastCheckpoint)]
@@ -127,12 +99,11 @@ class NanGuard(Callback):
     def __init__(self) -> None:
         self._batches: list[Tensor] = []
         self._loss: Tensor | None = None
-        self._pending: StepStats | None = None
+        self._pending: _StepStats | None = None
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Store the positions of the step's images."""
         self._batches.append(batch["index"])
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -146,23 +117,20 @@ class NanGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Check this step on a CPU, the previous one on a GPU."""
         assert self._loss is not None
         assert isinstance(pl_module, SegmentationModule)
-        stats = collect_stats(trainer, pl_module, optimizer, self._loss, self._batches)
+        stats = _collect_stats(trainer, pl_module, optimizer, self._loss, self._batches)
         self._batches, self._loss = [], None
         if stats.ready is None:
-            raise_if_not_finite(trainer, stats)
+            _raise_if_not_finite(trainer, stats)
             return
         self._flush(trainer)
         self._pending = stats
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the pending step."""
         self._flush(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the pending step."""
         self._flush(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -201,4 +169,4 @@ class NanGuard(Callback):
         stats, self._pending = self._pending, None
         if stats is not None:
             stats.ready.synchronize()
-            raise_if_not_finite(trainer, stats)
+            _raise_if_not_finite(trainer, stats)

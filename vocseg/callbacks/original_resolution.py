@@ -194,11 +194,9 @@ class OriginalResolutionEval(Callback):
             )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start an epoch."""
         self._begin(trainer, pl_module, "test")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start an epoch."""
         self._begin(trainer, pl_module, "validate")
 
     def on_validation_batch_end(
@@ -210,7 +208,6 @@ class OriginalResolutionEval(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count the images of a batch."""
         if self._counts is None or not isinstance(pl_module, SegmentationModule):
             return
         read = trainer.datamodule.full_mask  # type: ignore[attr-defined]
@@ -227,13 +224,11 @@ class OriginalResolutionEval(Callback):
                 self._saver.add(index, logits, found, truth.mask)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sum over all processes."""
         if self._counts is not None:
             self._counts.gather(trainer)
             self._saver.finish(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove incomplete predictions."""
         self._saver.drop()
 
     on_test_batch_end = on_validation_batch_end

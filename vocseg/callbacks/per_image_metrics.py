@@ -139,7 +139,6 @@ class PerImageMetrics(Callback):
         return Calibration(self._bins.numpy(), found.protocol)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start an epoch."""
         self._counting = scored_data(trainer, pl_module) is not None
         scoring = self._counting and trainer.state.fn != TrainerFn.FITTING
         self._parts, self._counts = [], None
@@ -154,7 +153,6 @@ class PerImageMetrics(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Store the matrices of a batch."""
         if not self._counting:
             return
         self._parts.append((batch["index"], outputs["confusion"].int()))
@@ -164,7 +162,6 @@ class PerImageMetrics(Callback):
             self._bins += calibration_counts(confidence, prediction, batch["mask"], logits.shape[1])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather the batches of all processes."""
         if not self._counting:
             return
         data = scored_data(trainer, pl_module)

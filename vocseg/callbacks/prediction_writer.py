@@ -75,7 +75,6 @@ class PredictionWriter(BasePredictionWriter):
         self._full: OriginalResolutionEval | None = None  # set if sliding windows are used
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Create the folders."""
         log_dir = trainer.log_dir  # on every process: it is broadcast
         self.folder = Path(self.folder or log_dir or trainer.default_root_dir)
         for name in ("masks", "overlays", *(["confidence"] if self.confidence else [])):
@@ -103,7 +102,6 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write the results of a batch of logits `[N,C,H,W]`."""
         photographs = trainer.datamodule.photographs  # type: ignore[attr-defined]
         for logits, index in zip(prediction, batch["index"].tolist(), strict=True):
             if index < 0:  # padding, or an image that cannot be read
@@ -118,7 +116,6 @@ class PredictionWriter(BasePredictionWriter):
                 self._images[name] = self._write(found, image, photographs.names[index], pl_module)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather the results of all processes."""
         assert self.folder is not None
         photographs = trainer.datamodule.photographs  # type: ignore[attr-defined]
         each = from_all((self._images, photographs.left_out.reasons), trainer.world_size)

@@ -29,7 +29,6 @@ class ProgressBar(RichProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Store the loss on its device."""
         self._loss = outputs.get("loss") if outputs else None
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 

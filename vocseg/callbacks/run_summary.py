@@ -13,7 +13,6 @@ class RunSummary(Callback):
     """Prints network, data, loss and run directory before training."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the summary on the main process."""
         folder = trainer.log_dir  # on every process: it is broadcast
         if not trainer.is_global_zero:
             return

@@ -14,13 +14,11 @@ class Throughput(Callback):
         self._images = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
         self._seconds, self._images, self._since = 0.0, 0, time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the batch and the time since the last one."""
         now = time.perf_counter()
         self._seconds, self._since = self._seconds + now - self._since, now
         self._images += len(batch["index"]) * trainer.world_size
@@ -30,7 +28,6 @@ class Throughput(Callback):
         self._since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the epoch's means."""
         if not self._seconds:
             return
         pl_module.log("speed/images_per_s", self._images / self._seconds, rank_zero_only=True)

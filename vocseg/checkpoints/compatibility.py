@@ -18,11 +18,8 @@ Description = dict[str, Any]
 
 def network_shape(description: Description) -> dict[str, str | int]:
     """Return the arguments of `SegmentationModule` that define the network."""
-    return {
-        "arch": description["arch"],
-        "encoder": description["encoder"],
-        "num_classes": len(description["classes"]),
-    }
+    arch, encoder = description["arch"], description["encoder"]
+    return {"arch": arch, "encoder": encoder, "num_classes": len(description["classes"])}
 
 
 def check_shape(path: Path, found: dict[str, str | int], wanted: Mapping[str, str | int]) -> None:
@@ -70,30 +67,16 @@ def _abbreviated(names: Sequence[str]) -> str:
 
 
 CompatKey = Literal[
-    "data",
-    "batch",
-    "devices",
-    "seed",
-    "network",
-    "loss",
-    "optimizer",
-    "schedule",
-    "precision",
-    "threads",
-    "versions",
-]
+    "data", "batch", "devices", "seed", "network", "loss",
+    "optimizer", "schedule", "precision", "threads", "versions",
+]  # fmt: skip
 Allowance = Literal["all", CompatKey]
 Conditions = dict[str, dict[str, Any]]
 
 _PACKAGES = ("torch", "lightning", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
 _FLAGS = {
-    "data": "--data",
-    "batch": "--data.batch_size",
-    "seed": "--seed_everything",
-    "network": "--model",
-    "loss": "--model.loss",
-    "optimizer": "--model",
-    "precision": "--trainer.precision",
+    **{"data": "--data", "batch": "--data.batch_size", "seed": "--seed_everything", "network": "--model"},
+    **{"loss": "--model.loss", "optimizer": "--model", "precision": "--trainer.precision"},
 }
 
 

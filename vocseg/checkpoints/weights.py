@@ -95,23 +95,15 @@ def plain_network(content: Any) -> dict[str, Tensor]:
 def _foreign_content(path: Path, content: Any) -> str:
     """Describe the content of another program's file, with a remedy."""
     remedy = f"Use a run's {WEIGHTS_NAME} or .ckpt."
-    if _is_state(content):
-        name = str(next(iter(content)))[:60]
-        if plain_network(content):
-            return (
-                f"but the bare parameters of a network ('{name}', ...) without a description. {remedy} "
-                "fit and finetune start from bare parameters, with --model.arch and --model.encoder."
-            )
+    keys = ", ".join(str(key)[:60] for key in list(content)[:4]) if isinstance(content, dict) else ""
+    if plain_network(content):
         return (
-            f"but bare parameters ('{name}', ...). If they are an encoder's, start with "
-            f"--model.encoder_weights {path}. Else: {remedy}"
+            f"but the bare parameters of a network ({keys}) without a description. {remedy} "
+            "fit and finetune start from bare parameters, with --model.arch and --model.encoder."
         )
-    if isinstance(content, dict) and "pytorch-lightning_version" in content:
-        return f"but a Lightning checkpoint of another project. {remedy}"
-    if isinstance(content, dict) and content:
-        keys = ", ".join(str(key)[:30] for key in list(content)[:4])
-        return f"but data of another program ({keys}). {remedy}"
-    return f"but a {type(content).__name__}. {remedy}"
+    if _is_state(content):
+        return f"but bare parameters ({keys}). {remedy} An encoder's are for --model.encoder_weights {path}."
+    return f"but data of another program ({keys or type(content).__name__}). {remedy}"
 
 
 def _is_state(content: Any) -> bool:

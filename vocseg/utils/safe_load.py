@@ -81,13 +81,7 @@ class SafeCheckpointMixin:
 
     @classmethod
     def load_from_checkpoint(
-        cls,
-        checkpoint_path: str | Path,
-        map_location: Any = None,
-        hparams_file: None = None,
-        strict: bool | None = None,
-        weights_only: bool | None = None,
-        **kwargs: Any,
+        cls, checkpoint_path: str | Path, map_location: Any = None, hparams_file: None = None, **kwargs: Any
     ) -> Any:
         """Load a model or data module from a checkpoint.
 
@@ -95,9 +89,7 @@ class SafeCheckpointMixin:
             checkpoint_path: A local `.ckpt`.
             map_location: See `torch.load`.
             hparams_file: Must be None: the checkpoint has the hyperparameters.
-            strict: See Lightning.
-            weights_only: Ignored: always on.
-            kwargs: See Lightning.
+            kwargs: See Lightning. `weights_only` is always on.
 
         Raises:
             UserError: As `read_tensors`.
@@ -119,9 +111,9 @@ class SafeCheckpointMixin:
                 f"checkpoint_path {checkpoint_path}: contains a function to call. It is not loaded."
             )
         parent: Any = super()
-        if strict is not None:  # data modules do not accept it
-            kwargs["strict"] = strict
-        return parent.load_from_checkpoint(checkpoint_path, map_location, weights_only=True, **kwargs)
+        if kwargs.get("strict", ...) is None:  # data modules do not accept it
+            del kwargs["strict"]
+        return parent.load_from_checkpoint(checkpoint_path, map_location, **{**kwargs, "weights_only": True})
 
 
 def _check_readable(written: Path, path: Path) -> None:
