@@ -75,7 +75,7 @@ class _Planted:
 
 
 @pytest.mark.parametrize("name", PLANTS)
-def test_training_stops_before_the_step_and_names_where(
+def test_non_finite_step_raises_with_position(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     plant, words = PLANTS[name]
@@ -116,7 +116,7 @@ def _spoil(module: SegmentationModule) -> None:
         next(module.parameters())[0] = float("inf")
 
 
-def test_no_checkpoint_takes_weights_that_are_not_finite(
+def test_non_finite_weights_are_not_saved(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are spoilt after the last look at a step, and validation is left out: saving itself notices."""
@@ -148,7 +148,7 @@ def test_a_validation_of_outputs_that_are_no_numbers_is_no_score(
     assert not list(here.rglob("*.ckpt")) + list(here.rglob("unet_voc.pth"))
 
 
-def test_spoilt_weights_get_no_score(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
+def test_scoring_non_finite_weights_raises(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
     content = torch.load(trained / "unet_voc.pth", weights_only=True)
     next(iter(content["state_dict"].values()))[0] = float("nan")
     torch.save(content, here / "spoilt.pth")

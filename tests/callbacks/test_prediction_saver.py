@@ -93,7 +93,7 @@ def test_two_processes_leave_what_one_does(sample: Path, trained: Path, tested: 
     assert pictures == {path.name: path.read_bytes() for path in (tested / "predictions").iterdir()}
 
 
-def test_a_picture_that_cannot_be_written_ends_the_run_and_leaves_none(
+def test_unwritable_prediction_raises_and_leaves_no_folder(
     sample: Path,
     trained: Path,
     here: Path,

@@ -44,7 +44,7 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_it_is_named_with_the_remedy_and_leaves_nothing(
+def test_flag_that_prevents_run_raises_and_leaves_no_files(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     flags, words = FLAGS[name]
@@ -63,16 +63,14 @@ def test_it_is_named_with_the_remedy_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("verb", "flag"), [("test", "limit_test_batches"), ("validate", "limit_val_batches")]
 )
-def test_scoring_nothing_is_no_success(
+def test_scoring_zero_batches_raises(
     sample: Path, trained: Path, here: Path, capsys: Capture, verb: str, flag: str
 ) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     assert f"--trainer.{flag} 0" in refused(capsys, [verb, *words, f"--trainer.{flag}", "0"])
 
 
-def test_a_run_that_is_over_already_is_no_success(
-    sample: Path, trained: Path, here: Path, capsys: Capture
-) -> None:
+def test_fit_of_finished_run_raises(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
     words = ["fit", *tiny(sample), "--ckpt_path", str(trained / "last.ckpt"), "--trainer.max_epochs", "2"]
     assert "there was no step to train (max_epochs 2" in refused(capsys, words)
 
@@ -100,9 +98,7 @@ def _recipe_with(here: Path, callback: str, arguments: str) -> None:
 
 
 @pytest.mark.parametrize("name", CALLBACKS)
-def test_a_callback_that_would_keep_the_worst_is_refused(
-    sample: Path, here: Path, capsys: Capture, name: str
-) -> None:
+def test_callback_with_wrong_mode_raises(sample: Path, here: Path, capsys: Capture, name: str) -> None:
     kind, arguments, words = CALLBACKS[name]
     _recipe_with(here, f"lightning.pytorch.callbacks.{kind}", arguments)
     said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
@@ -121,7 +117,7 @@ INSTEAD = {
 
 
 @pytest.mark.parametrize("kind", INSTEAD)
-def test_a_callback_for_which_there_is_a_flag_is_refused_with_it(
+def test_unsupported_lightning_callback_raises_with_replacement(
     sample: Path, here: Path, capsys: Capture, kind: str
 ) -> None:
     arguments, instead = INSTEAD[kind]
@@ -132,7 +128,7 @@ def test_a_callback_for_which_there_is_a_flag_is_refused_with_it(
     assert not list(here.rglob("version_*"))
 
 
-def test_an_empty_list_to_score_on_is_named(sample: Path, here: Path, capsys: Capture) -> None:
+def test_empty_val_split_raises(sample: Path, here: Path, capsys: Capture) -> None:
     import shutil
 
     shutil.copytree(sample, here / "copy", ignore=shutil.ignore_patterns(".vocseg"))
@@ -141,7 +137,7 @@ def test_an_empty_list_to_score_on_is_named(sample: Path, here: Path, capsys: Ca
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make itself another user")
-def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
+def test_unwritable_root_raises(here: Path) -> None:
     """Root may write everywhere: a child process becomes a user who may not."""
     from vocseg.checkpoints.run_dir import create_run_dir
     from vocseg.config.validation import _check_root
@@ -163,7 +159,7 @@ def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_fast_dev_run_needs_no_epochs_of_its_own(sample: Path, here: Path) -> None:
+def test_fast_dev_run_runs_one_step(sample: Path, here: Path) -> None:
     from vocseg.__main__ import main
 
     done = main(["fit", *tiny(sample), "--trainer.fast_dev_run", "true"])

@@ -97,15 +97,13 @@ BEFORE = "before training began; there is nothing to resume"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], TWO], ids=["SIGTERM while packing", "SIGTERM to one of two processes"])
-def test_a_signal_before_training_ends_it_soon_with_nothing_left(
-    large: Path, here: Path, flags: list[str]
-) -> None:
+def test_signal_before_training_exits_and_leaves_no_files(large: Path, here: Path, flags: list[str]) -> None:
     code, said = _stop(here, ["fit", *tiny(large), *flags], "packing 'train'", signal.SIGTERM)
     _check_nothing_is_left(large, here, code, said, signal.SIGTERM, BEFORE)
 
 
 @pytest.mark.slow
-def test_a_signal_while_importing_ends_it_soon_with_nothing_left(large: Path, here: Path) -> None:
+def test_signal_during_import_exits_and_leaves_no_files(large: Path, here: Path) -> None:
     code, said = _stop_importing(here, ["fit", *tiny(large)], "torch.torch_version", signal.SIGINT)
     remedy = "no partial result was left: run it again"
     _check_nothing_is_left(large, here, code, said, signal.SIGINT, remedy)
@@ -124,7 +122,7 @@ def _check_nothing_is_left(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_tool_that_gets_a_signal_says_so(large: Path, here: Path, number: int) -> None:
+def test_signal_during_tool_exits_with_message(large: Path, here: Path, number: int) -> None:
     words = ["audit", str(large), "--cache", str(here / "cache")]
     code, said = _stop_importing(here, words, "| vocseg.data.audit", number)
     assert code == 128 + number
@@ -146,7 +144,7 @@ def _at(call: int, number: int, method: Callable[..., Any]) -> Callable[..., Any
     return wrapped
 
 
-def test_an_interruption_that_gets_lost_is_made_up_for(capsys: Capture) -> None:
+def test_lost_interruption_is_raised_at_end_of_block(capsys: Capture) -> None:
     """As in a destructor, from which nothing can be raised."""
 
     def lose() -> None:
@@ -160,7 +158,7 @@ def test_an_interruption_that_gets_lost_is_made_up_for(capsys: Capture) -> None:
         pass  # it is over
 
 
-def test_error_in_the_wake_of_a_signal_is_that_signals(
+def test_error_after_signal_becomes_interrupted(
     trained: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in torch's writer of files, which makes an error of its own of whatever is raised within it."""
@@ -191,7 +189,7 @@ def _stopped(words: list[str], number: int, capsys: Capture) -> str:
 
 
 @pytest.mark.parametrize("verb", ["test", "validate"])
-def test_a_signal_while_scoring_leaves_no_scores_and_no_folder(
+def test_signal_during_scoring_leaves_no_files(
     sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, verb: str
 ) -> None:
     monkeypatch.setattr(PredictionSaver, "add", _at(3, signal.SIGTERM, PredictionSaver.add))
@@ -201,7 +199,7 @@ def test_a_signal_while_scoring_leaves_no_scores_and_no_folder(
     assert list(here.iterdir()) == []
 
 
-def test_a_signal_while_predicting_leaves_whole_pictures(
+def test_signal_during_predict_leaves_complete_files(
     sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     from vocseg.callbacks import prediction_writer
@@ -220,7 +218,7 @@ def test_a_signal_while_predicting_leaves_whole_pictures(
             Image.open(path).load()
 
 
-def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
+def test_signal_before_resume_leaves_run_unchanged(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     from vocseg.callbacks.throughput import Throughput
@@ -240,7 +238,7 @@ def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
 
 
 @pytest.mark.parametrize(("step", "saved"), [(1, False), (2, True)])
-def test_a_signal_while_the_first_step_is_compiled_is_not_only_noted(
+def test_signal_during_compilation_exits(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, step: int, saved: bool
 ) -> None:
     """Compiling takes minutes, in processes of its own that the same signal ends."""
@@ -261,7 +259,7 @@ def test_a_signal_while_the_first_step_is_compiled_is_not_only_noted(
     assert (here / "lightning_logs/fit/version_0/last.ckpt").exists() is saved
 
 
-def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) -> None:
+def test_blocked_main_thread_is_ended(here: Path) -> None:
     code = (
         "import time, vocseg.utils.signals as it\nit._GRACE = 0.2\n"
         "with it.INTERRUPTION:\n    try:\n        print('on', flush=True)\n        time.sleep(60)\n"
@@ -278,7 +276,7 @@ def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) ->
     assert said.startswith("vocseg: stopped by SIGTERM, during an operation")
 
 
-def test_a_process_that_is_forked_hears_signals_as_if_nobody_listened() -> None:
+def test_forked_process_has_default_handlers() -> None:
     with SIGNAL_GUARD:
         child = os.fork()
         if child == 0:
@@ -291,7 +289,7 @@ def test_a_process_that_is_forked_hears_signals_as_if_nobody_listened() -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_who_ignores_a_signal_goes_on_doing_so_and_no_thread_is_left() -> None:
+def test_ignored_signal_stays_ignored_and_thread_ends() -> None:
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         with SIGNAL_GUARD:

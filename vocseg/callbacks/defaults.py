@@ -50,13 +50,7 @@ def without_flags() -> list[Callback]:
 
 
 def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb: str) -> None:
-    """Remove callbacks that flags disable, some of which Lightning would reject.
-
-    Args:
-        parsers: Parsers of all verbs.
-        config: Flags of the verb.
-        verb: Name of the verb.
-    """
+    """Remove callbacks that flags disable from the parsers. Lightning would reject some of them."""
     saves = config["trainer"]["enable_checkpointing"] is not False and verb != "tune"
     off = set() if saves else {"best_weights", "last_checkpoint"}
     off |= {"progress_bar"} if config["trainer"]["enable_progress_bar"] is False else set()

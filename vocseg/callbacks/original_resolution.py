@@ -66,13 +66,6 @@ class OriginalResolutionAccumulator:
     """Confusion matrices of each image: prediction, boundary band, and without windows the upper bound."""
 
     def __init__(self, images: int, classes: int, windows: SlidingWindow | None) -> None:
-        """Create zero matrices.
-
-        Args:
-            images: Number of images of the split.
-            classes: Number of classes, C.
-            windows: Sliding windows, if used.
-        """
         self.windows, self._classes = windows, classes
         kinds = ("original", "band") if windows else ("original", "band", "ceiling")
         self._matrices = PerImageAccumulator(kinds, images, classes)
@@ -109,12 +102,7 @@ class OriginalResolutionAccumulator:
         self._bins = None if self._bins is None else summed(trainer, self._bins)
 
     def scores(self, data: Any, module: SegmentationModule) -> OriginalResolutionResult | None:
-        """Return the scores. None if no image was counted.
-
-        Args:
-            data: Data module of the images.
-            module: Module that predicted.
-        """
+        """Return the scores. None if no image was counted."""
         counts, windows = self._matrices, self.windows
         if not len(counts.rows):
             return None

@@ -23,13 +23,6 @@ class PerImageAccumulator:
     """Confusion matrices of each image by kind, int32: 1.8 KB per image with 21 classes."""
 
     def __init__(self, kinds: Sequence[str], images: int, classes: int) -> None:
-        """Create zero matrices.
-
-        Args:
-            kinds: Names of the matrices.
-            images: Number of images of the split, N.
-            classes: Number of classes, C.
-        """
         self.matrices = {kind: torch.zeros(images, classes, classes, dtype=torch.int32) for kind in kinds}
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._scored = torch.zeros(images, dtype=torch.int32)  # `[N]`: 1 if the image was scored
@@ -48,12 +41,7 @@ class PerImageAccumulator:
         self._scored[rows] = 1
 
     def put_later(self, index: int, matrices: dict[str, Tensor]) -> None:
-        """Store the matrices of an image on their device. They are copied many at a time.
-
-        Args:
-            index: Position of the image.
-            matrices: Integers `[C,C]` by kind.
-        """
+        """Store the matrices `[C,C]` of an image on their device. They are copied many at a time."""
         self._pending.append((index, matrices))
         if len(self._pending) >= _MAX_PENDING:
             self._fetch()

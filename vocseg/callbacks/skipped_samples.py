@@ -47,12 +47,7 @@ class SkippedSamplesReport(Callback):
 
 
 def from_all(own: T, world: int) -> list[T]:
-    """Gather an object of every process, on every process.
-
-    Args:
-        own: This process's object.
-        world: Number of processes.
-    """
+    """Gather an object of each of `world` processes, on every process."""
     each = [own] * world
     if world > 1:
         torch.distributed.all_gather_object(each, own)

@@ -143,12 +143,7 @@ def validated(trainer: Trainer, batch_idx: int) -> bool:
 
 
 def window_closed(trainer: Trainer, batches: int) -> bool:
-    """Return whether no gradient accumulation is pending, which a checkpoint would lose.
-
-    Args:
-        trainer: The trainer.
-        batches: Number of batches of the epoch that are done.
-    """
+    """Return whether no gradient accumulation is pending after so many batches of the epoch."""
     return batches % trainer.accumulate_grad_batches == 0 or batches == trainer.num_training_batches
 
 

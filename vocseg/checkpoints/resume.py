@@ -49,9 +49,6 @@ class ResumeTarget:
 def find_latest_run(config: Namespace) -> ResumeTarget:
     """Find the run of `--ckpt_path last`: the one whose config.yaml is given, else the newest.
 
-    Args:
-        config: Flags of the verb.
-
     Raises:
         UserError: If there is none, or several are given.
     """
@@ -167,11 +164,7 @@ class RunDirectory:
             rewind(self.resumed.folder, self.resumed.curves)
 
     def drop_unused(self, besides: str = "") -> None:
-        """Remove a new directory without results.
-
-        Args:
-            besides: File that is not a result.
-        """
+        """Remove a new directory without results (other than `besides`)."""
         if self.path is not None and self.resumed is None:
             drop_unused_folder(self.path, besides)
 

@@ -44,12 +44,7 @@ def create_run_dir(root: Path, verb: str) -> Path:
 
 
 def drop_unused_folder(folder: Path, besides: str = "") -> None:
-    """Remove a run directory that contains only logs, and its parents if they are empty.
-
-    Args:
-        folder: Run directory.
-        besides: File that may also be in it.
-    """
+    """Remove a run directory with only logs (and `besides`), and its parents if they are empty."""
     if not folder.is_dir():  # renamed
         return
     names = {path.name for path in folder.rglob("*") if path.is_file()}
@@ -87,11 +82,7 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def clear_dead(folder: Path) -> None:
-    """Remove temporary files of killed processes from the other runs of a verb that are not locked.
-
-    Args:
-        folder: Directory of this run.
-    """
+    """Remove temporary files of killed processes from unlocked run directories beside this one."""
     for other in {path.parent for path in folder.parent.glob(f"version_*/{_UNFINISHED}")} - {folder}:
         with contextlib.suppress(UserError, OSError):  # locked, or of another user
             lock = lock_folder(other)
@@ -131,12 +122,7 @@ def missing_run_dir(folder: Path) -> UserError:
 
 
 def newest_weights(root: Path, verb: str = "*") -> Path | None:
-    """Find the newest `unet_voc.pth`.
-
-    Args:
-        root: Folder of `lightning_logs`.
-        verb: Verb of the runs. Default: any.
-    """
+    """Find the newest `unet_voc.pth` of a verb below a folder of `lightning_logs`."""
     found = (root / LOGS).glob(f"{verb}/version_*/{WEIGHTS_NAME}")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 

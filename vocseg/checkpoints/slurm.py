@@ -12,11 +12,7 @@ _TIMEOUT = 30  # seconds
 
 
 def slurm_job(words: Sequence[str]) -> dict[str, Any] | None:
-    """Return the identity of a command within its SLURM job, for checkpoints. None outside of SLURM.
-
-    Args:
-        words: The command line.
-    """
+    """Return the identity of a command line within its SLURM job, for checkpoints. None outside of SLURM."""
     return {"id": _job_id(), "command": list(words)} if SLURMEnvironment.detect() else None
 
 

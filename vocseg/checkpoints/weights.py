@@ -211,10 +211,6 @@ def load_network(path: str | Path) -> Network:
 def rebuilt(weights: Weights, path: Path) -> Network:
     """Build the described network with its weights, in eval mode.
 
-    Args:
-        weights: The weights.
-        path: Their file, for error messages.
-
     Raises:
         UserError: If the weights do not match their description.
     """

@@ -81,10 +81,6 @@ class InitialWeights:
     def __init__(self, verb: str, config: Namespace) -> None:
         """Read the given files.
 
-        Args:
-            verb: The command.
-            config: Its flags.
-
         Raises:
             UserError: If a file is missing or invalid.
         """

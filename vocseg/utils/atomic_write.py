@@ -42,13 +42,6 @@ class UnwritableError(UserError, OSError):
     """A file that could not be written. A previous file of that name is unchanged."""
 
     def __init__(self, path: Path, error: OSError, needed: int | None = None) -> None:
-        """Create the error.
-
-        Args:
-            path: The file.
-            error: The system's error.
-            needed: Size of the file in bytes, if known.
-        """
         reason = error.strerror or str(error)
         remedy = "Make its folder writable, or use another"
         if error.errno in _FULL:
