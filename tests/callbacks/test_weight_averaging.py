@@ -99,4 +99,4 @@ def test_the_average_lies_where_training_does_and_asks_for_no_value() -> None:
     for step in range(1, 4):
         trainer.global_step, trainer.max_epochs = step, 1
         average.on_train_batch_end(trainer, module, None, None, step - 1)
-    assert average._taken == 3
+    assert average._averaged == 3
