@@ -78,7 +78,7 @@ def test_a_plain_state_dict_of_as_many_classes_is_taken_whole_and_that_is_said(p
 
 def test_a_plain_state_dict_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save(smp.create_model("unet", "resnet18", None, classes=3).state_dict(), tmp_path / "x.pth")
-    with pytest.raises(UserError, match=r"x.pth: holds the bare .* --model.arch and --model.encoder"):
+    with pytest.raises(UserError, match=r"x.pth: contains bare .* --model.arch and --model.encoder"):
         transfer(_module(), read_pretrained(tmp_path / "x.pth"), FIVE_CLASSES)
 
 

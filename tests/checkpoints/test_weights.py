@@ -72,7 +72,7 @@ def test_weights_of_another_network_raise(trained: Path, name: str) -> None:
 
 def test_weights_of_another_class_count_raise(trained: Path) -> None:
     module = SegmentationModule(encoder="tu-test_resnet.r160_in1k", num_classes=5)
-    with pytest.raises(UserError, match=r"with classes 21, but --model.num_classes is 5"):
+    with pytest.raises(UserError, match=r"with num_classes 21, but --model.num_classes is 5"):
         load_weights(module, trained / "unet_voc.pth")
 
 
