@@ -52,7 +52,7 @@ def test_name_that_the_locale_cannot_tell_is_refused_with_what_to_set(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refused(capsys, ["audit", "--root", "w\udcf6rld"])
-    assert said.startswith("vocseg: 'w\\udcf6rld' has characters that are none in this terminal's encoding")
+    assert said.startswith("vocseg: 'w\\udcf6rld' has characters that are invalid in this terminal")
     assert "PYTHONUTF8=1" in said
 
 

@@ -226,7 +226,7 @@ def test_fit_takes_network_and_size_from_the_weights_that_it_starts_from(
     start = ["fit", "--data.root", str(sample), "--ckpt_path", str(trained / "unet_voc.pth")]
     cli = _cli([*start, "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"])
     assert (cli.model.hparams["encoder"], cli.datamodule.image_size) == (TINY, 64)
-    assert "--model.encoder is resnet18: leave that flag out" in refused(
+    assert "--model.encoder is resnet18. Leave that flag out" in refused(
         capsys, [*start, "--model.encoder", "resnet18"]
     )
 
@@ -395,7 +395,7 @@ def test_fit_goes_on_from_a_checkpoint_and_starts_from_weights(
     assert "epoch 1/3" not in capsys.readouterr().out
     cli = _cli(["fit", *tiny(sample), "--ckpt_path", str(trained / "unet_voc.pth")])
     said = capsys.readouterr().out
-    assert "with a new optimiser" in said
+    assert "with a new optimizer" in said
     assert "epoch 1/1" in said
 
 

@@ -21,7 +21,7 @@ SHORT += ["--trainer.num_sanity_val_steps", "0", "--trainer.log_every_n_steps", 
     ("kind", "method"),
     [(AppendCSVLogger, "save"), (VocTensorBoardLogger, "log_metrics"), (VocTensorBoardLogger, "finalize")],
 )
-def test_a_logger_without_room_is_said_once_and_training_goes_on(
+def test_logger_on_full_disk_warns_once_and_training_continues(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Any], method: str
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
@@ -35,7 +35,7 @@ def test_a_logger_without_room_is_said_once_and_training_goes_on(
     assert (here / "lightning_logs/fit/version_0/last.ckpt").is_file()
 
 
-def test_tensorboard_on_a_disk_that_is_full_costs_its_curves_alone(sample: Path, here: Path) -> None:
+def test_tensorboard_on_full_disk_loses_only_curves(sample: Path, here: Path) -> None:
     """A real full disk, for the curves of a logger that a user adds."""
     (here / "small").mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(here / "small")]
@@ -57,7 +57,7 @@ def test_tensorboard_on_a_disk_that_is_full_costs_its_curves_alone(sample: Path,
     assert (run / "metrics.csv").read_text().count("\n") > 2
 
 
-def test_two_runs_in_the_same_second_write_curves_of_their_own(sample: Path, here: Path) -> None:
+def test_runs_of_same_second_write_separate_curves(sample: Path, here: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from vocseg.checkpoints.run_dir import create_run_dir
@@ -77,7 +77,7 @@ def _loggers(folder: Path) -> list[Any]:
     return loggers
 
 
-def test_quieten_called_again_adds_no_filter() -> None:
+def test_filter_warnings_twice_adds_no_filter() -> None:
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     filter_warnings()
     before = len(logger.filters), len(warnings.filters)

@@ -1,7 +1,6 @@
-"""Semantic segmentation on Pascal VOC 2012: U-Net, PyTorch Lightning, scores one can trust.
+"""Semantic segmentation on Pascal VOC 2012 with U-Net and PyTorch Lightning.
 
-The names for use from Python are imported when they are first asked for: help, version and the tools need
-neither torch nor Lightning.
+The public names are imported on first access.
 """
 
 from importlib import import_module
@@ -31,15 +30,17 @@ __all__ = [
     "panel",
 ]
 
-_FILES = {
-    "data.datamodule": ("VOCDataModule",),
-    "errors": ("UserError",),
-    "callbacks.best_weights": ("BestWeights",),
-    "checkpoints.weights": ("load_network",),
-    "loggers": ("filter_warnings",),
-    "metrics.scorer": ("Scorer",),
-    "models.module": ("SegmentationModule",),
-    "visualization.draw": ("labelled_overlay", "overlay", "panel"),
+_MODULES = {
+    "BestWeights": "callbacks.best_weights",
+    "Scorer": "metrics.scorer",
+    "SegmentationModule": "models.module",
+    "UserError": "errors",
+    "VOCDataModule": "data.datamodule",
+    "filter_warnings": "loggers",
+    "labelled_overlay": "visualization.draw",
+    "load_network": "checkpoints.weights",
+    "overlay": "visualization.draw",
+    "panel": "visualization.draw",
 }
 
 
@@ -47,10 +48,9 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-if not TYPE_CHECKING:  # a checker would take every name for one that exists
+if not TYPE_CHECKING:  # else type checkers accept every name
 
     def __getattr__(name: str) -> object:
-        for file, names in _FILES.items():
-            if name in names:
-                return getattr(import_module(f"vocseg.{file}"), name)
-        raise AttributeError(f"module 'vocseg' has no attribute '{name}'")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'vocseg' has no attribute '{name}'")
+        return getattr(import_module(f"vocseg.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""`python -m vocseg`: help and version answer at once; what is heavy is imported when a verb needs it."""
+"""Entry point of `python -m vocseg`, which imports heavy modules only for commands that need them."""
 
 import difflib
 import errno
@@ -27,51 +27,46 @@ if TYPE_CHECKING:
 
 VERBS = {
     "fit": "train the seed recipe: U-Net, ResNet-34, 256x256, 20 epochs (fetches VOC if it is missing)",
-    "resume": "go on exactly with a run that was broken off: resume RUN",
-    "finetune": "go on from trained weights on 1,000 train and 200 val images; compares before with after",
+    "resume": "resume an interrupted run exactly: resume RUN",
+    "finetune": "fine-tune trained weights on 1,000 train and 200 val images; compares before with after",
     "tune": "find a learning rate (--target lr) or the largest batch size (--target batch_size)",
     "validate": "score weights on the validation images",
-    "test": "score weights on the test images (for VOC: the validation list)",
+    "test": "score weights on the test images (for VOC: the validation split)",
     "predict": "write a mask and an overlay for every image of a folder and its sub-folders",
 }
 TOOLS = {
-    "sample": ("vocseg.data.synthetic", "write_sample", "write a synthetic set in VOC's layout"),
+    "sample": ("vocseg.data.synthetic", "write_sample", "write a synthetic data set in VOC's layout"),
     "download": (
         "vocseg.data.download.command",
         "download",
-        "get VOC 2012 (2.0 GB), or SBD's masks on top (1.4 GB)",
+        "download VOC 2012 (2.0 GB), or SBD's masks for it (1.4 GB)",
     ),
-    "audit": ("vocseg.data.audit.command", "audit", "examine a data set, name each fault, repair masks"),
+    "audit": ("vocseg.data.audit.command", "audit", "check a data set, list each error, repair masks"),
     "import": (
         "vocseg.commands.import_annotations",
         "import_annotations",
-        "make a data set from COCO's or labelme's annotations: import FORMAT SRC OUT",
+        "convert COCO or labelme annotations to a data set: import FORMAT SRC OUT",
     ),
     "augmentations": (
         "vocseg.commands.preview_augmentations",
         "augmentations",
-        "draw a contact sheet of what augmentation does to images and masks",
+        "draw a contact sheet of augmented images and masks",
     ),
     "submit": (
         "vocseg.submission.command",
         "submit",
         "write or check an archive for VOC's evaluation server",
     ),
-    "compare": (
-        "vocseg.commands.compare",
-        "compare",
-        "say whether a run is better than another, and how sure that is",
-    ),
+    "compare": ("vocseg.commands.compare", "compare", "test whether one run scores better than another"),
     "report": (
         "vocseg.report.command",
         "report",
-        "make one HTML page about runs: scores, curves, images, labels",
+        "write one HTML page about runs: scores, curves, images, labels",
     ),
-    "export": ("vocseg.commands.export", "export", "write weights for people without vocseg"),
+    "export": ("vocseg.commands.export", "export", "write weights for use without vocseg"),
 }
 
-_AFTER_STOP = {"download": "run this again to go on"}
-LEADING = {  # flags whose values may stand first without them
+LEADING = {  # flags that may be positional
     ("runs",): " RUN [RUN ...]",
     ("root",): " [ROOT]",
     ("format", "source", "output"): " FORMAT SRC OUT",
@@ -95,44 +90,43 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     """Run a command.
 
     Args:
-        argv: Its words; None: the process's own.
+        argv: Its arguments. None: those of the process.
 
     Returns:
-        The command line object of a verb, with its `trainer`, `model` and `datamodule`; None for a tool.
+        The `VocCLI` of a verb, with `trainer`, `model` and `datamodule`. None for a tool.
+
+    Raises:
+        SystemExit: With code 2 after a `UserError`, which is printed as one sentence.
     """
     words = sys.argv[1:] if argv is None else argv
-    ERROR_PRINTER.rest()
+    ERROR_PRINTER.reset()
     PARENT.start()
     plain_output()
     try:
         check_readable(words)
         with SIGNAL_GUARD, SIGNAL_GUARD.claiming():
             return _dispatch(words, argv)
-    except UserError as fault:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, one speaks
-            ERROR_PRINTER.say(fault.sentence)
-        raise SystemExit(2) from fault
-    except OSError as fault:
-        if fault.errno != errno.ENAMETOOLONG:
+    except (UserError, Stopped) as end:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # only one process prints
+            ERROR_PRINTER.print(end.sentence)
+        raise SystemExit(getattr(end, "exit_code", 2)) from end
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
             raise
-        ERROR_PRINTER.say(
-            f"'{shown(str(fault.filename))}' is longer than the system allows names to be: use another"
-        )
-        raise SystemExit(2) from fault
-    except Stopped as stop:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            ERROR_PRINTER.say(stop.sentence)
-        raise SystemExit(stop.exit_code) from stop
+        name = shown(str(error.filename))
+        ERROR_PRINTER.print(f"'{name}' is longer than the system allows. Use a shorter name.")
+        raise SystemExit(2) from error
     except Interrupted as stop:
-        hint = _AFTER_STOP.get(words[0], "nothing is half-written: run it again")
-        ERROR_PRINTER.say(f"stopped by {stop.name}; {hint}")
+        resumes = words[:1] == ["download"]
+        hint = "run this again to resume" if resumes else "no partial result was left: run it again"
+        ERROR_PRINTER.print(f"stopped by {stop.name}; {hint}")
         raise SystemExit(stop.exit_code) from None
-    except KeyboardInterrupt:  # in a thread or a process that hears no signals
-        ERROR_PRINTER.say("interrupted")
+    except KeyboardInterrupt:  # in a thread or a process without signal handlers
+        ERROR_PRINTER.print("interrupted")
         raise SystemExit(130) from None
     finally:
-        if os.environ.get(MAIN_PROCESS) == str(os.getpid()):  # what starts later is no part
-            del os.environ[MAIN_PROCESS]
+        if os.environ.get(MAIN_PROCESS) == str(os.getpid()):
+            del os.environ[MAIN_PROCESS]  # processes started later do not belong to the run
 
 
 def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
@@ -158,13 +152,12 @@ def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
 
 
 def _unknown(command: str) -> str:
-    """There is no such command; if one is near, that one, else all."""
+    """The error for an unknown command, with a similar one or all."""
     others = {"train": "fit", "eval": "test", "evaluate": "test", "score": "test", "infer": "predict"}
     known = {name: name for name in (*VERBS, *TOOLS)} | others
     near = difflib.get_close_matches(command.lower(), known, n=1, cutoff=0.7)
-    if near:
-        return f"there is no command '{printable(command)}'; do you mean {known[near[0]]}?"
-    return f"there is no command '{printable(command)}'; the commands are {', '.join([*VERBS, *TOOLS])}"
+    hint = f"do you mean {known[near[0]]}?" if near else f"the commands are {', '.join([*VERBS, *TOOLS])}"
+    return f"there is no command '{printable(command)}'; {hint}"
 
 
 def _run_tool(command: str, words: list[str]) -> None:
@@ -174,16 +167,17 @@ def _run_tool(command: str, words: list[str]) -> None:
 
     module, name, _ = TOOLS[command]
     tool = getattr(import_module(module), name)
-    leading = next((names for names in LEADING if set(names) <= set(inspect.signature(tool).parameters)), ())
+    parameters = inspect.signature(tool).parameters
+    leading = next((names for names in LEADING if set(names) <= set(parameters)), ())
+    words = positional_to_flag(words, leading, tool) if leading else words
     result = auto_cli(
         tool,
-        args=append_list_flags(positional_to_flag(words, leading, tool) if leading else words, tool),
+        args=append_list_flags(words, tool),
         prog=f"python -m vocseg {command}{LEADING.get(leading, '')}",
         as_positional=False,
         parser_class=Parser,
     )
-    code = getattr(result, "exit_code", 0)
-    if code:
+    if code := getattr(result, "exit_code", 0):
         raise SystemExit(code)
 
 
@@ -195,5 +189,5 @@ if __name__ == "__main__":
             exit_now(end.code)
         raise
     finally:
-        if sys.platform != "win32":  # torch would take loader processes that end with this one for a fault
+        if sys.platform != "win32":  # torch would report DataLoader workers that end with this process
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The exceptions that end a run with a sentence, and how text from outside is shown in it."""
+"""Exceptions that end a run with one sentence, and escaping of external text in it."""
 
 import codecs
 import contextlib
@@ -11,69 +11,66 @@ import threading
 import unicodedata
 from collections.abc import Sequence
 
-_WRAPPED = "Caught UserError in "  # how torch begins what a loader process raised
+_WORKER_PREFIX = "Caught UserError in "  # torch's, before the traceback of a DataLoader worker
 
 
 class UserError(Exception):
-    """Bad input: one sentence that names the file or flag, its value and the remedy.
+    """Invalid input: one sentence with the file or flag, its value and the remedy.
 
-    The command line prints the sentence and exits with code 2; every other exception keeps its traceback.
+    The command line prints the sentence and exits with code 2. Every other exception keeps its traceback.
     """
 
     @property
     def sentence(self) -> str:
-        """The message alone, on one line: torch wraps a loader process's traceback around it."""
+        """The message on one line, without the traceback that torch adds in a DataLoader worker."""
         text = str(self)
-        if text.startswith(_WRAPPED):
+        if text.startswith(_WORKER_PREFIX):
             text = re.split(r"(?m)^(?:\w+\.)*UserError: ", text)[-1]
         return printable(text.strip())
 
 
 class Stopped(Exception):
-    """A run was asked to stop, and did: one sentence that says what was saved and how to go on.
+    """A run that stopped on request.
 
     Attributes:
-        sentence: For the user.
-        exit_code: 128 and the signal's number, as shells have it.
+        sentence: What was saved, and how to resume.
+        exit_code: 128 plus the signal's number, as in shells.
     """
 
     def __init__(self, sentence: str, exit_code: int) -> None:
-        """Remember both."""
         super().__init__(sentence)
         self.sentence, self.exit_code = sentence, exit_code
 
 
 class Interrupted(BaseException):
-    """A signal asks the process to end, and nothing listens that could save its state first.
+    """A signal that ends the process while there is no state to save.
 
-    No `Exception`, as nothing but what tidies up may catch it.
+    It is not an `Exception`, so that only clean-up code catches it.
 
     Attributes:
-        name: The signal's.
-        exit_code: 128 and its number, as shells have it.
+        name: The signal's name.
+        exit_code: 128 plus its number, as in shells.
     """
 
     def __init__(self, number: int) -> None:
-        """Remember the signal."""
         super().__init__(number)
         self.name, self.exit_code = signal.Signals(number).name, 128 + number
 
 
 class ErrorPrinter:
-    """Says one sentence for the process: whoever comes first, and whatever else goes wrong in its wake."""
+    """Prints the first error of the process, and none of those that follow from it."""
 
     def __init__(self) -> None:
-        """Nothing was said yet."""
-        self._said = threading.Lock()
+        self._printed = threading.Lock()
 
-    def rest(self) -> None:
-        """Begin anew."""
-        if self._said.locked():
-            self._said.release()
+    def reset(self) -> None:
+        """Allow one more error."""
+        if self._printed.locked():
+            self._printed.release()
 
-    def say(self, sentence: str) -> None:
+    def print(self, sentence: str) -> None:
         """Print the sentence, unless one was printed."""
-        if self._said.acquire(blocking=False):
+        if self._printed.acquire(blocking=False):
             print(f"vocseg: {sentence}", file=sys.stderr, flush=True)
 
 
@@ -89,40 +86,38 @@ _ASCII = str.maketrans({
 
 
 def plain_output() -> None:
-    """Let tables come as ASCII where the terminal, or what is written to, takes no more than its encoding."""
-    codecs.register_error("vocseg", _in_ascii)
+    """Replace characters that the encoding of stdout or stderr lacks by ASCII."""
+    codecs.register_error("vocseg", _to_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
             stream.reconfigure(errors="vocseg")
 
 
-def _in_ascii(fault: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding does not have."""
-    assert isinstance(fault, UnicodeEncodeError)
-    text = fault.object[fault.start : fault.end].translate(_ASCII)
-    plain = unicodedata.normalize("NFKD", text)
-    kept = "".join(c for c in plain if not unicodedata.combining(c))
-    return "".join(c if c.isascii() else "?" for c in kept), fault.end
+def _to_ascii(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(_ASCII)
+    base = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return "".join(c if c.isascii() else "?" for c in base), error.end
 
 
 def check_readable(words: Sequence[str]) -> None:
-    """Refuse names in characters that the locale cannot tell: no library can write them.
+    """Check that arguments and working directory are valid in the locale's encoding.
 
     Raises:
-        UserError: If a word, or the working folder, holds some.
+        UserError: If one is not, as libraries cannot write such names.
     """
-    with contextlib.suppress(OSError):  # a working folder that was removed
+    with contextlib.suppress(OSError):  # the working directory was removed
         words = [*words, os.getcwd()]
     for word in words:
         if any("\udc80" <= char <= "\udcff" for char in word):
             raise UserError(
-                f"'{shown(word)}' has characters that are none in this terminal's encoding "
-                f"({sys.getfilesystemencoding()}): set PYTHONUTF8=1 (or LC_ALL=C.UTF-8), or use another name"
+                f"'{shown(word)}' has characters that are invalid in this terminal's encoding "
+                f"({sys.getfilesystemencoding()}). Set PYTHONUTF8=1 (or LC_ALL=C.UTF-8), or use another name."
             )
 
 
 def printable(text: str) -> str:
-    r"""Text in which whatever would steer a terminal is written out: names of files may hold anything.
+    r"""Escape non-printable characters, which could control a terminal.
 
     >>> printable("a\nb\x1b[2J")
     'a\\nb\\x1b[2J'
@@ -133,11 +128,11 @@ def printable(text: str) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """A value from outside for a sentence: on one line, and never longer than it helps.
+    """Escape and shorten an external value for a message.
 
     Args:
-        value: Text, or anything with few parts; of nested ones give a part.
-        most: Characters.
+        value: Text, or an object with a short `str`.
+        most: Maximum number of characters.
     """
     text = value[: most + 1] if isinstance(value, str) else str(value)
     text = printable(text)

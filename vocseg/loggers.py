@@ -14,65 +14,73 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from vocseg.utils.atomic_write import atomic_write
 
-_with_place = warnings.formatwarning
-_NOTICES = (  # of Lightning, as regular expressions
-    "Checkpoint directory .* exists and is not empty",  # it is new by construction
+_default_format = warnings.formatwarning
+_IGNORED = (  # Lightning's warnings, as regular expressions
+    "Checkpoint directory .* exists and is not empty",  # created just before
     "Experiment logs directory .* exists and is not empty",
-    "It is recommended to use .self.log.* sync_dist=True",  # our figures are sums over all processes already
-    "You're resuming from a checkpoint that ended before",  # the data module knows its place
-    "The number of training batches .* is smaller than the logging interval",  # curves have every epoch
-    "LightningCLI's args parameter is intended",  # for calls as those of `resume`
+    "It is recommended to use .self.log.* sync_dist=True",  # our metrics are sums over all processes already
+    "You're resuming from a checkpoint that ended before",  # the data module restores its position
+    "The number of training batches .* is smaller than the logging interval",  # every epoch is logged
+    "LightningCLI's args parameter is intended",  # for calls like `resume`'s
 )
 
 
 class VocTensorBoardLogger(TensorBoardLogger):
-    """TensorBoard's groups in the order a person looks for them: loss and mIoU are first, and so unfolded."""
+    """TensorBoard logger without the epoch's number, and with learning rates in a group `optimizer`.
+
+    Loss and mIoU are then the first groups, which TensorBoard unfolds.
+    """
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Leave out the number of the epoch, and put the learning rates into a group."""
-        shown = {name: value for name, value in metrics.items() if name != "epoch"}
-        super().log_metrics(
-            {f"optimizer/{name}" if name.startswith("lr-") else name: value for name, value in shown.items()},
-            step,
-        )
+        """Log the metrics."""
+        renamed = {
+            f"optimizer/{name}" if name.startswith("lr-") else name: each for name, each in metrics.items()
+        }
+        renamed.pop("epoch", None)
+        super().log_metrics(renamed, step)
 
 
 def run_loggers(folder: Path, extra: Any, training: bool) -> dict[str, Any]:
-    """The trainer's loggers: ours first, since Lightning takes the run's folder from the first.
+    """Create the trainer's loggers.
 
     Args:
-        folder: The run's folder, or any on a process that writes nothing.
-        extra: What the user gave as --trainer.logger.
-        training: Whether there are curves to draw.
+        folder: Run directory, or any folder on a process that does not write.
+        extra: Value of `--trainer.logger`.
+        training: Whether the verb trains, and so needs TensorBoard.
+
+    Returns:
+        Arguments of the trainer. Our loggers are first, as Lightning takes the run directory from the first.
     """
     if extra is False:
         return {"logger": False, "default_root_dir": folder}
     root, verb, version = folder.parent.parent, folder.parent.name, folder.name
-    ours: list[Any] = [VocTensorBoardLogger(root, verb, version, default_hp_metric=False)] if training else []
-    theirs = [] if extra in (None, True) else extra if isinstance(extra, list) else [extra]
-    loggers = [*ours, AppendCSVLogger(root, verb, version), *theirs]
+    loggers: list[Any] = [AppendCSVLogger(root, verb, version)]
+    if training:
+        loggers.insert(0, VocTensorBoardLogger(root, verb, version, default_hp_metric=False))
+    loggers += [] if extra in (None, True) else extra if isinstance(extra, list) else [extra]
     return {"logger": [tolerate_errors(logger) for logger in loggers]}
 
 
 def tolerate_errors(logger: Any) -> Any:
-    """The same logger, whose faults (a full disk, a server that is gone) cost curves, but not the run.
+    """Make the errors of a logger (full disk, lost server) warnings, so that the run continues.
 
-    Every call is tried again; the first that fails is said.
+    Every later call is tried again. Only the first error is reported.
     """
-    said: list[str] = []
+    warned = False
 
     def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal warned
             try:
                 return method(*args, **kwargs)
-            except Exception as fault:  # TensorBoard's writer hands on an empty ValueError for a full disk
-                if not said:
-                    said.append(type(logger).__name__)
-                    why = " ".join(str(fault).split()) or type(fault).__name__
+            except Exception as error:  # TensorBoard's writer raises an empty ValueError for a full disk
+                if not warned:
+                    warned = True
+                    why = " ".join(str(error).split()) or type(error).__name__
                     warnings.warn(
-                        f"vocseg: {said[0]} cannot write to {logger.save_dir} ({why}): training and "
-                        "checkpoints go on, its curves may have holes",
+                        f"vocseg: {type(logger).__name__} cannot write to {logger.save_dir} ({why}). "
+                        "Training and checkpoints continue. Its curves may be incomplete.",
                         stacklevel=2,
                     )
                 return None
@@ -86,11 +94,11 @@ def tolerate_errors(logger: Any) -> Any:
 
 
 def filter_warnings() -> None:
-    """Print only what a user can act on: Lightning's notices of what is as it should be are kept back."""
+    """Suppress Lightning's notices and warnings that do not apply to runs of this package."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.callbacks").setLevel(logging.INFO)  # verbose ones were asked for
-    for message in _NOTICES:
+    logging.getLogger("lightning.pytorch.callbacks").setLevel(logging.INFO)  # for callbacks with `verbose`
+    for message in _IGNORED:
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
     warnings.formatwarning = _format_warning
@@ -99,15 +107,14 @@ def filter_warnings() -> None:
 def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """Our own warnings as sentences, without the line of code that issued them."""
+    """Print our own warnings without file and line."""
     text = str(message)
-    return (
-        f"{text}\n" if text.startswith("vocseg: ") else _with_place(message, category, filename, lineno, line)
-    )
+    own = text.startswith("vocseg: ")
+    return f"{text}\n" if own else _default_format(message, category, filename, lineno, line)
 
 
 class AppendWriter(ExperimentWriter):
-    """Lightning's writer, but one that adds to a file that is there."""
+    """Lightning's CSV writer, which appends to an existing file."""
 
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
@@ -117,18 +124,18 @@ class AppendWriter(ExperimentWriter):
 
 
 class AppendCSVLogger(CSVLogger):
-    """Lightning's logger with that writer."""
+    """Lightning's CSV logger with `AppendWriter`."""
 
     @property
     def experiment(self) -> AppendWriter:
-        """What writes."""
+        """The writer."""
         if self._experiment is None:
             self._experiment = AppendWriter(log_dir=self.log_dir)
         return self._experiment  # type: ignore[return-value]
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a table, its head left out; 0 if there is none."""
+    """Return the number of rows of a CSV file without its header; 0 if there is no file."""
     if not path.is_file():
         return 0
     with path.open(newline="") as file:
@@ -136,16 +143,11 @@ def count_rows(path: Path) -> int:
 
 
 def keep_rows(path: Path, rows: int) -> None:
-    """Leave the first rows of a table, written whole.
-
-    Args:
-        path: The table; nothing happens if there is none.
-        rows: How many, its head left out.
-    """
+    """Truncate a CSV file atomically to its header and its first rows. A missing file is ignored."""
     if count_rows(path) <= rows:
         return
     with path.open(newline="") as file:
-        kept = list(csv.reader(file))[: rows + 1]
+        first = list(csv.reader(file))[: rows + 1]
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(kept)
+    csv.writer(text).writerows(first)
     atomic_write(path, text.getvalue())

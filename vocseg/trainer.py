@@ -1,6 +1,8 @@
-"""Lightning's Trainer with one verb more, and tables at the end of those that score."""
+"""Lightning's Trainer with `finetune`, `tune` and printed results."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -27,46 +29,66 @@ from vocseg.errors import UserError
 from vocseg.models.metadata import newest_score
 from vocseg.models.module import SegmentationModule
 
-_NOTHING = nullcontext()
+_NO_CONTEXT = nullcontext()
 
 
 class NoProfiler(PassThroughProfiler):
-    """Profiles nothing. Lightning's own enters a generator for every hook of every callback in every step."""
+    """A profiler without overhead. Lightning's enters a generator for each hook of each callback."""
 
     def profile(self, action_name: str) -> Any:
-        """A context that does nothing.
+        """Return a context that does nothing."""
+        return _NO_CONTEXT
 
-        Args:
-            action_name: See Lightning.
-        """
-        return _NOTHING
+
+def _scoring(method: Callable[..., Any], doc: str) -> Callable[..., Any]:
+    """Wrap `validate` or `test` of Lightning's Trainer: load `unet_voc.pth` too, and print the scores."""
+
+    @wraps(method)  # Lightning's signature becomes the flags
+    def score(
+        self: "Trainer",
+        model: LightningModule | None = None,
+        dataloaders: Any = None,
+        ckpt_path: str | Path | None = None,
+        verbose: bool = False,
+        datamodule: LightningDataModule | None = None,
+        weights_only: bool | None = None,
+    ) -> Any:
+        validate_class_count(model, datamodule)
+        path = load_initial_weights(model, ckpt_path)
+        result = method(self, model, dataloaders, path, verbose, datamodule, weights_only)
+        if isinstance(model, SegmentationModule):
+            report_scores(self, method.__name__, model)
+        return result
+
+    score.__doc__ = doc
+    return score
 
 
 class Trainer(lightning.Trainer):
-    """Lightning's Trainer; where it takes a checkpoint for its weights alone, `unet_voc.pth` will do."""
+    """Lightning's Trainer, which also takes `unet_voc.pth` as `ckpt_path` and prints results."""
 
     def __init__(self, *args: Any, use_distributed_sampler: bool = False, **kwargs: Any) -> None:
-        """Everything as in Lightning.
+        """Create the trainer.
 
         Args:
             args: See Lightning.
-            use_distributed_sampler: Off: our orders share the images out, and repeat none.
+            use_distributed_sampler: Must be False: the data module's samplers are distributed already.
             kwargs: See Lightning.
         """
         if use_distributed_sampler:
             raise UserError(
-                "--trainer.use_distributed_sampler true: the images are shared out already; leave it out"
+                "--trainer.use_distributed_sampler true: the samplers are distributed already. Leave it out."
             )
         kwargs["plugins"] = with_atomic_checkpoints(kwargs.get("plugins"))
-        if not kwargs.get("barebones"):  # which refuses every profiler
+        if not kwargs.get("barebones"):  # which rejects every profiler
             kwargs["profiler"] = kwargs.get("profiler") or NoProfiler()
         super().__init__(*args, use_distributed_sampler=False, **kwargs)
-        self.resumed: Path | None = None  # the checkpoint of a run that goes on
-        self.figures: dict[str, Any] | None = None  # what the verb found, for --json
-        self.exit_code = 0  # 1: the verb did its work, but for some images
-        self.verb = "fit"  # which a checkpoint names, so that `resume` does the same
-        self.before: Scores = (None, None)  # of `finetune`
-        self.job: dict[str, Any] | None = None  # of SLURM, which may requeue it
+        self.resumed: Path | None = None  # checkpoint of the run that is resumed
+        self.figures: dict[str, Any] | None = None  # results of the verb, for --json
+        self.exit_code = 0  # 1: some images failed
+        self.verb = "fit"  # saved in checkpoints, for `resume`
+        self.before: Scores = (None, None)  # scores before fine-tuning
+        self.job: dict[str, Any] | None = None  # SLURM job, which may be requeued
 
     def fit(
         self,
@@ -77,23 +99,28 @@ class Trainer(lightning.Trainer):
         ckpt_path: str | Path | None = None,
         weights_only: bool | None = None,
     ) -> None:
-        """Train a model and keep its best weights.
+        """Train a model and save its best weights.
 
         Args:
-            model: What to train.
-            train_dataloaders: Instead of a data module.
-            val_dataloaders: Instead of a data module.
-            datamodule: What to train and score on.
-            ckpt_path: A .ckpt to go on from, or a .pth of weights to start with (with a new optimiser).
+            model: Model to train.
+            train_dataloaders: Training data, instead of a data module.
+            val_dataloaders: Validation data, instead of a data module.
+            datamodule: Data to train and validate on.
+            ckpt_path: A .ckpt to resume, or a .pth of weights to start from with a new optimizer.
             weights_only: See Lightning.
         """
         validate_class_count(model, datamodule)
-        named = isinstance(model, SegmentationModule) and ckpt_path not in (None, *OWN_WORDS)
+        start = f"starting from the weights in {ckpt_path}, with a new optimizer"
         if copied := begin_with_other_classes(model, ckpt_path):
-            say(self, f"starting from the weights in {ckpt_path}, with a new optimiser\n{copied}")
+            say(self, f"{start}\n{copied}")
             ckpt_path = None
-        elif named and ckpt_path is not None and not is_full_checkpoint(ckpt_path):
-            say(self, f"starting from the weights in {ckpt_path}, with a new optimiser")
+        elif (
+            isinstance(model, SegmentationModule)
+            and ckpt_path is not None
+            and ckpt_path not in OWN_WORDS
+            and not is_full_checkpoint(ckpt_path)
+        ):
+            say(self, start)
             ckpt_path = load_initial_weights(model, ckpt_path)
             validate_class_count(model, datamodule)
         path = self.resumed or ckpt_path
@@ -103,37 +130,38 @@ class Trainer(lightning.Trainer):
     def finetune(
         self, model: SegmentationModule, datamodule: VOCDataModule, ckpt_path: str | Path | None = None
     ) -> None:
-        """Go on training from trained weights on a part of the data, and compare before with after.
+        """Fine-tune trained weights on a part of the data, and compare scores before and after.
 
         Args:
-            model: What to train.
-            datamodule: What to train and score on.
-            ckpt_path: The weights to start from; null: the newest run's `unet_voc.pth`.
+            model: Model to train.
+            datamodule: Data to train and validate on.
+            ckpt_path: Weights to start from. Null: `unet_voc.pth` of the newest run.
         """
         validate_class_count(model, datamodule)
         self.verb = "finetune"
         if copied := begin_with_other_classes(model, ckpt_path):
             datamodule.prepare_data()
-            say(self, f"{copied}\nbefore and after are not compared, as the classes differ")
+            say(self, f"{copied}\nscores before and after are not compared, as the classes differ")
             super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
             self._report_training()
             return
         path = load_initial_weights(model, ckpt_path)
-        if self.resumed is not None:  # scored once more, it would be in the curves twice
+        if self.resumed is not None:  # scoring again would log it twice
             self.before = scores_before(self.resumed)
         else:
-            datamodule.prepare_data()  # a fault in the training images shows before anything is scored
+            datamodule.prepare_data()  # reports errors in training images before anything is scored
             super().validate(model, datamodule=datamodule, ckpt_path=path, verbose=False)
             self.before = newest_score(self, model), newest_image_scores(self, model)
         before, best = self.before, self._best()
         if best is not None and self.resumed is not None and is_finished(self.resumed):
-            self.strategy.connect(model)  # nothing is left to do but to compare
+            self.strategy.connect(model)  # only the comparison is left to do
             best.load_state_dict(read_checkpoint(self.resumed)["callbacks"][best.state_key])
             best.weights = self.resumed.with_name(WEIGHTS_NAME)
         else:
             super().fit(model, datamodule=datamodule, ckpt_path=self.resumed)
-        kept = (best.score, best.images) if best and best.score else (None, None)
-        after = kept if kept[1] else (newest_score(self, model), newest_image_scores(self, model))
+        after = (best.score, best.images) if best else (None, None)
+        if not after[0] or not after[1]:
+            after = newest_score(self, model), newest_image_scores(self, model)
         if before[0] and before[1] and after[0] and after[1]:
             report_finetuning(self, (before[0], before[1]), (after[0], after[1]))
 
@@ -146,16 +174,16 @@ class Trainer(lightning.Trainer):
         max_batch_size: PositiveInt | None = None,
         ckpt_path: str | Path | None = None,
     ) -> None:
-        """Look for a learning rate or a batch size, and say what to type; nothing is trained or kept.
+        """Search a learning rate or a batch size, and print the flag to use. Nothing is saved.
 
         Args:
-            model: What would be trained.
-            datamodule: On what.
-            target: `lr`: where the loss falls fastest, one rate for encoder and decoder; `batch_size`: the
-                largest that fits into memory.
-            num_training: Of the search for a learning rate.
-            max_batch_size: Batch to stop at.
-            ckpt_path: The weights to start from; null: as `fit`.
+            model: Model of the search.
+            datamodule: Data of the search.
+            target: `lr`: learning rate at which the loss falls fastest, the same for encoder and decoder;
+                `batch_size`: largest batch that fits into memory.
+            num_training: Training steps of the learning-rate search.
+            max_batch_size: Batch size at which the search stops. Default: no limit.
+            ckpt_path: Weights to start from. Null: as `fit`.
         """
         validate_class_count(model, datamodule)
         if copied := begin_with_other_classes(model, ckpt_path):
@@ -167,44 +195,15 @@ class Trainer(lightning.Trainer):
             say(self, table)
         else:
             datamodule.prepare_data()
-            found = find_batch_size(
-                self, model, datamodule, len(datamodule.splits()["train"]), max_batch_size
-            )
+            images = len(datamodule.splits()["train"])
+            found = find_batch_size(self, model, datamodule, images, max_batch_size)
         say(self, found)
 
-    def validate(
-        self,
-        model: LightningModule | None = None,
-        dataloaders: Any = None,
-        ckpt_path: str | Path | None = None,
-        verbose: bool = False,
-        datamodule: LightningDataModule | None = None,
-        weights_only: bool | None = None,
-    ) -> Any:
-        """Score weights on the validation images."""
-        validate_class_count(model, datamodule)
-        path = load_initial_weights(model, ckpt_path)
-        result = super().validate(model, dataloaders, path, verbose, datamodule, weights_only)
-        if isinstance(model, SegmentationModule):
-            report_scores(self, "validate", model)
-        return result
-
-    def test(
-        self,
-        model: LightningModule | None = None,
-        dataloaders: Any = None,
-        ckpt_path: str | Path | None = None,
-        verbose: bool = False,
-        datamodule: LightningDataModule | None = None,
-        weights_only: bool | None = None,
-    ) -> Any:
-        """Score weights on the test images: for VOC the validation list, as its test labels are secret."""
-        validate_class_count(model, datamodule)
-        path = load_initial_weights(model, ckpt_path)
-        result = super().test(model, dataloaders, path, verbose, datamodule, weights_only)
-        if isinstance(model, SegmentationModule):
-            report_scores(self, "test", model)
-        return result
+    validate = _scoring(lightning.Trainer.validate, "Score weights on the validation images.")
+    test = _scoring(
+        lightning.Trainer.test,
+        "Score weights on the test images: for VOC the validation split, as its test labels are secret.",
+    )
 
     def predict(
         self,

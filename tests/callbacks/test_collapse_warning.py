@@ -22,7 +22,7 @@ def test_a_healthy_run_is_left_in_peace(sample: Path, here: Path) -> None:
     assert _alarms(["fit", *tiny(sample), "--model.lr", "1e-3", "--trainer.max_epochs", "4"]) == []
 
 
-def test_background_alone_is_said_after_some_epochs(
+def test_collapsed_predictions_warn_after_patience(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = SegmentationModule.forward

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vocseg.callbacks.confusion_image import confusion_picture
+from vocseg.callbacks.confusion_image import confusion_image
 from vocseg.visualization.confusion import matrix_view
 
 
@@ -26,7 +26,7 @@ def test_of_very_many_classes_those_with_mistakes_are_shown() -> None:
 
 @pytest.mark.parametrize("count", [2, 21])
 def test_the_picture_has_a_square_for_every_pair_of_classes(count: int) -> None:
-    picture = confusion_picture(
+    picture = confusion_image(
         matrix_view(np.eye(count, dtype=np.int64) * 9, ["x" * 30, *map(str, range(count - 1))])
     )
     blue = (picture == (11, 92, 173)).all(2)

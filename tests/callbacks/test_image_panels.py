@@ -54,7 +54,7 @@ def test_images_are_kept_without_a_value_asked_for() -> None:
         index = torch.empty(4, dtype=torch.int64, device="meta")
         shown = {"image": pixels, "mask": pixels[:, 0], "index": index}
         panels.on_validation_batch_end(trainer, module, {"prediction": pixels[:, 0]}, shown, number)  # type: ignore[arg-type]
-    assert len(panels._kept) == 2
+    assert len(panels._samples) == 2
 
 
 def test_an_image_that_was_left_out_is_not_drawn() -> None:

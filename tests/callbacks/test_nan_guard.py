@@ -41,7 +41,7 @@ def _rate(module: SegmentationModule, output: Any) -> None:
 PLANTS: dict[str, tuple[Plant, str]] = {
     "loss": (_loss_that_is_infinite_with_a_finite_gradient, "the loss is inf"),
     "gradient": (_gradient, "the gradients are not finite"),
-    "learning rate": (_rate, "the learning rate is no finite number"),
+    "learning rate": (_rate, "the learning rate is not finite"),
 }
 
 
@@ -75,7 +75,7 @@ class _Planted:
 
 
 @pytest.mark.parametrize("name", PLANTS)
-def test_training_stops_before_the_step_and_names_where(
+def test_non_finite_step_raises_with_position(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     plant, words = PLANTS[name]
@@ -84,7 +84,7 @@ def test_training_stops_before_the_step_and_names_where(
     assert said.startswith(f"vocseg: {words} at step 4 (epoch 2, learning rate ")
     for index in planted.images:
         assert f"2007_{index + 1:06}" in said
-    assert "last.ckpt holds the last good state: lower --model.lr" in said
+    assert "last.ckpt has the last valid state. Lower --model.lr" in said
     assert said.count("\n") == 1
     assert planted.steps == PLANTED_AT + 1
     for key, value in planted.module.named_parameters():
@@ -116,7 +116,7 @@ def _spoil(module: SegmentationModule) -> None:
         next(module.parameters())[0] = float("inf")
 
 
-def test_no_checkpoint_takes_weights_that_are_not_finite(
+def test_non_finite_weights_are_not_saved(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are spoilt after the last look at a step, and validation is left out: saving itself notices."""
@@ -129,7 +129,7 @@ def test_no_checkpoint_takes_weights_that_are_not_finite(
 
     monkeypatch.setattr(SegmentationModule, "on_train_epoch_end", spoil)
     said = refused(capsys, ["fit", *tiny(sample), *SHORT, "--trainer.check_val_every_n_epoch", "5"])
-    assert "weights are no finite numbers any more at step 4 and are not saved" in said
+    assert "weights are not finite at step 4 and are not saved" in said
     _check_kept(here, epoch=1, best=False)
 
 
@@ -148,14 +148,14 @@ def test_a_validation_of_outputs_that_are_no_numbers_is_no_score(
     assert not list(here.rglob("*.ckpt")) + list(here.rglob("unet_voc.pth"))
 
 
-def test_spoilt_weights_get_no_score(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
+def test_scoring_non_finite_weights_raises(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
     content = torch.load(trained / "unet_voc.pth", weights_only=True)
     next(iter(content["state_dict"].values()))[0] = float("nan")
     torch.save(content, here / "spoilt.pth")
     words = ["--ckpt_path", "spoilt.pth", "--data.root", str(sample), "--trainer.accelerator", "cpu"]
     for verb in ("test", "validate"):
         said = refused(capsys, [verb, *words, "--trainer.enable_progress_bar", "false"])
-        assert "the validation loss is nan, so that scores would mean nothing" in said
+        assert "the validation loss is nan, so scores are meaningless" in said
     assert not list(here.rglob("scores.json"))
 
 

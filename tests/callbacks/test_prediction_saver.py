@@ -93,7 +93,7 @@ def test_two_processes_leave_what_one_does(sample: Path, trained: Path, tested: 
     assert pictures == {path.name: path.read_bytes() for path in (tested / "predictions").iterdir()}
 
 
-def test_a_picture_that_cannot_be_written_ends_the_run_and_leaves_none(
+def test_unwritable_prediction_raises_and_leaves_no_folder(
     sample: Path,
     trained: Path,
     here: Path,
@@ -110,5 +110,5 @@ def test_a_picture_that_cannot_be_written_ends_the_run_and_leaves_none(
     monkeypatch.setattr(AtomicFolder, "write", full)
     said = refused(capsys, ["test", *_words(sample, trained)])
     assert "predictions/" in said
-    assert "(No space left on device): make room, or score without pictures" in said
+    assert "(No space left on device). Make room, or score without saving predictions" in said
     assert list(here.iterdir()) == []

@@ -67,7 +67,7 @@ def _gone(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
-def test_a_loader_process_that_is_killed_or_stopped_ends_the_run(sample: Path, here: Path, how: str) -> None:
+def test_killed_dataloader_worker_ends_run(sample: Path, here: Path, how: str) -> None:
     flags = ["--data.num_workers", "1", "--data.timeout", "6"]
     with _running(here, "fit", *tiny(sample), *LONG, *NO_STORE, *flags) as run:
         workers = _children(run.pid)
@@ -88,9 +88,7 @@ def _wait_for(true: Callable[[], bool]) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
 @pytest.mark.parametrize("which", ["main", "other"])
-def test_when_one_of_two_processes_is_killed_the_other_ends_and_says_so(
-    sample: Path, here: Path, which: str
-) -> None:
+def test_killed_process_ends_the_other_with_message(sample: Path, here: Path, which: str) -> None:
     with _running(here, "fit", *tiny(sample), *LONG, *TWO) as run:
         (other,) = _children(run.pid, "vocseg")
         os.kill(run.pid if which == "main" else other, signal.SIGKILL)
@@ -98,7 +96,7 @@ def test_when_one_of_two_processes_is_killed_the_other_ends_and_says_so(
         _wait_for(lambda: _gone(other))
         (said,) = _sentences(run)
         if which == "main":
-            assert f"the main process ({run.pid}) has ended without a word" in said
+            assert f"the main process ({run.pid}) ended without a message" in said
         else:
             assert code == 2
             assert "process 1 of 2 (counted from 0) was ended by SIGKILL" in said
@@ -150,7 +148,7 @@ def test_note_is_written_into_a_folder_of_this_user_alone(
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
-def test_a_fault_that_only_one_of_two_processes_meets_is_said_once_by_name(sample: Path, here: Path) -> None:
+def test_error_of_one_process_is_printed_once(sample: Path, here: Path) -> None:
     """Whichever process meets the damaged image, the main one says so, and both end."""
     shutil.copytree(sample, here / "copy", ignore=shutil.ignore_patterns(".vocseg"))
     with _running(here, "fit", *tiny(here / "copy"), *LONG, *TWO, *NO_STORE) as run:
@@ -181,14 +179,14 @@ def test_two_processes_leave_images_out_together_and_say_which(
     words += ["--trainer.accelerator", "cpu", "--data.batch_size", "2"]
     done, other = run_together(["test", *words], here, 2)
     assert done.returncode == other.returncode == 0, done.stderr + other.stderr
-    assert f"1 image was left out and counted nowhere:\n  {spoilt} (val)" in done.stdout
+    assert f"1 image was skipped and not counted:\n  {spoilt} (val)" in done.stdout
     scores = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())
     counts = {score["protocol"]["images"] for name, score in scores.items() if name != "weights"}
     assert counts == {6}
 
 
 @pytest.mark.skipif(not may_mount(), reason="needs a mount namespace of its own, which only root may have")
-def test_too_little_shared_memory_is_said_with_what_to_do(sample: Path, here: Path) -> None:
+def test_small_shared_memory_raises_with_remedy(sample: Path, here: Path) -> None:
     words = [*tiny(sample), *NO_STORE, "--data.num_workers", "2", "--data.image_size", "256"]
     done = run(["fit", *words], here, after_mounting("mount -t tmpfs -o size=1m tmpfs /dev/shm"))
     assert done.returncode == 2, done.stderr

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from vocseg.callbacks.progress_bar import ProgressBar
 
 
-def test_figures_are_fetched_so_many_times_a_second_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_are_fetched_at_bounded_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("vocseg.callbacks.progress_bar.time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: {"v_num": 3})

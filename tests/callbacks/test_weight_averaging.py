@@ -78,7 +78,7 @@ def test_what_is_scored_is_what_is_kept(sample: Path, here: Path, capsys: Captur
     assert float(cli.trainer.callback_metrics["miou/val"]) == pytest.approx(best, abs=1e-6)
 
 
-def test_swa_wants_to_know_the_end(sample: Path, here: Path, capsys: Capture) -> None:
+def test_swa_without_max_epochs_raises(sample: Path, here: Path, capsys: Capture) -> None:
     words = ["fit", *tiny(sample), "--weight_averaging.kind", "swa", "--trainer.max_epochs", "-1"]
     assert "--weight_averaging.kind swa" in refused(capsys, [*words, "--trainer.max_steps", "3"])
 
@@ -99,4 +99,4 @@ def test_the_average_lies_where_training_does_and_asks_for_no_value() -> None:
     for step in range(1, 4):
         trainer.global_step, trainer.max_epochs = step, 1
         average.on_train_batch_end(trainer, module, None, None, step - 1)
-    assert average._taken == 3
+    assert average._averaged == 3

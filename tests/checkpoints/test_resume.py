@@ -93,14 +93,14 @@ def test_chains_of_two_processes_end_as_if_nothing_had_been() -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_both() -> None:
+def test_signal_to_one_process_stops_both() -> None:
     words = ["--signals", "SIGTERM", "SIGINT", "SIGUSR1", "--only", "batches", "plateau"]
     assert "0 ended otherwise" in _chains("--chains", "2", "--stops", "2", "--ranks", "2", *words)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_says_how_to_go_on(sample: Path, here: Path, number: signal.Signals) -> None:
+def test_signal_saves_and_prints_resume_command(sample: Path, here: Path, number: signal.Signals) -> None:
     words = [*tiny(sample), "--trainer.max_epochs", "500"]
     with Forked(["fit", *words], here) as process:
         process.wait_for("epoch 1/")
@@ -108,7 +108,7 @@ def test_a_signal_saves_and_says_how_to_go_on(sample: Path, here: Path, number: 
         assert process.wait(60) == 128 + number
         said = process.err
     assert f"vocseg: stopped by {number.name}; saved lightning_logs/fit/version_0/last.ckpt (epoch " in said
-    assert "go on with: python -m vocseg resume lightning_logs/fit/version_0" in said
+    assert "resume with: python -m vocseg resume lightning_logs/fit/version_0" in said
     assert "Traceback" not in said
     assert torch.load(here / "lightning_logs/fit/version_0/last.ckpt", weights_only=True)["epoch"] >= 1
 
@@ -124,7 +124,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(run: Path, whole:
     assert differences(look(run), look(whole)) == []
 
 
-def test_a_damaged_checkpoint_is_passed_over(run: Path, whole: Path, capsys: Capture) -> None:
+def test_damaged_checkpoint_is_skipped(run: Path, whole: Path, capsys: Capture) -> None:
     path = run / "last.ckpt"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -152,7 +152,7 @@ OTHERWISE = {
 
 
 @pytest.mark.parametrize("words", OTHERWISE)
-def test_a_run_that_would_go_on_otherwise_is_refused_by_name(run: Path, capsys: Capture, words: str) -> None:
+def test_resume_with_changed_settings_raises(run: Path, capsys: Capture, words: str) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     said = refused(capsys, ["resume", str(run), *OTHERWISE[words]])
     assert f"was made with {words}" in " ".join(said.split())
@@ -161,7 +161,7 @@ def test_a_run_that_would_go_on_otherwise_is_refused_by_name(run: Path, capsys: 
     assert (run / "metrics.csv").read_bytes() == before["metrics.csv"]
 
 
-def test_other_versions_or_threads_are_refused(
+def test_resume_with_other_versions_or_threads_raises(
     run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = torch.get_num_threads()
@@ -175,13 +175,15 @@ def test_other_versions_or_threads_are_refused(
         torch.set_num_threads(threads)
 
 
-def test_what_is_allowed_by_name_may_differ(run: Path, capsys: Capture) -> None:
+def test_allowed_difference_is_accepted(run: Path, capsys: Capture) -> None:
     main(["resume", str(run), "--allow", "optimizer", "--model.lr", "0.001"])
     assert "epoch 2/2" in capsys.readouterr().out
     assert "no such condition" in refused(capsys, ["resume", str(run), "--allow", "weather"])
 
 
-def test_there_is_nothing_to_resume(run: Path, whole: Path, here: Path, capsys: Capture) -> None:
+def test_resume_of_finished_or_missing_run_raises(
+    run: Path, whole: Path, here: Path, capsys: Capture
+) -> None:
     assert "has no config.yaml" in refused(capsys, ["resume", str(here / "nowhere")])
     assert "it is finished, after epoch 2" in refused(capsys, ["resume", str(whole)])
     for path in run.glob("*.ckpt"):
@@ -216,18 +218,18 @@ def test_a_best_checkpoint_that_a_kill_left_behind_is_made_up_for(run: Path, cap
     assert (run / "best.ckpt").read_bytes() == path.read_bytes()
 
 
-def test_two_processes_cannot_go_on_with_one_run(run: Path, capsys: Capture) -> None:
+def test_resume_of_locked_run_raises(run: Path, capsys: Capture) -> None:
     lock = lock_folder(run)
     try:
-        assert "goes on in another process" in refused(capsys, ["resume", str(run)])
+        assert "another process is running this run" in refused(capsys, ["resume", str(run)])
     finally:
         lock.release()
 
 
-def test_a_second_signal_ends_at_once(here: Path) -> None:
+def test_second_signal_exits(here: Path) -> None:
     code = (
-        "import os, signal, time\nfrom vocseg.callbacks.last_checkpoint import Wishes\n"
-        "Wishes().listen(1)\nprint('on', flush=True)\ntime.sleep(5)\ntime.sleep(60)"
+        "import os, signal, time\nfrom vocseg.callbacks.last_checkpoint import StopRequest\n"
+        "StopRequest().listen(1)\nprint('on', flush=True)\ntime.sleep(5)\ntime.sleep(60)"
     )
     with Forked([], here, code) as process:
         process.wait_for("on")
@@ -320,7 +322,7 @@ def test_allow_all_resumes_and_prints_every_difference(run: Path, recwarn: pytes
 
 def test_allowed_difference_in_structure_is_refused(run: Path, capsys: Capture) -> None:
     words = ["resume", str(run), "--allow", "all", "--model.weight_decay", "0.1"]
-    assert "does not fit what the flags describe" in refused(capsys, words)
+    assert "does not match the flags" in refused(capsys, words)
 
 
 def test_part_of_the_best_checkpoint_is_cleared(run: Path) -> None:

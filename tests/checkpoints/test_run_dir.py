@@ -18,7 +18,7 @@ from vocseg.errors import Interrupted
 from vocseg.models.module import SegmentationModule
 
 
-def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:
+def test_concurrent_runs_get_separate_folders(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         folders = list(pool.map(lambda _: create_run_dir(tmp_path, "fit"), range(40)))
     assert sorted(int(folder.name[8:]) for folder in folders) == list(range(40))
@@ -53,7 +53,7 @@ def test_a_folder_is_dropped_only_if_its_run_never_began(tmp_path: Path) -> None
 def test_a_run_that_is_stopped_before_its_folder_is_claimed_is_named_all_the_same(tmp_path: Path) -> None:
     own = RunDirectory(ResumeTarget(tmp_path / "run", tmp_path / "run/last.ckpt", {}))
     stop = own.stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
-    assert f"python -m vocseg resume {tmp_path / 'run'} goes on with it" in str(stop)
+    assert f"Resume with: python -m vocseg resume {tmp_path / 'run'}" in str(stop)
     assert "nothing to resume" in str(
         RunDirectory(None).stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
     )
@@ -77,7 +77,7 @@ def test_the_newest_run_is_the_one_that_saved_a_checkpoint_last(tmp_path: Path) 
     assert newest_checkpoint(tmp_path, "best").parts[-2:] == ("version_1", "best.ckpt")
 
 
-def test_run_whose_folder_is_renamed_ends_in_a_sentence_and_can_go_on(
+def test_renamed_run_directory_raises_and_run_can_be_resumed(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, moved = here / "lightning_logs/fit/version_0", here / "elsewhere/version_0"
@@ -91,7 +91,7 @@ def test_run_whose_folder_is_renamed_ends_in_a_sentence_and_can_go_on(
 
     monkeypatch.setattr(SegmentationModule, "training_step", rename)
     said = refused(capsys, ["fit", *tiny(sample), "--trainer.max_epochs", "3"])
-    assert "version_0 is gone: it was renamed or removed while the run was writing into it" in said
+    assert "version_0 is missing: it was renamed or removed during the run" in said
     assert not run.exists()
     assert read_weights(moved / "unet_voc.pth").state_dict
     monkeypatch.undo()

@@ -71,14 +71,14 @@ def test_a_plain_state_dict_gives_encoder_and_decoder(plain: Path) -> None:
 def test_a_plain_state_dict_of_as_many_classes_is_taken_whole_and_that_is_said(plain: Path) -> None:
     module = _module(21)
     said = transfer(module, read_pretrained(plain), VOC_CLASSES)
-    assert "does not name its 21 classes: they are taken to be those of the data" in said
+    assert "does not name its 21 classes: they are assumed to be those of the data" in said
     theirs = torch.load(plain, weights_only=True)
     assert all(torch.equal(value, theirs[key]) for key, value in _state(module).items())
 
 
 def test_a_plain_state_dict_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save(smp.create_model("unet", "resnet18", None, classes=3).state_dict(), tmp_path / "x.pth")
-    with pytest.raises(UserError, match=r"x.pth: holds the bare .* --model.arch and --model.encoder"):
+    with pytest.raises(UserError, match=r"x.pth: contains bare .* --model.arch and --model.encoder"):
         transfer(_module(), read_pretrained(tmp_path / "x.pth"), FIVE_CLASSES)
 
 
@@ -102,7 +102,7 @@ def test_fit_starts_from_weights_of_other_classes(
     main(["fit", *tiny(sample), "--data.classes", "five.yaml", "--ckpt_path", str(path)])
     said = " ".join(capsys.readouterr().out.split())
     assert "new: " in said
-    assert "with a new optimiser" in said
+    assert "with a new optimizer" in said
     made = here / "lightning_logs" / "fit" / "version_0" / "unet_voc.pth"
     assert read_weights(made).description["classes"] == NAMES
 
@@ -135,5 +135,5 @@ def test_weights_of_another_network_are_refused_before_training(
         str(trained / "unet_voc.pth"),
     ]
     said = refused(capsys, [*words, "--model.encoder", "resnet18"])
-    assert "holds a network with encoder tu-test_resnet.r160_in1k" in said
+    assert "contains a network with encoder tu-test_resnet.r160_in1k" in said
     assert not (here / "lightning_logs").exists()

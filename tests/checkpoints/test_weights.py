@@ -63,16 +63,16 @@ def test_lightning_rebuilds_the_module_from_the_checkpoint_alone(trained: Path) 
 
 
 @pytest.mark.parametrize("name", ["unet_voc.pth", "best.ckpt", "last.ckpt"])
-def test_another_network_is_refused_by_name(trained: Path, name: str) -> None:
+def test_weights_of_another_network_raise(trained: Path, name: str) -> None:
     with pytest.raises(
-        UserError, match=r"holds a network with encoder tu-test.*but --model.encoder is resnet18"
+        UserError, match=r"contains a network with encoder tu-test.*but --model.encoder is resnet18"
     ):
         load_weights(SegmentationModule(encoder="resnet18"), trained / name)
 
 
-def test_another_class_count_is_refused(trained: Path) -> None:
+def test_weights_of_another_class_count_raise(trained: Path) -> None:
     module = SegmentationModule(encoder="tu-test_resnet.r160_in1k", num_classes=5)
-    with pytest.raises(UserError, match=r"with classes 21, but --model.num_classes is 5"):
+    with pytest.raises(UserError, match=r"with num_classes 21, but --model.num_classes is 5"):
         load_weights(module, trained / "unet_voc.pth")
 
 
@@ -82,12 +82,12 @@ def test_another_class_count_is_refused(trained: Path) -> None:
         (None, "there is no such file"),
         (b"", "not a readable file of weights"),
         (b"\x00" * 500, "not a readable file of weights"),
-        ({"conv.weight": torch.zeros(2)}, "holds no network of vocseg"),
-        ([1, 2], "holds no network of vocseg"),
+        ({"conv.weight": torch.zeros(2)}, "contains no network of vocseg"),
+        ([1, 2], "contains no network of vocseg"),
         ({"description": {"format": 99, "vocseg": "9.9"}, "state_dict": {}}, "made by vocseg 9.9, newer"),
     ],
 )
-def test_a_file_that_is_something_else_is_named(tmp_path: Path, content: object, what: str) -> None:
+def test_foreign_weights_file_raises(tmp_path: Path, content: object, what: str) -> None:
     path = tmp_path / "x.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)

@@ -433,7 +433,7 @@ def test_wrong_labelme_is_refused_with_nothing_left(
         (["labelme", "in", "set", "--val", "in"], "stands twice in the annotations"),
         (["labelme", "in", "set", "--val", "in", "--val_fraction", "0.2"], "Give one of them"),
         (["labelme", "in", "text.json/set"], "text.json/set cannot be written (Not a directory)"),
-        (["yolo", "in", "set"], "--format yolo: give coco or labelme"),
+        (["yolo", "in", "set"], "--format: Expected a typing.Literal['coco', 'labelme']. Got value: yolo"),
     ],
 )
 def test_wrong_command_is_refused_in_a_sentence(

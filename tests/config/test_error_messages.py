@@ -26,7 +26,7 @@ Capture = pytest.CaptureFixture[str]
         (["--data.batch_size", "1", "--data.image_size", "96"], "a smaller --data.image_size than 96"),
     ],
 )
-def test_out_of_gpu_memory_names_the_flags_that_keep_the_global_batch(
+def test_out_of_gpu_memory_raises_with_flags_that_keep_global_batch(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, flags: list[str], remedy: str
 ) -> None:
     def step(*_: Any) -> None:
@@ -34,24 +34,22 @@ def test_out_of_gpu_memory_names_the_flags_that_keep_the_global_batch(
 
     monkeypatch.setattr(SegmentationModule, "training_step", step)
     said = refused(capsys, ["fit", *tiny(sample), "--trainer.num_sanity_val_steps", "0", *flags])
-    assert said.startswith("vocseg: the GPU has not enough memory for a batch of ")
+    assert said.startswith("vocseg: the GPU does not have enough memory for a batch of ")
     assert remedy in said
     assert said.count("\n") == 1
 
 
-def test_a_single_image_that_batchnorm_cannot_train_on_is_said(
-    sample: Path, here: Path, capsys: Capture
-) -> None:
+def test_batchnorm_with_single_value_raises(sample: Path, here: Path, capsys: Capture) -> None:
     """DeepLab pools each image to one pixel, and normalises that."""
     words = ["fit", *tiny(sample), "--model.arch", "deeplabv3plus", "--data.batch_size", "1"]
     said = refused(capsys, words)
-    assert "from this batch of 1 image at 64x64, and cannot train on one: use a larger" in said
+    assert "from this batch of 1 image at 64x64, and cannot train on one. Use a larger" in said
     assert said.count("\n") == 1
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
-def test_out_of_memory_on_a_cpu_is_said_too(sample: Path, here: Path) -> None:
+def test_out_of_cpu_memory_raises(sample: Path, here: Path) -> None:
     """A real one: the process may have 300 MB more than it has once everything is imported."""
     script = (
         "import resource, vocseg.cli\n"
@@ -62,7 +60,7 @@ def test_out_of_memory_on_a_cpu_is_said_too(sample: Path, here: Path) -> None:
     )
     done = run([], here, script)
     assert done.returncode == 2, done.stderr
-    assert "vocseg: the machine has not enough memory for a batch of 4 images at 512x512" in done.stderr
+    assert "vocseg: the machine does not have enough memory for a batch of 4 images at 512x512" in done.stderr
     assert "--data.batch_size 2" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -86,7 +84,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_what_torch_says_is_put_into_a_sentence(name: str) -> None:
+def test_torch_error_is_translated(name: str) -> None:
     text, words = KNOWN[name]
     known = to_user_error(RuntimeError(text))
     assert known is not None
@@ -96,12 +94,12 @@ def test_what_torch_says_is_put_into_a_sentence(name: str) -> None:
 @pytest.mark.parametrize(
     "bug", [KeyError("batch"), RuntimeError("shape '[2]' is invalid"), ValueError(""), OSError(28, "disk")]
 )
-def test_anything_else_keeps_its_traceback(bug: Exception) -> None:
+def test_unknown_exception_is_not_translated(bug: Exception) -> None:
     assert to_user_error(bug) is None
 
 
 @pytest.mark.parametrize("fault", [ConnectionResetError(104), EOFError(), FileNotFoundError(2, "socket")])
-def test_a_loader_process_that_ends_while_its_batch_is_fetched_is_said(fault: Exception) -> None:
+def test_dataloader_worker_lost_while_batch_is_fetched_raises(fault: Exception) -> None:
     """By the name of the function in which torch fetches; elsewhere, the same fault is another matter."""
 
     def rebuild_storage_fd() -> None:
@@ -112,6 +110,6 @@ def test_a_loader_process_that_ends_while_its_batch_is_fetched_is_said(fault: Ex
         rebuild_storage_fd()
     known = to_user_error(fault)
     assert known is not None
-    assert "a loader process has ended or was killed" in known.sentence
+    assert "a DataLoader worker has ended or was killed" in known.sentence
     assert "--data.num_workers 0" in known.sentence
     assert rebuild_storage_fd.__name__ in dir(torch.multiprocessing.reductions)

@@ -55,7 +55,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_data_stops_fit_before_the_first_step(
+def test_damaged_data_raises_before_first_step(
     sample: Path, here: Path, capsys: Capture, damage: str
 ) -> None:
     spoil, words = DAMAGE[damage]
@@ -101,7 +101,7 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_a_wrong_flag_is_named_and_nothing_is_left_behind(
+def test_invalid_flag_raises_and_leaves_no_files(
     sample: Path, here: Path, capsys: Capture, name: str
 ) -> None:
     flags, words = FLAGS[name]
@@ -114,33 +114,34 @@ def test_a_wrong_flag_is_named_and_nothing_is_left_behind(
 
 
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
-def test_scoring_without_weights_says_which_there_are(here: Path, capsys: Capture, verb: str) -> None:
+def test_scoring_without_weights_raises(here: Path, capsys: Capture, verb: str) -> None:
     assert f"{verb} needs --ckpt_path FILE" in refused(capsys, [verb])
 
 
-def test_finetuning_without_any_run_says_so(here: Path, capsys: Capture) -> None:
+def test_finetune_without_run_raises(here: Path, capsys: Capture) -> None:
     assert "finetune needs --ckpt_path FILE" in refused(capsys, ["finetune"])
 
 
 @pytest.mark.parametrize("verb", ["fit", "finetune", "validate", "test", "predict"])
-def test_a_pth_that_is_something_else_is_named(sample: Path, here: Path, capsys: Capture, verb: str) -> None:
+def test_foreign_pth_raises(sample: Path, here: Path, capsys: Capture, verb: str) -> None:
     torch.save({"weight": torch.zeros(3)}, here / "other.pth")
     said = refused(capsys, [verb, "--ckpt_path", "other.pth", "--data.root", str(sample)])
-    assert said.startswith("vocseg: --ckpt_path other.pth: holds no network of vocseg")
+    assert said.startswith("vocseg: --ckpt_path other.pth: contains no network of vocseg")
 
 
-def test_a_typed_encoder_that_the_file_does_not_hold_is_refused(
+def test_encoder_flag_that_contradicts_weights_raises(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     for name in ("unet_voc.pth", "best.ckpt"):
         words = ["--ckpt_path", str(trained / name), "--data.root", str(sample)]
         said = refused(capsys, ["test", *words, "--model.encoder", "resnet18"])
         assert (
-            "holds a network with encoder tu-test_resnet.r160_in1k, but --model.encoder is resnet18" in said
+            "contains a network with encoder tu-test_resnet.r160_in1k, but --model.encoder is resnet18"
+            in said
         )
 
 
-def test_asking_finetune_for_more_images_than_there_are_says_so(
+def test_finetune_with_too_few_images_raises(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
@@ -152,7 +153,7 @@ def test_asking_finetune_for_more_images_than_there_are_says_so(
     assert not list(here.rglob("version_*"))
 
 
-def test_nothing_to_predict_is_said(trained: Path, here: Path, capsys: Capture) -> None:
+def test_predict_without_images_raises(trained: Path, here: Path, capsys: Capture) -> None:
     (here / "empty").mkdir()
     words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth")]
     assert "predict needs --data.predict_dir" in refused(capsys, words)
@@ -161,13 +162,13 @@ def test_nothing_to_predict_is_said(trained: Path, here: Path, capsys: Capture) 
     )
 
 
-def test_an_unknown_command_names_those_there_are(capsys: Capture) -> None:
+def test_unknown_command_raises_with_commands(capsys: Capture) -> None:
     assert "no command 'x'; the commands are fit, resume, finetune" in refused(capsys, ["x"])
     for typed, meant in {"train": "fit", "trian": "fit", "tset": "test", "evaluate": "test"}.items():
         assert f"no command '{typed}'; do you mean {meant}?" in refused(capsys, [typed])
 
 
-def test_tools_refuse_with_a_sentence(trained: Path, here: Path, capsys: Capture) -> None:
+def test_tool_with_invalid_flag_raises(trained: Path, here: Path, capsys: Capture) -> None:
     assert "--format" in refused(
         capsys, ["export", "--ckpt_path", str(trained / "unet_voc.pth"), "--format", "onx"]
     )
@@ -175,9 +176,7 @@ def test_tools_refuse_with_a_sentence(trained: Path, here: Path, capsys: Capture
     assert "from 1" in refused(capsys, ["sample", "--train", "0"])
 
 
-def test_our_own_mistakes_keep_their_traceback(
-    sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bug_keeps_traceback(sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vocseg.__main__ import main
     from vocseg.models.module import SegmentationModule
 

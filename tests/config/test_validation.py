@@ -1,4 +1,4 @@
-"""Flags that spoil a run or let it do nothing are refused before anything is built."""
+"""Validation of flags and callbacks before anything is built."""
 
 import os
 from pathlib import Path
@@ -18,23 +18,23 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "no epochs": (["--trainer.max_epochs", "0"], ["max_epochs 0", "nothing to do"]),
     "no steps": (["--trainer.max_steps", "0"], ["max_steps 0", "nothing to do"]),
     "less than a batch": (["--trainer.limit_train_batches", "0.01"], ["limit_train_batches"]),
-    "unknown figure": (
+    "unknown metric": (
         ["--best_weights.monitor", "mIoU"],
         ["--best_weights.monitor mIoU", "miou/val", "loss/val"],
     ),
     "unknown class": (["--best_weights.monitor", "per_class_iou/tiger"], ["per_class_iou/tiger"]),
     "abbreviated flag": (["--trainer.max_epoch", "1"], ["do you mean --trainer.max_epochs"]),
     "fp16 on a CPU": (["--trainer.precision", "16-mixed"], ["16-mixed needs a GPU", "bf16-mixed"]),
-    "no batches to add up": (["--trainer.accumulate_grad_batches", "0"], ["batches 0: name a whole number"]),
-    "no epoch to validate after": (["--trainer.check_val_every_n_epoch", "0"], ["epoch 0: name a whole num"]),
+    "no batches to add up": (["--trainer.accumulate_grad_batches", "0"], ["batches 0: give a whole number"]),
+    "no epoch to validate after": (["--trainer.check_val_every_n_epoch", "0"], ["epoch 0: give a whole num"]),
     "validation after more than there is": (["--trainer.val_check_interval", "99"], ["`val_check_interval`"]),
-    "fewer than no batches": (["--trainer.limit_train_batches", "-2"], ["-2: name a share from 0 to 1"]),
+    "fewer than no batches": (["--trainer.limit_train_batches", "-2"], ["-2: give a fraction from 0 to 1"]),
     "nothing kept": (["--trainer.barebones", "true"], ["barebones true", "scripts/bench train"]),
-    "processes begun otherwise": (["--trainer.strategy", "ddp_spawn"], ["strategy ddp_spawn: use ddp"]),
+    "processes begun otherwise": (["--trainer.strategy", "ddp_spawn"], ["strategy ddp_spawn: ", "Use ddp"]),
     "a way for GPUs": (["--trainer.strategy", "fsdp"], ["`fsdp` requires a GPU"]),
     "CPUs by number": (["--trainer.devices", "[0,1]"], ["should be an int > 0"]),
     "a package that is missing": (["--trainer.accelerator", "tpu"], ["pip install 'torch_xla"]),
-    "no GPU": (["--trainer.accelerator", "gpu"], ["accelerator gpu: torch sees no GPU", "on the CPU"]),
+    "no GPU": (["--trainer.accelerator", "gpu"], ["accelerator gpu: torch finds no GPU", "on the CPU"]),
     "folder for runs a file": (
         ["--trainer.default_root_dir", "file"],
         ["default_root_dir file", "is a file"],
@@ -44,7 +44,7 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_it_is_named_with_the_remedy_and_leaves_nothing(
+def test_flag_that_prevents_run_raises_and_leaves_no_files(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     flags, words = FLAGS[name]
@@ -63,16 +63,14 @@ def test_it_is_named_with_the_remedy_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("verb", "flag"), [("test", "limit_test_batches"), ("validate", "limit_val_batches")]
 )
-def test_scoring_nothing_is_no_success(
+def test_scoring_zero_batches_raises(
     sample: Path, trained: Path, here: Path, capsys: Capture, verb: str, flag: str
 ) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     assert f"--trainer.{flag} 0" in refused(capsys, [verb, *words, f"--trainer.{flag}", "0"])
 
 
-def test_a_run_that_is_over_already_is_no_success(
-    sample: Path, trained: Path, here: Path, capsys: Capture
-) -> None:
+def test_fit_of_finished_run_raises(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
     words = ["fit", *tiny(sample), "--ckpt_path", str(trained / "last.ckpt"), "--trainer.max_epochs", "2"]
     assert "there was no step to train (max_epochs 2" in refused(capsys, words)
 
@@ -81,14 +79,14 @@ CALLBACKS = {
     "EarlyStopping by default": (
         "EarlyStopping",
         "monitor: miou/val",
-        "mode min: that figure is best when large",
+        "mode min: that metric is best when large",
     ),
-    "EarlyStopping on a loss": ("EarlyStopping", "monitor: loss/val, mode: max", "write `mode: min`"),
-    "ModelCheckpoint": ("ModelCheckpoint", "monitor: pixel_accuracy/val, mode: min", "write `mode: max`"),
-    "unknown figure": (
+    "EarlyStopping on a loss": ("EarlyStopping", "monitor: loss/val, mode: max", "Use `mode: min`"),
+    "ModelCheckpoint": ("ModelCheckpoint", "monitor: pixel_accuracy/val, mode: min", "Use `mode: max`"),
+    "unknown metric": (
         "EarlyStopping",
         "monitor: val_loss",
-        "val_loss: no such figure is logged; there are loss",
+        "val_loss: no such metric is logged. Use loss",
     ),
 }
 
@@ -100,9 +98,7 @@ def _recipe_with(here: Path, callback: str, arguments: str) -> None:
 
 
 @pytest.mark.parametrize("name", CALLBACKS)
-def test_a_callback_that_would_keep_the_worst_is_refused(
-    sample: Path, here: Path, capsys: Capture, name: str
-) -> None:
+def test_callback_with_wrong_mode_raises(sample: Path, here: Path, capsys: Capture, name: str) -> None:
     kind, arguments, words = CALLBACKS[name]
     _recipe_with(here, f"lightning.pytorch.callbacks.{kind}", arguments)
     said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
@@ -121,7 +117,7 @@ INSTEAD = {
 
 
 @pytest.mark.parametrize("kind", INSTEAD)
-def test_a_callback_for_which_there_is_a_flag_is_refused_with_it(
+def test_unsupported_lightning_callback_raises_with_replacement(
     sample: Path, here: Path, capsys: Capture, kind: str
 ) -> None:
     arguments, instead = INSTEAD[kind]
@@ -132,7 +128,7 @@ def test_a_callback_for_which_there_is_a_flag_is_refused_with_it(
     assert not list(here.rglob("version_*"))
 
 
-def test_an_empty_list_to_score_on_is_named(sample: Path, here: Path, capsys: Capture) -> None:
+def test_empty_val_split_raises(sample: Path, here: Path, capsys: Capture) -> None:
     import shutil
 
     shutil.copytree(sample, here / "copy", ignore=shutil.ignore_patterns(".vocseg"))
@@ -141,7 +137,7 @@ def test_an_empty_list_to_score_on_is_named(sample: Path, here: Path, capsys: Ca
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make itself another user")
-def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
+def test_unwritable_root_raises(here: Path) -> None:
     """Root may write everywhere: a child process becomes a user who may not."""
     from vocseg.checkpoints.run_dir import create_run_dir
     from vocseg.config.validation import _check_root
@@ -154,7 +150,7 @@ def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
         try:
             os.chdir("/")
             os.setuid(65534)
-            _check_root(here / "mine")  # sees nothing amiss where even a parent is hidden
+            _check_root(here / "mine")  # passes where even a parent is hidden
             create_run_dir(here / "mine", "fit")
         except UserError as fault:
             code = 0 if "default_root_dir" in fault.sentence else 2
@@ -163,7 +159,7 @@ def test_a_folder_for_runs_that_may_not_be_written_is_named(here: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_fast_dev_run_needs_no_epochs_of_its_own(sample: Path, here: Path) -> None:
+def test_fast_dev_run_runs_one_step(sample: Path, here: Path) -> None:
     from vocseg.__main__ import main
 
     done = main(["fit", *tiny(sample), "--trainer.fast_dev_run", "true"])

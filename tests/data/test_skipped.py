@@ -90,7 +90,7 @@ def test_skip_continues_training_and_reports(
     with pytest.warns(UserWarning, match="vocseg: 2007_000004 is left out: the image .* cannot be read"):
         main(["fit", *tiny(copy), *SHORT, *NO_STORE, *flags])
     said = capsys.readouterr().out
-    assert "1 image was left out and counted nowhere:\n  2007_000004 (train): the image " in said
+    assert "1 image was skipped and not counted:\n  2007_000004 (train): the image " in said
     run = here / "lightning_logs/fit/version_0"
     assert list(json.loads((run / "left_out.json").read_text())["train"]) == ["2007_000004"]
     assert (run / "unet_voc.pth").is_file()

@@ -117,8 +117,8 @@ def finished(broken_off: Path) -> Path:
 def test_a_run_does_not_go_on_with_another_loss(broken_off: Path, here: Path, capsys: Capture) -> None:
     run = Path(shutil.copytree(broken_off, here / "fit" / "version_0"))
     said = refused(capsys, ["resume", str(run), "--model.loss.dice", "0"])
-    assert "the run was made with loss (dice) 0.5, now it is 0.0" in said
-    assert "set --model.loss back, or accept that with --allow loss" in said
+    assert "it was made with loss (dice) 0.5, now it is 0.0" in said
+    assert "Set --model.loss back, or accept it with --allow loss" in said
     said = refused(capsys, ["resume", str(run), "--model.loss.class_weights", "null"])
     assert "loss (class_weights) balanced, now it is None" in said
 

@@ -22,7 +22,7 @@ def _in_a_process(action: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("settled", [False, True])
-def test_a_process_that_is_killed_leaves_no_folder_of_that_name(tmp_path: Path, settled: bool) -> None:
+def test_killed_process_leaves_no_folder(tmp_path: Path, settled: bool) -> None:
     def killed() -> None:
         folder = AtomicFolder(tmp_path / "found")
         folder.write("a.png", b"a")
@@ -34,7 +34,7 @@ def test_a_process_that_is_killed_leaves_no_folder_of_that_name(tmp_path: Path, 
     assert not (tmp_path / "found").exists()
 
 
-def test_several_processes_fill_one_folder(tmp_path: Path) -> None:
+def test_processes_fill_one_folder_together(tmp_path: Path) -> None:
     mine = AtomicFolder(tmp_path / "found")
 
     def other() -> None:
@@ -55,9 +55,7 @@ def test_several_processes_fill_one_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["found"]
 
 
-def test_every_file_is_on_the_disk_before_the_folder_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_synced_before_folder_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     sync = os.fsync
 
@@ -74,7 +72,7 @@ def test_every_file_is_on_the_disk_before_the_folder_has_its_name(
     assert synced == ["a.png", "b.png", ".found.part"]
 
 
-def test_what_is_dropped_is_gone_and_an_old_folder_is_replaced(tmp_path: Path) -> None:
+def test_dropped_folder_is_removed_and_old_folder_replaced(tmp_path: Path) -> None:
     folder = AtomicFolder(tmp_path / "found")
     folder.write("a.png", b"a")
     folder.drop()

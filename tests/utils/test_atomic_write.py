@@ -57,7 +57,7 @@ import os, resource, sys
 from pathlib import Path
 import torch
 from vocseg.errors import UserError
-from vocseg.metrics.per_image import load_image_scores
+from vocseg.metrics.per_image import load_per_image_confusion
 from vocseg.utils.safe_load import write_tensors
 path, tensors = Path(sys.argv[1]), {"state_dict": {"w": torch.zeros(3_000_000)}}
 for budget in range(0, 14_000_000, 1_000_000):
@@ -102,7 +102,7 @@ def _noticed(path: Path) -> bool:
     return False
 
 
-def test_people_without_vocseg_read_the_file_as_any_other(checkpoint: Path) -> None:
+def test_file_with_checksum_is_readable_without_vocseg(checkpoint: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
     assert content["epoch"] == 3
     assert content["state_dict"]["weight"].shape == (150, 150)
@@ -111,7 +111,7 @@ def test_people_without_vocseg_read_the_file_as_any_other(checkpoint: Path) -> N
     assert zipfile.ZipFile(checkpoint).testzip() is None
 
 
-def test_each_of_a_thousand_changed_bits_is_noticed(checkpoint: Path) -> None:
+def test_changed_bit_raises(checkpoint: Path) -> None:
     data, draw = checkpoint.read_bytes(), random.Random(0)
     bits = [draw.randrange(8 * len(data)) for _ in range(1000)]
     missed = []
@@ -125,7 +125,7 @@ def test_each_of_a_thousand_changed_bits_is_noticed(checkpoint: Path) -> None:
     assert not _noticed(checkpoint)
 
 
-def test_each_changed_bit_of_the_tables_at_the_end_is_noticed(checkpoint: Path) -> None:
+def test_changed_bit_in_zip_tables_raises(checkpoint: Path) -> None:
     data = checkpoint.read_bytes()
     for bit in range(8 * (len(data) - 200), 8 * len(data)):
         changed = bytearray(data)
@@ -134,7 +134,7 @@ def test_each_changed_bit_of_the_tables_at_the_end_is_noticed(checkpoint: Path) 
         assert _noticed(checkpoint), len(data) - bit // 8
 
 
-def test_each_truncation_is_noticed(checkpoint: Path) -> None:
+def test_truncated_file_raises(checkpoint: Path) -> None:
     data = checkpoint.read_bytes()
     for length in [*range(0, len(data), 1024), *range(len(data) - 200, len(data))]:
         checkpoint.write_bytes(data[:length])
@@ -143,7 +143,7 @@ def test_each_truncation_is_noticed(checkpoint: Path) -> None:
     assert _noticed(checkpoint)
 
 
-def test_a_file_from_before_there_were_digests_is_read_and_its_tensors_are_checked(tmp_path: Path) -> None:
+def test_file_without_digest_is_checked_by_crc(tmp_path: Path) -> None:
     path = tmp_path / "old.pth"
     torch.save(_content(torch.full((150, 150), 0.5)), path)
     assert not _noticed(path)
@@ -156,7 +156,7 @@ def test_a_file_from_before_there_were_digests_is_read_and_its_tensors_are_check
         assert _noticed(path)
 
 
-def test_each_changed_bit_and_truncation_of_scores_by_image_is_noticed(tmp_path: Path) -> None:
+def test_damaged_scores_raise(tmp_path: Path) -> None:
     path, draw = tmp_path / "scores.npz", random.Random(0)
     image_scores(population(20, seed=0)).save(path)
     data = path.read_bytes()
@@ -174,7 +174,7 @@ def test_each_changed_bit_and_truncation_of_scores_by_image_is_noticed(tmp_path:
     assert len(load_per_image_confusion(path).ids) == 20
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_leaves_old_file(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     atomic_write(path, "old")
 
@@ -189,7 +189,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert os.listdir(tmp_path) == ["scores.json"]
 
 
-def test_what_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+def test_unsafe_content_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     write_tensors({"a": 1}, path)
     with pytest.raises(UserError, match=r"x.ckpt was not written.*tensors and plain values"):
@@ -198,14 +198,14 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x.ckpt"]
 
 
-def test_a_link_stays_and_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
+def test_link_and_long_name_are_written(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / ("n" * 250))
     atomic_write(tmp_path / "link", "text")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / ("n" * 250)).read_text() == "text"
 
 
-def test_nothing_takes_the_place_of_a_folder_or_a_pipe(tmp_path: Path) -> None:
+def test_write_over_folder_or_pipe_raises(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for name in ("folder", "pipe"):
@@ -214,20 +214,20 @@ def test_nothing_takes_the_place_of_a_folder_or_a_pipe(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
 
 
-def test_leftovers_of_dead_writers_are_cleared_and_those_of_live_ones_stay(tmp_path: Path) -> None:
+def test_temporary_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
     left = tmp_path / ".last.ckpt.4000000.0.part"
     left.write_bytes(b"half")
     other = tmp_path / ".notes.part"
     other.touch()
-    script = "import sys, time; from pathlib import Path; from vocseg.utils.atomic_write import whole_file\n"
-    script += "with whole_file(Path(sys.argv[1])) as file: print(file.name, flush=True); time.sleep(60)"
+    script = "import sys, time; from pathlib import Path; from vocseg.utils.atomic_write import atomic_open\n"
+    script += "with atomic_open(Path(sys.argv[1])) as file: print(file.name, flush=True); time.sleep(60)"
     with _process(script, tmp_path / "live.ckpt") as writer:
         assert writer.stdout is not None
         live = Path(writer.stdout.readline().strip())
         assert not left.exists()  # it cleared what was there
         left.write_bytes(b"half")
-        again = "import sys; from pathlib import Path; from vocseg.utils.atomic_write import write_whole\n"
-        again += "write_whole(Path(sys.argv[1]), 'x')"
+        again = "import sys; from pathlib import Path; from vocseg.utils.atomic_write import atomic_write\n"
+        again += "atomic_write(Path(sys.argv[1]), 'x')"
         with _process(again, tmp_path / "b.json") as second:
             assert second.wait() == 0
         assert live.exists()
@@ -236,7 +236,7 @@ def test_leftovers_of_dead_writers_are_cleared_and_those_of_live_ones_stay(tmp_p
         writer.kill()
 
 
-def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path: Path) -> None:
+def test_full_disk_raises_and_old_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     write_tensors({"state_dict": {"w": torch.zeros(3)}}, path)
     before = path.stat().st_size
@@ -246,8 +246,8 @@ def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path: Path) -> None:
     assert len(lines) == 28
     for said, found in zip(lines[:24:2], lines[1:24:2], strict=True):  # budgets below the 12 MB that it takes
         assert said.startswith(f"{path} cannot be written (File too large: ")
-        assert "MB are free, and it takes 12.0 MB): make room" in said
-        assert said.endswith("the file of that name is as it was")
+        assert "MB are free, and it takes 12.0 MB). Make room" in said
+        assert said.endswith("The existing file is unchanged.")
         assert found == f"{before} ['last.ckpt']"
     assert lines[-2] == "saved"
     assert read_tensors(path)["state_dict"]["w"].shape == (3_000_000,)
@@ -269,7 +269,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_is_really_full_is_said_and_the_old_file_stays(small_disk: Path) -> None:
+def test_real_full_disk_raises_and_old_file_stays(small_disk: Path) -> None:
     path = small_disk / "last.ckpt"
     write_tensors({"w": torch.zeros(500_000)}, path)
     for size in range(2_000_000, 5_000_000, 500_000):
@@ -285,7 +285,7 @@ def test_a_disk_that_is_really_full_is_said_and_the_old_file_stays(small_disk: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("disk", ["run on disk", "run in memory"])
-def test_a_kill_while_saving_leaves_a_file_that_can_be_read(
+def test_kill_while_saving_leaves_valid_file(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, disk: str
 ) -> None:
     """TMPDIR is on another file system than the run, which is where others' ways lose files."""

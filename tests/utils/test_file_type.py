@@ -159,18 +159,18 @@ def _normalise(content: dict[str, Any]) -> None:
 
 
 EVIL: dict[str, tuple[Callable[[Path], None], str]] = {
-    "pickle": (_pickled, "holds objects or code"),
-    "old torch": (_old_torch, "holds objects or code"),
-    "zip": (_zipped, "holds objects or code"),
-    "instantiator object": (_within("hyper_parameters", "_instantiator"), "holds objects or code"),
-    "instantiator": (_instantiator, "names a function to be called"),
-    "callbacks": (_within("callbacks", "x"), "holds objects or code"),
-    "loops": (_within("loops", "fit_loop", "state_dict", "x"), "holds objects or code"),
-    "TorchScript": (_torchscript, "it is a TorchScript archive"),
-    "torch.package": (_package, "it is a torch.package archive"),
-    "tar": (_tar, "it is a tar archive"),
-    "npz": (_objects, "it is arrays of numpy"),
-    "safetensors": (_safetensors, "it is a safetensors file"),
+    "pickle": (_pickled, "contains objects or code"),
+    "old torch": (_old_torch, "contains objects or code"),
+    "zip": (_zipped, "contains objects or code"),
+    "instantiator object": (_within("hyper_parameters", "_instantiator"), "contains objects or code"),
+    "instantiator": (_instantiator, "contains a function to call"),
+    "callbacks": (_within("callbacks", "x"), "contains objects or code"),
+    "loops": (_within("loops", "fit_loop", "state_dict", "x"), "contains objects or code"),
+    "TorchScript": (_torchscript, "not a readable file of weights (RuntimeError"),
+    "torch.package": (_package, "not a readable file of weights (RuntimeError"),
+    "tar": (_tar, "not a file that torch writes"),
+    "npz": (_objects, "not a readable file of weights (RuntimeError"),
+    "safetensors": (_safetensors, "not a file that torch writes"),
     "declared size": (_declared, "it is damaged"),
     "zip bomb": (_bomb, "it declares 67,1"),
     "traversal": (_traversal, "leads out of it"),
@@ -179,24 +179,24 @@ EVIL: dict[str, tuple[Callable[[Path], None], str]] = {
     "link to itself": (_loop, "there is no such file"),
 }
 FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "folder": (lambda path: path.mkdir(), "is a folder; name a file in it, such as last.ckpt"),
+    "folder": (lambda path: path.mkdir(), "is a folder. Give a file in it, such as last.ckpt"),
     "empty": (lambda path: path.touch(), "it is empty"),
-    "text": (lambda path: path.write_text("to be done\n"), "it is text"),
+    "text": (lambda path: path.write_text("to be done\n"), "not a file that torch writes"),
     "web page": (lambda path: path.write_text("<!DOCTYPE html><p>404"), "it is a web page"),
-    "noise": (lambda path: path.write_bytes(b"\x01\xfe" * 300), "of no kind that torch writes"),
-    "JPEG": (_picture, "it is a JPEG picture"),
+    "noise": (lambda path: path.write_bytes(b"\x01\xfe" * 300), "not a file that torch writes"),
+    "JPEG": (_picture, "not a file that torch writes"),
     "other zip": (
         lambda path: zipfile.ZipFile(path, "w").writestr("a.txt", "a"),
-        "a zip file, but none that",
+        "not a readable file of weights (RuntimeError",
     ),
     "bare network": (_saved({"encoder.conv1.weight": torch.zeros(2)}), "bare parameters of a network"),
-    "bare encoder": (_saved({"layer1.0.weight": torch.zeros(2)}), "start with --model.encoder_weights"),
+    "bare encoder": (_saved({"layer1.0.weight": torch.zeros(2)}), "are for --model.encoder_weights"),
     "another Lightning": (
         _saved({"pytorch-lightning_version": "2.6.0", "state_dict": {"w": torch.zeros(1)}}),
-        "another project's checkpoint of Lightning",
+        "data of another program (pytorch-lightning_version, state_dict)",
     ),
-    "another program": (_saved({"model": {}, "meta": {}}), "another program's (model, meta)"),
-    "a list": (_saved([1, 2]), "but a list"),
+    "another program": (_saved({"model": {}, "meta": {}}), "data of another program (model, meta)"),
+    "a list": (_saved([1, 2]), "data of another program (list)"),
     "newer": (_changed(lambda content: content["vocseg"].update(format=9)), "newer than this one"),
     "normalisation": (_changed(_normalise), "images with mean [0.5, 0.5, 0.5]"),
     "no classes": (_changed(lambda content: content["vocseg"].update(classes=7)), "its classes is not what"),
@@ -234,7 +234,7 @@ def files(here: Path, trained: Path) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "verb"), _pairs())
-def test_a_file_that_is_no_network_of_ours_ends_in_a_sentence_and_runs_nothing(
+def test_foreign_or_malicious_checkpoint_raises_and_runs_no_code(
     files: Path, sample: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, kind: str, verb: str
 ) -> None:
     make, what = {**EVIL, **FOREIGN}[kind]
@@ -251,7 +251,7 @@ def test_a_file_that_is_no_network_of_ours_ends_in_a_sentence_and_runs_nothing(
 @pytest.mark.parametrize(
     "kind", ["pickle", "old torch", "zip", "TorchScript", "zip bomb", "declared size", "pipe", "safetensors"]
 )
-def test_encoder_weights_that_are_none_end_in_a_sentence_and_run_nothing(
+def test_malicious_encoder_weights_raise_and_run_no_code(
     files: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     name = "x.safetensors" if kind == "safetensors" else "x.pth"
@@ -265,9 +265,7 @@ def test_encoder_weights_that_are_none_end_in_a_sentence_and_run_nothing(
 @pytest.mark.parametrize(
     "kind", ["npz", "pickle", "zip bomb", "declared size", "traversal", "pipe", "device"]
 )
-def test_scores_that_are_none_end_in_a_sentence_and_run_nothing(
-    here: Path, capsys: Capture, kind: str
-) -> None:
+def test_malicious_scores_raise_and_run_no_code(here: Path, capsys: Capture, kind: str) -> None:
     EVIL[kind][0](here / "x.npz")
     said = refused(capsys, ["compare", "x.npz", "x.npz"])
     assert said.startswith("vocseg: x.npz ")
@@ -297,9 +295,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_names_no_class_but_those_that_a_flag_takes(
-    sample: Path, here: Path, capsys: Capture, name: str
-) -> None:
+def test_class_in_recipe_is_not_instantiated(sample: Path, here: Path, capsys: Capture, name: str) -> None:
     text, what = RECIPES[name]
     (here / "x.yaml").write_text(text)
     said = refused(capsys, ["fit", "--config", "x.yaml", "--data.root", str(sample)])
@@ -309,7 +305,7 @@ def test_a_recipe_names_no_class_but_those_that_a_flag_takes(
 
 
 @pytest.mark.parametrize("make", [_pipe, _device, _picture])
-def test_a_recipe_or_a_class_list_that_is_none_ends_in_a_sentence(
+def test_recipe_that_is_not_a_text_file_raises(
     sample: Path, here: Path, capsys: Capture, make: Callable[[Path], None]
 ) -> None:
     make(here / "x.yaml")
@@ -323,7 +319,7 @@ def test_a_recipe_or_a_class_list_that_is_none_ends_in_a_sentence(
     assert os.listdir(here) == ["x.yaml"]
 
 
-def test_an_object_in_a_class_list_is_not_made(sample: Path, here: Path, capsys: Capture) -> None:
+def test_object_in_class_list_is_not_created(sample: Path, here: Path, capsys: Capture) -> None:
     (here / "x.yaml").write_text("classes: !!python/object/apply:os.mkdir [ran]")
     assert "x.yaml: not YAML" in refused(capsys, ["audit", "--root", str(sample), "--classes", "x.yaml"])
     assert os.listdir(here) == ["x.yaml"]
@@ -340,30 +336,28 @@ def test_an_object_in_a_class_list_is_not_made(sample: Path, here: Path, capsys:
         "registry:x",
     ],
 )
-def test_an_address_is_to_be_fetched_first(files: Path, sample: Path, capsys: Capture, address: str) -> None:
-    assert "is an address; fetch the file first" in refused(capsys, ["export", "--ckpt_path", address])
+def test_url_as_checkpoint_raises(files: Path, sample: Path, capsys: Capture, address: str) -> None:
+    assert "is a URL. Download the file first" in refused(capsys, ["export", "--ckpt_path", address])
     if EVERYTHING or address.startswith("http:"):
         words = ["validate", "--data.root", str(sample), "--ckpt_path", address]
-        assert "is an address; fetch the file first" in refused(capsys, words)
+        assert "is a URL. Download the file first" in refused(capsys, words)
 
 
-def test_a_pipe_with_a_photographs_name_is_left_out(trained: Path, here: Path, capsys: Capture) -> None:
+def test_pipe_with_image_name_is_skipped(trained: Path, here: Path, capsys: Capture) -> None:
     (here / "photos").mkdir()
     os.mkfifo(here / "photos" / "x.jpg")
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
     assert "nothing to predict: photos holds no image (x.jpg: a pipe" in refused(capsys, ["predict", *words])
 
 
-def test_weights_without_an_optimiser_are_not_gone_on_from(
-    files: Path, sample: Path, capsys: Capture
-) -> None:
+def test_resume_without_optimizer_state_raises(files: Path, sample: Path, capsys: Capture) -> None:
     _changed(lambda content: content.pop("optimizer_states"))(files / "x.ckpt")
     said = refused(capsys, ["fit", "--ckpt_path", "x.ckpt", *tiny(sample)])
-    assert "x.ckpt: holds weights without the state of an optimiser" in said
+    assert "x.ckpt: contains weights without optimizer state" in said
     assert "finetune --ckpt_path x.ckpt" in said
 
 
-def test_going_on_takes_the_furthest_whole_checkpoint_and_names_the_damaged(files: Path) -> None:
+def test_newest_valid_checkpoint_is_used_and_damaged_ones_reported(files: Path) -> None:
     (files / "run").mkdir()
     content = torch.load(files / "good.ckpt", weights_only=True)
     for name, epoch, step in (("best", 1, 10), ("step", 2, 15), ("last", 2, 20)):
@@ -380,13 +374,13 @@ def test_going_on_takes_the_furthest_whole_checkpoint_and_names_the_damaged(file
         assert all(f"using {used}.ckpt (epoch " in each for each in said)
 
 
-def test_of_two_equally_far_the_last_is_gone_on_from(files: Path) -> None:
+def test_last_checkpoint_wins_tie(files: Path) -> None:
     for name in ("best", "last", "another"):
         (files / f"{name}.ckpt").write_bytes((files / "good.ckpt").read_bytes())
     assert newest_valid_checkpoint(files)[0].name == "last.ckpt"
 
 
-def test_nothing_to_go_on_from_is_said(here: Path) -> None:
+def test_resume_without_checkpoint_raises(here: Path) -> None:
     for name, why in (("none", "there is no such folder"), (".", "it has no .ckpt")):
         with pytest.raises(Exception, match=f"nothing to resume in {name}: {why}"):
             newest_valid_checkpoint(Path(name))

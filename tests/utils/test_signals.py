@@ -97,17 +97,15 @@ BEFORE = "before training began; there is nothing to resume"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], TWO], ids=["SIGTERM while caching", "SIGTERM to one of two processes"])
-def test_a_signal_before_training_ends_it_soon_with_nothing_left(
-    large: Path, here: Path, flags: list[str]
-) -> None:
+def test_signal_before_training_exits_and_leaves_no_files(large: Path, here: Path, flags: list[str]) -> None:
     code, said = _stop(here, ["fit", *tiny(large), *flags], "caching 'train'", signal.SIGTERM)
     _check_nothing_is_left(large, here, code, said, signal.SIGTERM, BEFORE)
 
 
 @pytest.mark.slow
-def test_a_signal_while_importing_ends_it_soon_with_nothing_left(large: Path, here: Path) -> None:
+def test_signal_during_import_exits_and_leaves_no_files(large: Path, here: Path) -> None:
     code, said = _stop_importing(here, ["fit", *tiny(large)], "torch.torch_version", signal.SIGINT)
-    remedy = "nothing is half-written: run it again"
+    remedy = "no partial result was left: run it again"
     _check_nothing_is_left(large, here, code, said, signal.SIGINT, remedy)
 
 
@@ -124,12 +122,12 @@ def _check_nothing_is_left(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_tool_that_gets_a_signal_says_so(large: Path, here: Path, number: int) -> None:
+def test_signal_during_tool_exits_with_message(large: Path, here: Path, number: int) -> None:
     words = ["audit", str(large), "--cache", str(here / "cache")]
     code, said = _stop_importing(here, words, "| vocseg.data.audit", number)
     assert code == 128 + number
     name = signal.Signals(number).name
-    assert said.strip() == f"vocseg: stopped by {name}; nothing is half-written: run it again"
+    assert said.strip() == f"vocseg: stopped by {name}; no partial result was left: run it again"
     assert [path for path in here.rglob("*") if path.is_file()] == []
 
 
@@ -146,7 +144,7 @@ def _at(call: int, number: int, method: Callable[..., Any]) -> Callable[..., Any
     return wrapped
 
 
-def test_an_interruption_that_gets_lost_is_made_up_for(capsys: Capture) -> None:
+def test_lost_interruption_is_raised_at_end_of_block(capsys: Capture) -> None:
     """As in a destructor, from which nothing can be raised."""
 
     def lose() -> None:
@@ -160,7 +158,7 @@ def test_an_interruption_that_gets_lost_is_made_up_for(capsys: Capture) -> None:
         pass  # it is over
 
 
-def test_error_in_the_wake_of_a_signal_is_that_signals(
+def test_error_after_signal_becomes_interrupted(
     trained: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in torch's writer of files, which makes an error of its own of whatever is raised within it."""
@@ -175,7 +173,7 @@ def test_error_in_the_wake_of_a_signal_is_that_signals(
     monkeypatch.setattr("vocseg.utils.safe_load.torch.save", write)
     words = ["export", "--ckpt_path", str(trained / "unet_voc.pth"), "--output", str(here / "out.pth")]
     said = _stopped(words, signal.SIGINT, capsys)
-    assert said == "vocseg: stopped by SIGINT; nothing is half-written: run it again\n"
+    assert said == "vocseg: stopped by SIGINT; no partial result was left: run it again\n"
     assert list(here.iterdir()) == []
 
 
@@ -191,17 +189,17 @@ def _stopped(words: list[str], number: int, capsys: Capture) -> str:
 
 
 @pytest.mark.parametrize("verb", ["test", "validate"])
-def test_a_signal_while_scoring_leaves_no_scores_and_no_folder(
+def test_signal_during_scoring_leaves_no_files(
     sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, verb: str
 ) -> None:
     monkeypatch.setattr(PredictionSaver, "add", _at(3, signal.SIGTERM, PredictionSaver.add))
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     said = _stopped([verb, *words, "--original_resolution.on_validate", "true"], signal.SIGTERM, capsys)
-    assert "vocseg: stopped by SIGTERM; nothing was kept: start it again" in said
+    assert "vocseg: stopped by SIGTERM; nothing was saved. Start it again" in said
     assert list(here.iterdir()) == []
 
 
-def test_a_signal_while_predicting_leaves_whole_pictures(
+def test_signal_during_predict_leaves_complete_files(
     sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     from vocseg.callbacks import prediction_writer
@@ -212,7 +210,7 @@ def test_a_signal_while_predicting_leaves_whole_pictures(
     photos = sample / "VOCdevkit/VOC2012/JPEGImages"
     words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", str(photos)]
     said = _stopped(words, signal.SIGINT, capsys)
-    assert "vocseg: stopped by SIGINT; what lightning_logs/predict/version_0 holds is whole" in said
+    assert "vocseg: stopped by SIGINT; all files in lightning_logs/predict/version_0 are complete" in said
     for name in ("masks", "overlays"):
         found = list((here / "lightning_logs/predict/version_0" / name).iterdir())
         assert len(found) == 2
@@ -220,7 +218,7 @@ def test_a_signal_while_predicting_leaves_whole_pictures(
             Image.open(path).load()
 
 
-def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
+def test_signal_before_resume_leaves_run_unchanged(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     from vocseg.callbacks.throughput import Throughput
@@ -235,12 +233,12 @@ def test_a_signal_before_a_run_goes_on_leaves_it_as_it_was(
     prepared = _at(1, signal.SIGUSR1, VOCDataModule.prepare_data)
     monkeypatch.setattr(VOCDataModule, "prepare_data", lambda self: prepared(self))
     said = _stopped(["resume", str(run)], signal.SIGUSR1, capsys)
-    assert f"stopped by SIGUSR1; the run is as it was: python -m vocseg resume {run} goes on with it" in said
+    assert f"stopped by SIGUSR1; the run is unchanged. Resume with: python -m vocseg resume {run}" in said
     assert (run / "last.ckpt").read_bytes() == before
 
 
 @pytest.mark.parametrize(("step", "saved"), [(1, False), (2, True)])
-def test_a_signal_while_the_first_step_is_compiled_is_not_only_noted(
+def test_signal_during_compilation_exits(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, step: int, saved: bool
 ) -> None:
     """Compiling takes minutes, in processes of its own that the same signal ends."""
@@ -261,9 +259,9 @@ def test_a_signal_while_the_first_step_is_compiled_is_not_only_noted(
     assert (here / "lightning_logs/fit/version_0/last.ckpt").exists() is saved
 
 
-def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) -> None:
+def test_blocked_main_thread_is_ended(here: Path) -> None:
     code = (
-        "import time, vocseg.utils.signals as it\nit._PATIENCE = 0.2\n"
+        "import time, vocseg.utils.signals as it\nit._GRACE = 0.2\n"
         "with it.INTERRUPTION:\n    try:\n        print('on', flush=True)\n        time.sleep(60)\n"
         "    except BaseException:\n        time.sleep(60)\n"
     )
@@ -275,10 +273,10 @@ def test_a_main_thread_that_does_not_listen_is_ended_all_the_same(here: Path) ->
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=30)[1]
     assert process.returncode == 128 + signal.SIGTERM
-    assert said.startswith("vocseg: stopped by SIGTERM, in the midst of something")
+    assert said.startswith("vocseg: stopped by SIGTERM, during an operation")
 
 
-def test_a_process_that_is_forked_hears_signals_as_if_nobody_listened() -> None:
+def test_forked_process_has_default_handlers() -> None:
     with SIGNAL_GUARD:
         child = os.fork()
         if child == 0:
@@ -291,7 +289,7 @@ def test_a_process_that_is_forked_hears_signals_as_if_nobody_listened() -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_who_ignores_a_signal_goes_on_doing_so_and_no_thread_is_left() -> None:
+def test_ignored_signal_stays_ignored_and_thread_ends() -> None:
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         with SIGNAL_GUARD:

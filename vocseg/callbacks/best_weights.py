@@ -14,52 +14,47 @@ from vocseg.metrics.score_state import images_of, plain_images, plain_score, sco
 from vocseg.models.metadata import description_of, newest_score
 from vocseg.models.module import SegmentationModule
 
-
-def best_mode(figure: str) -> str:
-    """Whether a figure is best when small (`min`) or large (`max`)."""
-    return "min" if figure.startswith("loss") else "max"
+_MIN_REPORTED_WAIT = 0.05  # fraction of the time spent waiting for data
 
 
-_LONG_WAIT = 0.05  # share of the time from which the user should know
+def best_mode(metric: str) -> str:
+    """Return whether a metric is best when small (`min`) or large (`max`)."""
+    return "min" if metric.startswith("loss") else "max"
 
 
 class BestWeights(Checkpoint):
-    """Keeps the weights with the best validation figure, as `best.ckpt` and as `unet_voc.pth`.
-
-    `LastCheckpoint`, where it is there too, saves both with its next checkpoint; else they are saved at once.
+    """Saves the best epoch's weights as `best.ckpt` and `unet_voc.pth`.
 
     Args:
-        monitor: The logged figure to judge by; a loss is best when small, all else when large.
+        monitor: Logged metric that selects the best epoch, such as miou/val. A loss is minimised, any other
+            metric is maximised.
     """
 
     def __init__(self, monitor: str = "miou/val") -> None:
         self.monitor, self.value = monitor, float("nan")  # of the best epoch so far
         self.score: Score | None = None
-        self.images: PerImageConfusion | None = None  # the same image by image
+        self.images: PerImageConfusion | None = None
         self.weights: Path | None = None
-        self.new = False  # the newest epoch was the best, and is not saved yet
+        self.new = False  # the newest epoch is the best, and not saved yet
         self._validated = False
-        self._newest: tuple[Score | None, PerImageConfusion | None] = (
-            None,
-            None,
-        )  # of the epoch's last validation
+        # Of the epoch's last validation.
+        self._newest: tuple[Score | None, PerImageConfusion | None] = (None, None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write into the run's folder itself."""
-        if stage != "fit":  # what the last fit kept is still the best
+        if stage != "fit":
             return
         folder = trainer.log_dir  # on every process: it is broadcast
-        kept = folder is not None and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        self.weights = Path(folder) / WEIGHTS_NAME if kept and folder is not None else None
+        self.weights = None
+        if folder is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.weights = Path(folder) / WEIGHTS_NAME
 
     @property
     def best_model_path(self) -> str:
-        """The best epoch's checkpoint, for Lightning's `ckpt_path="best"`; empty: there is none yet."""
+        """Path of the best epoch's checkpoint, for Lightning's `ckpt_path="best"`. Empty: there is none."""
         path = None if self.weights is None else self.weights.with_name("best.ckpt")
         return str(path) if path is not None and path.is_file() else ""
 
     def state_dict(self) -> dict[str, Any]:
-        """The best epoch so far."""
         return {
             "monitor": self.monitor,
             "value": self.value,
@@ -70,7 +65,7 @@ class BestWeights(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume from there; the best so far counts if it was judged by the same metric."""
+        """Restore the best epoch if it was selected by the same metric."""
         self._validated = state_dict.get("validated", False)
         score, images = state_dict.get("newest", (None, None))
         self._newest = score_of(score), images_of(images)
@@ -79,7 +74,6 @@ class BestWeights(Checkpoint):
             self.images = images_of(state_dict.get("images"))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the scores, which are judged at the end of the epoch."""
         if (
             trainer.state.fn == "fit"
             and not trainer.sanity_checking
@@ -89,52 +83,47 @@ class BestWeights(Checkpoint):
             self._newest = newest_score(trainer, pl_module), newest_image_scores(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge the epoch, and say in a line how it went; one whose figure is missing is no better."""
         assert isinstance(pl_module, SegmentationModule)
-        # A class that no image of the epoch shows or is predicted in has no IoU, and is not logged.
+        # The IoU of a class that is neither present nor predicted is not logged.
         value = float(trainer.callback_metrics.get(self.monitor, float("nan")))
         better = self._validated and self._is_better(value)
         if better:
             self.value = value
             (self.score, self.images), self.new = self._newest, True
         pl_module.print(_epoch_line(trainer, self._validated, better))
-        self._validated, self._newest = False, (None, None)  # the next epoch may have no validation
-        waits = any(getattr(each, "saves_best", False) for each in trainer.callbacks)  # type: ignore[attr-defined]
-        if self.new and self.weights is not None and not waits:
+        self._validated, self._newest = False, (None, None)  # an epoch may have no validation
+        # `LastCheckpoint` saves both files with its next checkpoint.
+        deferred = any(getattr(each, "saves_best", False) for each in trainer.callbacks)  # type: ignore[attr-defined]
+        if self.new and self.weights is not None and not deferred:
             trainer.save_checkpoint(self.weights.with_name("best.ckpt"))
             self.new = False
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Write the best epoch's weights from a checkpoint, in which averaged weights are by now."""
+        """Write the best epoch's weights from a checkpoint, which has averaged weights already."""
         if self.new and self.weights is not None and trainer.is_global_zero and not trainer.validating:
             assert isinstance(pl_module, SegmentationModule)
             description = description_of(trainer, pl_module)
             save_weights(self.weights, pl_module, description, checkpoint["state_dict"])
 
     def _is_better(self, value: float) -> bool:
-        if value != value:
-            return False
-        if self.value != self.value:
-            return True
+        if value != value or self.value != self.value:  # NaN
+            return value == value
         return value < self.value if best_mode(self.monitor) == "min" else value > self.value
 
 
 def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:
-    """The epoch's figures for people who read a log file."""
-    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    parts = [
-        f"epoch {trainer.current_epoch + 1}"
-        + (f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else "")
-    ]
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    last = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
+    parts = [f"epoch {trainer.current_epoch + 1}{last}"]
     stages = ("train", "val") if validated else ("train",)
     for name, label in (("loss", "loss"), ("miou", "mIoU %"), ("pixel_accuracy", "accuracy %")):
-        values = (figures[f"{name}/{stage}"] for stage in stages)
+        values = (metrics[f"{name}/{stage}"] for stage in stages)
         texts = (f"{value:.3f}" if name == "loss" else f"{100 * value:.1f}" for value in values)
         parts.append(f"{label} " + ", ".join(map(" ".join, zip(texts, stages, strict=True))))
-    if "speed/images_per_s" in figures:
-        parts.append(f"{figures['speed/images_per_s']:.1f} images/s")
-    if figures.get("speed/data_wait", 0) > _LONG_WAIT:
-        parts.append(f"{figures['speed/data_wait']:.0%} of the time waiting for data")
+    if "speed/images_per_s" in metrics:
+        parts.append(f"{metrics['speed/images_per_s']:.1f} images/s")
+    if metrics.get("speed/data_wait", 0) > _MIN_REPORTED_WAIT:
+        parts.append(f"{metrics['speed/data_wait']:.0%} of the time waiting for data")
     return " | ".join(parts + (["best so far"] if better else []))

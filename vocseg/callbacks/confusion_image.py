@@ -14,31 +14,30 @@ from vocseg.visualization.palette_png import png, show_png
 
 _CELL, _MARGIN = 30, 10  # pixels
 _INK, _PAPER, _EMPTY = (23, 33, 43), (255, 255, 255), (234, 238, 242)
-_HIT, _FAULT = (11, 92, 173), (184, 72, 11)  # blue and orange: told apart by the colour-blind too
-_DARK = 0.75  # shade from which figures are white
+_CORRECT, _WRONG = (11, 92, 173), (184, 72, 11)  # blue and orange, safe for colour blindness
+_DARK = 0.75  # shade above which numbers are white
 _TITLE = "rows: true classes, columns: predicted; per cent of the row, shades logarithmic"
 
 
 class ConfusionMatrixImage(Callback):
-    """Draws the confusion matrix of every validation in training into TensorBoard (IMAGES)."""
+    """Logs the confusion matrix of every validation as an image to TensorBoard."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw it, on the main process."""
         boards = [each for each in trainer.loggers if isinstance(each, TensorBoardLogger)]
-        figures: Any = getattr(pl_module, "results", {}).get("val")
-        if trainer.sanity_checking or not trainer.is_global_zero or not boards or figures is None:
+        results: Any = getattr(pl_module, "results", {}).get("val")
+        if trainer.sanity_checking or not trainer.is_global_zero or not boards or results is None:
             return
         names: Any = pl_module.class_list.names  # type: ignore[union-attr]
-        picture = confusion_picture(matrix_view(figures["matrix"].numpy(), names))
+        image = confusion_image(matrix_view(results["matrix"].numpy(), names))
         for board in boards:
-            show_png(board, "validation/confusion", picture, png(picture), trainer.global_step)
+            show_png(board, "validation/confusion", image, png(image), trainer.global_step)
 
 
-def confusion_picture(view: MatrixView) -> Bytes:
-    """Draw a matrix: what is right in blue, what is wrong in orange, the darker the more.
+def confusion_image(view: MatrixView) -> Bytes:
+    """Draw a matrix with correct pixels in blue and wrong ones in orange, darker for more pixels.
 
     Args:
-        view: What to draw.
+        view: The matrix.
 
     Returns:
         uint8 `[H,W,3]` RGB.
@@ -47,27 +46,27 @@ def confusion_picture(view: MatrixView) -> Bytes:
     room = max(int(_font(13).getlength(name)) for name in names) + 2 * _MARGIN
     head = room + 20
     size = room + _CELL * len(names) + _MARGIN, head + _CELL * len(names) + _MARGIN
-    picture = Image.new("RGB", (max(size[0], room + int(_font(13).getlength(_TITLE))), size[1]), _PAPER)
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (max(size[0], room + int(_font(13).getlength(_TITLE))), size[1]), _PAPER)
+    pen = ImageDraw.Draw(image)
     pen.text((_MARGIN, 6), _TITLE, fill=_INK, font=_font(13))
     for k, name in enumerate(names):
         middle = (k + 0.5) * _CELL
         pen.text((room - _MARGIN, head + middle), name, fill=_INK, font=_font(13), anchor="rm")
-        picture.paste(_upright(name, room), (int(room + middle) - _CELL // 2, 20))
-    picture.paste(Image.fromarray(_cells(view)), (room, head))
+        image.paste(_upright(name, room), (int(room + middle) - _CELL // 2, 20))
+    image.paste(Image.fromarray(_cells(view)), (room, head))
     for y, row in enumerate(view.rows):
         for x, cell in enumerate(row.cells):
             if cell.text:
                 ink = _PAPER if cell.shade > _DARK else _INK
-                picture.paste(ink, (room + x * _CELL, head + y * _CELL), _stencil(cell.text))
-    return np.asarray(picture)
+                image.paste(ink, (room + x * _CELL, head + y * _CELL), _stencil(cell.text))
+    return np.asarray(image)
 
 
 def _cells(view: MatrixView) -> Bytes:
-    """The shaded squares, uint8 `[H,W,3]`, with a line of paper between them."""
+    """Shaded cells with white lines between them, uint8 `[H,W,3]`."""
     shade = np.array([[cell.shade for cell in row.cells] for row in view.rows])[..., None]
     right = np.array([[cell.right for cell in row.cells] for row in view.rows])[..., None]
-    colours = np.where(right, _HIT, _FAULT) * shade + np.array(_EMPTY) * (1 - shade)  # [C,C,3]
+    colours = np.where(right, _CORRECT, _WRONG) * shade + np.array(_EMPTY) * (1 - shade)  # [C,C,3]
     pixels: Bytes = colours.astype(np.uint8).repeat(_CELL, 0).repeat(_CELL, 1)
     pixels[_CELL - 1 :: _CELL] = pixels[:, _CELL - 1 :: _CELL] = _PAPER
     return pixels
@@ -75,7 +74,7 @@ def _cells(view: MatrixView) -> Bytes:
 
 @cache
 def _stencil(text: str) -> Image.Image:
-    """A figure in the middle of a cell; the same few come again and again."""
+    """A number in the middle of a cell, as an alpha mask."""
     stencil = Image.new("L", (_CELL, _CELL))
     ImageDraw.Draw(stencil).text(
         (_CELL // 2 - 1, _CELL // 2 - 1), text, fill=255, font=_font(12), anchor="mm"
@@ -85,7 +84,7 @@ def _stencil(text: str) -> Image.Image:
 
 @cache
 def _upright(name: str, length: int) -> Image.Image:
-    """A name that reads upwards and ends at the matrix."""
+    """A class name that reads upwards and ends at the matrix."""
     strip = Image.new("RGB", (length, _CELL), _PAPER)
     place = _MARGIN // 2, _CELL // 2 - 1
     ImageDraw.Draw(strip).text(place, name, fill=_INK, font=_font(13), anchor="lm")

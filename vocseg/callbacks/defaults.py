@@ -25,7 +25,7 @@ from vocseg.callbacks.throughput import Throughput
 from vocseg.callbacks.weight_averaging import WeightAverager
 from vocseg.utils.atomic_write import atomic_write
 
-_WITH_FLAGS: dict[str, type[Callback]] = {  # by their group on the command line
+_WITH_FLAGS: dict[str, type[Callback]] = {  # by group of flags
     "best_weights": BestWeights,
     "last_checkpoint": LastCheckpoint,
     "weight_averaging": WeightAverager,
@@ -38,27 +38,21 @@ _WITH_FLAGS: dict[str, type[Callback]] = {  # by their group on the command line
 
 
 def add_standing(parser: LightningArgumentParser) -> None:
-    """Give a parser the flags of those that have some."""
+    """Add the flags of callbacks to a parser."""
     for group, kind in _WITH_FLAGS.items():
         parser.add_lightning_class_args(kind, group)
 
 
 def without_flags() -> list[Callback]:
-    """Those that have none, in the order in which they are called."""
+    """Create the callbacks without flags, in the order in which they are called."""
     own = [ProcessWatchdog(), RunSummary(), NanGuard(), CollapseWarning(), Throughput(), PerImageMetrics()]
     return [*own, SkippedSamplesReport(), ConfusionMatrixImage()]
 
 
 def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb: str) -> None:
-    """Leave out those that flags switch off: Lightning refuses some of them then.
-
-    Args:
-        parsers: Of all verbs.
-        config: The flags of the verb.
-        verb: Its name.
-    """
-    kept = config["trainer"]["enable_checkpointing"] is not False and verb != "tune"
-    off = set() if kept else {"best_weights", "last_checkpoint"}
+    """Remove callbacks that flags disable from the parsers. Lightning would reject some of them."""
+    saves = config["trainer"]["enable_checkpointing"] is not False and verb != "tune"
+    off = set() if saves else {"best_weights", "last_checkpoint"}
     off |= {"progress_bar"} if config["trainer"]["enable_progress_bar"] is False else set()
     if "weight_averaging" in config and config["weight_averaging"].kind == "none":
         off.add("weight_averaging")
@@ -67,24 +61,15 @@ def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb:
 
 
 class SaveTrainingConfig(SaveConfigCallback):
-    """`config.yaml` for runs that train, and the lists of images where they were drawn by chance.
-
-    A run that scores has nothing to repeat.
-    """
+    """Writes `config.yaml`, and `split/` if the split is random, when training starts."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Write it when training starts."""
         if stage == "fit" and not self.already_saved:
             folder = trainer.log_dir  # on every process: it is broadcast
             path = None if folder is None else Path(folder) / self.config_filename
-            if trainer.is_global_zero and path is not None and not path.exists():  # a run that goes on has it
+            if trainer.is_global_zero and path is not None and not path.exists():  # a resumed run has it
                 atomic_write(path, self.parser.dump(self.config, skip_none=False))
-                self._save_split(trainer.datamodule, path.parent)
+                data = trainer.datamodule
+                for name in () if data.selection.val_fraction is None else ("train", "val"):
+                    atomic_write(path.parent / "split" / f"{name}.txt", "\n".join(data.ids(name)) + "\n")
             self.already_saved = True
-
-    def _save_split(self, data: Any, folder: Path) -> None:
-        if data.selection.val_fraction is None:
-            return
-        (folder / "split").mkdir(exist_ok=True)
-        for name in ("train", "val"):
-            atomic_write(folder / "split" / f"{name}.txt", "\n".join(data.ids(name)) + "\n")

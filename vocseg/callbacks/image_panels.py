@@ -18,23 +18,22 @@ from vocseg.visualization.palette_png import png, show_png
 
 
 class ImagePanels(Callback):
-    """Draws input, ground truth, prediction and errors of the same validation images after every epoch.
+    """Logs input, ground truth, prediction and errors of fixed validation images.
 
-    They go to TensorBoard (IMAGES) and to `panels.png` in the run's folder.
+    They are written to TensorBoard and to `panels.png` in the run directory after every validation.
 
     Args:
-        num_images: How many, spread evenly over the split; 0: none.
+        num_images: Number of images, spread evenly over the split. 0 disables the panels.
     """
 
     def __init__(self, num_images: NonNegativeInt = 6) -> None:
         self.images = num_images
-        self._chosen: set[int] = set()  # places in the main process's order
-        self._kept: list[tuple[Tensor, Tensor]] = []  # index; image, mask and prediction uint8 `[5,H,W]`
+        self._chosen: set[int] = set()  # positions in the main process's order
+        self._samples: list[tuple[Tensor, Tensor]] = []  # index; image, mask and prediction uint8 `[5,H,W]`
         self._batch_size = 0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose among the images that the main process will see."""
-        self._kept = []
+        self._samples = []
         loader = trainer.val_dataloaders
         reach = min(len(loader.sampler), int(trainer.num_val_batches[0]) * loader.batch_size) if loader else 0
         self._batch_size = loader.batch_size if loader else 0
@@ -50,38 +49,37 @@ class ImagePanels(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the chosen images of the batch where they are: to fetch one makes a GPU wait."""
+        """Store the chosen images on their device: copying them would make a GPU wait."""
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         first = batch_idx * self._batch_size
         for k in range(len(batch["index"])):
             if first + k in self._chosen:
                 pixels = batch["image"][k], batch["mask"][k][None], outputs["prediction"][k][None]
-                self._kept.append((batch["index"][k].clone(), torch.cat(pixels)))  # [5,H,W]
+                self._samples.append((batch["index"][k].clone(), torch.cat(pixels)))  # [5,H,W]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show them."""
         folder = trainer.log_dir  # on every process: it is broadcast
         drawn = self._draw(pl_module.class_list) if trainer.is_global_zero else []  # type: ignore[arg-type]
         if not drawn:
             return
-        picture = sheet(drawn)
-        packed = png(picture)
+        image = sheet(drawn)
+        encoded = png(image)
         try:
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    show_png(logger, "validation/panels", picture, packed, trainer.global_step)
+                    show_png(logger, "validation/panels", image, encoded, trainer.global_step)
             if folder is not None and trainer.loggers:
-                atomic_write(Path(folder) / "panels.png", packed)
-        except (OSError, ValueError) as fault:  # a ValueError is how TensorBoard's writer words a full disk
-            warnings.warn(f"vocseg: no panels could be written to {folder} ({fault})", stacklevel=2)
+                atomic_write(Path(folder) / "panels.png", encoded)
+        except (OSError, ValueError) as error:  # TensorBoard's writer raises a ValueError for a full disk
+            warnings.warn(f"vocseg: panels cannot be written to {folder} ({error})", stacklevel=2)
 
     def _draw(self, classes: ClassList) -> list[Bytes]:
-        """A panel of each image that could be read, in the order of the split."""
-        if not self._kept:
+        """Draw a panel of each image that was read, in the order of the split."""
+        if not self._samples:
             return []
-        indices, pixels = (torch.stack(each).cpu() for each in zip(*self._kept, strict=True))
-        self._kept = []
+        indices, pixels = (torch.stack(each).cpu() for each in zip(*self._samples, strict=True))
+        self._samples = []
         found = [
             (index, one) for index, one in zip(indices.tolist(), pixels.numpy(), strict=True) if index >= 0
         ]

@@ -18,7 +18,7 @@ from torch import Tensor, distributed
 from vocseg.callbacks.best_weights import BestWeights
 from vocseg.checkpoints.compatibility import Allowance, check_compatible, run_fingerprint
 from vocseg.checkpoints.io import STATE_KEY, own_weights, relocate, share, validated, window_closed
-from vocseg.checkpoints.run_dir import gone, mark
+from vocseg.checkpoints.run_dir import mark, missing_run_dir
 from vocseg.checkpoints.slurm import requeue
 from vocseg.errors import Interrupted, Stopped
 from vocseg.metrics.score_state import plain_images, plain_score
@@ -28,70 +28,61 @@ from vocseg.utils.signals import SIGNAL_GUARD, SIGNALS
 
 
 class StopRequest:
-    """What is asked of a run from outside, or by the clock, and agreed on by all processes.
+    """Signals and save requests, agreed on by all processes.
 
-    A handler only notes its signal: whatever it did else would happen in the midst of a step, or in one
-    process while the others wait for it in another place. A second signal ends the process at once.
+    The signal handler only stores the signal, which is handled between two steps. A second one exits at once.
     """
 
     def __init__(self) -> None:
         self.signal = 0
         self._group: Any = None
-        self._before: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}  # handlers
 
     def listen(self, world: int) -> None:
-        """Start to note signals, and open a way to agree.
+        """Install the handlers, and create the process group. All processes must call this.
 
         Args:
-            world: Number of processes; each must call this.
+            world: Number of processes.
         """
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                before = signal.signal(number, self._note)
-                self._before.setdefault(number, before)
+                previous = signal.signal(number, self._store)
+                self._previous.setdefault(number, previous)
         if world > 1 and self._group is None:
-            self._group = distributed.new_group(backend="gloo")  # flags lie in host memory: no GPU waits
+            self._group = distributed.new_group(backend="gloo")  # host memory, so that no GPU waits
 
     def close(self) -> None:
-        """Give the signals back."""
+        """Restore the handlers."""
         if threading.current_thread() is threading.main_thread():
-            for number, handler in self._before.items():
-                if signal.getsignal(number) == self._note:
+            for number, handler in self._previous.items():
+                if signal.getsignal(number) == self._store:
                     signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        self._before = {}
+        self._previous = {}
 
     def all_reduce(self, save: bool) -> tuple[int, bool]:
-        """The signal that any process got (0: none), and whether any wants to save; every process must call.
+        """Return the signal that any process received (0: none), and whether any requests a save.
+
+        All processes must call this.
 
         Args:
-            save: Whether this process wants to save.
+            save: Whether this process requests a save.
         """
         if self._group is None:
             return self.signal, save
-        wishes = torch.tensor([self.signal, int(save)])
-        distributed.all_reduce(wishes, op=distributed.ReduceOp.MAX, group=self._group)
-        return int(wishes[0]), bool(wishes[1])
+        requests = torch.tensor([self.signal, int(save)])
+        distributed.all_reduce(requests, op=distributed.ReduceOp.MAX, group=self._group)
+        return int(requests[0]), bool(requests[1])
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _store(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
             os._exit(128 + number)
         self.signal = number
 
 
-def stopped(number: int, saved: str) -> Stopped:
-    """What ends a run after a signal.
-
-    Args:
-        number: The signal's.
-        saved: What was saved where, and how to go on.
-    """
-    return Stopped(f"stopped by {signal.Signals(number).name}; {saved}", 128 + number)
-
-
 class LastCheckpoint(Callback):
-    """Keeps the newest state as `last.ckpt`, from which `resume` goes on exactly, also after a signal.
+    """Saves `last.ckpt` for exact resume: after epochs, at intervals and on signals.
 
-    It must come first of the callbacks: what the others do at the same place is done once more on going on.
+    It must be the first callback: resuming repeats what the others do at the same hook.
 
     Args:
         every_n_epochs: Epochs between two checkpoints.
@@ -100,7 +91,7 @@ class LastCheckpoint(Callback):
             data, batch, devices, seed, network, loss, optimizer, schedule, precision, threads, versions, all.
     """
 
-    saves_best = True  # what `BestWeights` judges to be best
+    saves_best = True  # also the best epoch of `BestWeights`
 
     def __init__(
         self,
@@ -108,50 +99,50 @@ class LastCheckpoint(Callback):
         every_minutes: NonNegativeFloat = 5.0,
         allow_mismatch: Sequence[Allowance] = (),
     ) -> None:
-        self.every_n_epochs, self.every_minutes, self.allow = (
-            int(every_n_epochs),
-            every_minutes,
-            allow_mismatch,
-        )
-        self.path: Path | None = None  # None: nothing is kept
-        self._wishes = StopRequest()
+        self.every_n_epochs, self.every_minutes = int(every_n_epochs), every_minutes
+        self.allow = allow_mismatch
+        self.path: Path | None = None  # None: nothing is saved
+        self._requests = StopRequest()
         self._saved_at = time.monotonic()
         self._conditions: dict[str, Any] = {}
         self._finished = self._compiling = False
-        self._saving: tuple[Place, bool] | None = None  # where, and after a validation; None: others save
+        self._saving: tuple[Place, bool] | None = (
+            None  # place, after a validation; None: another callback saves
+        )
         self._restored: dict[str, Any] = {}  # of the checkpoint that the run resumes from
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Come first."""
+        """Set the path of the checkpoint."""
         folder = trainer.log_dir  # on every process: it is broadcast
-        kept = folder is not None and stage == "fit" and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        self.path = Path(folder) / "last.ckpt" if kept and folder is not None else None
+        self.path = None
+        if folder is not None and stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.path = Path(folder) / "last.ckpt"
         if stage == "fit":
             self._conditions = run_fingerprint(trainer, pl_module)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """See that the run can go on exactly.
+        """Check that the run can be resumed exactly.
 
         Raises:
-            UserError: If not.
+            UserError: If it cannot.
         """
         self._restored = checkpoint.get(STATE_KEY, {})
-        then = self._restored.get("run_fingerprint", {})
-        for each in check_compatible(then, self._conditions, self.allow):
-            rank_zero_warn(f"vocseg: the run was made with {each}: it is resumed, but not exactly")
+        saved = self._restored.get("run_fingerprint", {})
+        for each in check_compatible(saved, self._conditions, self.allow):
+            rank_zero_warn(f"vocseg: the run is not resumed exactly: it was made with {each}")
         if getattr(trainer, "resumed", None) is not None:
             relocate(trainer, checkpoint)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hear signals."""
-        self._wishes.listen(trainer.world_size)
+        """Install the signal handlers."""
+        self._requests.listen(trainer.world_size)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hear signals; while the first step is compiled, for minutes, there is nothing new to save."""
+        """Install the signal handlers. While the first step is compiled, a signal ends the process."""
         self._restore(trainer)
-        self._wishes.listen(trainer.world_size)
+        self._requests.listen(trainer.world_size)
         self._saved_at = time.monotonic()
         self._compiling = (
             isinstance(pl_module, SegmentationModule) and pl_module.network.performance.use_compile
@@ -162,13 +153,13 @@ class LastCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The first step is compiled and done: from now on a signal saves."""
+        """Install the signal handlers after the first step, which may be compiled for minutes."""
         if self._compiling:
             self._compiling = False
-            self._wishes.listen(trainer.world_size)
+            self._requests.listen(trainer.world_size)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save what the last epoch led to."""
+        """Save the previous epoch if it is due or the best."""
         # With --trainer.max_steps Lightning takes this epoch for one that was interrupted, and skips it.
         trainer.fit_loop.epoch_loop.restarting = False
         done, best = trainer.current_epoch, _best(trainer)
@@ -178,10 +169,9 @@ class LastCheckpoint(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save now and then, between two optimizer steps."""
+        """Save at intervals, between two optimizer steps."""
         if batch_idx and window_closed(trainer, batch_idx):
-            waited = time.monotonic() - self._saved_at
-            due = 0 < self.every_minutes * 60 < waited
+            due = 0 < self.every_minutes * 60 < time.monotonic() - self._saved_at
             self._boundary(trainer, "batch", due, validated(trainer, batch_idx))
 
     def on_validation_batch_start(
@@ -192,45 +182,44 @@ class LastCheckpoint(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Stop if that is asked for: resuming starts this validation anew.
-
-        Not within an accumulation window, whose gradients would be lost, nor where training is over but for
-        this validation, as Lightning would leave it out on resume: the signal waits for the next boundary.
-        """
+        """Stop if it is requested. Resuming restarts this validation."""
         if trainer.state.fn != "fit":
             return
+        # The signal waits within an accumulation window, whose gradients would be lost, and in a validation
+        # after the last step, which Lightning would skip on resume.
         over = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
         closed = window_closed(trainer, trainer.fit_loop.batch_idx + 1)
         if trainer.sanity_checking or (closed and not over):
             self._boundary(trainer, "validation", False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end."""
+        """Save the final state."""
         self._finished = True
         self._save(trainer, "epoch")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Hear signals no longer."""
-        self._wishes.close()
+        """Restore the signal handlers."""
+        self._requests.close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hear signals no longer."""
-        self._wishes.close()
+        """Restore the signal handlers."""
+        self._requests.close()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let any checkpoint say what it is, and put it so that Lightning goes on from it exactly."""
+        """Add the state for exact resume to every checkpoint."""
         if trainer.state.fn != "fit":
             return
         place, after_validation = self._saving or (_place(trainer), False)
         settle(checkpoint["loops"], place, after_validation)
         folder = None if self.path is None else self.path.parent
+        before, images_before = getattr(trainer, "before", (None, None))
         checkpoint[STATE_KEY] = {
             "run_fingerprint": self._conditions,
             "exact": self._saving is not None,
             "verb": getattr(trainer, "verb", "fit"),
-            "before": _before(trainer),
+            "before": [plain_score(before), plain_images(images_before)],  # of `finetune`
             "job": getattr(trainer, "job", None),
             "finished": self._finished,
             "epoch": trainer.current_epoch,
@@ -241,32 +230,35 @@ class LastCheckpoint(Callback):
         }
 
     def _restore(self, trainer: Trainer) -> None:
-        """Restore what Lightning leaves out of a checkpoint: metrics of past epochs, and the wish to stop."""
+        """Restore what Lightning does not save: logged metrics and `should_stop`."""
         metrics = self._restored.get("metrics", {}).items()
         trainer.callback_metrics.update(
             {name: value.to(trainer.strategy.root_device) for name, value in metrics}
         )
-        if not self._restored.get("finished"):  # else the run trains on, for more epochs than it was to
+        if not self._restored.get("finished"):  # else the run is extended by more epochs
             trainer.should_stop = trainer.should_stop or self._restored.get("should_stop", False)
-        # A validation that starts anew counts its first batch once.
+        # A validation that restarts counts its first batch once.
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
         self._restored = {}
 
     def _boundary(self, trainer: Trainer, place: Place, due: bool, after_validation: bool = False) -> None:
-        number, due = self._wishes.all_reduce(due)
+        number, due = self._requests.all_reduce(due)
         if number and trainer.sanity_checking:
-            raise Interrupted(number)  # nothing was trained yet
+            raise Interrupted(number)  # nothing to save yet
         if due or number:
             self._save(trainer, place, after_validation)
         if number:
             requeued = requeue(trainer, number) if self.path is not None else ""
-            raise stopped(number, self._how_to_go_on(trainer) + requeued)
+            raise Stopped(
+                f"stopped by {signal.Signals(number).name}; {self._resume_hint(trainer)}{requeued}",
+                128 + number,
+            )
 
     def _save(self, trainer: Trainer, place: Place, after_validation: bool = False) -> None:
         if self.path is None:
             return
         if trainer.is_global_zero and not self.path.parent.is_dir():
-            raise gone(self.path.parent)  # or a half of a run would be written in its place
+            raise missing_run_dir(self.path.parent)  # or a partial run would be written there
         self._saving = place, after_validation
         with own_weights(trainer, place):
             trainer.save_checkpoint(self.path, weights_only=False)
@@ -278,15 +270,15 @@ class LastCheckpoint(Callback):
             if trainer.is_global_zero:
                 share(self.path, self.path.with_name("best.ckpt"))
 
-    def _how_to_go_on(self, trainer: Trainer) -> str:
+    def _resume_hint(self, trainer: Trainer) -> str:
         if self.path is None:
-            return "nothing was saved, as this run keeps nothing"
+            return "nothing was saved, as checkpoints are disabled"
         where = f"epoch {trainer.current_epoch + 1}, {trainer.global_step:,} steps done"
-        return f"saved {self.path} ({where}); go on with: python -m vocseg resume {self.path.parent}"
+        return f"saved {self.path} ({where}); resume with: python -m vocseg resume {self.path.parent}"
 
 
 def _place(trainer: Trainer) -> Place:
-    """Where training is when a user's own callback saves, which may be at any hook."""
+    """Position of training when another callback saves, at any hook."""
     if trainer.validating or trainer.sanity_checking:
         return "validation"
     epochs = trainer.fit_loop.epoch_progress.current
@@ -294,15 +286,9 @@ def _place(trainer: Trainer) -> Place:
 
 
 def _metrics(trainer: Trainer) -> dict[str, Tensor]:
-    """The newest logged metrics, on the CPU; speeds differ from one run to the next."""
+    """The newest logged metrics on the CPU, without speeds, which are not reproducible."""
     metrics = trainer.callback_metrics.items()
     return {name: value.detach().cpu() for name, value in metrics if not name.startswith("speed/")}
-
-
-def _before(trainer: Trainer) -> list[dict[str, Any] | None]:
-    """Scores of the weights that `finetune` started from."""
-    score, images = getattr(trainer, "before", (None, None))
-    return [plain_score(score), plain_images(images)]
 
 
 def _best(trainer: Trainer) -> BestWeights | None:

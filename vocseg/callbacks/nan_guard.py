@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,199 +11,160 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vocseg.callbacks.last_checkpoint import LastCheckpoint
+from vocseg.callbacks.skipped_samples import from_all
 from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
 
-REMEDY = "lower --model.lr, or clip gradients with --trainer.gradient_clip_val 1.0"
+REMEDY = "Lower --model.lr, or clip gradients with --trainer.gradient_clip_val 1.0."
 
-_NAMED = 8  # images that a sentence names at most
-
-
-@dataclass
-class StepStats:
-    """What one optimiser step was about to be made of.
-
-    Attributes:
-        figures: Loss and, unless fp16's scaler judges it, norm of all gradients; float32 `[1..2]`.
-        ready: Tells when they have come from a GPU; None: they are here.
-        batches: Positions of the images, one tensor a batch.
-        where: Step, epoch, learning rate.
-    """
-
-    figures: Tensor
-    ready: Any
-    batches: list[Tensor]
-    where: str
+_MAX_IMAGES = 8  # ids in a message
 
 
-def collect_stats(
+class _StepStats(NamedTuple):
+    """Values that are checked for one optimizer step."""
+
+    values: Tensor  # float32 `[1..]`: loss, gradient norm unless fp16's scaler checks it, non-finite rates
+    ready: Any  # CUDA event of their copy from the GPU; None: they are on the CPU
+    batches: list[Tensor]  # positions of the images, one tensor per batch
+    where: str  # step, epoch and learning rate
+
+
+def _collect_stats(
     trainer: Trainer, module: SegmentationModule, optimizer: Optimizer, loss: Tensor, batches: list[Tensor]
-) -> StepStats:
-    """Look at a step that is about to be taken.
-
-    Args:
-        trainer: Lightning's.
-        module: Whose gradients there are.
-        optimizer: Whose rates.
-        loss: Summed over the batches.
-        batches: Positions of their images.
-    """
-    rates = [float(group["lr"]) for group in optimizer.param_groups if not _on_gpu(group["lr"])]
+) -> _StepStats:
+    rates = [group["lr"] for group in optimizer.param_groups]
+    rates = [float(rate) for rate in rates if not isinstance(rate, Tensor) or rate.device.type == "cpu"]
     where = (
         f"step {trainer.global_step + 1} (epoch {trainer.current_epoch + 1}, learning rate "
         f"{', '.join(f'{rate:g}' for rate in rates) or 'unknown'}"
     )
-    figures = [loss] + ([] if _scaled(trainer) else [module.gradient_norm()])
-    figures += [figures[0] * 0 + rate for rate in rates if not math.isfinite(rate)]
-    return StepStats(*_fetched(torch.stack(figures)), batches, where)
+    # fp16's scaler skips steps that overflow, which is not an error.
+    scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+    parts = [loss] + ([] if scaled else [module.gradient_norm()])
+    values = torch.stack(parts + [loss * 0 + rate for rate in rates if not math.isfinite(rate)])
+    if values.device.type != "cuda":
+        return _StepStats(values.cpu(), None, batches, where)
+    copy = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
+    ready: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    ready.record()
+    return _StepStats(copy, ready, batches, where)
 
 
-def raise_if_not_finite(trainer: Trainer, look: StepStats) -> None:
-    """Stop, if a figure is not finite.
-
-    Raises:
-        UserError: On every process whose figures are not.
-    """
-    figures = look.figures.tolist()
-    if all(map(math.isfinite, figures)):
+def _raise_if_not_finite(trainer: Trainer, stats: _StepStats) -> None:
+    values = stats.values.tolist()
+    if all(map(math.isfinite, values)):
         return
-    loss, *rest = figures
+    loss, *rest = values
     what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradients are not finite"
-    if all(map(math.isfinite, figures[:2])):
-        what = "the learning rate is no finite number"
+    if all(map(math.isfinite, values[:2])):
+        what = "the learning rate is not finite"
     elif math.isfinite(loss) and trainer.world_size > 1:
         what = "the loss or a gradient is not finite"  # on this process or another
-    images = ", ".join(_images(trainer, look.batches, bool(rest))) or "unknown"
-    when = "after the step" if look.ready else "before the step"
-    raise UserError(f"{what} at {look.where}, images {images}): stopped {when}; {kept(trainer)}: {REMEDY}")
+    images = ", ".join(_images(trainer, stats.batches, bool(rest))) or "unknown"
+    when = "after the step" if stats.ready else "before the step"
+    raise UserError(
+        f"{what} at {stats.where}, images {images}): stopped {when}. {_saved_state(trainer)} {REMEDY}"
+    )
 
 
 def _images(trainer: Trainer, batches: list[Tensor], together: bool) -> Iterator[str]:
-    """Ids of the images of a step, of all processes if they all have come here."""
+    """Ids of the images of a step, of all processes if all are here."""
     indices = torch.cat(batches).tolist()
     if together and trainer.world_size > 1 and isinstance(trainer.strategy, DDPStrategy):
-        shares: list[list[int]] = [[]] * trainer.world_size
-        torch.distributed.all_gather_object(shares, indices)
-        indices = [index for share in shares for index in share]
+        indices = [index for part in from_all(indices, trainer.world_size) for index in part]
     data = getattr(trainer, "datamodule", None)
     ids = data.ids("train") if data is not None else range(1 << 40)
-    known = [str(ids[index]) for index in indices if index >= 0]
-    yield from known[:_NAMED]
-    if len(known) > _NAMED:
-        yield f"{len(known) - _NAMED} more"
+    names = [str(ids[index]) for index in indices if index >= 0]
+    yield from names[:_MAX_IMAGES]
+    if len(names) > _MAX_IMAGES:
+        yield f"{len(names) - _MAX_IMAGES} more"
 
 
-def _fetched(figures: Tensor) -> tuple[Tensor, Any]:
-    """Figures on their way from a GPU, and what tells when they have come."""
-    if figures.device.type != "cuda":
-        return figures.cpu(), None
-    here = torch.empty_like(figures, device="cpu", pin_memory=True).copy_(figures, non_blocking=True)
-    ready: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    ready.record()
-    return here, ready
-
-
-def _scaled(trainer: Trainer) -> bool:
-    """Whether fp16's scaler judges the gradients: it skips steps that overflow, which is as it should be."""
-    return getattr(trainer.precision_plugin, "scaler", None) is not None
-
-
-def _on_gpu(rate: Any) -> bool:
-    return isinstance(rate, Tensor) and rate.device.type != "cpu"
-
-
-def kept(trainer: Trainer) -> str:
-    """What there is to go on from."""
+def _saved_state(trainer: Trainer) -> str:
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     files = [each.path for each in callbacks if isinstance(each, LastCheckpoint)]
     last = next((file for file in files if file is not None and file.is_file()), None)
-    return f"{last} holds the last good state" if last else "nothing had been saved yet"
+    return f"{last} has the last valid state." if last else "Nothing was saved yet."
 
 
 class NanGuard(Callback):
-    """Stops training at a loss, a gradient or a learning rate that is no finite number.
+    """Stops training if loss, gradients or learning rate are not finite.
 
-    On a CPU the optimiser step is not taken, so that the weights stay as they were. A GPU is not made to
-    wait: its figures are looked at when the next step's are on their way, one step late. On either, no
-    checkpoint with a weight that is not finite is written.
+    On a CPU it stops before the optimizer step. On a GPU, where reading a value would wait, it stops one step
+    later. Checkpoints with non-finite weights are never written.
     """
 
     def __init__(self) -> None:
         self._batches: list[Tensor] = []
         self._loss: Tensor | None = None
-        self._pending: StepStats | None = None
+        self._pending: _StepStats | None = None
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note which images the next step is made of."""
         self._batches.append(batch["index"])
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Add the loss up; one that is not finite makes every gradient NaN, so that all processes see it."""
-        seen = loss.detach().float()
-        self._loss = seen if self._loss is None else self._loss + seen
+        """Sum the loss. A non-finite loss makes all gradients NaN, also on the other processes."""
+        value = loss.detach().float()
+        self._loss = value if self._loss is None else self._loss + value
         if loss.requires_grad:
             register: Any = loss.register_hook
-            register(lambda gradient: gradient * (1 + 0 * seen))  # times exactly 1, if finite
+            register(lambda gradient: gradient * (1 + 0 * value))  # factor 1 if finite
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Look at this step on a CPU, at the one before on a GPU."""
         assert self._loss is not None
         assert isinstance(pl_module, SegmentationModule)
-        look = collect_stats(trainer, pl_module, optimizer, self._loss, self._batches)
+        stats = _collect_stats(trainer, pl_module, optimizer, self._loss, self._batches)
         self._batches, self._loss = [], None
-        if look.ready is None:
-            raise_if_not_finite(trainer, look)
+        if stats.ready is None:
+            _raise_if_not_finite(trainer, stats)
             return
         self._flush(trainer)
-        self._pending = look
+        self._pending = stats
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the step that waits."""
         self._flush(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the step that waits."""
         self._flush(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let no score of outputs that are no numbers pass: NaN is taken for background.
+        """Check the loss: the argmax of NaN is background, so that scores would be meaningless.
 
         Raises:
             UserError: If the loss is not finite.
         """
-        figures = pl_module.results.get("val") if isinstance(pl_module, SegmentationModule) else None
-        if figures is None or not int(figures["matrix"].sum()) or math.isfinite(float(figures["loss"])):
+        results = pl_module.results.get("val") if isinstance(pl_module, SegmentationModule) else None
+        if results is None or not int(results["matrix"].sum()) or math.isfinite(float(results["loss"])):
             return
-        where = f" in epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else ""
-        raise UserError(
-            f"the validation loss is {float(figures['loss'])}{where}, so that scores would mean nothing: "
-            + (f"{kept(trainer)}: {REMEDY}" if trainer.state.fn == "fit" else "these weights are spoilt")
-        )
+        loss, fitting = float(results["loss"]), trainer.state.fn == "fit"
+        where = f" in epoch {trainer.current_epoch + 1}" if fitting else ""
+        remedy = f"{_saved_state(trainer)} {REMEDY}" if fitting else "These weights are invalid. Use others."
+        raise UserError(f"the validation loss is {loss}{where}, so scores are meaningless. {remedy}")
 
     on_test_end = on_validation_end
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let no spoilt weights be saved, under whatever name.
+        """Check the weights of every checkpoint.
 
         Raises:
-            UserError: If a weight is not finite, on all processes.
+            UserError: On all processes, if a weight is not finite.
         """
-        kinds = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
-        fine = bool(torch.stack([value.isfinite().all() for value in kinds]).all())
-        if not trainer.strategy.reduce_boolean_decision(fine, all=True):
+        weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
+        finite = bool(torch.stack([value.isfinite().all() for value in weights]).all())
+        if not trainer.strategy.reduce_boolean_decision(finite, all=True):
             raise UserError(
-                f"weights are no finite numbers any more at step {trainer.global_step} and are not saved; "
-                f"{kept(trainer)}: {REMEDY}"
+                f"weights are not finite at step {trainer.global_step} and are not saved. "
+                f"{_saved_state(trainer)} {REMEDY}"
             )
 
     def _flush(self, trainer: Trainer) -> None:
-        look, self._pending = self._pending, None
-        if look is not None:
-            look.ready.synchronize()
-            raise_if_not_finite(trainer, look)
+        stats, self._pending = self._pending, None
+        if stats is not None:
+            stats.ready.synchronize()
+            _raise_if_not_finite(trainer, stats)

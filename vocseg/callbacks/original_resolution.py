@@ -26,18 +26,17 @@ from vocseg.models.metadata import protocol_of
 from vocseg.models.module import SegmentationModule
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+_READERS = min(8, os.cpu_count() or 1)  # threads that decode masks
 
 
 @dataclass(frozen=True)
 class OriginalResolutionResult:
-    """One pass over the images at their own size.
+    """Scores of one pass at the original resolution.
 
     Attributes:
-        original: What was predicted.
-        ceiling: What a network without fault would score, had it to predict at the network's size; None with
-            windows, which predict every pixel.
-        calibration: Of the windows' probabilities; None without windows, as those at the network's size
-            are counted there.
+        original: Confusion matrices of the predictions.
+        ceiling: Upper bound, a perfect prediction at the input resolution. None with sliding windows.
+        calibration: Calibration of sliding windows. None without them, as `PerImageMetrics` has it.
     """
 
     original: PerImageConfusion
@@ -46,11 +45,11 @@ class OriginalResolutionResult:
 
 
 class Truth(NamedTuple):
-    """What is true of an image at its own size.
+    """Ground truth of an image at the original resolution.
 
     Attributes:
         mask: Class indices uint8 `[H,W]`, 255 ignored.
-        both: The mask, and the mask with all ignored but a band around its boundaries, `[2,H,W]`.
+        both: The mask, and the mask restricted to a band around its boundaries, `[2,H,W]`.
     """
 
     mask: Bytes
@@ -58,61 +57,52 @@ class Truth(NamedTuple):
 
     @classmethod
     def of(cls, mask: Bytes) -> "Truth":
-        """Find the band."""
+        """Compute the band."""
         banded = np.where(boundary_band(mask), mask, IGNORE_INDEX).astype(np.uint8)
         return cls(mask, np.stack([mask, banded]))
 
 
 class OriginalResolutionAccumulator:
-    """Matrices of each image: as predicted, near a boundary, and without windows the ceiling."""
+    """Confusion matrices of each image: prediction, boundary band, and without windows the upper bound."""
 
     def __init__(self, images: int, classes: int, windows: SlidingWindow | None) -> None:
-        """Start at zero.
-
-        Args:
-            images: Length of the split.
-            classes: Number of classes, C.
-            windows: What predicts, if windows do.
-        """
         self.windows, self._classes = windows, classes
         kinds = ("original", "band") if windows else ("original", "band", "ceiling")
         self._matrices = PerImageAccumulator(kinds, images, classes)
         self._bins = torch.zeros(BINS, 3, dtype=torch.int64) if windows else None
 
     def put(self, index: int, found: Tensor, truth: "Truth", mask: Tensor) -> None:
-        """Count an image, on the device of its prediction, without making a GPU wait.
+        """Count an image on the device of its prediction.
 
         Args:
-            index: Its position in the split.
+            index: Position in the split.
             found: Predicted classes, uint8 `[H,W]`.
-            truth: What is true at its own size.
-            mask: The same at the network's size, uint8 `[h,w]`.
+            truth: Ground truth at the original resolution.
+            mask: Ground truth at the input resolution, uint8 `[h,w]`.
         """
         masks = torch.from_numpy(truth.both).to(found.device, non_blocking=True)  # [2,H,W]
         predictions = [found, found]
         if self.windows is None:
-            perfect = argmax_upsampled(_perfect(mask, self._classes), truth.mask.shape)
+            # One-hot logits of the resized mask. Ignored pixels have none, so that neighbours decide.
+            hot = functional.one_hot(mask.clamp(max=self._classes).long(), self._classes + 1)  # [h,w,C+1]
+            logits = hot[..., : self._classes].float().permute(2, 0, 1)
+            perfect = argmax_upsampled(logits, truth.mask.shape)
             predictions, masks = [*predictions, perfect], torch.cat([masks, masks[:1]])
         counted = confusion_matrices(torch.stack(predictions), masks, self._classes)
         self._matrices.put_later(index, dict(zip(self._matrices.matrices, counted, strict=True)))
 
     def put_confidences(self, confidence: Tensor, best: Tensor, truth: Bytes) -> None:
-        """Count how sure windows were of the classes they found, both `[H,W]`."""
+        """Count confidences and classes of sliding windows, both `[H,W]`."""
         assert self._bins is not None
         self._bins += calibration_counts(confidence, best, torch.from_numpy(truth), self._classes)
 
     def gather(self, trainer: Trainer) -> None:
-        """Add the processes up."""
+        """Sum over all processes."""
         self._matrices.gather(trainer)
         self._bins = None if self._bins is None else summed(trainer, self._bins)
 
     def scores(self, data: Any, module: SegmentationModule) -> OriginalResolutionResult | None:
-        """What was counted; None if nothing was.
-
-        Args:
-            data: The data module whose images they are.
-            module: What predicted.
-        """
+        """Return the scores. None if no image was counted."""
         counts, windows = self._matrices, self.windows
         if not len(counts.rows):
             return None
@@ -125,15 +115,6 @@ class OriginalResolutionAccumulator:
             None if windows else counts.scores("ceiling", perfect, names, ids),
             None if self._bins is None else Calibration(self._bins.numpy(), original),
         )
-
-
-def _perfect(mask: Tensor, classes: int) -> Tensor:
-    """Logits `[C,h,w]` of a network without fault; where the mask is void, the neighbours decide."""
-    hot = functional.one_hot(torch.where(mask < classes, mask, classes).long(), classes + 1)  # [h,w,C+1]
-    return hot[..., :classes].float().permute(2, 0, 1)
-
-
-_READERS = min(8, os.cpu_count() or 1)  # threads that decode masks
 
 
 class OriginalResolutionEval(Callback):
@@ -160,7 +141,7 @@ class OriginalResolutionEval(Callback):
         window_stride: float = 0.5,
         save_predictions: bool = True,
     ) -> None:
-        self.evidence = PredictionSaver(save_predictions)
+        self._saver = PredictionSaver(save_predictions)
         self.stages = {"test": on_test, "validate": on_validate}
         self.window, self.stride = sliding_window, float(window_stride)
         if not 0 < window_stride <= 1:
@@ -171,10 +152,10 @@ class OriginalResolutionEval(Callback):
         self._counts: OriginalResolutionAccumulator | None = None  # None: nothing is scored
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """See that windows are not asked for in vain.
+        """Check that sliding windows are used.
 
         Raises:
-            UserError: If they are.
+            UserError: If nothing is scored at the original resolution.
         """
         verb = TrainerFn(stage).value
         if self.window and not self.stages.get(verb, True):
@@ -184,16 +165,16 @@ class OriginalResolutionEval(Callback):
             )
 
     def scores(self, trainer: Trainer, module: SegmentationModule) -> OriginalResolutionResult | None:
-        """What was counted in the newest epoch; None if nothing was."""
+        """Return the scores of the newest epoch, if any."""
         data = scored_data(trainer, module)
         return None if self._counts is None or data is None else self._counts.scores(data, module)
 
     def windows(self, size: int) -> SlidingWindow:
-        """The windows of a network that takes images of this edge."""
+        """Return the windows for an input resolution."""
         return SlidingWindow(size, self.stride)
 
     def probabilities(self, trainer: Trainer, module: SegmentationModule, image: Bytes) -> Tensor:
-        """Mean softmax float32 `[C,H,W]` of the windows over an image uint8 `[H,W,3]`."""
+        """Return the mean softmax, float32 `[C,H,W]`, of the windows over an image, uint8 `[H,W,3]`."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         with trainer.precision_plugin.forward_context():
             return self.windows(data.image_size).probabilities(
@@ -201,11 +182,9 @@ class OriginalResolutionEval(Callback):
             )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start counting."""
         self._begin(trainer, pl_module, "test")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start counting."""
         self._begin(trainer, pl_module, "validate")
 
     def on_validation_batch_end(
@@ -217,11 +196,10 @@ class OriginalResolutionEval(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count the images of a batch."""
         if self._counts is None or not isinstance(pl_module, SegmentationModule):
             return
         read = trainer.datamodule.full_mask  # type: ignore[attr-defined]
-        scored = [(k, index) for k, index in enumerate(batch["index"].tolist()) if index >= 0]  # no fillers
+        scored = [(k, index) for k, index in enumerate(batch["index"].tolist()) if index >= 0]  # no padding
         with ThreadPoolExecutor(_READERS) as pool:  # masks are decoded while a GPU counts
             truths = pool.map(lambda pair: Truth.of(read(pair[1])), scored)
             for (k, index), truth in zip(scored, truths, strict=True):
@@ -231,17 +209,15 @@ class OriginalResolutionEval(Callback):
                 else:
                     found, logits = self._slide(trainer, pl_module, index, truth.mask)
                 self._counts.put(index, found, truth, batch["mask"][k])
-                self.evidence.add(index, logits, found, truth.mask)
+                self._saver.add(index, logits, found, truth.mask)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the processes up."""
         if self._counts is not None:
             self._counts.gather(trainer)
-            self.evidence.finish(trainer)
+            self._saver.finish(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave no half of the pictures."""
-        self.evidence.drop()
+        self._saver.drop()
 
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
@@ -254,12 +230,12 @@ class OriginalResolutionEval(Callback):
             self._counts = OriginalResolutionAccumulator(
                 data.facts("val")["images"], module.num_classes, windows
             )
-        self.evidence.begin(trainer, module, self._counts is not None)
+        self._saver.begin(trainer, module, self._counts is not None)
 
     def _slide(
         self, trainer: Trainer, module: SegmentationModule, index: int, truth: Bytes
     ) -> tuple[Tensor, Tensor]:
-        """A picture's classes, uint8 `[H,W]`, and log-probabilities `[C,H,W]`, from windows over it."""
+        """Classes, uint8 `[H,W]`, and log-probabilities, `[C,H,W]`, of sliding windows over an image."""
         assert self._counts is not None
         image = trainer.datamodule.full_image(index)  # type: ignore[attr-defined]
         probabilities = self.probabilities(trainer, module, image)

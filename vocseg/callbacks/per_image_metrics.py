@@ -1,4 +1,4 @@
-"""Per-image confusion matrices while a split is scored."""
+"""Per-image confusion matrices and calibration of a scored split."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,30 +16,23 @@ from vocseg.metrics.protocol import Protocol
 from vocseg.models.metadata import protocol_of
 from vocseg.models.module import SegmentationModule
 
-_AT_ONCE = 256  # images whose matrices wait on a GPU
+_MAX_PENDING = 256  # images whose matrices stay on the GPU
 
 
 class PerImageAccumulator:
-    """One matrix of each kind an image, 4 bytes a cell: 1.8 KB with 21 classes, and nothing else an image."""
+    """Confusion matrices of each image by kind, int32: 1.8 KB per image with 21 classes."""
 
     def __init__(self, kinds: Sequence[str], images: int, classes: int) -> None:
-        """Start at zero.
-
-        Args:
-            kinds: Names of the matrices.
-            images: Length of the split, N.
-            classes: Number of classes, C.
-        """
         self.matrices = {kind: torch.zeros(images, classes, classes, dtype=torch.int32) for kind in kinds}
-        self._waiting: list[tuple[int, dict[str, Tensor]]] = []
-        self._scored = torch.zeros(images, dtype=torch.int32)  # `[N]`: 1 for an image that was
+        self._pending: list[tuple[int, dict[str, Tensor]]] = []
+        self._scored = torch.zeros(images, dtype=torch.int32)  # `[N]`: 1 if the image was scored
 
     def put(self, index: Tensor, **matrices: Tensor) -> None:
-        """Keep images' matrices.
+        """Store the matrices of images.
 
         Args:
-            index: Their positions, int64 `[M]`; -1: a filler, which is left out.
-            matrices: By kind, integers `[M,C,C]`.
+            index: Positions of the images, int64 `[M]`. -1: padding, which is ignored.
+            matrices: Integers `[M,C,C]` by kind.
         """
         index = index.cpu()
         rows = index[index >= 0]
@@ -48,32 +41,27 @@ class PerImageAccumulator:
         self._scored[rows] = 1
 
     def put_later(self, index: int, matrices: dict[str, Tensor]) -> None:
-        """Keep an image's matrices where they are: a GPU's are fetched many at once.
-
-        Args:
-            index: Its position.
-            matrices: By kind, integers `[C,C]`.
-        """
-        self._waiting.append((index, matrices))
-        if len(self._waiting) >= _AT_ONCE:
+        """Store the matrices `[C,C]` of an image on their device. They are copied many at a time."""
+        self._pending.append((index, matrices))
+        if len(self._pending) >= _MAX_PENDING:
             self._fetch()
 
     def _fetch(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            index = torch.tensor([index for index, _ in waiting])
-            kinds = waiting[0][1]
-            self.put(index, **{kind: torch.stack([each[kind] for _, each in waiting]) for kind in kinds})
+        pending, self._pending = self._pending, []
+        if pending:
+            index = torch.tensor([index for index, _ in pending])
+            kinds = pending[0][1]
+            self.put(index, **{kind: torch.stack([each[kind] for _, each in pending]) for kind in kinds})
 
     def gather(self, trainer: Trainer) -> None:
-        """Put all processes' images together: each was counted by one, so that sums do."""
+        """Sum over all processes, each of which scored other images."""
         self._fetch()
         self.matrices = {kind: summed(trainer, each) for kind, each in self.matrices.items()}
         self._scored = summed(trainer, self._scored)
 
     @property
     def rows(self) -> npt.NDArray[np.intp]:
-        """Positions of the images that were scored: not all with --trainer.limit_test_batches."""
+        """Positions of the scored images: not all with --trainer.limit_test_batches."""
         return np.flatnonzero(self._scored.numpy())
 
     def scores(
@@ -84,38 +72,37 @@ class PerImageAccumulator:
         ids: Sequence[str],
         band: str | None = None,
     ) -> PerImageConfusion:
-        """What was counted, as it is kept in files.
+        """Return the matrices of one kind with their metadata.
 
         Args:
-            kind: Of the matrices.
+            kind: Kind of the matrices.
             protocol: How they were counted.
-            names: Of the classes.
-            ids: Of all images of the split.
-            band: Kind of the matrices near a boundary; None: there are none.
+            names: Names of the classes.
+            ids: Ids of all images of the split.
+            band: Kind of the matrices near a boundary, if there are some.
         """
-        seen = self.rows
-        near = None if band is None else self._of(band)
-        return PerImageConfusion(tuple(ids[k] for k in seen), self._of(kind), protocol, names, near)
-
-    def _of(self, kind: str) -> npt.NDArray[np.int64]:
-        return self.matrices[kind].numpy()[self.rows].astype(np.int64)
+        rows = self.rows
+        found = {each: self.matrices[each].numpy()[rows].astype(np.int64) for each in (kind, band) if each}
+        return PerImageConfusion(
+            tuple(ids[k] for k in rows), found[kind], protocol, names, found.get(band or "")
+        )
 
 
 def summed(trainer: Trainer, counts: Tensor) -> Tensor:
-    """Integers added up over all processes, on the processor."""
+    """Sum integers over all processes, on the CPU."""
     return trainer.strategy.reduce(counts.to(trainer.strategy.root_device), reduce_op="sum").cpu()
 
 
 def scored_data(trainer: Trainer, module: Any) -> Any:
-    """The data module whose images are being scored; None if there is none, or nothing to be scored."""
+    """Return the data module that is being scored, if any."""
     data = getattr(trainer, "datamodule", None)
     return data if isinstance(module, SegmentationModule) and not trainer.sanity_checking else None
 
 
 class PerImageMetrics(Callback):
-    """Keeps the newest scoring epoch image by image, and outside of training, how sure the network was.
+    """Collects per-image confusion matrices of the newest scoring epoch, and calibration outside of training.
 
-    A step's matrices stay where they are until the epoch ends, so that no device waits.
+    Matrices stay on their device until the epoch ends.
     """
 
     def __init__(self) -> None:
@@ -125,7 +112,7 @@ class PerImageMetrics(Callback):
         self._counting = False
 
     def scores(self, trainer: Trainer, module: SegmentationModule) -> PerImageConfusion | None:
-        """The newest epoch's images; None if none was scored."""
+        """Return the matrices of the newest epoch, if any."""
         data = scored_data(trainer, module)
         if self._counts is None or data is None or not len(self._counts.rows):
             return None
@@ -133,14 +120,13 @@ class PerImageMetrics(Callback):
         return self._counts.scores("network", protocol, module.class_list.names, data.ids("val"))
 
     def calibration(self, trainer: Trainer, module: SegmentationModule) -> Calibration | None:
-        """Of the same predictions; None in training."""
+        """Return the calibration of the newest epoch. None in training."""
         found = self.scores(trainer, module)
-        return (
-            None if self._bins is None or found is None else Calibration(self._bins.numpy(), found.protocol)
-        )
+        if self._bins is None or found is None:
+            return None
+        return Calibration(self._bins.numpy(), found.protocol)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start anew."""
         self._counting = scored_data(trainer, pl_module) is not None
         scoring = self._counting and trainer.state.fn != TrainerFn.FITTING
         self._parts, self._counts = [], None
@@ -155,7 +141,6 @@ class PerImageMetrics(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep a batch."""
         if not self._counting:
             return
         self._parts.append((batch["index"], outputs["confusion"].int()))
@@ -165,7 +150,6 @@ class PerImageMetrics(Callback):
             self._bins += calibration_counts(confidence, prediction, batch["mask"], logits.shape[1])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the batches of all processes together."""
         if not self._counting:
             return
         data = scored_data(trainer, pl_module)
@@ -184,12 +168,12 @@ class PerImageMetrics(Callback):
 
 
 def newest_image_scores(trainer: Trainer, module: SegmentationModule) -> PerImageConfusion | None:
-    """The newest scoring epoch image by image, if the trainer keeps it."""
-    kept = per_image_metrics(trainer)
-    return kept.scores(trainer, module) if kept else None
+    """Return the per-image matrices of the newest scoring epoch, if the trainer has the callback."""
+    metrics = per_image_metrics(trainer)
+    return metrics.scores(trainer, module) if metrics else None
 
 
 def per_image_metrics(trainer: Trainer) -> PerImageMetrics | None:
-    """The trainer's `PerImageMetrics`, if it has one."""
+    """Return the trainer's `PerImageMetrics`, if it has one."""
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     return next((each for each in callbacks if isinstance(each, PerImageMetrics)), None)

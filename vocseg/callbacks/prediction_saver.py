@@ -29,107 +29,100 @@ _SCORING = ("validate", "test")
 
 
 class PredictionSaver:
-    """Writes the pictures of a `test` or `validate` as they come, and `evidence.npz` at its end.
+    """Writes predicted masks during `test` or `validate`, and label-error data at its end.
 
-    Every process writes the pictures of its own images; their figures are added up at the end.
+    Every process writes the masks of its images. Label-error data is summed at the end.
     """
 
-    def __init__(self, wanted: bool) -> None:
-        """Whether to keep evidence at all."""
-        self._wanted = wanted
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
         self._folder: Path | None = None
-        self._pictures: AtomicFolder | None = None
+        self._masks: AtomicFolder | None = None
         self._split: Any = None
         self._palette: Sequence[Colour] = ()
         self._regions = self._seen = torch.zeros(0)  # `[N,R,8]`, `[N]`
 
     def begin(self, trainer: Trainer, module: LightningModule, counting: bool) -> None:
-        """Start, if images will be scored at their own size and the run has a folder; on every process.
+        """Start if images are scored at the original resolution in a run directory, on all processes.
 
         Raises:
-            UserError: If there can be no folder for the pictures.
+            UserError: If the folder of the masks cannot be created.
         """
-        self._folder = self._pictures = None
-        folder = trainer.log_dir  # broadcast, so it is asked for whatever follows
+        self._folder = self._masks = None
+        folder = trainer.log_dir  # on every process: it is broadcast
         verb = trainer.state.fn
         scoring = verb is not None and verb.value in _SCORING and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        if not (self._wanted and counting and scoring and folder):
+        if not (self._enabled and counting and scoring and folder):
             return
         self._folder = Path(folder)
         self._split = trainer.datamodule.parts["val"].split  # type: ignore[attr-defined]
         self._palette = module.class_list.palette  # type: ignore[union-attr,assignment]
         self._regions = torch.zeros(len(self._split), REGIONS, COLUMNS)
         self._seen = torch.zeros(len(self._split))
-        with _said(self._folder / FOLDER):
-            self._pictures = AtomicFolder(self._folder / FOLDER)
+        with _translated(self._folder / FOLDER):
+            self._masks = AtomicFolder(self._folder / FOLDER)
 
     def add(self, index: int, logits: Tensor, found: Tensor, truth: "np.ndarray[Any, Any]") -> None:
-        """Keep what there is to see of an image.
+        """Write the mask of an image, and store its label-error data.
 
         Args:
-            index: Its position.
-            logits: float `[C,h,w]` at any size; logarithms of probabilities are logits too.
-            found: Predicted classes, uint8 `[H,W]`, at the picture's own size.
-            truth: Its mask, uint8 `[H,W]`.
+            index: Position of the image.
+            logits: Logits or log-probabilities, float `[C,h,w]` at any resolution.
+            found: Predicted classes at the original resolution, uint8 `[H,W]`.
+            truth: Ground truth, uint8 `[H,W]`.
 
         Raises:
-            UserError: If the picture cannot be written.
+            UserError: If the mask cannot be written.
         """
-        if self._folder is None or self._pictures is None:
+        if self._folder is None or self._masks is None:
             return
-        best, label = _surest(logits)
-        self._regions[index] = torch.from_numpy(disagreement(best, label, truth))
+        best, label = logits.detach().float().max(0)
+        confidence = 1 / (logits.detach().float() - best).exp_().sum(0)  # softmax of the best class
+        regions = disagreement(confidence.cpu().numpy(), label.to(torch.uint8).cpu().numpy(), truth)
+        self._regions[index] = torch.from_numpy(regions)
         self._seen[index] = 1
         path = prediction_path(self._folder, self._split.ids[index])
         png = io.BytesIO()
         save_mask(found.to(torch.uint8).cpu().numpy(), png, self._palette, compress_level=1)
-        with _said(path):
-            self._pictures.write(path.name, png.getvalue())
+        with _translated(path):
+            self._masks.write(path.name, png.getvalue())
 
     def finish(self, trainer: Trainer) -> None:
-        """Give the pictures their place, put the processes' figures together, and write them on the main one.
+        """Rename the folder of masks, and write the summed label-error data on the main process.
 
         Raises:
             UserError: If something cannot be written.
         """
-        if self._folder is None or self._pictures is None:
+        if self._folder is None or self._masks is None:
             return
-        with _said(self._folder / FOLDER):
-            self._pictures.settle()
+        with _translated(self._folder / FOLDER):
+            self._masks.settle()
         device, reduce = trainer.strategy.root_device, trainer.strategy.reduce
         regions, seen = (
             reduce(each.to(device), reduce_op="sum").cpu() for each in (self._regions, self._seen)
         )
-        with _said(self._folder / FOLDER):
-            self._pictures.reveal()  # all have settled, as figures were added up
+        with _translated(self._folder / FOLDER):
+            self._masks.reveal()  # all processes have settled, as they were reduced
         if trainer.is_global_zero:
             rows = np.flatnonzero(seen.numpy())
             ids = tuple(self._split.ids[k] for k in rows)
             LabelErrorData(ids, regions.numpy()[rows], _origin(trainer, self._split)).save(self._folder)
 
     def drop(self) -> None:
-        """Leave no pictures of a pass that did not come to its end."""
-        if self._pictures is not None:
-            self._pictures.drop()
+        """Remove the masks of an interrupted pass."""
+        if self._masks is not None:
+            self._masks.drop()
 
 
 @contextlib.contextmanager
-def _said(path: Path) -> Iterator[None]:
-    """Turn what the system says into a sentence."""
+def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as fault:
+    except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({fault.strerror}): make room, or score without pictures "
-            "(--original_resolution.save_predictions false)"
-        ) from fault
-
-
-def _surest(logits: Tensor) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
-    """Probability float32 `[h,w]` of the best class, and that class, uint8 `[h,w]`."""
-    best, label = logits.detach().float().max(0)
-    share = 1 / (logits.detach().float() - best).exp_().sum(0)
-    return share.cpu().numpy(), label.to(torch.uint8).cpu().numpy()
+            f"{path} cannot be written ({error.strerror}). Make room, or score without saving predictions "
+            "(--original_resolution.save_predictions false)."
+        ) from error
 
 
 def _origin(trainer: Trainer, split: Any) -> DataLocation:

@@ -26,16 +26,16 @@ RESULTS = "predictions.json"
 
 
 class Predicted(NamedTuple):
-    """What `predict` did.
+    """Results of `predict`.
 
     Attributes:
-        folder: Where masks and overlays are.
-        source: What was predicted: a folder or one image.
+        folder: Folder of masks and overlays.
+        source: Folder or image that was predicted.
         images: Size, files and area of each class by image.
-        unreadable: Images that cannot be read, with the reason.
-        other_files: What is no image, with the reason.
-        seconds: How long it took.
-        confidence: Whether there are pictures of it.
+        unreadable: Reasons by image that cannot be read.
+        other_files: Reasons by file that is not an image.
+        seconds: Duration.
+        confidence: Whether confidence images were written.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Predicted(NamedTuple):
     confidence: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """For `predictions.json`."""
+        """Return the content of `predictions.json`."""
         return {
             "source": self.source,
             "folder": str(self.folder),
@@ -57,35 +57,35 @@ class Predicted(NamedTuple):
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes `masks/NAME.png` (class indices, the classes' colours) and `overlays/NAME.jpg`.
+    """Writes `masks/NAME.png` (class indices with a palette) and `overlays/NAME.jpg`.
 
     Args:
-        output_dir: Where to; null: the run's folder.
-        confidence: Write `confidence/NAME.png` too: the probability of the predicted class, 0 to 255 in grey.
+        output_dir: Folder of the results. Default: the run directory.
+        confidence: Additional images `confidence/NAME.png` with the predicted class's probability (grey, 0 to
+            255).
     """
 
     def __init__(self, output_dir: Path | None = None, confidence: bool = False) -> None:
         super().__init__(write_interval="batch")
         self.folder, self.confidence = output_dir, confidence
-        self.predicted: Predicted | None = None  # known at the end
-        self.windows: str | None = None  # how windows predict, if they do
+        self.predicted: Predicted | None = None  # set at the end
+        self.windows: str | None = None  # label of sliding windows, if used
         self._images: dict[str, dict[str, Any]] = {}
-        self._begun = 0.0  # seconds of `time.monotonic`
-        self._full: OriginalResolutionEval | None = None  # what predicts in windows
+        self._started = 0.0  # seconds of `time.monotonic`
+        self._full: OriginalResolutionEval | None = None  # set if sliding windows are used
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the folders."""
         log_dir = trainer.log_dir  # on every process: it is broadcast
         self.folder = Path(self.folder or log_dir or trainer.default_root_dir)
         for name in ("masks", "overlays", *(["confidence"] if self.confidence else [])):
             try:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-            except OSError as fault:
+            except OSError as error:
                 raise UserError(
-                    f"--prediction_writer.output_dir {self.folder} cannot be used ({fault.strerror}). "
-                    "Name another folder."
-                ) from fault
-        self._images, self._begun = {}, time.monotonic()
+                    f"--prediction_writer.output_dir {self.folder} cannot be used ({error.strerror}). "
+                    "Use another folder."
+                ) from error
+        self._images, self._started = {}, time.monotonic()
         callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
         self._full = next(
             (each for each in callbacks if isinstance(each, OriginalResolutionEval) and each.window), None
@@ -102,75 +102,71 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write the results of a batch; `prediction` holds logits `[N,C,H,W]`."""
         photographs = trainer.datamodule.photographs  # type: ignore[attr-defined]
         for logits, index in zip(prediction, batch["index"].tolist(), strict=True):
-            if index < 0:  # a filler, or an image that cannot be read
+            if index < 0:  # padding, or an image that cannot be read
                 continue
             name = photographs.name_of(photographs.files[index])
             try:
                 image = read_image(photographs.files[index], exif=True)
-            except UserError as fault:  # it has changed since its batch was read
-                photographs.left_out.reasons[name] = fault.sentence
+            except UserError as error:  # changed since its batch was read
+                photographs.left_out.reasons[name] = error.sentence
             else:
                 found = self._find(trainer, pl_module, logits, image)
                 self._images[name] = self._write(found, image, photographs.names[index], pl_module)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put together what all processes did, and leave it as `predictions.json`."""
         assert self.folder is not None
         photographs = trainer.datamodule.photographs  # type: ignore[attr-defined]
         each = from_all((self._images, photographs.left_out.reasons), trainer.world_size)
-        images = {name: facts for share, _ in each for name, facts in share.items()}
-        unreadable = {name: why for _, share in each for name, why in share.items()}
+        images = {name: facts for part, _ in each for name, facts in part.items()}
+        unreadable = {name: why for _, part in each for name, why in part.items()}
         self.predicted = Predicted(
             self.folder,
             str(photographs.source),
             dict(sorted(images.items())),
             dict(sorted(unreadable.items())),
             photographs.other_files,
-            time.monotonic() - self._begun,
+            time.monotonic() - self._started,
             self.confidence,
         )
 
     def _find(
         self, trainer: Trainer, module: Any, logits: Tensor, image: Bytes
     ) -> tuple[Bytes, Bytes | None]:
-        """Classes uint8 `[H,W]` of an image at its own size, and if wanted, their probabilities of 255.
-
-        With windows the logits of the image resized whole are of no use.
-        """
+        """Return classes at the original resolution, uint8 `[H,W]`, and optionally their probabilities."""
         if self._full is None:
             shape = (image.shape[0], image.shape[1])
-            sure = full_size_confidence(logits, shape) if self.confidence else None
-            return full_size_mask(logits, shape), None if sure is None else _grey(sure)
-        sure, best = self._full.probabilities(trainer, module, image).max(0)
-        return np.asarray(best.cpu().numpy(), np.uint8), _grey(sure) if self.confidence else None
+            confidence = full_size_confidence(logits, shape) if self.confidence else None
+            return full_size_mask(logits, shape), None if confidence is None else _grey(confidence)
+        # With windows, the logits of the resized image are not used.
+        confidence, best = self._full.probabilities(trainer, module, image).max(0)
+        return np.asarray(best.cpu().numpy(), np.uint8), _grey(confidence) if self.confidence else None
 
     def _write(
         self, found: tuple[Bytes, Bytes | None], image: Bytes, name: str, module: Any
     ) -> dict[str, Any]:
-        """Write the results of an image, and say what they are."""
+        """Write the results of an image, and return its entry of `predictions.json`."""
         assert self.folder is not None
         try:
             files = write_prediction(image, *found, self.folder, name, module.class_list)
         except UserError:
             raise
-        except OSError as fault:
+        except OSError as error:
             raise UserError(
-                f"{self.folder}: the results of {name} cannot be written ({fault.strerror}). "
-                "Name another folder with --prediction_writer.output_dir."
-            ) from fault
+                f"{self.folder}: the results of {name} cannot be written ({error.strerror}). "
+                "Set another folder with --prediction_writer.output_dir."
+            ) from error
         height, width = image.shape[:2]
         return {"width": width, "height": height, **files, "classes": _areas(found[0], module.class_list)}
 
 
 def full_size_mask(logits: Tensor, shape: Sequence[int]) -> Bytes:
-    """The best class of every pixel of a picture.
+    """Return the best class of every pixel at the original resolution.
 
     Args:
-        logits: `[C,h,w]`, at the network's size.
-        shape: Height and width of the picture.
+        logits: Logits `[C,h,w]` at the input resolution.
+        shape: Height and width of the image.
 
     Returns:
         uint8 `[H,W]`.
@@ -182,23 +178,23 @@ def full_size_mask(logits: Tensor, shape: Sequence[int]) -> Bytes:
 def write_prediction(
     image: Bytes, mask: Bytes, confidence: Bytes | None, folder: Path, name: str, classes: ClassList
 ) -> dict[str, str]:
-    """Write mask, overlay, and confidence if there is one.
+    """Write mask, overlay and optionally confidence.
 
     Args:
         image: RGB uint8 `[H,W,3]`.
         mask: Class indices uint8 `[H,W]`.
         confidence: Probability of the predicted class, uint8 `[H,W]`, 255 for 1.
-        folder: Holds a folder for each kind.
-        name: Of the files, without ending; may have folders.
-        classes: Their names and colours.
+        folder: Parent of a folder for each kind.
+        name: File name without extension. May contain folders.
+        classes: The classes.
 
     Returns:
-        The files by kind, below the folder.
+        Relative paths by kind.
     """
-    drawn, overlaid = io.BytesIO(), io.BytesIO()
-    save_mask(mask, drawn, classes.palette)
-    Image.fromarray(labelled_overlay(image, mask, classes)).save(overlaid, "JPEG", quality=92)
-    files = {"mask": (f"masks/{name}.png", drawn), "overlay": (f"overlays/{name}.jpg", overlaid)}
+    mask_file, overlay_file = io.BytesIO(), io.BytesIO()
+    save_mask(mask, mask_file, classes.palette)
+    Image.fromarray(labelled_overlay(image, mask, classes)).save(overlay_file, "JPEG", quality=92)
+    files = {"mask": (f"masks/{name}.png", mask_file), "overlay": (f"overlays/{name}.jpg", overlay_file)}
     if confidence is not None:
         grey = io.BytesIO()
         Image.fromarray(confidence).save(grey, "PNG")
@@ -215,7 +211,7 @@ def _grey(probabilities: Tensor) -> Bytes:
 
 
 def _areas(mask: Bytes, classes: ClassList) -> dict[str, dict[str, float]]:
-    """Pixels and share of the image of each class that occurs in it."""
+    """Pixels and fraction of the image of each class in it."""
     counts = np.bincount(mask.ravel(), minlength=len(classes)).tolist()
     return {
         name: {"pixels": count, "share": count / mask.size}

@@ -8,7 +8,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 
-_LOSS = "loss"
 _DRAWN = 2  # times a second, each some milliseconds of a core; a run ends up to half a second late for it
 
 
@@ -22,35 +21,30 @@ class ProgressBar(RichProgressBar):
 
     def __init__(self, max_updates_per_second: PositiveFloat = 2.0) -> None:
         super().__init__(refresh_rate=_DRAWN)
-        self._patience = 1 / float(max_updates_per_second)  # seconds
-        self._figures: dict[str, Any] = {}
+        self._interval = 1 / float(max_updates_per_second)  # seconds
+        self._metrics: dict[str, Any] = {}
         self._fetched_at = 0.0  # seconds of `time.monotonic`
         self._loss: Tensor | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss where it is: only what is shown is fetched."""
         self._loss = outputs.get("loss") if outputs else None
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """The newest step's loss, and what is logged for the bar; no version's number, which tells nothing.
-
-        Lightning asks for them after every batch, and fetching them makes a GPU wait: what was fetched is
-        given again for a while.
-        """
+        """Return the last step's loss and the logged metrics. Between updates, the previous values."""
         between = trainer.training and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        recent = time.monotonic() - self._fetched_at < self._patience
-        if not (between and self._figures and recent):
-            figures: dict[str, Any] = super().get_metrics(trainer, pl_module)
-            shown = {} if self._loss is None else {_LOSS: float(self._loss)}
-            self._figures = {name: value for name, value in figures.items() if name != "v_num"} | shown
+        recent = time.monotonic() - self._fetched_at < self._interval
+        if not (between and self._metrics and recent):
+            metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+            metrics.pop("v_num", None)
+            self._metrics = metrics | ({} if self._loss is None else {"loss": float(self._loss)})
             self._fetched_at = time.monotonic()
-        return dict(self._figures)
+        return dict(self._metrics)
 
     def _get_train_description(self, current_epoch: int) -> str:
-        """Count epochs from 1, as the lines in between do; padded against flickering."""
+        """Count epochs from 1, padded against flickering."""
         last = self.trainer.max_epochs
         text = f"epoch {current_epoch + 1}" + (f"/{last}" if last and last > 0 else "")
         return f"{text:{len(self.validation_description)}}"

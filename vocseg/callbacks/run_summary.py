@@ -10,10 +10,9 @@ from vocseg.performance.options import precision_note
 
 
 class RunSummary(Callback):
-    """Says before training what is trained, on what, and where to look."""
+    """Prints network, data, loss and run directory before training."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say it once, on the main process."""
         folder = trainer.log_dir  # on every process: it is broadcast
         if not trainer.is_global_zero:
             return
@@ -25,24 +24,21 @@ class RunSummary(Callback):
         if note := precision_note(trainer.precision, pl_module.device):
             print(f"slow     {note}")
         if (data := getattr(trainer, "datamodule", None)) is not None:
-            train, val = data.facts("train"), data.facts("val")
-            print(
-                f"data     {data.root}: {_part(train)}; {_part(val)}; at {data.image_size}x{data.image_size}"
-            )
-        objective = pl_module.loss if isinstance(pl_module, SegmentationModule) else None
-        if objective is not None and objective.settings != CROSS_ENTROPY_ONLY:
-            print(f"loss     {objective.describe()}")
-            assert isinstance(pl_module, SegmentationModule)
-            weights = zip(pl_module.class_list.names, objective.class_weights or (), strict=False)
-            print(
-                "".join(f"{line}\n" for line in _weight_lines([f"{a} {b:.3g}" for a, b in weights])), end=""
-            )
-        kept = f"{folder}  (curves: tensorboard --logdir {folder})" if folder else "a trial; nothing is kept"
-        print(f"run      {kept}", flush=True)
+            splits = "; ".join(_split(data.facts(stage)) for stage in ("train", "val"))
+            print(f"data     {data.root}: {splits}; at {data.image_size}x{data.image_size}")
+        if isinstance(pl_module, SegmentationModule) and pl_module.loss.settings != CROSS_ENTROPY_ONLY:
+            print(f"loss     {pl_module.loss.describe()}")
+            weights = zip(pl_module.class_list.names, pl_module.loss.class_weights or (), strict=False)
+            for line in _weight_lines([f"{name} {weight:.3g}" for name, weight in weights]):
+                print(line)
+        where = (
+            f"{folder}  (curves: tensorboard --logdir {folder})" if folder else "a trial; nothing is saved"
+        )
+        print(f"run      {where}", flush=True)
 
 
 def _weight_lines(weights: list[str]) -> list[str]:
-    """Class weights with their names, broken between two of them at the terminal's edge."""
+    """Class weights, wrapped between two of them at the terminal's width."""
     width = shutil.get_terminal_size().columns
     lines: list[str] = []
     for k, text in enumerate(weights):
@@ -54,5 +50,5 @@ def _weight_lines(weights: list[str]) -> list[str]:
     return lines
 
 
-def _part(facts: dict[str, object]) -> str:
+def _split(facts: dict[str, object]) -> str:
     return f"{facts['images']:,} images of '{facts['split']}' ({str(facts['fingerprint'])[:8]})"

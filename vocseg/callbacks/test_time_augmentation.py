@@ -1,4 +1,4 @@
-"""Flags of test-time augmentation and sliding windows."""
+"""Flags of test-time augmentation."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,33 +10,33 @@ from vocseg.errors import UserError
 from vocseg.inference.tta import TTAConfig
 from vocseg.models.module import SegmentationModule
 
-_LARGEST = 4.0  # a variant of 16 times the pixels
+_MAX_SCALE = 4.0  # 16 times the pixels
 
 
 class TestTimeAugmentation(Callback):
-    """Test-time augmentation: `validate`, `test` and `predict` take the mean over variants of each image.
+    """Test-time augmentation in `validate`, `test` and `predict`: mean probabilities over image variants.
 
-    Each variant's logits are brought to the network's size and turned into probabilities (softmax), and these
-    are averaged. Scores at both sizes, loss and calibration are those of the mean, and say so.
+    Each variant's logits are resized to the input resolution before the softmax.
 
     Args:
-        flip: Every variant also mirrored, left for right.
-        scales: Variants scaled by these, such as [0.75,1,1.25]; edges are rounded to what the decoder takes.
+        flip: Horizontal flip of every variant as an additional variant.
+        scales: Scales of the variants, such as [0.75,1,1.25], at most 4. Side lengths are rounded to
+            multiples that the decoder supports.
     """
 
     def __init__(self, flip: bool = False, scales: tuple[PositiveFloat, ...] = (1.0,)) -> None:
         self.variants = TTAConfig(flip, tuple(float(scale) for scale in scales))
-        if not scales or max(scales) > _LARGEST:
+        if not scales or max(scales) > _MAX_SCALE:
             raise UserError(
-                f"--tta.scales {list(scales)}: name at least one scale, and none above {_LARGEST:g}, "
-                "such as [0.75,1,1.25]"
+                f"--tta.scales {list(scales)} is out of range. Give at least one scale, and none above "
+                f"{_MAX_SCALE:g}, such as [0.75,1,1.25]."
             )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let the module see the variants when it scores or predicts; training sees the images as they are.
+        """Set the module's variants. Training uses the images as they are.
 
         Raises:
-            UserError: If two scales come to the same, as the decoder takes some sizes only.
+            UserError: If two scales are rounded to the same size.
         """
         if stage in ("validate", "test", "predict") and isinstance(pl_module, SegmentationModule):
             data: Any = getattr(trainer, "datamodule", None)

@@ -16,28 +16,28 @@ from vocseg.utils.safe_load import read_tensors
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The parameters of a trained network.
+    """Parameters of a trained network.
 
     Attributes:
-        path: Where they are from.
-        state_dict: By smp's names.
-        description: What the file says of them; None: it is a plain state dict of smp.
+        path: File they are from.
+        state_dict: Parameters by smp's names.
+        description: Description in the file. None: a bare state dict of smp.
     """
 
     path: Path
     state_dict: Mapping[str, Tensor]
     description: Description | None
 
-    def knows(self, classes: ClassList) -> bool:
-        """Whether it is certain that the network tells just these classes apart, in their order."""
+    def has_classes(self, classes: ClassList) -> bool:
+        """Return whether the file describes exactly these classes, in this order."""
         return self.description is not None and tuple(self.description["classes"]) == classes.names
 
 
 def read_pretrained(path: str | Path) -> Pretrained:
-    """Read `unet_voc.pth`, a checkpoint of this project, or a plain state dict of smp.
+    """Read `unet_voc.pth`, a checkpoint of this package, or a bare state dict of smp.
 
     Raises:
-        UserError: If the file is missing, damaged or something else.
+        UserError: If the file is missing, damaged or of another type.
     """
     if plain := plain_network(read_tensors(path, mapped=True)):
         return Pretrained(Path(path), plain, None)
@@ -46,43 +46,51 @@ def read_pretrained(path: str | Path) -> Pretrained:
 
 
 def transfer(module: SegmentationModule, pretrained: Pretrained, classes: ClassList) -> str:
-    """Fill a network for other classes: all but the last layer, and its rows of classes with the same name.
-
-    The other rows stay as they are.
+    """Load a network except for its last layer, of which only rows of classes with the same name are loaded.
 
     Args:
-        module: Whose network it is.
+        module: Module whose network is filled.
         pretrained: The weights.
-        classes: Those of the data.
+        classes: Classes of the data.
 
     Returns:
-        Which rows were copied, for the user.
+        A sentence on the rows that were copied.
 
     Raises:
         UserError: If the weights are of another network.
     """
-    own, theirs = module.network.model.state_dict(), dict(pretrained.state_dict)
+    own, state = module.network.model.state_dict(), dict(pretrained.state_dict)
     head = module.network.head
-    rows = _rows(pretrained, theirs.get(head[0]), classes)
+    rows = _matching_rows(pretrained, state.get(head[0]), classes)
     try:
         for key in head:
             fresh = own[key].clone()
             for to, row in rows.items():
-                fresh[to] = theirs[key][row]
-            theirs[key] = fresh
-        module.network.model.load_state_dict(theirs)
-    except (RuntimeError, KeyError, IndexError) as fault:
-        shape = f"{module.hparams['arch']} with the encoder {module.hparams['encoder']}"
-        holds = "the parameters" if pretrained.description else "the bare parameters of a network"
+                fresh[to] = state[key][row]
+            state[key] = fresh
+        module.network.model.load_state_dict(state)
+    except (RuntimeError, KeyError, IndexError) as error:
+        content = "the parameters" if pretrained.description else "bare parameters"
         raise UserError(
-            f"--ckpt_path {pretrained.path}: holds {holds}, but not of {shape}: name its network with "
-            "--model.arch and --model.encoder"
-        ) from fault
-    return _said(rows, classes, pretrained)
+            f"--ckpt_path {pretrained.path}: contains {content}, but not of {module.hparams['arch']} with "
+            f"the encoder {module.hparams['encoder']}. Set --model.arch and --model.encoder to its network."
+        ) from error
+    copied = [name for k, name in enumerate(classes.names) if k in rows]
+    new = [name for k, name in enumerate(classes.names) if k not in rows]
+    if pretrained.description is None and copied:
+        return (
+            f"the file does not name its {len(copied)} classes: they are assumed to be those of the data, in "
+            f"their order ({_abbreviated(copied)})"
+        )
+    known = f"the rows of {_abbreviated(copied)} are copied" if copied else "no row is copied"
+    return (
+        f"the weights are for other classes: in the last layer {known}; new: "
+        f"{_abbreviated(new) if new else 'none'}"
+    )
 
 
-def _rows(pretrained: Pretrained, weight: Tensor | None, classes: ClassList) -> dict[int, int]:
-    """Which row of the old last layer becomes which of the new one."""
+def _matching_rows(pretrained: Pretrained, weight: Tensor | None, classes: ClassList) -> dict[int, int]:
+    """Map rows of the new last layer to rows of the old one."""
     if pretrained.description is None:
         same = weight is not None and weight.ndim > 0 and len(weight) == len(classes)
         return {k: k for k in range(len(classes))} if same else {}
@@ -90,18 +98,6 @@ def _rows(pretrained: Pretrained, weight: Tensor | None, classes: ClassList) -> 
     return {k: names.index(name) for k, name in enumerate(classes.names) if name in names}
 
 
-def _said(rows: Mapping[int, int], classes: ClassList, pretrained: Pretrained) -> str:
-    copied = [name for k, name in enumerate(classes.names) if k in rows]
-    new = [name for k, name in enumerate(classes.names) if k not in rows]
-    if pretrained.description is None and copied:
-        return (
-            f"the file does not name its {len(copied)} classes: they are taken to be those of the data, in "
-            f"their order ({_some(copied)})"
-        )
-    known = f"the rows of {_some(copied)} are copied" if copied else "no row is copied"
-    return f"the weights know other classes: in the last layer {known}; new: {_some(new) if new else 'none'}"
-
-
-def _some(names: list[str]) -> str:
+def _abbreviated(names: list[str]) -> str:
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return ", ".join(shown(name, 40) for name in names[:8]) + more

@@ -17,68 +17,73 @@ from vocseg.models.module import SegmentationModule
 from vocseg.models.network import Network, build_network
 from vocseg.utils.safe_load import read_tensors, write_tensors
 
-_CURVES = "metrics.csv"  # what tells the folder of a run that trained from any other folder
+WEIGHTS_NAME = "unet_voc.pth"
+_PREFIX = "network.model."  # of the smp model's parameters in the LightningModule
+_MAX_SIZE = 1 << 14  # side length of images
 
 
 def weights_origin(weights: Path | None, folder: Path, module: Any) -> dict[str, Any]:
-    """What `scores.json` says of the weights, so that a report finds the run that made them.
+    """Describe the weights for `scores.json`, so that a report finds the run that trained them.
 
     Args:
-        weights: The file that was loaded; None: none was.
-        folder: Of the run that scores.
-        module: What was scored.
+        weights: File that was loaded, if any.
+        folder: Directory of the run that scores.
+        module: Module that was scored.
 
     Returns:
-        Plain values: file (from the root of the file system, and from the folder, as both may move
-        together), folder of the run that trained it or None, network, version.
+        Plain values: absolute and relative path, training run or None, network, version.
     """
     where: dict[str, str | None] = {"path": None, "relative": None, "run": None}
     if weights is not None:
-        whole = weights.resolve()
-        run = str(whole.parent) if (whole.parent / _CURVES).is_file() else None
-        where = {"path": str(whole), "relative": os.path.relpath(whole, folder.resolve()), "run": run}
+        path = weights.resolve()
+        run = str(path.parent) if (path.parent / "metrics.csv").is_file() else None
+        where = {"path": str(path), "relative": os.path.relpath(path, folder.resolve()), "run": run}
     network = {name: module.hparams.get(name) for name in ("arch", "encoder")}
     return {**where, **network, "vocseg": __version__}
 
 
-WEIGHTS_NAME = "unet_voc.pth"
-_LARGEST = 1 << 14  # edge of an image that anybody trains on
-
-
 def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The parameters in a file, and what it says of them.
+    """Return parameters and description of a file's content.
 
     Args:
-        path: Of the file, to be named.
-        content: What is in it.
+        path: The file, for error messages.
+        content: Its content.
 
     Raises:
-        UserError: If it is something else, was made by a newer version, for other inputs, or says nonsense.
+        UserError: If it is of another program or a newer version, for other inputs, or invalid.
     """
     plain = content if isinstance(content, dict) else {}
     description = plain.get("description", plain.get(DESCRIPTION_KEY))
     state = plain.get("state_dict")
     if not isinstance(description, dict) or not isinstance(state, dict):
-        raise UserError(f"--ckpt_path {path}: holds no network of vocseg, {_instead(path, content)}")
+        raise UserError(
+            f"--ckpt_path {path}: contains no network of vocseg, {_foreign_content(path, content)}"
+        )
     if "_instantiator" in (plain.get("hyper_parameters") or {}):
         raise UserError(
-            f"--ckpt_path {path}: names a function to be called, which none of ours does; do not trust it"
+            f"--ckpt_path {path}: contains a function to call, which vocseg never writes. Do not trust it."
         )
     number = description.get("format")
     if isinstance(number, int) and number > FORMAT:
         made_by = str(description.get("vocseg", ""))[:40]
-        raise UserError(f"--ckpt_path {path}: made by vocseg {made_by}, newer than this one: update vocseg")
-    if (wrong := _nonsense(description)) or not _is_state(state):
+        raise UserError(f"--ckpt_path {path}: made by vocseg {made_by}, newer than this one. Update vocseg.")
+    if (invalid := _invalid_entry(description)) or not _is_state(state):
         raise UserError(
-            f"--ckpt_path {path}: its {wrong or 'state_dict'} is not what vocseg writes; name a run's "
-            f"{WEIGHTS_NAME} or .ckpt"
+            f"--ckpt_path {path}: its {invalid or 'state_dict'} is not what vocseg writes. Use a run's "
+            f"{WEIGHTS_NAME} or .ckpt."
         )
-    _check_normalisation(path, description["normalisation"])
+    found = description["normalisation"]
+    for key, wanted in NORMALISATION.items():
+        if not _is_close(found.get(key), wanted):
+            raise UserError(
+                f"--ckpt_path {path}: was trained on images with {key} {str(found.get(key))[:60]}, but this "
+                f"version uses {key} {wanted}. Use the version of vocseg that made it."
+            )
     return state, description
 
 
 def plain_network(content: Any) -> dict[str, Tensor]:
-    """The parameters in a plain state dict of smp, by smp's names; empty: it is none."""
+    """Return the parameters of a bare state dict of smp by smp's names, or an empty dict if it is none."""
     if not _is_state(content):
         return {}
     for prefix in ("", "model.", "module."):
@@ -87,26 +92,18 @@ def plain_network(content: Any) -> dict[str, Tensor]:
     return {}
 
 
-def _instead(path: Path, content: Any) -> str:
-    """What is in a file that is not ours, and what can be done with it."""
-    ours = f"name a run's {WEIGHTS_NAME} or .ckpt"
-    if _is_state(content):
-        names = list(content)
-        if plain_network(content):
-            return (
-                f"but the bare parameters of a network ('{names[0]}', ...), which do not say of what: {ours} "
-                "(fit and finetune start from bare parameters, with --model.arch and --model.encoder)"
-            )
+def _foreign_content(path: Path, content: Any) -> str:
+    """Describe the content of another program's file, with a remedy."""
+    remedy = f"Use a run's {WEIGHTS_NAME} or .ckpt."
+    keys = ", ".join(str(key)[:60] for key in list(content)[:4]) if isinstance(content, dict) else ""
+    if plain_network(content):
         return (
-            f"but bare parameters ('{str(names[0])[:60]}', ...): if they are an encoder's, start with "
-            f"--model.encoder_weights {path}; else {ours}"
+            f"but the bare parameters of a network ({keys}) without a description. {remedy} "
+            "fit and finetune start from bare parameters, with --model.arch and --model.encoder."
         )
-    if isinstance(content, dict) and "pytorch-lightning_version" in content:
-        return f"but another project's checkpoint of Lightning: {ours}"
-    if isinstance(content, dict) and content:
-        keys = ", ".join(str(key)[:30] for key in list(content)[:4])
-        return f"but another program's ({keys}): {ours}"
-    return f"but a {type(content).__name__}: {ours}"
+    if _is_state(content):
+        return f"but bare parameters ({keys}). {remedy} An encoder's are for --model.encoder_weights {path}."
+    return f"but data of another program ({keys or type(content).__name__}). {remedy}"
 
 
 def _is_state(content: Any) -> bool:
@@ -117,23 +114,23 @@ def _is_state(content: Any) -> bool:
     )
 
 
-def _nonsense(description: dict[str, Any]) -> str | None:
-    """The first entry that cannot be; everything else may rely on the rest."""
+def _invalid_entry(description: dict[str, Any]) -> str | None:
+    """Return the first invalid entry of a description."""
     names, colours, size = (description.get(key) for key in ("classes", "colours", "size"))
     count = len(names) if isinstance(names, list) else 0
-    sound = {
+    valid = {
         "format": type(description.get("format")) is int and description["format"] >= 1,
         "vocseg": isinstance(description.get("vocseg"), str),
         "arch": _is_word(description.get("arch")),
         "encoder": _is_word(description.get("encoder")),
         "classes": 2 <= count <= 255 and isinstance(names, list) and all(isinstance(n, str) for n in names),
         "colours": colours is None or _are_colours(colours, count),
-        "size": size is None or (type(size) is int and 1 <= size <= _LARGEST),
+        "size": size is None or (type(size) is int and 1 <= size <= _MAX_SIZE),
         "normalisation": isinstance(description.get("normalisation"), dict),
         "data": isinstance(description.get("data", {}), dict)
         and all(isinstance(part, dict) for part in description.get("data", {}).values()),
     }
-    return next((key for key, fine in sound.items() if not fine), None)
+    return next((key for key, is_valid in valid.items() if not is_valid), None)
 
 
 def _is_word(value: Any) -> bool:
@@ -147,32 +144,18 @@ def _are_colours(colours: Any, count: int) -> bool:
     return isinstance(colours, list) and len(colours) == count and all(map(is_colour, colours))
 
 
-def _check_normalisation(path: Path, theirs: dict[str, Any]) -> None:
-    """Whether the network was trained on images that were brought to numbers as they are here."""
-    for key, ours in NORMALISATION.items():
-        if not _close(theirs.get(key), ours):
-            raise UserError(
-                f"--ckpt_path {path}: was trained on images with {key} {str(theirs.get(key))[:60]}, but here "
-                f"they have {key} {ours}, so it would predict badly: use the version of vocseg that made it"
-            )
-
-
-def _close(theirs: Any, ours: Any) -> bool:
-    if isinstance(ours, str):
-        return bool(theirs == ours)
-    theirs, ours = (value if isinstance(value, Iterable) else [value] for value in (theirs, ours))
-    theirs = list(theirs)
-    return len(theirs) == len(ours) and all(
-        isinstance(a, int | float) and abs(a - b) < 1e-6 * abs(b) for a, b in zip(theirs, ours, strict=True)
+def _is_close(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, str):
+        return bool(found == wanted)
+    found, wanted = (list(value) if isinstance(value, Iterable) else [value] for value in (found, wanted))
+    return len(found) == len(wanted) and all(
+        isinstance(a, int | float) and abs(a - b) < 1e-6 * abs(b) for a, b in zip(found, wanted, strict=True)
     )
-
-
-_PREFIX = "network.model."  # of the smp model's parameters inside the LightningModule
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Parameters under smp's own names, and what the file says of them."""
+    """Parameters by smp's names, and the file's description of them."""
 
     state_dict: dict[str, Tensor]
     description: Description
@@ -184,15 +167,15 @@ def save_weights(
     description: Description,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write `{"state_dict": ..., "description": ...}`, whole or not at all.
+    """Write `{"state_dict": ..., "description": ...}` atomically.
 
-    `smp_model.load_state_dict(torch.load(path, weights_only=True)["state_dict"])` needs nothing of vocseg.
+    `smp_model.load_state_dict(torch.load(path, weights_only=True)["state_dict"])` works without vocseg.
 
     Args:
-        path: Where to.
-        module: Whose network it is.
+        path: The file.
+        module: Module whose network is saved.
         description: See `describe`.
-        state: What to write instead of the module's present parameters, by the module's names for them.
+        state: State dict to write instead of the module's.
     """
     named = (module.state_dict() if state is None else state).items()
     state = {
@@ -204,17 +187,17 @@ def save_weights(
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read `unet_voc.pth` or a Lightning checkpoint of this project; see `read_tensors`.
+    """Read `unet_voc.pth` or a Lightning checkpoint of this package. See `read_tensors`.
 
     Raises:
-        UserError: If the file is missing, damaged, something else, or was trained on other inputs.
+        UserError: If the file is missing, damaged, of another type, or was trained on other inputs.
     """
     state, description = described(Path(path), read_tensors(path))
     return Weights({key.removeprefix(_PREFIX): value for key, value in state.items()}, description)
 
 
 def load_network(path: str | Path) -> Network:
-    """The trained network of a file, ready to predict: logits `[N,C,H,W]` of uint8 images `[N,3,H,W]`.
+    """Load a trained network for inference: logits `[N,C,H,W]` of uint8 images `[N,3,H,W]`.
 
     Args:
         path: A run's `unet_voc.pth` or `.ckpt`.
@@ -226,14 +209,10 @@ def load_network(path: str | Path) -> Network:
 
 
 def rebuilt(weights: Weights, path: Path) -> Network:
-    """The network that weights say they are of, filled with them, in scoring mode.
-
-    Args:
-        weights: Of the network.
-        path: Where they are from.
+    """Build the described network with its weights, in eval mode.
 
     Raises:
-        UserError: If they are not of the network that they name.
+        UserError: If the weights do not match their description.
     """
     shape = network_shape(weights.description)
     network = build_network(str(shape["arch"]), str(shape["encoder"]), None, int(shape["num_classes"]))
@@ -242,10 +221,10 @@ def rebuilt(weights: Weights, path: Path) -> Network:
 
 
 def load_weights(module: SegmentationModule, path: str | Path) -> Description:
-    """Fill a module's network from a file.
+    """Load a file into a module's network.
 
     Raises:
-        UserError: As `read_weights`, and if the file holds another network than the module.
+        UserError: As `read_weights`, and if the file contains another network.
     """
     weights, path = read_weights(path), Path(path)
     check_shape(path, network_shape(weights.description), module.hparams)
@@ -254,16 +233,16 @@ def load_weights(module: SegmentationModule, path: str | Path) -> Description:
 
 
 def fill(network: Network, weights: Weights, path: Path) -> None:
-    """Give a network the parameters of a file that says to hold such a one.
+    """Load weights into the network that they describe.
 
     Raises:
-        UserError: If it does not.
+        UserError: If they do not match.
     """
     try:
         network.model.load_state_dict(weights.state_dict)
-    except RuntimeError as fault:
+    except RuntimeError as error:
         shape = ", ".join(map(str, network_shape(weights.description).values()))
         raise UserError(
-            f"--ckpt_path {path}: its parameters are not those of the network that it says to hold ({shape} "
-            "classes): take another file of the run"
-        ) from fault
+            f"--ckpt_path {path}: its parameters do not match its description ({shape} classes). Use another "
+            "file of the run."
+        ) from error

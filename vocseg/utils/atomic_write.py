@@ -9,25 +9,114 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from vocseg.errors import UserError
 
 _PART = re.compile(r"\..*\.\d+\.\d+\.part")
-_NAME_BYTES = 200  # of a name are kept in its part's, since file systems allow 255
+_NAME_BYTES = 200  # of the name are used in the temporary name: file systems allow 255
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _numbers = count()
 _cleared: set[tuple[int, Path]] = set()  # process and folder
 
 
+if sys.platform == "win32":
+
+    def _lock(file: IO[bytes]) -> bool:
+        return False  # other processes are unknown there: their files stay
+
+else:
+    import fcntl
+
+    def _lock(file: IO[bytes]) -> bool:
+        """Return whether no other process writes the file. Some file systems cannot lock."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+
+class UnwritableError(UserError, OSError):
+    """A file that could not be written. A previous file of that name is unchanged."""
+
+    def __init__(self, path: Path, error: OSError, needed: int | None = None) -> None:
+        reason = error.strerror or str(error)
+        remedy = "Make its folder writable, or use another"
+        if error.errno in _FULL:
+            takes = f", and it takes {needed / 1e6:,.1f} MB" if needed else ""
+            reason += f": {shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free{takes}"
+            remedy = "Make room, or use another folder"
+        unchanged = " The existing file is unchanged." if path.exists() else ""
+        super().__init__(f"{path} cannot be written ({reason}). {remedy}.{unchanged}")
+        self.errno, self.strerror = error.errno, reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 @contextlib.contextmanager
-def part_of(path: Path) -> Iterator[IO[bytes]]:
-    """A new file beside another, locked while it is written, and gone at the end if it still has its name."""
+def atomic_open(
+    path: Path, check: Callable[[IO[bytes]], None] | None = None, needed: int | None = None
+) -> Iterator[IO[bytes]]:
+    """Open a temporary file that replaces `path` when the block ends without an error.
+
+    The file is written in the same folder, and synced before it is renamed. Temporary files of killed
+    processes are removed from the folder.
+
+    Args:
+        path: Final path.
+        check: Called with the synced file before it is renamed. Raises if the file is invalid.
+        needed: Size of the file in bytes, if known, for the error on a full disk.
+
+    Raises:
+        UnwritableError: If it cannot be written.
+    """
+    path = Path(os.path.realpath(path))  # a link stays a link
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "there is a folder, pipe or device of that name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_once(path.parent)
+        with _temporary_file(path) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if check is not None:
+                check(file)
+            os.replace(file.name, path)
+        with contextlib.suppress(OSError):
+            _sync(path.parent)  # makes the new name durable; not every system can do it for a folder
+    except UserError:
+        raise
+    except (OSError, RuntimeError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):  # torch wraps the error of a full disk
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise UnwritableError(path, cause, needed) from error
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write a file atomically.
+
+    Raises:
+        UnwritableError: If it cannot be written.
+    """
+    with atomic_open(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def _temporary_file(path: Path) -> Iterator[IO[bytes]]:
+    """A locked file beside another. It is removed at the end unless it was renamed."""
     name = path.name.encode()[:_NAME_BYTES].decode(errors="ignore")
     part = path.with_name(f".{name}.{os.getpid()}.{next(_numbers)}.part")
     file = part.open("w+b")
     _lock(file)
-    while not part.exists():  # another process took it for an old one before it was locked
+    while not part.exists():  # another process removed it before it was locked
         file.close()
         file = part.open("w+b")
         _lock(file)
@@ -39,170 +128,56 @@ def part_of(path: Path) -> Iterator[IO[bytes]]:
             part.unlink()
 
 
-def clear_once(folder: Path) -> None:
-    """Clear a folder, once in a process: folders of predictions hold thousands of files."""
-    if (os.getpid(), folder) not in _cleared:
-        _cleared.add((os.getpid(), folder))
-        _clear(folder)
-
-
-def _clear(folder: Path) -> None:
-    """Remove what writers of whole files have left in a folder that are no more; live ones hold a lock."""
-    for name in os.listdir(folder):
-        if not _PART.fullmatch(name):
-            continue
+def _clear_once(folder: Path) -> None:
+    """Remove temporary files of dead processes, once per folder, which may contain thousands of files."""
+    if (os.getpid(), folder) in _cleared:
+        return
+    _cleared.add((os.getpid(), folder))
+    for name in filter(_PART.fullmatch, os.listdir(folder)):
         with contextlib.suppress(OSError), (folder / name).open("rb") as file:
             if _lock(file):
                 os.unlink(folder / name)
 
 
-if sys.platform == "win32":
-
-    def _lock(file: IO[bytes]) -> bool:
-        """There, nothing is known of other processes: their files stay."""
-        return False
-
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes]) -> bool:
-        """Whether nobody else writes the file; some file systems cannot tell."""
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class UnwritableError(UserError, OSError):
-    """A file that could not be written, said in a sentence; the one it was to replace is as it was."""
-
-    def __init__(self, path: Path, fault: OSError, needed: int | None = None) -> None:
-        """Say it.
-
-        Args:
-            path: The file.
-            fault: What the system said.
-            needed: Bytes that the file takes, if that is known.
-        """
-        reason = fault.strerror or str(fault)
-        remedy = "make its folder writable, or name another"
-        if fault.errno in _FULL:
-            takes = f", and it takes {_megabytes(needed)}" if needed else ""
-            reason += f": {_megabytes(shutil.disk_usage(path.parent).free)} are free{takes}"
-            remedy = "make room, or name another folder"
-        kept = "; the file of that name is as it was" if path.exists() else ""
-        super().__init__(f"{path} cannot be written ({reason}): {remedy}{kept}")
-        self.errno, self.strerror = fault.errno, reason
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-@contextlib.contextmanager
-def atomic_open(
-    path: Path, check: Callable[[IO[bytes]], None] | None = None, needed: int | None = None
-) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes its place once the block has ended well and its bytes are on the disk.
-
-    It is written in the same folder, hence on the same file system. What processes that were killed have left
-    there of such files is cleared away.
-
-    Args:
-        path: Its place.
-        check: Looks at the file when it is on the disk, and raises if it is not as it should be.
-        needed: Bytes that it takes, if that is known, to be told if the disk is full.
-
-    Raises:
-        UnwritableError: If it cannot be written.
-    """
-    path = Path(os.path.realpath(path))  # a link stays one
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
-        if path.exists() and not path.is_file():
-            raise OSError(errno.EINVAL, "there is a folder, pipe or device of that name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        clear_once(path.parent)
-        with part_of(path) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            if check is not None:
-                check(file)
-            os.replace(file.name, path)
-        _sync_folder(path.parent)
-    except UserError:
-        raise
-    except (OSError, RuntimeError) as fault:
-        cause = _system_fault(fault)
-        if cause is None:
-            raise
-        raise UnwritableError(path, cause, needed) from fault
-
-
-def atomic_write(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    Raises:
-        UnwritableError: If it cannot be written.
-    """
-    with atomic_open(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the name on the disk too, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _system_fault(fault: BaseException | None) -> OSError | None:
-    """What the system said: torch hides a full disk behind an error of its own."""
-    while fault is not None:
-        if isinstance(fault, OSError):
-            return fault
-        fault = fault.__cause__ or fault.__context__
-    return None
-
-
-def _megabytes(number: int | Any) -> str:
-    return f"{number / 1e6:,.1f} MB"
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class AtomicFolder:
-    """Takes files under another name, and gets its own when all of them are on the disk.
+    """A folder that is filled under a hidden name, and renamed when all its files are synced.
 
-    Bringing each file to the disk as it comes would cost more than what fills it; at the end the system has
-    written most of them already. A process that is killed leaves no folder of that name, and at most a hidden
-    one beside it. Several processes may fill it, on one machine or on several that share the disk or do not.
+    A killed process leaves at most the hidden folder. Several processes may fill it together, also on several
+    machines.
     """
 
+    # Files are synced together at the end: by then the system has written most of them.
+
     def __init__(self, path: Path, alone: bool = False) -> None:
-        """Make the hidden folder, and take an old one of that name away.
+        """Create the hidden folder, and remove an existing one of the final name.
 
         Args:
-            path: Its place.
-            alone: Whether no other process fills it: what a killed one left in the hidden folder is removed.
+            path: Final path.
+            alone: Only this process fills the folder. Leftovers of a killed process are removed.
 
         Raises:
-            OSError: If it cannot be made.
+            OSError: If it cannot be created.
         """
         self._path = path
         self._part = path.with_name(f".{path.name}.part")
-        self._mine: list[Path] = []
-        shutil.rmtree(path, ignore_errors=True)  # later, another process may have given the new one its name
+        self._written: list[Path] = []
+        shutil.rmtree(
+            path, ignore_errors=True
+        )  # not later: another process may have renamed the new one by then
         if alone:
             shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, content: bytes) -> None:
-        """Add a file, in a sub-folder if its name has one.
+        """Write a file. Its name may contain sub-folders.
 
         Raises:
             OSError: If it cannot be written.
@@ -210,31 +185,31 @@ class AtomicFolder:
         path = self._part / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        self._mine.append(path)
+        self._written.append(path)
 
     def link(self, name: str, file: Path) -> None:
-        """Add a hard link to a file that exists.
+        """Add a hard link to an existing file.
 
         Raises:
-            OSError: If it lies on another disk, or the file system has no links.
+            OSError: If it is on another disk, or the file system does not support links.
         """
         path = self._part / name
         path.parent.mkdir(parents=True, exist_ok=True)
         os.link(file.resolve(), path)
 
     def settle(self) -> None:
-        """Bring the files that this process wrote to the disk.
+        """Sync the files that this process wrote.
 
         Raises:
-            OSError: If they cannot be brought there.
+            OSError: If they cannot be synced.
         """
-        for path in self._mine:
+        for path in self._written:
             _sync(path)
         with contextlib.suppress(OSError):  # not every system can do it for a folder
             _sync(self._part)
 
     def reveal(self) -> None:
-        """Give the folder its name, when all processes have settled; whoever comes first does it.
+        """Rename the folder to its final name. Call it when all processes have settled.
 
         Raises:
             OSError: If it cannot be renamed.
@@ -245,13 +220,5 @@ class AtomicFolder:
             _sync(self._path.parent)
 
     def drop(self) -> None:
-        """Leave nothing of it, unless it has its name."""
+        """Remove the hidden folder."""
         shutil.rmtree(self._part, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

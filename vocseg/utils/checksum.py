@@ -1,8 +1,7 @@
 """Checksums in the comment of zip files.
 
-Zip's own checksums leave its tables out, and torch reads without looking at them. A digest notices every
-change; whoever knows nothing of it reads the file as before. Like the checksums it guards against accidents,
-not against people.
+A zip file's own CRCs do not cover its tables, and torch does not verify them. The digest covers every byte.
+Other readers ignore the comment. It protects against accidents, not against attacks.
 """
 
 import os
@@ -16,10 +15,7 @@ import xxhash
 
 _MARK = b"vocseg xxh3-128 "
 _DIGITS = 32
-_END, _END_BYTES = (
-    b"PK\x05\x06",
-    22,
-)  # of a zip file without a comment; its last two bytes are the comment's length
+_END, _END_BYTES = b"PK\x05\x06", 22  # end record of a zip file; its last two bytes are the comment's length
 _CHUNK = 1 << 20
 
 
@@ -28,17 +24,16 @@ class DamagedError(Exception):
 
 
 def append_checksum(file: IO[bytes]) -> None:
-    """Append the digest to a finished zip file.
+    """Append the digest to a complete zip file.
 
     Args:
-        file: Open for reading and writing.
+        file: The file, open for reading and writing.
 
     Raises:
-        DamagedError: If it is not a whole zip file.
+        DamagedError: If it is not a complete zip file.
     """
     file.seek(-_END_BYTES, os.SEEK_END)
-    end = file.read()
-    if not end.startswith(_END) or end[-2:] != b"\0\0":
+    if not _is_end(file.read()):
         raise DamagedError("it has no end")
     file.seek(-2, os.SEEK_END)
     file.write(struct.pack("<H", len(_MARK) + _DIGITS) + _MARK)
@@ -50,64 +45,62 @@ def append_checksum(file: IO[bytes]) -> None:
 
 
 def verify_zip(path: Path, stored: bool = True) -> list[str]:
-    """See that a zip file is as it was written: by its digest, or if it has none by zip's own checksums.
+    """Verify a zip file by its digest, or by its CRCs if it has none.
 
     Args:
         path: The file.
-        stored: Whether its content takes no more room in memory than in the file, as torch's does.
+        stored: Whether the content is uncompressed, as torch's is. Limits the declared size.
 
     Returns:
         The names of its entries.
 
     Raises:
-        DamagedError: If it is not, or declares more than it can hold.
+        DamagedError: If it is damaged, or declares more than it can contain.
     """
     try:
         with path.open("rb") as file:
-            sealed = _is_sealed(file)
+            has_digest = _verify_digest(file)
             with zipfile.ZipFile(file) as archive:
                 _check_declared(archive.infolist(), path.stat().st_size, stored)
-                damaged = None if sealed else archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as fault:
-        raise DamagedError("its table of contents cannot be read, so its end may be missing") from fault
+                damaged = None if has_digest else archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise DamagedError("its table of contents cannot be read, so its end may be missing") from error
     if damaged:
-        raise DamagedError(f"'{damaged}' in it is not what was written")
+        raise DamagedError(f"its entry '{damaged}' is not what was written")
     return archive.namelist()
 
 
-def _is_sealed(file: IO[bytes]) -> bool:
-    """Whether there is a digest; a file without one must end as zip files do that have no comment.
-
-    Raises:
-        DamagedError: If there is one, but of other bytes, or neither.
-    """
+def _verify_digest(file: IO[bytes]) -> bool:
+    """Verify the digest, or the end of a zip file without a comment. Return whether there is a digest."""
     size = file.seek(0, os.SEEK_END)
     length = min(size, _END_BYTES + len(_MARK) + _DIGITS)
     file.seek(-length, os.SEEK_END)
     tail = file.read()
     if tail[_END_BYTES:-_DIGITS] == _MARK:
         if _digest(file, size - _DIGITS) != tail[-_DIGITS:]:
-            raise DamagedError("its bytes do not agree with the digest at its end")
+            raise DamagedError("its bytes do not match the digest at its end")
         return True
-    end = tail[-_END_BYTES:]
-    if not end.startswith(_END) or end[-2:] != b"\0\0":
+    if not _is_end(tail[-_END_BYTES:]):
         raise DamagedError("its end is missing or not what was written")
     return False
 
 
+def _is_end(end: bytes) -> bool:
+    return end.startswith(_END) and end[-2:] == b"\0\0"
+
+
 def _check_declared(entries: list[zipfile.ZipInfo], size: int, stored: bool) -> None:
-    """Whether entries could be what they say, before memory is laid out for them."""
+    """Check names and declared sizes of entries before memory is allocated for them."""
     for entry in entries:
         parts = entry.filename.replace("\\", "/").split("/")
         if ".." in parts or not parts[0]:
-            raise DamagedError(f"its entry '{entry.filename[:80]}' leads out of it")
+            raise DamagedError(f"the path of its entry '{entry.filename[:80]}' leads out of it")
     declared = sum(entry.file_size for entry in entries)
     if declared > (size + (1 << 20) if stored else max(1 << 30, 20 * size)):
         raise DamagedError(f"it declares {declared:,} bytes of content, but has {size:,}")
 
 
 def _digest(file: IO[bytes], length: int) -> bytes:
-    """Hexadecimal digits over the first bytes."""
     digest = xxhash.xxh3_128()
     file.seek(0)
     while length > 0 and (data := file.read(min(_CHUNK, length))):

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 ORIGINAL_RESOLUTION, INPUT_RESOLUTION = "original_resolution", "input_resolution"  # keys of `scores.json`
-STDOUT = Path("-")  # as a file's name: standard output
+STDOUT = Path("-")  # file name of standard output
 
 
 def as_json(values: Any) -> str:
-    """Plain values as text; what is no number or has no end becomes null, as JSON knows neither."""
+    """Serialise plain values. NaN and infinity become null, as JSON has neither."""
     return json.dumps(_finite(values), indent=1, allow_nan=False)
 
 

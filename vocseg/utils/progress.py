@@ -7,17 +7,17 @@ T = TypeVar("T")
 
 
 def follow(items: Iterable[T], what: str, total: int, show: bool = True) -> Iterator[T]:
-    """Hand items on, with a bar while a terminal is looking.
+    """Iterate with a progress bar if standard output is a terminal.
 
     Args:
-        items: What is worked through.
-        what: The work, for the bar.
+        items: Items to iterate over.
+        what: Description of the bar.
         total: Number of items.
-        show: Whether a bar is wanted at all.
+        show: False disables the bar.
     """
     from rich.console import Console
     from rich.progress import track
 
     console = Console()
-    show = show and console.is_terminal  # in a file or a pipe it would leave empty lines
+    show = show and console.is_terminal  # empty lines in a file or a pipe
     return iter(track(items, what, total, transient=True, disable=not show, console=console))

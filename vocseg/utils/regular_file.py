@@ -7,45 +7,47 @@ import stat
 from pathlib import Path
 from typing import Any
 
-_TEXT_BYTES = 64 << 20  # of a list or a record; those of VOC have a few million at most
+_TEXT_BYTES = 64 << 20  # splits and records of VOC have a few MB
 
 
 def read_regular(path: Path, most: int = _TEXT_BYTES) -> tuple[bytes, os.stat_result]:
-    """The content of a plain file, and its size and times before it was read.
+    """Read a regular file.
 
     Args:
-        path: Where it is.
-        most: Bytes that it may have.
+        path: The file.
+        most: Maximum size in bytes.
+
+    Returns:
+        The content, and the file's status before it was read.
 
     Raises:
-        OSError: If it cannot be opened, is a folder, a pipe or a device, or is larger; `strerror` says which.
+        OSError: If it cannot be opened, is not a regular file, or is larger. `strerror` has the reason.
     """
+
+    def opener(name: str, flags: int) -> int:  # without O_NONBLOCK, opening a pipe waits for a writer
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
     try:
-        with open(path, "rb", opener=_opened_at_once) as file:
+        with open(path, "rb", opener=opener) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "it is a pipe or a device, not a plain file")
             data = file.read(most + 1) if status.st_size <= most else b""
             if status.st_size > most or len(data) > most:
-                raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB, which cannot be meant")
+                raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB")
             return data, status
-    except ValueError as fault:  # a NUL in the name
-        raise OSError(errno.EINVAL, "its name cannot be one") from fault
-
-
-def _opened_at_once(path: str, flags: int) -> int:
-    """A descriptor, even of a pipe: opening one waits for a writer, perhaps for ever."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    except ValueError as error:  # NUL in the name
+        raise OSError(errno.EINVAL, "its name is invalid") from error
 
 
 def read_json(path: Path, most: int = _TEXT_BYTES) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Raises:
         OSError: As `read_regular`.
-        ValueError: If it is no JSON, or nested deeper than anything that is written here.
+        ValueError: If it is not JSON, or nested too deep.
     """
     try:
         return json.loads(read_regular(path, most)[0])
-    except RecursionError as fault:
-        raise ValueError("it is nested too deep") from fault
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error

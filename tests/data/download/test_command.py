@@ -52,7 +52,7 @@ REFUSED = {
     "no mirror": (["--only_mirrors", "true"], "give at least one --mirror"),
     "both": (["--archive", "x.tar", "--mirror", "http://a/x"], "leave out the mirrors"),
     "no archive": (["--archive", "x.tar"], "--archive x.tar does not exist"),
-    "other set": (["--dataset", "coco"], "--dataset coco: give voc or sbd"),
+    "other set": (["--dataset", "coco"], "Literal['voc', 'sbd']. Got value: coco"),
     "SBD alone": (
         ["--dataset", "sbd", "--mirror", "http://a/x", "--only_mirrors", "true"],
         "SBD needs VOC 2012, which is not in data: get it first, with --dataset voc",

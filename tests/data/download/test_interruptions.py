@@ -133,6 +133,6 @@ def test_ctrl_c_says_what_is_kept(
     said = process.communicate()[0]
     assert process.returncode == 128 + number
     assert "kept 0 of" in said
-    assert said.endswith(f"vocseg: stopped by {number.name}; run this again to go on\n")
+    assert said.endswith(f"vocseg: stopped by {number.name}; run this again to resume\n")
     assert "Traceback" not in said
     assert _part(tmp_path) > 100_000
