@@ -182,7 +182,7 @@ def test_what_is_allowed_by_name_may_differ(run: Path, capsys: Capture) -> None:
 
 
 def test_there_is_nothing_to_resume(run: Path, whole: Path, here: Path, capsys: Capture) -> None:
-    assert "has no config.yaml" in refused(capsys, ["resume", str(here / "nowhere")])
+    assert "not a run directory (no config.yaml)" in refused(capsys, ["resume", str(here / "nowhere")])
     assert "it is finished, after epoch 2" in refused(capsys, ["resume", str(whole)])
     for path in run.glob("*.ckpt"):
         path.unlink()

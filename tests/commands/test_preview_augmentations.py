@@ -45,7 +45,7 @@ def test_a_sheet_shows_the_very_pixels_that_training_gets(sample: Path, tmp_path
 def test_the_command_draws_every_set_or_those_that_are_named(
     sample: Path, here: Path, capsys: Capture
 ) -> None:
-    main(["augmentations", str(sample), "--images", "2", "--epochs", "2", "--size", "64"])
+    main(["augmentations", str(sample), "--images", "2", "--epochs", "2", "--image_size", "64"])
     assert "none, light, crops, standard, strong on 2 of 'train'" in capsys.readouterr().out
     whole = Image.open(here / "augmentations.png")
     assert whole.width == 3 * (128 + GAP) + GAP  # small pictures are enlarged twice
@@ -58,7 +58,7 @@ def test_the_command_draws_every_set_or_those_that_are_named(
         "2007_000003",
         "--split",
         "trainval",
-        "--size",
+        "--image_size",
         "64",
     ]
     main(["augmentations", "--root", str(sample), *words, "--output", "two.png"])
@@ -78,15 +78,15 @@ REFUSED = {
     "no data": (["nowhere"], "there is no data set in nowhere"),
     "unknown image": (
         ["ROOT", "--image_id", "2007_00003"],
-        "--image_id 2007_00003 is not in the list 'train', which has 2007_0000",
+        "--image_id 2007_00003 is not in the split 'train'. It has 2007_0000",
     ),
     "unknown set": (["ROOT", "--augmentation", "much"], "--augmentation"),
     "unknown list": (["ROOT", "--split", "test"], "there is no split 'test'"),
     "no images": (["ROOT", "--images", "0"], "--images"),
     "a negative seed": (["ROOT", "--seed", "-1"], "--seed"),
-    "a folder": (["ROOT", "--output", "."], "name a file that ends in .png"),
+    "a folder": (["ROOT", "--output", "."], "Pass a file name that ends in .png"),
     "no PNG": (["ROOT", "--output", "a.jpg"], "--output a.jpg: the sheet is a PNG"),
-    "far too much": (["ROOT", "--images", "20", "--epochs", "900"], "megapixels, but 100 are the most"),
+    "far too much": (["ROOT", "--images", "20", "--epochs", "900"], "megapixels, the limit is 100"),
     "no classes": (["ROOT", "--classes", "no.txt"], "the class list no.txt does not exist"),
 }
 

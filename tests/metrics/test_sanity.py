@@ -26,18 +26,18 @@ def _good(share: float = 0.8) -> np.ndarray:
 
 
 def test_background_everywhere_is_a_collapse_whatever_its_accuracy() -> None:
-    said = collapse(_background_only(), NAMES)
-    assert said is not None
-    assert "100.0% of the pixels are predicted as 'background', which 72.8% are" in said
-    assert "pixel accuracy of 0.73" in said
+    sentence = collapse(_background_only(), NAMES)
+    assert sentence is not None
+    assert "100.0% of the pixels are predicted as 'background', but only 72.8% are" in sentence
+    assert "pixel accuracy of 0.73" in sentence
 
 
 def test_another_class_everywhere_is_one_too() -> None:
     matrix = np.zeros((21, 21), np.int64)
     matrix[:, 8] = _true_pixels()
-    said = collapse(matrix, NAMES)
-    assert said is not None
-    assert "'class 8'" in said
+    sentence = collapse(matrix, NAMES)
+    assert sentence is not None
+    assert "'class 8'" in sentence
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 1.0])
@@ -55,9 +55,9 @@ def test_a_set_that_is_nearly_all_background_is_no_collapse() -> None:
 @pytest.mark.parametrize(("shift", "word"), [(1, "before"), (-1, "after")])
 def test_labels_counted_from_another_number_are_noticed(shift: int, word: str) -> None:
     matrix = np.roll(_good(0.9), shift, axis=1)
-    said = shifted_labels(matrix)
-    assert said is not None
-    assert f"the one {word} it" in said
+    sentence = shifted_labels(matrix)
+    assert sentence is not None
+    assert f"the one {word} it" in sentence
 
 
 def test_nothing_labelled_says_nothing() -> None:

@@ -121,7 +121,7 @@ def test_saved_scores_are_read_by_compare(tmp_path: Path, capsys: pytest.Capture
     found = compare([str(tmp_path / "a.npz"), str(tmp_path / "b.npz")])[0]
     said = capsys.readouterr().out
     assert found.measures["mean_iou"] == scorers[1].compare(scorers[0]).measures["mean_iou"]
-    assert "images, 12 images at their own size (data" in said
+    assert "images, 12 images at original resolution (data" in said
     assert "0x0" not in said
 
 
@@ -142,7 +142,7 @@ GOOD = np.zeros((4, 5), np.int64)
     ("prediction", "mask", "said"),
     [
         (np.zeros((2, 4, 5), np.float32), GOOD, r"shape \(2, 4, 5\), but there are 3 classes"),
-        (np.full((3, 4, 5), np.nan, np.float32), GOOD, "hold NaN"),
+        (np.full((3, 4, 5), np.nan, np.float32), GOOD, "contain NaN"),
         (GOOD, GOOD + 3, "has the value 3, but there are 3 classes"),
         (GOOD, GOOD - 1, "has the value -1"),
         (GOOD, GOOD.astype(np.float32), "float32"),

@@ -116,7 +116,7 @@ def test_a_picture_is_enlarged_by_click_and_by_key_and_closed_by_escape(opened: 
 
 
 def test_a_suspicious_region_is_framed(opened: Any) -> None:
-    opened.locator("#run-A-suspects .open").first.click()
+    opened.locator("#run-A-label-errors .open").first.click()
     frame, picture = (opened.locator(f"#viewer {each}").first.bounding_box() for each in (".box", "img"))
     assert (frame["x"] - picture["x"]) / picture["width"] == pytest.approx(0.2, abs=0.02)
     assert (frame["y"] - picture["y"]) / picture["height"] == pytest.approx(0.3, abs=0.02)
@@ -127,14 +127,14 @@ def test_cells_of_the_confusion_matrix_speak_by_mouse_and_by_arrow_keys(opened: 
     cells, readout = opened.locator("#run-A-confusion td[data-n]"), opened.locator("#run-A-cell")
     assert cells.count() == len(NAMES) ** 2
     cells.nth(1).hover()
-    assert readout.inner_text().startswith("background taken for cat: ")
+    assert readout.inner_text().startswith("background predicted as cat: ")
     assert f"{int(cells.nth(1).get_attribute('data-n')):,} of " in readout.inner_text()
     cells.nth(0).focus()
     opened.keyboard.press("ArrowDown")
     opened.keyboard.press("ArrowRight")
-    assert readout.inner_text().startswith("cat, found as such: ")
+    assert readout.inner_text().startswith("cat, correct: ")
     opened.keyboard.press("End")
-    assert readout.inner_text().startswith(f"cat taken for {NAMES[-1]}: ")
+    assert readout.inner_text().startswith(f"cat predicted as {NAMES[-1]}: ")
     assert opened.locator("#run-A-confusion td[tabindex='0']").count() == 1
 
 

@@ -111,11 +111,11 @@ def test_figures_that_a_score_has_beside_are_shown_as_they_were_written(made: Pa
     )
     for words in (
         f"trimap mean IoU (5 px) {near}",
-        f"mean IoU at the network's size {network}",
-        "ceiling of mean IoU 100.0 %",
-        "loss at the network's size 0.500",
+        f"mean IoU at input resolution {network}",
+        "upper bound of mean IoU 100.0 %",
+        "loss at input resolution 0.500",
         "expected calibration error 10.0 %",
-        "windows none: every image is resized whole",
+        "sliding windows none: images are resized",
         "test-time augmentation none",
     ):
         assert words in shown.text
@@ -124,9 +124,9 @@ def test_figures_that_a_score_has_beside_are_shown_as_they_were_written(made: Pa
 def test_a_reliability_diagram_has_a_bar_and_a_gap_for_every_bin_with_pixels(page: Path) -> None:
     shown = Page(page)
     assert [shown.count(name) for name in ("reliability", "share")] == [1, 2]
-    assert "84.0 % sure and 74.0 % right on average: too sure" in shown.text
+    assert "mean confidence 84.0 %, accuracy 74.0 %: overconfident" in shown.text
     assert (
-        "27 to 33 % sure: 20.0 % right where it is 30.0 % sure on average; 10.0 % of the pixels" in shown.text
+        "confidence 27 to 33 %: mean confidence 30.0 %, accuracy 20.0 %, 10.0 % of the pixels" in shown.text
     )
     heights = [
         float(attrs["height"] or 0)
@@ -141,7 +141,7 @@ def test_a_run_that_fine_tuned_shows_what_that_changed(here: Path) -> None:
     main(["report", str(run), "--images", "2"])
     page, scores = Page(here / "report.html"), json.loads((run / "scores.json").read_text())
     assert "after is clearly better than before: mean IoU +" in page.text
-    assert "Name several seeds" not in page.text
+    assert "Pass several seeds" not in page.text
     for name in ("before", "after"):
         assert f"{100 * scores[name]['mean_iou']:.1f}" in page.text
     change = scores["comparison"]["class_iou"][NAMES[1]]
@@ -150,7 +150,7 @@ def test_a_run_that_fine_tuned_shows_what_that_changed(here: Path) -> None:
         in page.text
     )
     assert page.text.count("mIoU of the image: before ") == 2
-    assert "Fine-tuning keeps no predictions" in page.text
+    assert "Fine-tuning saves no predictions" in page.text
 
 
 def test_runs_that_cannot_be_compared_are_shown_beside_each_other_with_the_reason(
@@ -160,7 +160,7 @@ def test_runs_that_cannot_be_compared_are_shown_beside_each_other_with_the_reaso
     few = write_run(here / "few", layout, SAFE_IDS[:7], NAMES)
     main(["report", *map(str, (made, flip, few, made)), "--images", "1"])
     page, said = Page(here / "report.html"), capsys.readouterr().out
-    for reason in ("tta differs: None and 'flip'", "images differs: 20 and 7"):
+    for reason in ("tta differs (None and 'flip')", "images differs (20 and 7)"):
         assert reason in page.text
         assert reason in said
     assert page.count("run") == 4
@@ -171,7 +171,7 @@ def test_runs_that_cannot_be_compared_are_shown_beside_each_other_with_the_reaso
     asked = Page(here / "report.html")
     assert asked.count("compare") == 1
     assert (
-        "B scored val, 20 images at their own size (predicted in 256x256 windows, stride 0.5; tta: flip)"
+        "B scored val, 20 images at original resolution (predicted in 256x256 windows, stride 0.5; tta: flip)"
         in asked.text
     )
 
@@ -181,7 +181,7 @@ def test_a_run_of_fit_is_shown_by_its_curves_and_says_what_is_missing(trained: P
     page = Page(here / "out" / "fit.html")
     assert page.count("chart") == 4
     assert page.count("confusion") == page.count("card") == 0
-    assert "was not scored image by image" in page.text
+    assert "No per-image scores" in page.text
     assert "over 2 epochs" in str([attrs.get("aria-label") for _, attrs in page.tags])
     assert all(name in page.text for name in CLASSES)
 
@@ -191,7 +191,7 @@ def test_several_runs_are_compared(layout: Layout, made: Path, here: Path) -> No
     main(["report", str(made), str(other), "--images", "3"])
     page = Page(here / "report.html")
     assert "B is clearly worse than A: mean IoU -" in page.text
-    assert page.text.count("A predicts") == 3
+    assert page.text.count("prediction of A") == 3
     assert page.count("confusion") == 2
     assert page.count("run") == 2
 
@@ -201,7 +201,7 @@ def test_a_run_without_pictures_says_so_and_shows_the_rest(made: Path, here: Pat
     (here / "bare" / "evidence.npz").unlink()
     main(["report", "bare"])
     page = Page(here / "report.html")
-    assert "No predictions were kept" in page.text
+    assert "No predictions were saved" in page.text
     assert page.count("card") == 20  # 8 of the worst, 4, 8
     assert not any(tag == "img" for tag, _ in page.tags)
 
@@ -253,13 +253,13 @@ def test_with_1449_images_the_page_stays_below_10_megabytes(here: Path) -> None:
 REFUSED = {
     "nothing": ([], ["runs"]),
     "no such run": (["gone"], ["gone: there is no such run"]),
-    "a file": (["x.txt"], ["x.txt is a file: name the folder"]),
-    "no run": (["empty"], ["empty is no run's folder", "lightning_logs/test/version_0"]),
+    "a file": (["x.txt"], ["x.txt is a file. Pass the folder"]),
+    "no run": (["empty"], ["empty is not a run", "lightning_logs/test/version_0"]),
     "damaged scores": (["bad"], ["bad/scores.json is damaged"]),
     "scores of another form": (["old"], ["old/scores.json is damaged"]),
     "no such way": (["RUN", "RUN", "--allow_different", "[seed]"], ["--allow_different"]),
-    "no data there": (["RUN", "--root", "empty"], ["--root empty: there is no data set below it"]),
-    "too many images": (["RUN", "--images", "99"], ["--images 99: take a number from 0 to 24"]),
+    "no data there": (["RUN", "--root", "empty"], ["--root empty: no data set below it"]),
+    "too many images": (["RUN", "--images", "99"], ["--images 99: must be 0 to 24"]),
     "a folder as page": (["RUN", "--output", "empty"], ["--output empty is a folder"]),
     "no place for the page": (
         ["RUN", "--output", "x.txt/r.html"],
@@ -327,7 +327,7 @@ def test_curves_without_a_column_are_refused_by_name(tmp_path: Path, lacking: st
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", "1", "{"])
 def test_scores_of_any_depth_are_refused_in_a_sentence(tmp_path: Path, capsys: Capture, text: str) -> None:
     (tmp_path / "scores.json").write_text(text)
-    assert "scores.json is damaged: score the weights again" in refused(capsys, ["report", str(tmp_path)])
+    assert "scores.json is damaged. Score the weights again" in refused(capsys, ["report", str(tmp_path)])
 
 
 def test_settings_without_end_are_left_out_of_a_report(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_score_is_shown_with_intervals_and_budget_on_80_columns() -> None:
     assert f"mean IoU                {interval_text(known.measures['mean_iou'])} %" in text
     for name, interval in known.class_iou.items():
         assert re.search(rf"{name} +│ +{re.escape(interval_text(interval))}", text), name
-    rows = re.findall(r"│ (?:near|background taken|object taken).*?│ +([\d.]+) │", text)
+    rows = re.findall(r"│ (?:near|background predicted|object predicted).*?│ +([\d.]+) │", text)
     assert len(rows) == 4
     budget = error_budget(scores.total(), scores.classes, scores.total_band())
     assert sum(map(float, rows)) == pytest.approx(100 * budget.total, abs=0.21)
@@ -61,7 +61,7 @@ def test_few_or_void_images_are_said_to_have_no_interval() -> None:
     assert "fewer than 5 images" in _text(interval_table(image_scores(MATRICES[:3]), "test"))
     void = _text(interval_table(image_scores(np.zeros((2, 21, 21), int)), "test"))
     assert "mean IoU                - %" in void
-    assert "what keeps" not in void
+    assert "error budget" not in void
 
 
 def test_an_interval_that_is_not_reliable_is_said_so() -> None:
@@ -89,17 +89,17 @@ def test_a_comparison_of_groups_says_how_far_seeds_spread() -> None:
     text = " ".join(_text(difference_tables(_compared(*runs, runs=2), "C")).split())
     assert "A: one (mean of 2 runs)" in text
     assert "C: two (mean of 2 runs)" in text
-    assert "points from seed to seed" in text
+    assert "deviation of mean IoU between seeds" in text
 
 
 def test_nothing_that_differs_is_said_to_be_nothing() -> None:
     found = _compared(MATRICES, MATRICES)
     assert verdict(found) == "B does not differ from A"
     text = _text(difference_tables(found))
-    assert "images that changed most" not in text
-    assert "▲" not in text.split("the interval leaves out 0")[0].rsplit("┘", 1)[0]
+    assert "images with the largest changes" not in text
+    assert "▲" not in text.split("the interval excludes 0")[0].rsplit("┘", 1)[0]
     assert (
-        verdict(_compared(MATRICES[:3], worse(MATRICES[:3], 2, 1))) == "too few images to tell A and B apart"
+        verdict(_compared(MATRICES[:3], worse(MATRICES[:3], 2, 1))) == "too few images to distinguish A and B"
     )
 
 
@@ -144,4 +144,4 @@ def test_a_comparison_leaves_out_classes_at_0_and_sides_named_as_they_are() -> N
     text = _text(difference_tables(found))
     assert CLASSES[7] in hidden
     assert f" {CLASSES[7]} " not in text
-    assert re.search(rf"{len(hidden)} class(es)? at 0 or absent in both (is|are) left out", text)
+    assert re.search(rf"not shown: {len(hidden)} class(es)? at 0 or absent in both", text)
