@@ -1,4 +1,4 @@
-"""Tables."""
+"""Score tables."""
 
 import json
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_score_table_has_protocol_classes_and_totals() -> None:
     assert "pixel accuracy 95.0 %" in text
 
 
-def test_names_that_are_markup_are_shown_as_they_are() -> None:
+def test_markup_class_names_are_printed_verbatim() -> None:
     names = ("background", "[/x]", "[red]cat", "[link=x]y", *(f"c{k}" for k in range(17)))
     text = _text(score_table(replace(_score(50), classes=names), "test"))
     for name in names:
@@ -86,7 +86,7 @@ def test_protocol_text_has_resolution_tta_and_windows(changes: dict[str, str], w
     assert words in str(replace(PROTOCOL, **changes))  # type: ignore[arg-type]
 
 
-def test_a_score_is_plain_values_for_json() -> None:
+def test_score_as_dict_is_json() -> None:
     score = _score(50)
     plain = json.loads(json.dumps(score.as_dict()))
     assert plain["protocol"] == {

@@ -21,10 +21,7 @@ _DECAY = 0.98  # of Lightning's running average of the loss
 def find_learning_rate(
     trainer: Trainer, module: LightningModule, data: LightningDataModule, steps: int
 ) -> tuple[Table, str]:
-    """Find the learning rate with the steepest decrease of the loss; the module is restored.
-
-    Returns:
-        A table of rates and losses, and a line with the flag to use.
+    """Table of rates and losses, and a line with the rate of the steepest decrease; the module is restored.
 
     Raises:
         UserError: If the loss does not decrease.
@@ -70,15 +67,8 @@ def find_batch_size(
 ) -> str:
     """Find the largest batch size, a power of 2, that fits into memory; the module is restored.
 
-    Args:
-        trainer: Lightning's Trainer.
-        module: Module to train.
-        data: Training data.
-        images: Number of training images.
-        largest: Upper limit; None: a GPU's memory is the limit.
-
     Raises:
-        UserError: If there is no limit on a CPU.
+        UserError: If there is no limit `largest` on a CPU.
     """
     if largest is None and trainer.strategy.root_device.type == "cpu":
         raise UserError(

@@ -46,19 +46,12 @@ def compute_metrics(sums: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class ErrorBudget:
-    """Parts of 1 - mean IoU by kind of error.
+    """Parts of 1 - mean IoU by kind of error."""
 
-    Attributes:
-        boundary: Wrong pixels near a boundary, of any kind; None: not counted separately.
-        background_for_object: Background predicted as an object.
-        object_for_background: An object predicted as background.
-        another_class: An object predicted as an object of another class.
-    """
-
-    boundary: float | None
-    background_for_object: float
-    object_for_background: float
-    another_class: float
+    boundary: float | None  # wrong pixels near a boundary, of any kind; None: not counted separately
+    background_for_object: float  # background predicted as an object
+    object_for_background: float  # an object predicted as background
+    another_class: float  # an object predicted as an object of another class
 
     def as_dict(self) -> dict[str, float | None]:
         """Plain values."""

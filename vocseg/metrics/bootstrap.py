@@ -44,17 +44,11 @@ def resampled_sums(sums: Floats, resamples: int, seed: int) -> Floats:
 
 
 class Jackknife(NamedTuple):
-    """Jackknife of S metrics.
+    """Jackknife of S metrics."""
 
-    Attributes:
-        moved: Estimate less the estimate without each image, float64 `[N,S]`; 0 where undefined.
-        variance: Jackknife variance, float64 `[S]`.
-        freedom: Degrees of freedom of that variance, float64 `[S]`.
-    """
-
-    moved: Floats
-    variance: Floats
-    freedom: Floats
+    moved: Floats  # estimate less the estimate without each image, float64 `[N,S]`; 0 where undefined
+    variance: Floats  # jackknife variance, float64 `[S]`
+    freedom: Floats  # degrees of freedom of that variance, float64 `[S]`
 
 
 def leave_one_out(sums: Floats) -> Floats:
@@ -76,12 +70,7 @@ def influence(estimate: Floats, without: Floats) -> Jackknife:
 
 
 def iou_bias(estimate: Floats, replicates: Floats) -> Floats:
-    """Bootstrap estimate of the bias of the IoUs, float64 `[...,4+C]`; 0 where unknown and for other metrics.
-
-    Args:
-        estimate: `compute_metrics` of all images, float64 `[...,4+C]`.
-        replicates: The same of each resample, float64 `[B,...,4+C]`.
-    """
+    """Bootstrap bias of the IoUs, float64 `[...,4+C]` of replicates `[B,...,4+C]`; 0 for other metrics."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of an empty slice is NaN
         bias = np.nanmean(replicates - estimate, axis=0)
@@ -94,12 +83,7 @@ def iou_bias(estimate: Floats, replicates: Floats) -> Floats:
 
 
 def percentile_interval(replicates: Floats, freedom: Floats) -> Floats:
-    """Low and high quantiles at the levels of Student's t, float64 `[2,S]`.
-
-    Args:
-        replicates: float64 `[B,S]`; NaN is ignored.
-        freedom: Degrees of freedom, float64 `[S]`.
-    """
+    """Low and high quantiles at the levels of Student's t, float64 `[2,S]` of `[B,S]`; NaN is ignored."""
     tails = ndtr(stdtrit(freedom, (1 - LEVEL) / 2))
     ends = np.full((2, replicates.shape[1]), np.nan)
     for k, tail in enumerate(tails):
@@ -111,11 +95,9 @@ def percentile_interval(replicates: Floats, freedom: Floats) -> Floats:
 
 
 def chance_above_zero(replicates: Floats, freedom: Floats) -> Floats:
-    """Fraction of replicates above 0, at the levels of Student's t: above 97.5 % if the interval excludes 0.
+    """Fraction of replicates `[B,S]` above 0 at the levels of Student's t, float64 `[S]`; NaN is ignored.
 
-    Args:
-        replicates: float64 `[B,S]`; NaN is ignored, 0 counts as half above.
-        freedom: Degrees of freedom, float64 `[S]`.
+    Above 97.5 % if the interval excludes 0. A replicate of 0 counts as half above.
     """
     known = np.maximum((~np.isnan(replicates)).sum(0), 1)
     above = ((replicates > 0).sum(0) + (replicates == 0).sum(0) / 2) / known
@@ -126,17 +108,11 @@ def chance_above_zero(replicates: Floats, freedom: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric with its 95 % confidence interval over images.
+    """A metric with its 95 % confidence interval over images."""
 
-    Attributes:
-        estimate: The metric; None if undefined, e.g. for a class neither present nor predicted.
-        low: Lower end; None with fewer than five images.
-        high: Upper end.
-    """
-
-    estimate: float | None
-    low: float | None = None
-    high: float | None = None
+    estimate: float | None  # the metric; None if undefined, e.g. for a class neither present nor predicted
+    low: float | None = None  # lower end; None with fewer than five images
+    high: float | None = None  # upper end
 
     def as_dict(self) -> dict[str, float | None]:
         """Plain values."""
@@ -160,19 +136,12 @@ def measures_in(plain: Mapping[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class ScoreIntervals:
-    """Metrics with confidence intervals.
+    """Metrics with confidence intervals."""
 
-    Attributes:
-        measures: By the names of `MEASURES`, and `TRIMAP` if boundary pixels were counted.
-        class_iou: By class.
-        images: Number of images that contain each class.
-        resamples: Number of resamples.
-    """
-
-    measures: dict[str, Interval]
-    class_iou: dict[str, Interval]
-    images: dict[str, int]
-    resamples: int
+    measures: dict[str, Interval]  # by the names of `MEASURES`, and `TRIMAP` if boundary pixels were counted
+    class_iou: dict[str, Interval]  # by class
+    images: dict[str, int]  # number of images that contain each class
+    resamples: int  # number of resamples
 
     @property
     def warning(self) -> str | None:

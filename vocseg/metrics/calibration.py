@@ -22,21 +22,13 @@ _ONE = 2**24  # probabilities are summed as integers, so the sum is independent 
 
 
 class Bin(NamedTuple):
-    """Pixels of similar confidence.
+    """Pixels of similar confidence."""
 
-    Attributes:
-        low: Lower limit of the confidence.
-        high: Upper limit.
-        pixels: Number of pixels.
-        confidence: Mean confidence; None without pixels.
-        accuracy: Fraction of correct pixels; None without pixels.
-    """
-
-    low: float
-    high: float
-    pixels: int
-    confidence: float | None
-    accuracy: float | None
+    low: float  # lower limit of the confidence
+    high: float  # upper limit
+    pixels: int  # number of pixels
+    confidence: float | None  # mean confidence; None without pixels
+    accuracy: float | None  # fraction of correct pixels; None without pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +37,10 @@ class Calibration:
 
     Attributes:
         counts: int64 `[15,3]`: labelled pixels, correct pixels, sum of confidences in units of 2**-24.
-        protocol: Protocol of the score; its resolution is that of the counted pixels.
     """
 
     counts: npt.NDArray[np.int64]
-    protocol: Protocol
+    protocol: Protocol  # protocol of the score; its resolution is that of the counted pixels
 
     @property
     def error(self) -> float | None:

@@ -95,13 +95,7 @@ class SegmentationMetrics(Metric):
 
 
 def curve_points(stage: str, figures: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-    """Logged values of an epoch, float32 by name.
-
-    Args:
-        stage: `train` or `val`.
-        figures: Result of `SegmentationMetrics.compute`.
-        names: Classes whose IoU is logged, all or none.
-    """
+    """Logged values of an epoch of `train` or `val`, float32 by name; `names`: classes with a logged IoU."""
     points = {f"{name}/{stage}": figures[name].float() for name in ("loss", "miou", "pixel_accuracy")}
     ious = zip(names, figures["class_iou"], strict=True) if names else ()
     return points | {f"per_class_iou/{name}": iou.float() for name, iou in ious if not iou.isnan()}

@@ -24,27 +24,16 @@ _KERNEL = np.ones((3, 3), np.uint8)
 
 
 class DisagreementRegion(NamedTuple):
-    """A connected region of one label in which the network is confident of one other class.
+    """A connected region of one label in which the network is confident of one other class."""
 
-    Attributes:
-        share: Fraction of the image's pixels.
-        confidence: Mean probability of the predicted class.
-        label: Class of the mask.
-        predicted: Predicted class.
-        left: Left side of the bounding box, as a fraction of the width.
-        top: Top side, as a fraction of the height.
-        right: Right side.
-        bottom: Bottom side.
-    """
-
-    share: float
-    confidence: float
-    label: int
-    predicted: int
-    left: float
-    top: float
-    right: float
-    bottom: float
+    share: float  # fraction of the image's pixels
+    confidence: float  # mean probability of the predicted class
+    label: int  # class of the mask
+    predicted: int  # predicted class
+    left: float  # left side of the bounding box, as a fraction of the width
+    top: float  # top side, as a fraction of the height
+    right: float  # right side
+    bottom: float  # bottom side
 
     @property
     def weight(self) -> float:
@@ -110,50 +99,29 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class DataLocation:
-    """Location and encoding of a data set.
+    """Location and encoding of a data set."""
 
-    Attributes:
-        root: Value of --data.root.
-        folder: Absolute path of its `VOC2012` folder.
-        image_folder: Folder of the images, within `folder`.
-        image_suffix: Suffix of image files; None: any.
-        split: Name of the scored split.
-        names: Class names.
-        colours: Class colours, RGB.
-        values: Values of each class in a mask file.
-        void: Further values that are ignored.
-        coloured: Whether masks may be RGB images in these colours.
-        mask_folder: Folder of the masks, within `folder`; None: VOC's.
-        mask_suffix: Suffix of mask files.
-    """
-
-    root: str
-    folder: str
-    image_folder: str
-    image_suffix: str | None
-    split: str
-    names: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
-    values: tuple[tuple[int, ...], ...]
-    void: tuple[int, ...]
-    coloured: bool = False
-    mask_folder: str | None = None
-    mask_suffix: str = ".png"
+    root: str  # value of --data.root
+    folder: str  # absolute path of its `VOC2012` folder
+    image_folder: str  # folder of the images, within `folder`
+    image_suffix: str | None  # suffix of image files; None: any
+    split: str  # name of the scored split
+    names: tuple[str, ...]  # class names
+    colours: tuple[tuple[int, int, int], ...]  # class colours, RGB
+    values: tuple[tuple[int, ...], ...]  # values of each class in a mask file
+    void: tuple[int, ...]  # further values that are ignored
+    coloured: bool = False  # whether masks may be RGB images in these colours
+    mask_folder: str | None = None  # folder of the masks, within `folder`; None: VOC's
+    mask_suffix: str = ".png"  # suffix of mask files
 
 
 @dataclass(frozen=True, eq=False)
 class LabelErrorData:
-    """Regions of confident disagreement in the images of a split.
+    """Regions of confident disagreement in the images of a split."""
 
-    Attributes:
-        ids: Ids of the N images.
-        regions: float32 `[N,REGIONS,COLUMNS]`, see `disagreement`.
-        origin: Location of the data set.
-    """
-
-    ids: tuple[str, ...]
-    regions: npt.NDArray[np.float32]
-    origin: DataLocation
+    ids: tuple[str, ...]  # ids of the N images
+    regions: npt.NDArray[np.float32]  # float32 `[N,REGIONS,COLUMNS]`, see `disagreement`
+    origin: DataLocation  # location of the data set
 
     def save(self, folder: Path) -> None:
         """Write `evidence.npz` atomically."""

@@ -43,19 +43,12 @@ from vocseg.metrics.run_groups import RunGroup, RunWeights, check_comparable
 
 @dataclass(frozen=True)
 class ImageChange:
-    """Change of one image.
+    """Change of one image."""
 
-    Attributes:
-        id: Image id.
-        before: A's mean IoU on this image, over the classes that it contains.
-        after: B's.
-        influence: Difference in mean IoU over all images, less the same without this image.
-    """
-
-    id: str
-    before: float
-    after: float
-    influence: float
+    id: str  # image id
+    before: float  # A's mean IoU on this image, over the classes that it contains
+    after: float  # B's
+    influence: float  # difference in mean IoU over all images, less the same without this image
 
     @property
     def change(self) -> float:
@@ -76,15 +69,7 @@ class ImageChange:
 def image_changes(
     ids: Sequence[str], sums: Floats, before: Floats, after: Floats, influence: Floats
 ) -> tuple[ImageChange, ...]:
-    """Changes of the images with labelled pixels, largest change first.
-
-    Args:
-        ids: Ids of the N images, sorted.
-        sums: `image_parts` of each run, float64 `[N,R,3,C]`.
-        before: Weight of each run in A, `[R]`.
-        after: Weight of each run in B, `[R]`.
-        influence: Influence of each image, float64 `[N]`.
-    """
+    """Changes of the images with labelled pixels, from `image_parts` of the runs, largest first."""
     # Ranked by the image's own change: ranking by influence favours rare classes that hardly changed.
     hits, true, predicted = (sums[:, :, k] for k in range(3))  # [N,R,C]
     there = true > 0
@@ -103,21 +88,13 @@ _MANY = 1e6  # degrees of freedom of a normal distribution
 
 
 class BootstrapDifference(NamedTuple):
-    """Differences of S metrics, B less A.
+    """Differences of S metrics, B less A."""
 
-    Attributes:
-        estimate: float64 `[S]`.
-        replicates: float64 `[B,S]`.
-        freedom: Degrees of freedom of the replicates' variance, float64 `[S]`.
-        influence: Influence of each image on the estimate, float64 `[N,S]`.
-        seed_variance: Variance of a single run between seeds, float64 `[S]`.
-    """
-
-    estimate: Floats
-    replicates: Floats
-    freedom: Floats
-    influence: Floats
-    seed_variance: Floats
+    estimate: Floats  # float64 `[S]`
+    replicates: Floats  # float64 `[B,S]`
+    freedom: Floats  # degrees of freedom of the replicates' variance, float64 `[S]`
+    influence: Floats  # influence of each image on the estimate, float64 `[N,S]`
+    seed_variance: Floats  # variance of a single run between seeds, float64 `[S]`
 
 
 def paired(weights: RunWeights, sums: Floats, resamples: int, seed: int) -> BootstrapDifference:
@@ -155,19 +132,12 @@ def _scale(drawn: Floats, variance: Floats, left: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of A and B.
+    """A metric of A and B."""
 
-    Attributes:
-        before: Of A, the mean over its members; None if undefined.
-        after: Of B.
-        difference: B less A, with its interval.
-        better: Probability that B is better, one half without a difference; None if unknown.
-    """
-
-    before: float | None
-    after: float | None
-    difference: Interval
-    better: float | None
+    before: float | None  # of A, the mean over its members; None if undefined
+    after: float | None  # of B
+    difference: Interval  # B less A, with its interval
+    better: float | None  # probability that B is better, one half without a difference; None if unknown
 
     @property
     def clear(self) -> bool:
@@ -193,25 +163,19 @@ class Comparison:
     """Comparison of A and B.
 
     Attributes:
-        names: Names of A and B.
-        runs: Number of runs in A and in B.
-        protocols: Protocols of A and B.
         measures: By the names of `MEASURES`, and `TRIMAP` if all runs counted boundary pixels.
-        class_iou: By class.
-        images: All images, largest change first.
         seed_spread: Standard deviation of mean IoU between seeds. None if no group has two runs: then the
             intervals cover other images, not other seeds.
-        resamples: Number of resamples.
     """
 
-    names: tuple[str, str]
-    runs: tuple[int, int]
-    protocols: tuple[Protocol, Protocol]
+    names: tuple[str, str]  # names of A and B
+    runs: tuple[int, int]  # number of runs in A and in B
+    protocols: tuple[Protocol, Protocol]  # protocols of A and B
     measures: dict[str, Difference]
-    class_iou: dict[str, Difference]
-    images: tuple[ImageChange, ...]
+    class_iou: dict[str, Difference]  # by class
+    images: tuple[ImageChange, ...]  # all images, largest change first
     seed_spread: float | None
-    resamples: int
+    resamples: int  # number of resamples
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -95,22 +95,15 @@ FORMAT = 1
 class PerImageConfusion:
     """Confusion matrices of a split's images.
 
-    Attributes:
-        ids: Ids of the N images.
-        matrices: int64 `[N,C,C]`, pixels; rows true, columns predicted; ignored pixels excluded.
-        protocol: Conditions of the score.
-        classes: Names of the C classes.
-        band: int64 `[N,C,C]`, pixels near a boundary; None: not counted.
-
     Raises:
         ValueError: If the parts do not fit together.
     """
 
-    ids: tuple[str, ...]
-    matrices: Counts
-    protocol: Protocol
-    classes: tuple[str, ...]
-    band: Counts | None = None
+    ids: tuple[str, ...]  # ids of the N images
+    matrices: Counts  # int64 `[N,C,C]`, pixels; rows true, columns predicted; ignored pixels excluded
+    protocol: Protocol  # conditions of the score
+    classes: tuple[str, ...]  # names of the C classes
+    band: Counts | None = None  # int64 `[N,C,C]`, pixels near a boundary; None: not counted
 
     def __post_init__(self) -> None:
         shape = (len(self.ids), len(self.classes), len(self.classes))

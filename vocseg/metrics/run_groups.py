@@ -35,11 +35,7 @@ class RunGroup:
 
 
 def check_comparable(groups: Sequence[RunGroup], across: Collection[str] = ()) -> None:
-    """Check that all runs have the same images and protocol.
-
-    Args:
-        groups: Groups of runs; the members of one must agree in every field.
-        across: Protocol fields in which groups may differ.
+    """Check that all runs have the same images and protocol; groups may differ in the fields `across`.
 
     Raises:
         UserError: If they differ, with the first difference.
@@ -122,12 +118,7 @@ class RunWeights:
         return self._pooled([(figures[row] - figures[row].mean(0)) ** 2 for row in self._rows])
 
     def chance_variance(self, figures: Floats, without: Floats) -> Floats:
-        """The part of `seed_variance` that varies from image to image, which resampling images shows too.
-
-        Args:
-            figures: Metrics of each run on all images, float64 `[R,S]`.
-            without: The same without each image, float64 `[N,R,S]`.
-        """
+        """The part of `seed_variance` between images; `without`: metrics without each image, `[N,R,S]`."""
         each = []
         for row in self._rows:
             by_image = without[:, row] - without[:, row].mean(1, keepdims=True)

@@ -14,19 +14,12 @@ from vocseg.metrics.protocol import Protocol
 
 @dataclass(frozen=True)
 class Score:
-    """Confusion matrix of a split, with protocol and loss.
+    """Confusion matrix of a split, with protocol and loss."""
 
-    Attributes:
-        matrix: int64 `[C,C]`, rows true, columns predicted.
-        protocol: Conditions of the score.
-        loss: Mean loss; None: not computed.
-        classes: Names of the C classes.
-    """
-
-    matrix: Tensor
-    protocol: Protocol
-    loss: float | None
-    classes: tuple[str, ...] = CLASSES
+    matrix: Tensor  # int64 `[C,C]`, rows true, columns predicted
+    protocol: Protocol  # conditions of the score
+    loss: float | None  # mean loss; None: not computed
+    classes: tuple[str, ...] = CLASSES  # names of the C classes
 
     @classmethod
     def of(cls, images: PerImageConfusion, loss: float | None = None) -> "Score":

@@ -1,35 +1,38 @@
 """`report`: HTML page of a scored run."""
 
+import base64
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from vocseg.commands.compare import Across, check_names
 from vocseg.errors import UserError
 from vocseg.metrics.bootstrap import Interval
+from vocseg.report import sections
 from vocseg.report.comparison import ComparedRun, comparisons_of, finetuning_of
 from vocseg.report.images import RunImages, galleries_of, label_error_gallery
 from vocseg.report.load_run import LoadedRun, read_run
-from vocseg.report.page import ERROR_LEGEND, render_page
 from vocseg.report.page_parts import Figure, PageView, RunView
 from vocseg.report.reliability_diagram import reliability
-from vocseg.report.sections import (
-    bars_of,
-    budget_of,
-    charts_of,
-    facts_of,
-    figures_of,
-    further_figures,
-    intervals_of,
-    kind_of,
-)
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.confusion import matrix_view
+from vocseg.visualization.draw import ERRORS
+from vocseg.visualization.formatting import percent, points, probability, typographic
 
 _MOST_IMAGES = 24  # of each kind
 _MOST_CARDS = 160  # over all runs and kinds, to limit the size of the page
 _KINDS = 5  # worst, median, best, label-error candidates, largest changes
+_MEANINGS = {
+    "missed": "object predicted as background",
+    "invented": "background predicted as object",
+    "confused": "object predicted as another class",
+}
+_ERROR_LEGEND = tuple(
+    (f"rgb{ERRORS[name]}".replace(" ", ""), name, meaning) for name, meaning in _MEANINGS.items()
+)
 
 
 class Report(NamedTuple):
@@ -73,7 +76,7 @@ def report(
     count = min(images, max(1, _MOST_CARDS // (_KINDS * len(runs))))
     if count < images:
         print(f"showing {count} images of each kind, to limit the size of the page of {len(runs)} runs")
-    text = render_page(_page(runs, root, count, allow_different or ()))
+    text = _rendered(_page(runs, root, count, allow_different or ()))
     try:
         atomic_write(output, text)
     except OSError as error:
@@ -99,13 +102,13 @@ def _page(runs: list[str], root: Path | None, count: int, across: Sequence[Acros
         for run, letter, each in zip(loaded, letters, images, strict=True)
     )
     title = views[0].name if len(views) == 1 else f"{len(views)} runs{' compared' if compared else ''}"
-    return PageView(title, views, compared, lacking, time.strftime("%Y-%m-%d %H:%M"), ERROR_LEGEND)
+    return PageView(title, views, compared, lacking, time.strftime("%Y-%m-%d %H:%M"), _ERROR_LEGEND)
 
 
 def run_view(run: LoadedRun, letter: str, images: RunImages | None, count: int) -> RunView:
     """All sections of a run, with `count` images of each kind; `letter`: short name in a comparison."""
-    key, known, matrix = f"run-{letter or 'A'}", intervals_of(run), run.matrix
-    main, *figures = figures_of(known) if known else _validation_figures(run)
+    key, known, matrix = f"run-{letter or 'A'}", sections.intervals_of(run), run.matrix
+    main, *figures = sections.figures_of(known) if known else _validation_figures(run)
     best = run.curves.best_epoch() if run.curves is not None else None
     galleries, label_errors = galleries_of(run, images, count), label_error_gallery(run, images, count)
     name = " / ".join(part for part in run.folder.resolve().parts[-2:] if part != "/")
@@ -113,19 +116,19 @@ def run_view(run: LoadedRun, letter: str, images: RunImages | None, count: int) 
         key=key,
         letter=letter,
         name=name + (", one of several seeds" if Path(run.name) != run.folder else ""),
-        kind=kind_of(run),
+        kind=sections.kind_of(run),
         main=main,
         warning=(known and known.warning) or "",
-        figures=(*figures, *further_figures(run)),
-        facts=facts_of(run),
+        figures=(*figures, *sections.further_figures(run)),
+        facts=sections.facts_of(run),
         notes=tuple(_notes(run, images)),
-        bars=bars_of(run, known),
+        bars=sections.bars_of(run, known),
         bars_note="" if known else "Validation of the best epoch.",
         matrix=None if matrix is None or not matrix.any() else matrix_view(matrix, run.classes),
-        budget=budget_of(run),
+        budget=sections.budget_of(run),
         galleries=galleries,
         label_errors=label_errors,
-        charts=charts_of(run),
+        charts=sections.charts_of(run),
         charts_note="" if best is None else f"Vertical line: epoch {best:g}, the best validation mIoU.",
         reliability=reliability(run.calibration) if run.calibration else None,
         changes=finetuning_of(run, key, count),
@@ -167,3 +170,30 @@ def _notes(run: LoadedRun, images: RunImages | None) -> Iterator[str]:
         reason = next(iter(images.missing.values()))
         count = len(images.missing)
         yield f"{count} images could not be shown ({reason}). If the data moved, pass its folder with --root."
+
+
+def _rendered(page: PageView) -> str:
+    """HTML as ASCII text, which is valid in any encoding."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("vocseg.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": lambda *args: typographic(percent(*args)),
+        "points": lambda value: typographic(points(value)),
+        "probability": lambda value: typographic(probability(value)),
+    }
+    here = resources.files("vocseg.report")
+    style, script = (Markup((here / name).read_text("utf-8")) for name in ("style.css", "script.js"))
+    # The page's content security policy allows no request, and no script with another digest.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    text = environment.get_template("page.html.j2").render(
+        page=page, style=style, script=script, script_hash=digest
+    )
+    return text.encode("ascii", "xmlcharrefreplace").decode()

@@ -37,15 +37,10 @@ _AXES = ("epoch", "step")
 
 @dataclass(frozen=True)
 class LoggedCurves:
-    """Logged values by epoch, counted from 1.
+    """Logged values by epoch, counted from 1."""
 
-    Attributes:
-        folder: Folder of the run.
-        series: Points `(epoch, value)` by logged name.
-    """
-
-    folder: Path
-    series: dict[str, Points]
+    folder: Path  # folder of the run
+    series: dict[str, Points]  # points `(epoch, value)` by logged name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -115,25 +110,15 @@ def _step(row: dict[str, str]) -> int:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """Files of a run.
+    """Files of a run."""
 
-    Attributes:
-        name: Run as on the command line.
-        folder: Its folder.
-        scores: Content of `scores.json`; empty without one.
-        images: Per-image confusion matrices, or None.
-        label_errors: Label-error data, or None.
-        curves: Curves of the training of the scored weights, or None.
-        settings: The `config.yaml` of that training; empty without one.
-    """
-
-    name: str
-    folder: Path
-    scores: Plain
-    images: PerImageConfusion | None
-    label_errors: LabelErrorData | None
-    curves: LoggedCurves | None
-    settings: Plain
+    name: str  # run as on the command line
+    folder: Path  # its folder
+    scores: Plain  # content of `scores.json`; empty without one
+    images: PerImageConfusion | None  # per-image confusion matrices, or None
+    label_errors: LabelErrorData | None  # label-error data, or None
+    curves: LoggedCurves | None  # curves of the training of the scored weights, or None
+    settings: Plain  # the `config.yaml` of that training; empty without one
 
     @property
     def primary(self) -> str | None:

@@ -7,9 +7,7 @@ from vocseg.metrics.calibration import Bin, Calibration
 from vocseg.visualization.formatting import percent
 from vocseg.visualization.tables import confidence_text
 
-WIDTH, HEIGHT = 432, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 416, 10, 230
-_FLOOR, _ROOM = 286, 40  # of the columns with the fraction of pixels
+_ROOM = 40  # height of the columns with the fraction of pixels
 
 
 class Column(NamedTuple):
@@ -33,13 +31,13 @@ class Reliability:
     where: str
     columns: tuple[Column, ...]
     ticks: tuple[tuple[float, float, str], ...]
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = _LEFT
-    right: int = _RIGHT
-    top: int = _TOP
-    bottom: int = _BOTTOM
-    floor: int = _FLOOR
+    width: int = 432
+    height: int = 330
+    left: int = 52
+    right: int = 416
+    top: int = 10
+    bottom: int = 230
+    floor: int = 286
 
 
 def reliability(known: Calibration) -> Reliability | None:
@@ -72,17 +70,17 @@ def _column(each: Bin, total: int, most: int) -> Column | None:
     return Column(
         left=low + 0.5,
         width=round(_across(each.high) - low - 1, 1),
-        bar=(accuracy, round(_BOTTOM - accuracy, 1)),
+        bar=(accuracy, round(Reliability.bottom - accuracy, 1)),
         gap=(min(accuracy, confidence), round(abs(accuracy - confidence), 1)),
-        share=(round(_FLOOR - tall, 1), tall),
+        share=(round(Reliability.floor - tall, 1), tall),
         overconfident=each.confidence > each.accuracy,
         words=words,
     )
 
 
 def _across(share: float) -> float:
-    return round(_LEFT + share * (_RIGHT - _LEFT), 1)
+    return round(Reliability.left + share * (Reliability.right - Reliability.left), 1)
 
 
 def _up(share: float) -> float:
-    return round(_BOTTOM - share * (_BOTTOM - _TOP), 1)
+    return round(Reliability.bottom - share * (Reliability.bottom - Reliability.top), 1)

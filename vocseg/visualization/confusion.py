@@ -36,15 +36,12 @@ class MatrixView:
     """A confusion matrix for drawing.
 
     Attributes:
-        names: Predicted classes.
-        rows: True classes.
-        left_out: Number of classes that are not shown.
         worst: Most frequent confusions: true class, predicted class, fraction of the true class, pixels.
     """
 
-    names: tuple[str, ...]
-    rows: tuple[MatrixRow, ...]
-    left_out: int
+    names: tuple[str, ...]  # predicted classes
+    rows: tuple[MatrixRow, ...]  # true classes
+    left_out: int  # number of classes that are not shown
     worst: tuple[tuple[str, str, float, int], ...]
 
 

@@ -63,11 +63,7 @@ def resolution_lines(
 ) -> Text:
     """The score at input resolution, and the upper bound of the score at original resolution.
 
-    Args:
-        network: Score at input resolution.
-        upper_bound: Score at original resolution of a perfect prediction at input resolution, if computed.
-        windows: Whether the table above shows a sliding-window score.
-        alone: Whether the table above shows this score.
+    `windows`: the table above is of sliding windows. `alone`: the table above is of this score.
     """
     loss = "" if network.loss is None else f"loss {network.loss:.3f}"
     if alone:
