@@ -170,7 +170,7 @@ def test_ways_of_predicting_are_compared_only_when_that_is_the_question(
     _run("validate", trained, sample, *FLIP)
     runs = [f"lightning_logs/validate/version_{k}" for k in (0, 1)]
     said = refused(capsys, ["compare", *runs])
-    assert "their tta differs: None and 'flip'" in said
+    assert "their tta differs (None and 'flip')" in said
     assert "--allow_different tta" in said
     assert "tta" in refused(capsys, ["compare", *runs, "--allow_different", "windows"])
     main(["compare", *runs, "--allow_different", "tta"])
