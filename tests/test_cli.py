@@ -133,7 +133,7 @@ def test_scoring_needs_only_the_file_and_gives_its_score(
     cli = _cli([verb, "--ckpt_path", str(trained / name), "--data.root", str(sample)])
     assert cli.model.hparams["encoder"] == TINY
     assert cli.datamodule.image_size == 64
-    size = "their own size (predicted at 64x64)" if verb == "test" else "64x64"
+    size = "original resolution (predicted at 64x64)" if verb == "test" else "64x64"
     assert f"{verb}: val, 7 images at {size}" in capsys.readouterr().out
     found = _scores(here / "lightning_logs" / verb / "version_0")["input_resolution"]
     stamped = read_weights(trained / "unet_voc.pth").description["score"]

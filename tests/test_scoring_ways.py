@@ -83,8 +83,8 @@ def test_flips_and_scales_score_as_a_recomputation_does(
     _run("test", trained, sample, *TTA)
     said = " ".join(capsys.readouterr().out.split())
     label = "predicted at 64x64; tta: flip, scales 0.5 1 1.5"
-    assert f"7 images at their own size ({label})" in said
-    assert "the same at 64x64; tta: flip, scales 0.5 1 1.5:" in said
+    assert f"7 images at original resolution ({label})" in said
+    assert "input resolution (at 64x64; tta: flip, scales 0.5 1 1.5): mean IoU" in said
     original = load_per_image_confusion(here / "lightning_logs/test/version_0/image_scores_original.npz")
     network = _network(trained / "unet_voc.pth")
     for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
@@ -113,10 +113,10 @@ def test_windows_score_as_a_recomputation_does(
         *FEW,
     )
     said = " ".join(capsys.readouterr().out.split())
-    assert "2 images at their own size (predicted in 64x64 windows, stride 0.75)" in said
-    assert "resized whole to 64x64, without windows: mean IoU" in said
-    assert "without fault" not in said
-    assert "at the pictures' own size (" in said
+    assert "2 images at original resolution (predicted in 64x64 windows, stride 0.75)" in said
+    assert "input resolution (resized to 64x64, without windows): mean IoU" in said
+    assert "upper bound" not in said
+    assert "at original resolution (mean" in said
     original = load_per_image_confusion(here / "lightning_logs/test/version_0/image_scores_original.npz")
     network = _network(trained / "unet_voc.pth")
     for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
@@ -170,7 +170,7 @@ def test_ways_of_predicting_are_compared_only_when_that_is_the_question(
     _run("validate", trained, sample, *FLIP)
     runs = [f"lightning_logs/validate/version_{k}" for k in (0, 1)]
     said = refused(capsys, ["compare", *runs])
-    assert "their tta differs: None and 'flip'" in said
+    assert "their tta differs (None and 'flip')" in said
     assert "--allow_different tta" in said
     assert "tta" in refused(capsys, ["compare", *runs, "--allow_different", "windows"])
     main(["compare", *runs, "--allow_different", "tta"])
@@ -201,9 +201,9 @@ def test_scores_hold_all_that_the_table_shows(
     assert set(original["intervals"]["class_iou"]) == set(CLASSES)
     missing = sum(value for value in original["error_budget"].values() if value is not None)
     assert missing == pytest.approx(1 - original["mean_iou"], abs=1e-9)
-    assert f"without fault would give mean IoU {100 * found['ceiling']['mean_iou']:.1f} %" in said
+    assert f"upper bound of mean IoU at 64x64: {100 * found['ceiling']['mean_iou']:.1f} %" in said
     error = found["calibration"]["expected_calibration_error"]
-    assert f"expected calibration error {100 * error:.1f} % at 64x64 (" in said
+    assert f"ECE {100 * error:.1f} % at 64x64 (mean confidence" in said
     assert found["input_resolution"]["intervals"]["mean_iou"]["estimate"] == pytest.approx(
         found["input_resolution"]["mean_iou"]
     )

@@ -184,7 +184,7 @@ def test_allowed_difference_is_accepted(run: Path, capsys: Capture) -> None:
 def test_resume_of_finished_or_missing_run_raises(
     run: Path, whole: Path, here: Path, capsys: Capture
 ) -> None:
-    assert "has no config.yaml" in refused(capsys, ["resume", str(here / "nowhere")])
+    assert "not a run directory (no config.yaml)" in refused(capsys, ["resume", str(here / "nowhere")])
     assert "it is finished, after epoch 2" in refused(capsys, ["resume", str(whole)])
     for path in run.glob("*.ckpt"):
         path.unlink()

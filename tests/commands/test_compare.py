@@ -1,4 +1,4 @@
-"""`python -m vocseg compare`, from the words that are typed to what is shown and written."""
+"""Command `compare`."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ def runs(here: Path) -> Path:
     return here
 
 
-def test_words_stand_for_runs_and_each_is_compared_with_the_first(runs: Path, capsys: Capture) -> None:
+def test_positional_runs_are_compared_with_first(runs: Path, capsys: Capture) -> None:
     assert main(["compare", "a1", "a2", "b1", "--images", "3"]) is None
     text = capsys.readouterr().out
     assert "A: a1\nB: a2\n" in text
@@ -41,7 +41,7 @@ def test_words_stand_for_runs_and_each_is_compared_with_the_first(runs: Path, ca
     assert text.endswith("next     python -m vocseg report a1 a2 b1\n")
 
 
-def test_everything_is_written_for_machines(runs: Path, capsys: Capture) -> None:
+def test_json_file_has_all_results(runs: Path, capsys: Capture) -> None:
     main(["compare", "a1", "b1", "--json", "out/found.json", "--num_bootstrap", "300"])
     (found,) = json.loads((runs / "out" / "found.json").read_text())["comparisons"]
     assert (found["a"], found["b"]) == ({"name": "a1", "runs": 1}, {"name": "b1", "runs": 1})
@@ -53,25 +53,25 @@ def test_everything_is_written_for_machines(runs: Path, capsys: Capture) -> None
     assert {path.name for path in (runs / "out").iterdir()} == {"found.json"}
 
 
-def test_a_dash_for_a_file_puts_json_alone_on_standard_output(runs: Path, capsys: Capture) -> None:
+def test_json_dash_writes_only_json_to_stdout(runs: Path, capsys: Capture) -> None:
     main(["compare", "a1", "b1", "--json", "-", "--num_bootstrap", "300"])
     (found,) = json.loads(capsys.readouterr().out)["comparisons"]
     assert found["protocol"] == found["protocol_b"]
     assert {path.name for path in runs.iterdir()} == {"a1", "a2", "b1", "b2"}
 
 
-def test_the_same_run_twice_is_exactly_zero(runs: Path) -> None:
+def test_same_run_twice_is_exactly_zero(runs: Path) -> None:
     (found,) = compare(["a1", f"a1/{ORIGINAL}"])
     assert {each.difference.high for each in found.measures.values()} == {0}
 
 
-def test_runs_joined_by_commas_are_one_group(runs: Path) -> None:
+def test_comma_joined_runs_are_one_group(runs: Path) -> None:
     (found,) = compare(["a1,a2", "b1, b2"])
     assert found.runs == (2, 2)
     assert found.seed_spread is not None
 
 
-def test_the_original_size_is_preferred_if_all_runs_have_it(runs: Path) -> None:
+def test_original_resolution_is_preferred(runs: Path) -> None:
     (original,), (network,) = compare(["a1", "b1"]), compare(["a1", "b2"])
     assert original.measures["mean_iou"].before == _mean_iou(runs / "a1" / ORIGINAL)
     assert network.measures["mean_iou"].before == _mean_iou(runs / "a1" / NETWORK)
@@ -86,7 +86,7 @@ def _mean_iou(path: Path) -> float:
     return estimate
 
 
-def test_a_name_with_a_comma_is_a_name_if_it_exists(runs: Path) -> None:
+def test_existing_name_with_comma_is_one_run(runs: Path) -> None:
     (runs / "a1").rename(runs / "a,1")
     (found,) = compare(["a,1", "b1"])
     assert found.runs == (1, 1)
@@ -94,15 +94,15 @@ def test_a_name_with_a_comma_is_a_name_if_it_exists(runs: Path) -> None:
 
 REFUSED = {
     "nothing": ([], ["runs"]),
-    "one run": (["a1"], ["needs two runs at least", "compare A B"]),
+    "one run": (["a1"], ["needs at least two runs", "compare A B"]),
     "no such run": (["a1", "b7"], ["b7: there is no such run"]),
     "no such member": (["a1", "b1,b7"], ["b7: there is no such run"]),
     "a comma too many": (["a1,", "b1"], ["'a1,' has nothing before or after a comma"]),
-    "a folder without scores": (["a1", "empty"], ["empty has no scores by image", ORIGINAL, "`test`"]),
+    "a folder without scores": (["a1", "empty"], ["empty has no per-image scores", ORIGINAL, "`test`"]),
     "nothing in common": (["only", "b2"], [f"b2 has no {ORIGINAL}", f"only has no {NETWORK}"]),
     "other data": (["a1", "other"], ["a1 and other cannot be compared", "fingerprint", "'ff'", "0123456789"]),
     "a group of other data": (["a1", "b1,other"], ["a1 and b1,other cannot be compared", "fingerprint"]),
-    "damaged": (["a1", "bad.npz"], ["bad.npz holds no scores by image, or is damaged"]),
+    "damaged": (["a1", "bad.npz"], ["bad.npz holds no per-image scores, or is damaged"]),
     "few resamples": (["a1", "b1", "--num_bootstrap", "5"], ["--num_bootstrap 5"]),
     "negative": (["a1", "b1", "--images", "-1"], ["--images -1"]),
     "no place for JSON": (
@@ -115,7 +115,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_compared_is_refused_in_a_sentence(runs: Path, capsys: Capture, name: str) -> None:
+def test_invalid_compare_arguments_raise(runs: Path, capsys: Capture, name: str) -> None:
     for folder in ("empty", "only", "other"):
         (runs / folder).mkdir()
     image_scores(BASE).save(runs / "only" / ORIGINAL)
@@ -131,7 +131,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(runs: Path, capsys: Ca
         assert part in said
 
 
-def test_comparing_waits_for_neither_torch_nor_lightning(runs: Path) -> None:
+def test_compare_does_not_import_torch(runs: Path) -> None:
     code = (
         "import sys; from vocseg.__main__ import main; main(['compare', 'a1', 'b1']); "
         "print({'torch', 'lightning', 'albumentations'} & set(sys.modules))"
@@ -143,7 +143,7 @@ def test_comparing_waits_for_neither_torch_nor_lightning(runs: Path) -> None:
     assert done.stdout.endswith("set()\n")
 
 
-def test_only_a_flag_for_a_list_takes_more_than_one_leading_word() -> None:
+def test_only_list_flags_take_several_positionals() -> None:
     assert positional_to_flag(["a", "b", "--seed", "3"], ["runs"], compare) == [
         "--runs=a",
         "--runs=b",

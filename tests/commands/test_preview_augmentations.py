@@ -1,4 +1,4 @@
-"""The contact sheet of augmentations shows what training sees, and says what it cannot show."""
+"""Command `augmentations`."""
 
 from pathlib import Path
 from typing import get_args
@@ -25,7 +25,7 @@ def _picture(sheet: np.ndarray, row: int, column: int, cell: int) -> np.ndarray:
     return sheet[y : y + cell, x : x + cell]
 
 
-def test_a_sheet_shows_the_very_pixels_that_training_gets(sample: Path, tmp_path: Path) -> None:
+def test_sheet_pixels_equal_training_inputs(sample: Path, tmp_path: Path) -> None:
     augmentations(sample, tmp_path / "a.png", ["strong"], images=20, epochs=2, image_size=128)
     sheet = np.asarray(Image.open(tmp_path / "a.png"))
     for epoch in (0, 1):
@@ -42,10 +42,8 @@ def test_a_sheet_shows_the_very_pixels_that_training_gets(sample: Path, tmp_path
                 assert (_picture(sheet, index, epoch + 1, 128) == wanted).all()
 
 
-def test_the_command_draws_every_set_or_those_that_are_named(
-    sample: Path, here: Path, capsys: Capture
-) -> None:
-    main(["augmentations", str(sample), "--images", "2", "--epochs", "2", "--size", "64"])
+def test_command_draws_all_or_chosen_augmentations(sample: Path, here: Path, capsys: Capture) -> None:
+    main(["augmentations", str(sample), "--images", "2", "--epochs", "2", "--image_size", "64"])
     assert "none, light, crops, standard, strong on 2 of 'train'" in capsys.readouterr().out
     whole = Image.open(here / "augmentations.png")
     assert whole.width == 3 * (128 + GAP) + GAP  # small pictures are enlarged twice
@@ -58,7 +56,7 @@ def test_the_command_draws_every_set_or_those_that_are_named(
         "2007_000003",
         "--split",
         "trainval",
-        "--size",
+        "--image_size",
         "64",
     ]
     main(["augmentations", "--root", str(sample), *words, "--output", "two.png"])
@@ -67,7 +65,7 @@ def test_the_command_draws_every_set_or_those_that_are_named(
     assert sorted(path.name for path in here.iterdir()) == ["augmentations.png", "two.png"]
 
 
-def test_the_originals_keep_their_shape(sample: Path, tmp_path: Path) -> None:
+def test_originals_keep_aspect_ratio(sample: Path, tmp_path: Path) -> None:
     augmentations(sample, tmp_path / "a.png", ["none"], images=20, image_size=128)
     sheet = np.asarray(Image.open(tmp_path / "a.png"))
     paper = [(_picture(sheet, row, 0, 128) == 255).all(2) for row in range(20)]
@@ -78,23 +76,21 @@ REFUSED = {
     "no data": (["nowhere"], "there is no data set in nowhere"),
     "unknown image": (
         ["ROOT", "--image_id", "2007_00003"],
-        "--image_id 2007_00003 is not in the list 'train', which has 2007_0000",
+        "--image_id 2007_00003 is not in the split 'train'. It has 2007_0000",
     ),
     "unknown set": (["ROOT", "--augmentation", "much"], "--augmentation"),
     "unknown list": (["ROOT", "--split", "test"], "there is no split 'test'"),
     "no images": (["ROOT", "--images", "0"], "--images"),
     "a negative seed": (["ROOT", "--seed", "-1"], "--seed"),
-    "a folder": (["ROOT", "--output", "."], "name a file that ends in .png"),
+    "a folder": (["ROOT", "--output", "."], "Pass a file name that ends in .png"),
     "no PNG": (["ROOT", "--output", "a.jpg"], "--output a.jpg: the sheet is a PNG"),
-    "far too much": (["ROOT", "--images", "20", "--epochs", "900"], "megapixels, but 100 are the most"),
+    "far too much": (["ROOT", "--images", "20", "--epochs", "900"], "megapixels, the limit is 100"),
     "no classes": (["ROOT", "--classes", "no.txt"], "the class list no.txt does not exist"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_shown_is_said_in_a_sentence(
-    sample: Path, here: Path, capsys: Capture, case: str
-) -> None:
+def test_invalid_augmentations_arguments_raise(sample: Path, here: Path, capsys: Capture, case: str) -> None:
     words, sentence = REFUSED[case]
     said = refused(capsys, ["augmentations", *(str(sample) if word == "ROOT" else word for word in words)])
     assert sentence in said
@@ -102,5 +98,5 @@ def test_what_cannot_be_shown_is_said_in_a_sentence(
     assert list(here.iterdir()) == []
 
 
-def test_every_set_is_explained() -> None:
+def test_every_augmentation_has_description() -> None:
     assert tuple(WHAT) == get_args(Augmentation)

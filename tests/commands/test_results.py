@@ -1,4 +1,4 @@
-"""Verbs end with where their results are and what to type next, and print nothing else of no use."""
+"""Closing lines and printed output of commands."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def _lines(verb: str, folder: Path, weights: Path | None, **data: object) -> lis
     return closing_lines(verb, folder, weights, Namespace(data=Namespace(**{**DATA, **data})))
 
 
-def test_training_ends_with_commands_that_score_and_use_its_weights() -> None:
+def test_fit_prints_commands_with_its_weights() -> None:
     run = Path("lightning_logs/fit/version_0")
     assert _lines("fit", run, run / "unet_voc.pth") == [
         f"weights  {run}/unet_voc.pth",
@@ -34,7 +34,7 @@ def test_training_ends_with_commands_that_score_and_use_its_weights() -> None:
     ]
 
 
-def test_the_next_command_names_data_that_are_not_the_defaults() -> None:
+def test_next_command_has_non_default_data_flags() -> None:
     run = Path("my runs/version_0")
     line = _lines("fit", run, run / "w.pth", root=Path("my set"), classes="c.txt", image_suffix=".png")[2]
     assert line == (
@@ -45,7 +45,7 @@ def test_the_next_command_names_data_that_are_not_the_defaults() -> None:
     assert drawn.endswith("--data.mask_values '[0, 255]' --data.val_fraction 0.2 --data.train_split all")
 
 
-def test_a_second_score_is_to_be_compared_with_the_first(tmp_path: Path) -> None:
+def test_second_score_suggests_comparison(tmp_path: Path) -> None:
     first, second = tmp_path / "version_0", tmp_path / "version_1"
     first.mkdir()
     assert not any("compare" in line for line in _lines("test", second, None))
@@ -54,7 +54,7 @@ def test_a_second_score_is_to_be_compared_with_the_first(tmp_path: Path) -> None
     assert not any("compare" in line for line in _lines("test", first, None))
 
 
-def test_best_is_the_newest_runs_and_the_score_ends_with_a_command_that_runs(
+def test_best_checkpoint_of_newest_run_and_next_command_work(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     shutil.copytree(trained, here / "lightning_logs/fit/version_3")
@@ -71,12 +71,12 @@ def test_best_is_the_newest_runs_and_the_score_ends_with_a_command_that_runs(
     assert Path("report.html").is_file()
 
 
-def test_best_without_a_run_is_refused(here: Path, capsys: Capture) -> None:
+def test_best_without_run_raises(here: Path, capsys: Capture) -> None:
     said = refused(capsys, ["predict", "--ckpt_path", "best"])
     assert "--ckpt_path best: no run in lightning_logs has a best.ckpt. Train one with fit" in said
 
 
-def test_a_terminal_shows_only_what_a_user_can_act_on(sample: Path, here: Path) -> None:
+def test_terminal_has_no_library_notices(sample: Path, here: Path) -> None:
     """In a process of its own, as pytest keeps warnings back; `resume` passes its flags in this way too."""
     words = ["fit", *tiny(sample), "--data.image_size", "32", "--data.verify_files", "false"]
     code = f"from vocseg.__main__ import main; main({words!r})"
@@ -95,7 +95,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def test_our_own_warnings_are_sentences_without_a_line_of_code() -> None:
+def test_own_warnings_have_no_code_location() -> None:
     code = (
         "import warnings; from vocseg.loggers import quieten; quieten(); quieten(); "
         "warnings.warn('vocseg: x is left out', stacklevel=1); warnings.warn('other', stacklevel=1)"

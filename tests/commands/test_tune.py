@@ -1,4 +1,4 @@
-"""Looking for a learning rate and a batch size."""
+"""Searches for a learning rate and a batch size."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ from vocseg.models.module import SegmentationModule
 Capture = pytest.CaptureFixture[str]
 
 
-def test_the_rate_is_that_at_which_the_loss_falls_fastest() -> None:
+def test_steepest_rate_is_found() -> None:
     """A loss that falls like a logistic curve around 1e-3 and explodes at the end."""
     rates = np.logspace(-7, 0, 200)
     losses = 3 - 2 / (1 + np.exp(-4 * (np.log10(rates) + 3))) + np.exp(40 * (np.log10(rates) + 0.2))
@@ -24,11 +24,11 @@ def test_the_rate_is_that_at_which_the_loss_falls_fastest() -> None:
     assert math.log10(found) == pytest.approx(-3, abs=0.1)
 
 
-def test_a_loss_that_only_rises_gives_no_rate() -> None:
+def test_rising_loss_gives_no_rate() -> None:
     assert steepest([(1e-3, 1.0), (1e-2, 2.0), (1e-1, 3.0)]) is None
 
 
-def test_a_rate_is_found_and_nothing_is_left_behind(sample: Path, here: Path, capsys: Capture) -> None:
+def test_tune_prints_rate_and_saves_nothing(sample: Path, here: Path, capsys: Capture) -> None:
     cli = main(["tune", *tiny(sample), "--num_training", "40"])
     said = capsys.readouterr().out
     assert "--model.lr" in said
@@ -36,7 +36,7 @@ def test_a_rate_is_found_and_nothing_is_left_behind(sample: Path, here: Path, ca
     assert isinstance(cli.model, SegmentationModule)
 
 
-def test_the_largest_batch_that_fits_is_found(
+def test_tune_prints_largest_batch_size(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = SegmentationModule.training_step
@@ -52,5 +52,5 @@ def test_the_largest_batch_that_fits_is_found(
     assert not list(here.iterdir())
 
 
-def test_a_cpu_wants_a_limit(sample: Path, here: Path, capsys: Capture) -> None:
+def test_batch_size_search_on_cpu_without_limit_raises(sample: Path, here: Path, capsys: Capture) -> None:
     assert "--max_batch_size" in refused(capsys, ["tune", *tiny(sample), "--target", "batch_size"])

@@ -1,4 +1,6 @@
-"""Intervals of one run."""
+"""Bootstrap intervals of one run."""
+
+import json
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from tests.metrics.population import image_scores, population
 from vocseg.metrics.aggregate import MEASURES, TRIMAP, compute_metrics, tp_gt_pred
 from vocseg.metrics.bootstrap import (
     FEWEST_IMAGES,
+    ScoreIntervals,
     influence,
     iou_bias,
     leave_one_out,
@@ -21,7 +24,7 @@ def matrices() -> np.ndarray:
     return population(150, seed=1)
 
 
-def test_the_estimates_are_those_of_the_whole_and_lie_within(matrices: np.ndarray) -> None:
+def test_estimates_equal_metrics_of_all_images_and_lie_within_intervals(matrices: np.ndarray) -> None:
     found = score_intervals(image_scores(matrices), resamples=500)
     wanted = compute_metrics(tp_gt_pred(matrices.sum(0)))
     each = [*found.measures.values(), *found.class_iou.values()]
@@ -33,7 +36,7 @@ def test_the_estimates_are_those_of_the_whole_and_lie_within(matrices: np.ndarra
         assert 0 <= interval.low < interval.estimate < interval.high <= 1  # type: ignore[operator]
 
 
-def test_resamples_average_to_the_estimate(matrices: np.ndarray) -> None:
+def test_resampled_sums_average_to_estimate(matrices: np.ndarray) -> None:
     sums = tp_gt_pred(matrices)
     drawn = resampled_sums(sums, 4000, seed=3)
     assert drawn.mean(0) == pytest.approx(sums.sum(0), rel=0.1)
@@ -43,7 +46,7 @@ def test_resamples_average_to_the_estimate(matrices: np.ndarray) -> None:
     )
 
 
-def test_every_resample_draws_as_many_images_as_there_are() -> None:
+def test_resample_has_as_many_images_as_split() -> None:
     drawn = resampled_sums(np.ones((7, 1)), 300_000, seed=0)  # more than one block
     assert (drawn == 7).all()
     first = resampled_sums(np.eye(7), 50_000, seed=0)
@@ -51,20 +54,20 @@ def test_every_resample_draws_as_many_images_as_there_are() -> None:
     assert first.var(0) == pytest.approx(np.full(7, 6 / 7), abs=0.05)
 
 
-def test_the_order_of_the_images_changes_nothing(matrices: np.ndarray) -> None:
+def test_intervals_do_not_depend_on_image_order(matrices: np.ndarray) -> None:
     straight = image_scores(matrices)
     order = np.random.default_rng(0).permutation(len(matrices))
     mixed = image_scores(matrices[order], ids=tuple(straight.ids[k] for k in order))
     assert score_intervals(straight, 300) == score_intervals(mixed, 300)
 
 
-def test_the_same_seed_gives_the_same_figures_and_another_gives_others(matrices: np.ndarray) -> None:
+def test_intervals_depend_only_on_seed(matrices: np.ndarray) -> None:
     scores = image_scores(matrices)
     assert score_intervals(scores, 300, seed=4) == score_intervals(scores, 300, seed=4)
     assert score_intervals(scores, 300, seed=4) != score_intervals(scores, 300, seed=5)
 
 
-def test_a_class_in_few_images_has_no_interval_and_an_absent_one_no_figure() -> None:
+def test_rare_class_has_no_interval_and_absent_class_no_iou() -> None:
     matrices = np.zeros((9, 3, 3), np.int64)
     matrices[:, 0, 0], matrices[:, 0, 1] = np.arange(100, 109), 5
     matrices[: FEWEST_IMAGES - 1, 1, 1] = 10
@@ -77,19 +80,19 @@ def test_a_class_in_few_images_has_no_interval_and_an_absent_one_no_figure() -> 
     assert list(found.images.values()) == [9, 4, 0]
 
 
-def test_few_images_have_no_interval_at_all(matrices: np.ndarray) -> None:
+def test_few_images_have_no_intervals(matrices: np.ndarray) -> None:
     found = score_intervals(image_scores(matrices[:4]), 300)
     assert found.measures["mean_iou"].estimate is not None
     assert all(each.low is None for each in found.measures.values())
 
 
-def test_images_that_are_alike_leave_nothing_uncertain() -> None:
+def test_identical_images_have_zero_width_intervals() -> None:
     matrices = np.repeat(np.array([[[8, 2], [1, 9]]]), 10, axis=0)
     for each in score_intervals(image_scores(matrices), 300).measures.values():
         assert each.low == each.high == each.estimate
 
 
-def test_the_jackknife_of_a_mean_is_its_textbook_variance() -> None:
+def test_jackknife_variance_of_mean_is_exact() -> None:
     values = np.random.default_rng(0).normal(size=(500, 1))
     total = values.sum(0)
     found = influence(total / 500, (total - values) / 499)
@@ -97,7 +100,7 @@ def test_the_jackknife_of_a_mean_is_its_textbook_variance() -> None:
     assert found.freedom == pytest.approx(500, rel=0.3)  # normal values: about as many as there are
 
 
-def test_few_images_that_decide_are_few_degrees_of_freedom(matrices: np.ndarray) -> None:
+def test_rare_classes_have_few_degrees_of_freedom(matrices: np.ndarray) -> None:
     sums = tp_gt_pred(matrices)
     freedom = influence(compute_metrics(sums.sum(0)), leave_one_out(sums)).freedom
     there = (sums[:, 1] > 0).sum(0)
@@ -105,7 +108,7 @@ def test_few_images_that_decide_are_few_degrees_of_freedom(matrices: np.ndarray)
     assert freedom[4] > freedom[5:].max()  # background is in every image
 
 
-def test_an_interval_is_wider_with_less_freedom_and_plain_with_much() -> None:
+def test_interval_width_follows_student_t() -> None:
     replicates = np.random.default_rng(0).normal(size=(50_000, 3))
     low, high = percentile_interval(replicates, np.array([1e6, 10.0, 4.0]))
     assert [low[0], high[0]] == pytest.approx([-1.96, 1.96], abs=0.04)
@@ -113,7 +116,7 @@ def test_an_interval_is_wider_with_less_freedom_and_plain_with_much() -> None:
     assert high[2] == pytest.approx(2.776, abs=0.08)
 
 
-def test_the_trimap_measure_is_mean_iou_of_the_band_alone(matrices: np.ndarray) -> None:
+def test_trimap_measure_is_mean_iou_of_band(matrices: np.ndarray) -> None:
     band = matrices // 3
     found = score_intervals(image_scores(matrices, band=band), 300)
     alone = score_intervals(image_scores(band), 300)
@@ -123,7 +126,7 @@ def test_the_trimap_measure_is_mean_iou_of_the_band_alone(matrices: np.ndarray) 
     assert TRIMAP not in score_intervals(image_scores(matrices), 300).measures
 
 
-def test_resamples_repeat_the_bias_of_mean_iou_and_the_interval_takes_it_out_twice(
+def test_interval_subtracts_twice_the_bias(
     matrices: np.ndarray,
 ) -> None:
     sums = tp_gt_pred(matrices)
@@ -137,21 +140,21 @@ def test_resamples_repeat_the_bias_of_mean_iou_and_the_interval_takes_it_out_twi
     assert middle - estimate[0] == pytest.approx(-bias[0], abs=0.003)
 
 
-def test_a_figure_that_is_not_there_has_no_bias() -> None:
+def test_undefined_metric_has_no_bias() -> None:
     replicates = np.array([[0.5, 0.5, 0.5, 0.5, 0.4, np.nan]] * 3)
     assert iou_bias(np.array([0.5, 0.5, 0.5, 0.5, 0.5, np.nan]), replicates).tolist() == pytest.approx(
         [-0.1, 0, 0, 0, -0.1, 0]
     )
 
 
-def test_an_interval_lies_within_0_and_1_and_holds_its_figure() -> None:
+def test_interval_lies_within_0_and_1_and_contains_estimate() -> None:
     for seed in range(20):
         few = population(6, seed=seed)
         for each in score_intervals(image_scores(few), 200).measures.values():
             assert 0 <= each.low <= each.estimate <= each.high <= 1  # type: ignore[operator]
 
 
-def test_more_than_half_of_the_classes_in_few_images_is_a_warning() -> None:
+def test_mostly_rare_classes_give_warning() -> None:
     found = score_intervals(image_scores(population(30, seed=1)), 200)
     there = [found.images[name] for name, iou in found.class_iou.items() if iou.estimate is not None]
     few = sum(images < FEWEST_IMAGES for images in there)
@@ -159,3 +162,9 @@ def test_more_than_half_of_the_classes_in_few_images_is_a_warning() -> None:
     assert f"{few} of the {len(there)} classes are in fewer than 5 images" in found.warning
     assert found.as_dict()["warning"] == found.warning
     assert score_intervals(image_scores(population(150, seed=1)), 200).warning is None
+
+
+@pytest.mark.parametrize("band", [False, True])
+def test_score_intervals_round_trip_through_json(matrices: np.ndarray, band: bool) -> None:
+    found = score_intervals(image_scores(matrices[:30], band=matrices[:30] // 3 if band else None), 200)
+    assert ScoreIntervals.from_dict(json.loads(json.dumps(found.as_dict()))) == found

@@ -1,4 +1,4 @@
-"""Expected calibration error against its definition, written out pixel by pixel."""
+"""Expected calibration error against its definition."""
 
 import json
 
@@ -41,14 +41,14 @@ def _error_by_hand(logits: np.ndarray, mask: np.ndarray) -> float:
     return sum(abs(sum(r for _, r in each) - sum(p for p, _ in each)) for each in bins.values()) / pixels
 
 
-def test_the_error_is_that_of_the_definition() -> None:
+def test_error_equals_definition() -> None:
     for seed in range(40):
         logits, mask = _case(seed)
         found = Calibration(_counted(logits, mask).numpy(), PROTOCOL).error
         assert found == pytest.approx(_error_by_hand(logits.numpy(), mask.numpy()), abs=1e-6)
 
 
-def test_counts_add_up_in_any_order_to_the_bit() -> None:
+def test_counts_add_up_bitwise_in_any_order() -> None:
     logits, mask = _case(7)
     best = logits.argmax(1)
     confidence = confidences(logits, best)
@@ -57,7 +57,7 @@ def test_counts_add_up_in_any_order_to_the_bit() -> None:
     assert torch.equal(torch.stack(parts).sum(0), _counted(logits, mask))
 
 
-def test_void_counts_nowhere_and_nothing_labelled_has_no_error() -> None:
+def test_ignored_pixels_do_not_count() -> None:
     logits, mask = _case(3)
     counts = _counted(logits, mask)
     assert int(counts[:, 0].sum()) == int((mask != 255).sum())
@@ -66,7 +66,7 @@ def test_void_counts_nowhere_and_nothing_labelled_has_no_error() -> None:
     assert (void.error, void.confidence, void.accuracy) == (None, None, None)
 
 
-def test_a_network_that_is_sure_and_right_has_no_error_and_one_that_is_sure_and_wrong_has_all() -> None:
+def test_confident_network_has_error_0_if_correct_and_1_if_wrong() -> None:
     logits = torch.zeros(1, 3, 4, 4)
     logits[:, 1] = 50
     for label, error in ((1, 0.0), (2, 1.0)):
@@ -76,7 +76,7 @@ def test_a_network_that_is_sure_and_right_has_no_error_and_one_that_is_sure_and_
         assert found.counts[-1, 0] == 16
 
 
-def test_a_network_that_knows_itself_has_next_to_no_error() -> None:
+def test_calibrated_network_has_small_error() -> None:
     random = np.random.default_rng(0)
     confidence = torch.from_numpy(random.uniform(0.5, 1, 200_000).astype(np.float32))
     right = torch.from_numpy(random.random(200_000) < confidence.numpy())
@@ -86,12 +86,12 @@ def test_a_network_that_knows_itself_has_next_to_no_error() -> None:
     assert error < 0.005
 
 
-def test_probabilities_that_are_no_numbers_count_as_none() -> None:
+def test_nan_probabilities_count_as_0() -> None:
     logits, mask = torch.full((1, 3, 2, 2), torch.nan), torch.zeros(1, 2, 2, dtype=torch.uint8)
     assert _counted(logits, mask)[0].tolist() == [4, 4, 0]
 
 
-def test_the_upper_end_belongs_to_a_bin() -> None:
+def test_bin_includes_upper_limit() -> None:
     edges = torch.tensor([1 / 3, 0.2, 1.0], dtype=torch.float64).float()
     counts = calibration_counts(
         edges, torch.zeros(3, dtype=torch.uint8), torch.zeros(3, dtype=torch.uint8), 2
@@ -100,7 +100,7 @@ def test_the_upper_end_belongs_to_a_bin() -> None:
     assert counts[BINS - 1, 0] == 1
 
 
-def test_a_diagram_can_be_drawn_of_what_is_written() -> None:
+def test_plain_values_suffice_for_diagram() -> None:
     logits, mask = _case(5)
     found = Calibration(_counted(logits, mask).numpy(), PROTOCOL)
     plain = json.loads(json.dumps(found.as_dict()))
@@ -112,6 +112,21 @@ def test_a_diagram_can_be_drawn_of_what_is_written() -> None:
     assert all(k["low"] <= k["confidence"] <= k["high"] + 1e-6 for k in plain["bins"] if k["pixels"])
 
 
-def test_weights_are_added_up_by_cell() -> None:
+def test_histogram_sums_weights() -> None:
     cell, weights = torch.tensor([2, 0, 2, 1]), torch.tensor([5, 7, 2**40, 1])
     assert histogram(cell, 4, weights).tolist() == [7, 1, 5 + 2**40, 0]
+
+
+def test_calibration_round_trips_through_json() -> None:
+    counts = _counted(*_case(5)).numpy()
+    found = Calibration.from_dict(json.loads(json.dumps(Calibration(counts, PROTOCOL).as_dict())))
+    assert found.protocol == PROTOCOL
+    assert np.array_equal(found.counts, counts)
+
+
+@pytest.mark.parametrize("change", [{"pixels": -1}, {"accuracy": float("inf")}])
+def test_invalid_calibration_raises(change: dict[str, float]) -> None:
+    plain = Calibration(_counted(*_case(5)).numpy(), PROTOCOL).as_dict()
+    plain["bins"][0] |= change
+    with pytest.raises(ValueError, match="no 15 valid bins"):
+        Calibration.from_dict(plain)

@@ -1,4 +1,4 @@
-"""Counting and the scores of a matrix, against an independent numpy scorer."""
+"""Confusion matrices and their metrics against an independent numpy scorer."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def _case(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("block", range(10))
-def test_scores_equal_an_independent_scorers(block: int) -> None:
+def test_metrics_equal_independent_scorer(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
         prediction, mask = _case(seed)
         matrix = confusion_matrices(torch.from_numpy(prediction), torch.from_numpy(mask), C).sum(0)
@@ -71,7 +71,7 @@ def test_counts_equal_torchmetrics() -> None:
         )
 
 
-def test_every_image_has_a_matrix_of_its_own() -> None:
+def test_each_image_has_its_own_matrix() -> None:
     prediction, mask = (torch.from_numpy(k) for k in _case(3))
     together = confusion_matrices(prediction, mask, C)
     alone = [confusion_matrices(prediction[k : k + 1], mask[k : k + 1], C)[0] for k in range(len(mask))]
@@ -79,19 +79,19 @@ def test_every_image_has_a_matrix_of_its_own() -> None:
     assert together.sum((1, 2)).tolist() == (mask != 255).sum((1, 2)).tolist()
 
 
-def test_a_device_counts_like_the_processor() -> None:
+def test_device_counts_equal_cpu_counts() -> None:
     cell = torch.randint(0, 500, (10_000,), dtype=torch.int32)
     counted = torch.zeros(500, dtype=torch.int64).index_add_(0, cell, torch.ones(10_000, dtype=torch.int64))
     assert torch.equal(histogram(cell, 500), counted)
 
 
-def test_a_prediction_that_is_no_class_is_refused() -> None:
+def test_invalid_prediction_raises() -> None:
     with pytest.raises(ValueError, match="a predicted class is 21, of 21"):
         confusion_matrices(torch.full((1, 2, 2), 21), torch.zeros(1, 2, 2, dtype=torch.uint8), C)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_counters_in_lanes_add_up_to_the_histogram(weighted: bool) -> None:
+def test_lanes_equal_histogram(weighted: bool) -> None:
     random = torch.Generator().manual_seed(3)
     cell = torch.randint(0, 40, (5001,), generator=random, dtype=torch.int32) ** 2 % 37
     weights = torch.randint(0, 10**9, (5001,), generator=random) if weighted else None

@@ -1,4 +1,4 @@
-"""A 95 % interval holds the truth in 95 of 100 cases: shown on populations whose truth is known."""
+"""Coverage of the 95 % intervals on populations with known scores."""
 
 from collections.abc import Iterator
 
@@ -34,7 +34,7 @@ def _draws(number: int, seed: int) -> Iterator[np.ndarray]:
         yield np.random.default_rng([seed, k]).integers(3000, size=IMAGES)
 
 
-def test_intervals_hold_the_truth_as_often_as_they_claim(everything: np.ndarray) -> None:
+def test_score_intervals_have_nominal_coverage(everything: np.ndarray) -> None:
     truth = compute_metrics(tp_gt_pred(everything.sum(0)))
     hits = []
     for draw in _draws(400, seed=1):
@@ -49,7 +49,7 @@ def test_intervals_hold_the_truth_as_often_as_they_claim(everything: np.ndarray)
     assert 0.90 <= classes.min() <= classes.max() <= 0.99
 
 
-def test_intervals_of_a_difference_hold_the_true_one(everything: np.ndarray) -> None:
+def test_difference_intervals_have_nominal_coverage(everything: np.ndarray) -> None:
     before, after = worse(everything, 0.10, seed=1), worse(everything, 0.07, seed=2)
     truth = compute_metrics(tp_gt_pred(after.sum(0))) - compute_metrics(tp_gt_pred(before.sum(0)))
     hits, certain = [], []
@@ -66,7 +66,7 @@ def test_intervals_of_a_difference_hold_the_true_one(everything: np.ndarray) -> 
     assert np.median(certain) > 0.5
 
 
-def test_where_nothing_differs_on_the_whole_the_probability_is_even(everything: np.ndarray) -> None:
+def test_probability_without_difference_is_uniform(everything: np.ndarray) -> None:
     before, after = worse(everything, 0.08, seed=3), worse(everything, 0.08, seed=4)
     chances = []
     for draw in _draws(200, seed=3):
@@ -75,7 +75,7 @@ def test_where_nothing_differs_on_the_whole_the_probability_is_even(everything: 
     assert 0.3 < np.mean(chances) < 0.7  # type: ignore[arg-type]
 
 
-def test_with_seeds_the_interval_holds_for_the_recipe_not_the_run(everything: np.ndarray) -> None:
+def test_seed_intervals_cover_recipe_difference(everything: np.ndarray) -> None:
     random = np.random.default_rng(5)
     pools = [
         [worse(everything, max(mean + random.normal(0, 0.02), 0), seed=100 * k + j) for j in range(8)]
@@ -98,7 +98,7 @@ def test_with_seeds_the_interval_holds_for_the_recipe_not_the_run(everything: np
 
 
 @pytest.mark.parametrize("name", ["fixed confusions", "random false positives"])
-def test_mean_iou_of_100_images_has_its_coverage_whatever_the_errors(name: str) -> None:
+def test_mean_iou_of_100_images_has_nominal_coverage(name: str) -> None:
     found = score_coverage(pool(name), images=100, draws=100)
     assert 0.92 <= found.measures[0] <= 0.99  # of 100 cases: 95 give or take 2.2
     assert found.measures.min() >= 0.9
@@ -106,18 +106,18 @@ def test_mean_iou_of_100_images_has_its_coverage_whatever_the_errors(name: str) 
     assert found.warned < 0.05
 
 
-def test_too_few_images_for_the_classes_carry_a_warning() -> None:
+def test_too_few_images_give_warning() -> None:
     found = score_coverage(pool("mixed"), images=30, draws=40)
     assert found.measures[0] < 0.9
     assert found.warned == 1
 
 
-def test_differences_of_100_images_have_their_coverage_whatever_the_errors() -> None:
+def test_differences_of_100_images_have_nominal_coverage() -> None:
     before, after = pair("random false positives, fewer")
     assert 0.91 <= difference_coverage(before, after, images=100, draws=80)[0] <= 1
 
 
-def test_the_models_of_the_simulation_make_the_errors_they_are_named_after() -> None:
+def test_simulated_models_make_named_errors() -> None:
     truth = objects(500, 1)
     fixed, random = (predicted(truth, each, 2) for each in (Model(fixed=0.8), Model(invented=2.0)))
     assert (fixed.sum((1, 2)) >= 65_536).all()

@@ -1,4 +1,4 @@
-"""Regions in which a network is sure of another class than the label, and how they are kept."""
+"""Regions of confident disagreement and their file."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def _scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def test_a_region_is_found_with_its_size_place_and_classes() -> None:
+def test_region_has_size_box_and_classes() -> None:
     confidence, predicted, truth = _scene()
     truth[40:80, 20:100] = CAT  # at half the size: rows 20..40, columns 10..50
     predicted[20:40, 10:50] = DOG
@@ -42,7 +42,7 @@ def test_a_region_is_found_with_its_size_place_and_classes() -> None:
     assert region[4:] == pytest.approx((0.1, 0.2, 0.5, 0.4))
 
 
-def test_void_doubt_and_agreement_are_no_disagreement() -> None:
+def test_ignored_unsure_and_agreeing_pixels_give_no_region() -> None:
     confidence, predicted, truth = _scene()
     predicted[:30] = DOG
     truth[:60] = 255
@@ -52,14 +52,14 @@ def test_void_doubt_and_agreement_are_no_disagreement() -> None:
     assert regions_of(disagreement(confidence, predicted, truth)) == []
 
 
-def test_a_thin_strip_along_a_border_is_no_region() -> None:
+def test_thin_strip_gives_no_region() -> None:
     confidence, predicted, truth = _scene()
     truth[:, :100] = CAT
     predicted[:, :52] = CAT  # two pixels further than the label
     assert regions_of(disagreement(confidence, predicted, truth)) == []
 
 
-def test_regions_of_different_kinds_are_apart_and_the_largest_is_first() -> None:
+def test_regions_are_separate_and_sorted_by_size() -> None:
     confidence, predicted, truth = _scene()
     predicted[0:10, 0:10] = CAT
     predicted[0:20, 10:40] = DOG  # touches the cat
@@ -82,7 +82,7 @@ def _evidence() -> LabelErrorData:
     )
 
 
-def test_evidence_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_label_error_data_round_trip(tmp_path: Path) -> None:
     kept = _evidence()
     kept.save(tmp_path)
     found = load_evidence(tmp_path)
@@ -92,7 +92,7 @@ def test_evidence_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-def test_no_evidence_is_none_and_damage_is_said(tmp_path: Path) -> None:
+def test_missing_file_gives_none_and_damaged_file_raises(tmp_path: Path) -> None:
     assert load_evidence(tmp_path) is None
     _evidence().save(tmp_path)
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:300])
@@ -101,9 +101,9 @@ def test_no_evidence_is_none_and_damage_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("id", ["../../x", "/etc/x", "..", "a/b", "%2F", 'quote"s'])
-def test_the_picture_of_an_id_never_leaves_the_folder(tmp_path: Path, id: str) -> None:
+def test_prediction_path_stays_in_folder(tmp_path: Path, id: str) -> None:
     assert prediction_path(tmp_path, id).resolve().parent == (tmp_path / "predictions").resolve()
 
 
-def test_two_ids_never_share_a_picture(tmp_path: Path) -> None:
+def test_prediction_paths_are_distinct(tmp_path: Path) -> None:
     assert len({prediction_path(tmp_path, id) for id in ("a/b", "a%2Fb", "a%252Fb")}) == 3

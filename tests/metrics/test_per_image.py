@@ -1,4 +1,4 @@
-"""The file of matrices by image: compact, exact, whole or not at all, and refused if it is something else."""
+"""Per-image confusion matrices and their file."""
 
 import json
 import os
@@ -19,9 +19,7 @@ def matrices() -> np.ndarray:
 
 
 @pytest.mark.parametrize("banded", [False, True])
-def test_what_is_read_is_what_was_written_and_small(
-    matrices: np.ndarray, tmp_path: Path, banded: bool
-) -> None:
+def test_file_round_trip_is_exact_and_small(matrices: np.ndarray, tmp_path: Path, banded: bool) -> None:
     scores = image_scores(matrices, band=matrices // 3 if banded else None)
     scores.save(tmp_path / "scores.npz")
     read = load_per_image_confusion(tmp_path / "scores.npz")
@@ -34,7 +32,7 @@ def test_what_is_read_is_what_was_written_and_small(
     assert [path.name for path in tmp_path.iterdir()] == ["scores.npz"]
 
 
-def test_counts_beyond_32_bits_and_many_classes_are_kept(tmp_path: Path) -> None:
+def test_large_counts_and_many_classes_round_trip(tmp_path: Path) -> None:
     matrices = np.zeros((2, 300, 300), np.int64)
     matrices[1, 299, 298] = 2**40
     names = tuple(f"class {k}" for k in range(300))
@@ -42,13 +40,13 @@ def test_counts_beyond_32_bits_and_many_classes_are_kept(tmp_path: Path) -> None
     assert np.array_equal(load_per_image_confusion(tmp_path / "a.npz").matrices, matrices)
 
 
-def test_the_same_scores_make_the_same_bytes(matrices: np.ndarray, tmp_path: Path) -> None:
+def test_equal_scores_give_equal_bytes(matrices: np.ndarray, tmp_path: Path) -> None:
     for name in ("a.npz", "b.npz"):
         image_scores(matrices[:9]).save(tmp_path / name)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+def test_failed_write_leaves_old_file(
     matrices: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_scores(matrices[:9]).save(tmp_path / "a.npz")
@@ -80,25 +78,25 @@ def _flip(path: Path) -> None:
 PLAIN = {"split": "val", "images": 1449, "fingerprint": "f", "size": 256}
 SPOILT = {
     "missing": (lambda path: path.unlink(), "cannot be opened: No such file"),
-    "empty": (lambda path: path.write_bytes(b""), "no scores by image, or is damaged"),
-    "text": (lambda path: path.write_text("mean IoU 56"), "no scores by image, or is damaged"),
-    "cut": (lambda path: path.write_bytes(path.read_bytes()[:700]), "no scores by image, or is damaged"),
-    "a bit flipped": (_flip, "no scores by image, or is damaged"),
-    "another archive": (lambda path: np.savez(path, a=np.zeros(3)), "no scores by image, or is damaged"),
-    "one array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "no scores by image, or is damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "no per-image scores, or is damaged"),
+    "text": (lambda path: path.write_text("mean IoU 56"), "no per-image scores, or is damaged"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:700]), "no per-image scores, or is damaged"),
+    "a bit flipped": (_flip, "no per-image scores, or is damaged"),
+    "another archive": (lambda path: np.savez(path, a=np.zeros(3)), "no per-image scores, or is damaged"),
+    "one array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "no per-image scores, or is damaged"),
     "pickled": (
         lambda path: np.savez(path, facts=np.array([{}], object), allow_pickle=True),
-        "no scores by image, or is damaged",
+        "no per-image scores, or is damaged",
     ),
-    "zip": (lambda path: zipfile.ZipFile(path, "w").writestr("x", "y"), "no scores by image, or is damaged"),
-    "newer format": (lambda path: _with_facts(path, format=2), "made by a newer vocseg: update"),
+    "zip": (lambda path: zipfile.ZipFile(path, "w").writestr("x", "y"), "no per-image scores, or is damaged"),
+    "newer format": (lambda path: _with_facts(path, format=2), "written by a newer vocseg. Update"),
     "newer protocol": (
         lambda path: _with_facts(path, protocol=PLAIN | {"flipped": True}),
-        "made by a newer vocseg, as its protocol has 'flipped': update",
+        "written by a newer vocseg: its protocol has 'flipped'. Update",
     ),
     "older protocol": (
         lambda path: _with_facts(path, protocol={"split": "val"}),
-        "made by an older vocseg, as its protocol has no 'fingerprint'",
+        "written by an older vocseg: its protocol has no 'fingerprint'",
     ),
     "an id twice": (lambda path: _with_facts(path, ids=["a"] * 9), "damaged .*each only once"),
     "an id too few": (lambda path: _with_facts(path, ids=["a"]), "damaged"),
@@ -107,9 +105,7 @@ SPOILT = {
 }
 
 
-def test_a_file_from_before_test_time_augmentation_is_read_as_plain(
-    matrices: np.ndarray, tmp_path: Path
-) -> None:
+def test_file_without_tta_field_has_defaults(matrices: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     image_scores(matrices[:9]).save(path)
     _with_facts(path, protocol=PLAIN)
@@ -118,9 +114,7 @@ def test_a_file_from_before_test_time_augmentation_is_read_as_plain(
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_a_damaged_or_foreign_file_is_refused_in_a_sentence(
-    matrices: np.ndarray, tmp_path: Path, name: str
-) -> None:
+def test_damaged_scores_file_raises(matrices: np.ndarray, tmp_path: Path, name: str) -> None:
     spoil, words = SPOILT[name]
     path = tmp_path / "a.npz"
     image_scores(matrices[:9]).save(path)
@@ -142,9 +136,7 @@ def test_a_damaged_or_foreign_file_is_refused_in_a_sentence(
         ({"band": np.full((2, 21, 21), 10**9)}, "band holds more"),
     ],
 )
-def test_parts_that_do_not_belong_together_are_a_bug(
-    matrices: np.ndarray, changes: dict[str, object], words: str
-) -> None:
+def test_inconsistent_parts_raise(matrices: np.ndarray, changes: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         image_scores(matrices[:2], **changes)
     assert PROTOCOL.images == 1449

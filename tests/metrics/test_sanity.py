@@ -1,4 +1,4 @@
-"""What a confusion matrix gives away."""
+"""Signs of a collapsed prediction or shifted labels."""
 
 import numpy as np
 import pytest
@@ -25,48 +25,48 @@ def _good(share: float = 0.8) -> np.ndarray:
     return matrix
 
 
-def test_background_everywhere_is_a_collapse_whatever_its_accuracy() -> None:
-    said = collapse(_background_only(), NAMES)
-    assert said is not None
-    assert "100.0% of the pixels are predicted as 'background', which 72.8% are" in said
-    assert "pixel accuracy of 0.73" in said
+def test_background_everywhere_is_collapse() -> None:
+    sentence = collapse(_background_only(), NAMES)
+    assert sentence is not None
+    assert "100.0% of the pixels are predicted as 'background', but only 72.8% are" in sentence
+    assert "pixel accuracy of 0.73" in sentence
 
 
-def test_another_class_everywhere_is_one_too() -> None:
+def test_another_class_everywhere_is_collapse() -> None:
     matrix = np.zeros((21, 21), np.int64)
     matrix[:, 8] = _true_pixels()
-    said = collapse(matrix, NAMES)
-    assert said is not None
-    assert "'class 8'" in said
+    sentence = collapse(matrix, NAMES)
+    assert sentence is not None
+    assert "'class 8'" in sentence
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 1.0])
-def test_a_network_that_sees_objects_is_none(share: float) -> None:
+def test_network_with_objects_is_no_collapse(share: float) -> None:
     assert collapse(_good(share), NAMES) is None
     assert shifted_labels(_good(share)) is None
 
 
-def test_a_set_that_is_nearly_all_background_is_no_collapse() -> None:
+def test_mostly_background_data_is_no_collapse() -> None:
     matrix = np.zeros((2, 2), np.int64)
     matrix[:, 0] = [990, 10]
     assert collapse(matrix, ("background", "speck")) is None
 
 
 @pytest.mark.parametrize(("shift", "word"), [(1, "before"), (-1, "after")])
-def test_labels_counted_from_another_number_are_noticed(shift: int, word: str) -> None:
+def test_shifted_labels_are_detected(shift: int, word: str) -> None:
     matrix = np.roll(_good(0.9), shift, axis=1)
-    said = shifted_labels(matrix)
-    assert said is not None
-    assert f"the one {word} it" in said
+    sentence = shifted_labels(matrix)
+    assert sentence is not None
+    assert f"the one {word} it" in sentence
 
 
-def test_nothing_labelled_says_nothing() -> None:
+def test_empty_matrix_gives_no_warning() -> None:
     empty = np.zeros((21, 21), np.int64)
     assert collapse(empty, NAMES) is None
     assert shifted_labels(empty) is None
 
 
-def test_chance_alone_is_no_alarm() -> None:
+def test_random_matrices_give_no_warning() -> None:
     random = np.random.default_rng(0)
     for _ in range(200):
         matrix = random.integers(0, 1000, (21, 21))

@@ -1,4 +1,4 @@
-"""Scores of any model's masks and logits, held against `test`."""
+"""Scorer against the command `test`."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def _random(images: int = 12, classes: int = 3, seed: int = 0) -> list[tuple[np.
     return [(np.where(random.random(m.shape) < 0.3, 0, m), m) for m in masks]
 
 
-def test_scorer_gives_the_figures_of_test_to_the_bit(pairs: Pairs, tested: Path) -> None:
+def test_scorer_equals_test_bitwise(pairs: Pairs, tested: Path) -> None:
     scorer = Scorer()
     for _, logits, mask in pairs:
         scorer.update(logits, mask)
@@ -54,7 +54,7 @@ def test_scorer_gives_the_figures_of_test_to_the_bit(pairs: Pairs, tested: Path)
     assert protocols[0]["images"] == protocols[1]["images"] == len(pairs) == len(scorer)
 
 
-def test_scorer_takes_masks_batches_and_lists_alike(pairs: Pairs) -> None:
+def test_scorer_input_forms_are_equivalent(pairs: Pairs) -> None:
     logits, masks = [p[1] for p in pairs], [p[2] for p in pairs]
     one_by_one, listed, batched, classes = Scorer(), Scorer(), Scorer(), Scorer()
     for one, mask in zip(logits, masks, strict=True):
@@ -67,7 +67,7 @@ def test_scorer_takes_masks_batches_and_lists_alike(pairs: Pairs) -> None:
     assert listed.compute() == batched.compute() == classes.compute() == wanted
 
 
-def test_scorer_with_ids_does_not_depend_on_the_order(pairs: Pairs, tested: Path) -> None:
+def test_scorer_with_ids_does_not_depend_on_order(pairs: Pairs, tested: Path) -> None:
     scorer = Scorer(CLASSES)
     for id, logits, mask in reversed(pairs):
         scorer.update(logits, mask, ids=id)
@@ -80,7 +80,7 @@ def test_scorer_with_ids_does_not_depend_on_the_order(pairs: Pairs, tested: Path
     assert json.loads(as_json(scorer.compute()["intervals"])) == intervals
 
 
-def test_compare_gives_the_difference_to_a_baseline_on_the_same_images() -> None:
+def test_scorer_compare_gives_difference_to_baseline() -> None:
     baseline, better = Scorer(3), Scorer(3)
     for prediction, mask in _random():
         baseline.update(prediction, mask)
@@ -95,7 +95,7 @@ def test_compare_gives_the_difference_to_a_baseline_on_the_same_images() -> None
     assert found.better > 0.99
 
 
-def test_compare_refuses_other_images_masks_and_classes() -> None:
+def test_scorer_compare_of_different_data_raises() -> None:
     three, longer, other, named = Scorer(3), Scorer(3), Scorer(3), Scorer(["a", "b", "c"])
     for prediction, mask in _random():
         for scorer in (three, longer, named):
@@ -109,7 +109,7 @@ def test_compare_refuses_other_images_masks_and_classes() -> None:
         named.compare(three)
 
 
-def test_saved_scores_are_read_by_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_saved_scorer_file_is_read_by_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from vocseg.commands.compare import compare
 
     scorers = [Scorer(3), Scorer(3)]
@@ -121,11 +121,11 @@ def test_saved_scores_are_read_by_compare(tmp_path: Path, capsys: pytest.Capture
     found = compare([str(tmp_path / "a.npz"), str(tmp_path / "b.npz")])[0]
     said = capsys.readouterr().out
     assert found.measures["mean_iou"] == scorers[1].compare(scorers[0]).measures["mean_iou"]
-    assert "images, 12 images at their own size (data" in said
+    assert "images, 12 images at original resolution (data" in said
     assert "0x0" not in said
 
 
-def test_ignored_pixels_count_nowhere_whatever_their_value() -> None:
+def test_ignored_pixels_of_any_value_do_not_count() -> None:
     usual, other = Scorer(3), Scorer(3, ignore_index=-100)
     for prediction, mask in _random():
         hidden = np.arange(30) % 7 == 0
@@ -142,7 +142,7 @@ GOOD = np.zeros((4, 5), np.int64)
     ("prediction", "mask", "said"),
     [
         (np.zeros((2, 4, 5), np.float32), GOOD, r"shape \(2, 4, 5\), but there are 3 classes"),
-        (np.full((3, 4, 5), np.nan, np.float32), GOOD, "hold NaN"),
+        (np.full((3, 4, 5), np.nan, np.float32), GOOD, "contain NaN"),
         (GOOD, GOOD + 3, "has the value 3, but there are 3 classes"),
         (GOOD, GOOD - 1, "has the value -1"),
         (GOOD, GOOD.astype(np.float32), "float32"),
@@ -153,7 +153,7 @@ GOOD = np.zeros((4, 5), np.int64)
         ([GOOD, GOOD + 7], [GOOD, GOOD], "has the class 7"),
     ],
 )
-def test_wrong_input_is_refused_and_counts_nothing(prediction: Any, mask: Any, said: str) -> None:
+def test_scorer_invalid_input_raises_and_counts_nothing(prediction: Any, mask: Any, said: str) -> None:
     scorer = Scorer(3)
     with pytest.raises(UserError, match=said):
         scorer.update(prediction, mask)
@@ -162,7 +162,7 @@ def test_wrong_input_is_refused_and_counts_nothing(prediction: Any, mask: Any, s
         scorer.compute()
 
 
-def test_an_image_given_twice_is_refused_until_reset() -> None:
+def test_repeated_image_raises_until_reset() -> None:
     scorer = Scorer(3)
     scorer.update(GOOD, GOOD, ids="cat")
     with pytest.raises(UserError, match="'cat' was scored before"):
@@ -174,12 +174,12 @@ def test_an_image_given_twice_is_refused_until_reset() -> None:
 
 
 @pytest.mark.parametrize("classes", [0, 256, [], ["a", "a"], "background"])
-def test_impossible_classes_are_refused(classes: Any) -> None:
+def test_invalid_classes_raise(classes: Any) -> None:
     with pytest.raises(UserError, match="1 to 255 different names"):
         Scorer(classes)
 
 
-def test_the_package_exports_the_scorer_without_lightning() -> None:
+def test_package_exports_scorer_without_lightning() -> None:
     assert vocseg.Scorer is Scorer
     code = (
         "import sys, vocseg; assert 'torch' not in sys.modules; vocseg.Scorer(3)\n"

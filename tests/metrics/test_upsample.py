@@ -1,4 +1,4 @@
-"""The fast way to full-size classes gives torch's, to the pixel."""
+"""Argmax of upsampled logits against torch."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def _last(logits: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("classes", [2, 3, 4, 5, 21])
-def test_every_pixel_is_torchs(shape: tuple[int, int], classes: int) -> None:
+def test_every_pixel_equals_torch(shape: tuple[int, int], classes: int) -> None:
     for seed in range(4):
         for logits in (_smooth(seed, classes), _last(_smooth(seed, classes))):
             assert (argmax_upsampled(logits, shape) == _reference(logits, shape)).all()
@@ -37,7 +37,7 @@ def test_every_pixel_is_torchs(shape: tuple[int, int], classes: int) -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 21])
 @pytest.mark.parametrize("threads", [1, 2])  # torch has a way of its own for three channels on one thread
-def test_close_races_are_decided_as_torch_does(classes: int, threads: int) -> None:
+def test_close_logits_equal_torch(classes: int, threads: int) -> None:
     """Two classes within a few bits of each other nearly everywhere, which rounding decides."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -51,7 +51,7 @@ def test_close_races_are_decided_as_torch_does(classes: int, threads: int) -> No
     torch.set_num_threads(before)
 
 
-def test_three_close_classes_of_many_are_decided_as_torch_does_on_one_thread() -> None:
+def test_three_close_classes_on_one_thread_equal_torch() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     logits = _smooth(1)
@@ -76,16 +76,16 @@ def test_three_close_classes_of_many_are_decided_as_torch_does_on_one_thread() -
         torch.randn(21, 8, 8, dtype=torch.bfloat16),
     ],
 )
-def test_degenerate_logits_give_what_torch_gives(logits: torch.Tensor) -> None:
+def test_degenerate_logits_equal_torch(logits: torch.Tensor) -> None:
     assert (argmax_upsampled(logits, (50, 60)) == _reference(logits.float(), (50, 60))).all()
 
 
-def test_a_picture_of_the_networks_size_needs_no_upsampling() -> None:
+def test_equal_size_is_plain_argmax() -> None:
     logits = _smooth(0)
     assert (argmax_upsampled(logits, (64, 80)) == logits.argmax(0)).all()
 
 
-def test_a_band_is_where_another_label_is_near() -> None:
+def test_boundary_band_is_near_other_labels() -> None:
     mask = np.zeros((20, 30), np.uint8)
     mask[:, 15:] = 7
     band = boundary_band(mask, width=2)

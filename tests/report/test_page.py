@@ -1,4 +1,4 @@
-"""The page in a real browser, offline, as a person would use it."""
+"""The report page in an offline browser."""
 
 import shutil
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def opened(browser: Any, page_file: Path, request: pytest.FixtureRequest) -> Ite
     context.close()
 
 
-def test_every_section_can_be_gone_to(opened: Any) -> None:
+def test_navigation_reaches_every_section(opened: Any) -> None:
     links = opened.locator("nav a")
     assert links.count() == 3
     for k in range(links.count()):
@@ -71,7 +71,7 @@ def test_every_section_can_be_gone_to(opened: Any) -> None:
     )
 
 
-def test_keys_skip_to_the_content_and_focus_is_seen(opened: Any) -> None:
+def test_skip_link_and_focus_ring_work(opened: Any) -> None:
     opened.keyboard.press("Tab")
     assert opened.evaluate("document.activeElement.className") == "skip"
     opened.keyboard.press("Enter")
@@ -81,7 +81,7 @@ def test_keys_skip_to_the_content_and_focus_is_seen(opened: Any) -> None:
 
 
 @pytest.mark.parametrize("opened", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True)
-def test_light_and_dark_follow_the_system_until_the_toggle(opened: Any) -> None:
+def test_theme_follows_system_until_toggled(opened: Any) -> None:
     def light() -> bool:
         ground = opened.evaluate("getComputedStyle(document.body).backgroundColor")
         return int(ground.removeprefix("rgb(").split(",")[0]) > 128
@@ -95,7 +95,7 @@ def test_light_and_dark_follow_the_system_until_the_toggle(opened: Any) -> None:
     assert light() != before  # it is remembered
 
 
-def test_a_picture_is_enlarged_by_click_and_by_key_and_closed_by_escape(opened: Any) -> None:
+def test_viewer_opens_by_click_and_key_and_closes_by_escape(opened: Any) -> None:
     viewer, first = opened.locator("#viewer"), opened.locator("#run-A-images .open").first
     small = first.locator("img").first.bounding_box()["width"]
     first.click()
@@ -115,30 +115,30 @@ def test_a_picture_is_enlarged_by_click_and_by_key_and_closed_by_escape(opened: 
     assert not viewer.is_visible()
 
 
-def test_a_suspicious_region_is_framed(opened: Any) -> None:
-    opened.locator("#run-A-suspects .open").first.click()
+def test_label_error_region_is_framed(opened: Any) -> None:
+    opened.locator("#run-A-label-errors .open").first.click()
     frame, picture = (opened.locator(f"#viewer {each}").first.bounding_box() for each in (".box", "img"))
     assert (frame["x"] - picture["x"]) / picture["width"] == pytest.approx(0.2, abs=0.02)
     assert (frame["y"] - picture["y"]) / picture["height"] == pytest.approx(0.3, abs=0.02)
     assert frame["width"] / picture["width"] == pytest.approx(0.3, abs=0.02)
 
 
-def test_cells_of_the_confusion_matrix_speak_by_mouse_and_by_arrow_keys(opened: Any) -> None:
+def test_confusion_cells_are_described_by_mouse_and_keys(opened: Any) -> None:
     cells, readout = opened.locator("#run-A-confusion td[data-n]"), opened.locator("#run-A-cell")
     assert cells.count() == len(NAMES) ** 2
     cells.nth(1).hover()
-    assert readout.inner_text().startswith("background taken for cat: ")
+    assert readout.inner_text().startswith("background predicted as cat: ")
     assert f"{int(cells.nth(1).get_attribute('data-n')):,} of " in readout.inner_text()
     cells.nth(0).focus()
     opened.keyboard.press("ArrowDown")
     opened.keyboard.press("ArrowRight")
-    assert readout.inner_text().startswith("cat, found as such: ")
+    assert readout.inner_text().startswith("cat, correct: ")
     opened.keyboard.press("End")
-    assert readout.inner_text().startswith(f"cat taken for {NAMES[-1]}: ")
+    assert readout.inner_text().startswith(f"cat predicted as {NAMES[-1]}: ")
     assert opened.locator("#run-A-confusion td[tabindex='0']").count() == 1
 
 
-def test_classes_are_sorted_by_their_iou(opened: Any) -> None:
+def test_classes_sort_by_iou(opened: Any) -> None:
     bars = opened.locator("#run-A-classes .bars li")
     assert [bar.get_attribute("data-index") for bar in bars.all()] == ["0", "1", "2", "3"]
     opened.locator("#run-A-classes [data-sort=value]").click()
@@ -148,7 +148,7 @@ def test_classes_are_sorted_by_their_iou(opened: Any) -> None:
     assert [bar.get_attribute("data-index") for bar in bars.all()] == ["0", "1", "2", "3"]
 
 
-def test_curves_tell_their_values(opened: Any) -> None:
+def test_curves_show_values(opened: Any) -> None:
     chart = opened.locator("#run-A-curves .chart").nth(1)
     chart.locator("svg").focus()
     for _ in range(3):
@@ -160,7 +160,7 @@ def test_curves_tell_their_values(opened: Any) -> None:
 
 
 @pytest.mark.parametrize("opened", [{"viewport": {"width": 375, "height": 740}}], indirect=True)
-def test_on_a_phone_nothing_sticks_out(opened: Any) -> None:
+def test_page_fits_phone_width(opened: Any) -> None:
     assert opened.evaluate("document.documentElement.scrollWidth") <= 375
     outside = opened.eval_on_selector_all(
         "main *, header *",
@@ -172,7 +172,7 @@ def test_on_a_phone_nothing_sticks_out(opened: Any) -> None:
     assert opened.evaluate("document.querySelector('#viewer').scrollWidth") <= 375
 
 
-def test_on_paper_everything_is_light_and_the_controls_are_gone(opened: Any) -> None:
+def test_printed_page_is_light_without_controls(opened: Any) -> None:
     opened.emulate_media(media="print", color_scheme="dark")
     assert not opened.locator(".top").is_visible()
     assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -1,4 +1,4 @@
-"""`python -m vocseg report`, from the words that are typed to what is on the page."""
+"""Command `report`."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def page(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report([str(made)], tmp_path_factory.mktemp("page") / "report.html").path
 
 
-def test_a_run_of_test_is_shown_whole_with_the_curves_of_its_training(
+def test_scored_run_has_all_sections_and_curves(
     tested: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     main(["report", str(tested)])
@@ -78,13 +78,13 @@ def test_a_run_of_test_is_shown_whole_with_the_curves_of_its_training(
     assert {path.name for path in here.iterdir()} == {"report.html"}
 
 
-def test_the_parts_of_the_error_budget_and_mean_iou_add_up_to_one(page: Path) -> None:
+def test_page_error_budget_and_mean_iou_sum_to_one(page: Path) -> None:
     stack = re.search(r'<div class="stack".*?</div>', page.read_text(), re.DOTALL)
     assert stack is not None
     assert sum(map(float, re.findall(r"--v:([\d.e-]+)", stack[0]))) == pytest.approx(1)
 
 
-def test_names_that_are_markup_are_shown_and_do_nothing(page: Path) -> None:
+def test_markup_names_are_escaped(page: Path) -> None:
     shown = Page(page)
     assert sum(tag == "script" for tag, _ in shown.tags) == 1
     assert not [attrs for _, attrs in shown.tags if any(name.startswith("on") for name in attrs)]
@@ -93,14 +93,14 @@ def test_names_that_are_markup_are_shown_and_do_nothing(page: Path) -> None:
         assert re.sub(r"\s+", " ", name) in shown.text
 
 
-def test_nothing_is_fetched_from_anywhere(page: Path) -> None:
+def test_page_has_no_external_resources(page: Path) -> None:
     shown = Page(page)
     links = [str(attrs[key]) for _, attrs in shown.tags for key in ("src", "href") if key in attrs]
     assert all(link.startswith(("data:", "#")) for link in links)
     assert "url(" not in page.read_text()
 
 
-def test_figures_that_a_score_has_beside_are_shown_as_they_were_written(made: Path, page: Path) -> None:
+def test_further_metrics_equal_scores_json(made: Path, page: Path) -> None:
     shown, scores = Page(page), json.loads((made / "scores.json").read_text())
     near, network = (
         "{estimate:.1f} % [{low:.1f}, {high:.1f}]".format(**{k: 100 * v for k, v in each.items()})
@@ -111,22 +111,22 @@ def test_figures_that_a_score_has_beside_are_shown_as_they_were_written(made: Pa
     )
     for words in (
         f"trimap mean IoU (5 px) {near}",
-        f"mean IoU at the network's size {network}",
-        "ceiling of mean IoU 100.0 %",
-        "loss at the network's size 0.500",
+        f"mean IoU at input resolution {network}",
+        "upper bound of mean IoU 100.0 %",
+        "loss at input resolution 0.500",
         "expected calibration error 10.0 %",
-        "windows none: every image is resized whole",
+        "sliding windows none: images are resized",
         "test-time augmentation none",
     ):
         assert words in shown.text
 
 
-def test_a_reliability_diagram_has_a_bar_and_a_gap_for_every_bin_with_pixels(page: Path) -> None:
+def test_reliability_diagram_has_bar_and_gap_per_bin(page: Path) -> None:
     shown = Page(page)
     assert [shown.count(name) for name in ("reliability", "share")] == [1, 2]
-    assert "84.0 % sure and 74.0 % right on average: too sure" in shown.text
+    assert "mean confidence 84.0 %, accuracy 74.0 %: overconfident" in shown.text
     assert (
-        "27 to 33 % sure: 20.0 % right where it is 30.0 % sure on average; 10.0 % of the pixels" in shown.text
+        "confidence 27 to 33 %: mean confidence 30.0 %, accuracy 20.0 %, 10.0 % of the pixels" in shown.text
     )
     heights = [
         float(attrs["height"] or 0)
@@ -136,12 +136,12 @@ def test_a_reliability_diagram_has_a_bar_and_a_gap_for_every_bin_with_pixels(pag
     assert heights == pytest.approx([0.2 * 220, 0.1 * 220, 0.8 * 220, 0.1 * 220])
 
 
-def test_a_run_that_fine_tuned_shows_what_that_changed(here: Path) -> None:
+def test_finetuned_run_shows_comparison(here: Path) -> None:
     run = write_finetuning(here / "finetune", SAFE_IDS, NAMES)
     main(["report", str(run), "--images", "2"])
     page, scores = Page(here / "report.html"), json.loads((run / "scores.json").read_text())
     assert "after is clearly better than before: mean IoU +" in page.text
-    assert "Name several seeds" not in page.text
+    assert "Pass several seeds" not in page.text
     for name in ("before", "after"):
         assert f"{100 * scores[name]['mean_iou']:.1f}" in page.text
     change = scores["comparison"]["class_iou"][NAMES[1]]
@@ -150,17 +150,17 @@ def test_a_run_that_fine_tuned_shows_what_that_changed(here: Path) -> None:
         in page.text
     )
     assert page.text.count("mIoU of the image: before ") == 2
-    assert "Fine-tuning keeps no predictions" in page.text
+    assert "Fine-tuning saves no predictions" in page.text
 
 
-def test_runs_that_cannot_be_compared_are_shown_beside_each_other_with_the_reason(
+def test_incomparable_runs_are_shown_with_reason(
     layout: Layout, made: Path, here: Path, capsys: Capture
 ) -> None:
     flip = write_run(here / "flip", layout, SAFE_IDS, NAMES, ways={"tta": "flip", "windows": "stride 0.5"})
     few = write_run(here / "few", layout, SAFE_IDS[:7], NAMES)
     main(["report", *map(str, (made, flip, few, made)), "--images", "1"])
     page, said = Page(here / "report.html"), capsys.readouterr().out
-    for reason in ("tta differs: None and 'flip'", "images differs: 20 and 7"):
+    for reason in ("tta differs (None and 'flip')", "images differs (20 and 7)"):
         assert reason in page.text
         assert reason in said
     assert page.count("run") == 4
@@ -171,17 +171,17 @@ def test_runs_that_cannot_be_compared_are_shown_beside_each_other_with_the_reaso
     asked = Page(here / "report.html")
     assert asked.count("compare") == 1
     assert (
-        "B scored val, 20 images at their own size (predicted in 256x256 windows, stride 0.5; tta: flip)"
+        "B scored val, 20 images at original resolution (predicted in 256x256 windows, stride 0.5; tta: flip)"
         in asked.text
     )
 
 
-def test_a_run_of_fit_is_shown_by_its_curves_and_says_what_is_missing(trained: Path, here: Path) -> None:
+def test_fit_run_shows_curves_and_missing_parts(trained: Path, here: Path) -> None:
     main(["report", str(trained), "--output", "out/fit.html"])
     page = Page(here / "out" / "fit.html")
     assert page.count("chart") == 4
     assert page.count("confusion") == page.count("card") == 0
-    assert "was not scored image by image" in page.text
+    assert "No per-image scores" in page.text
     assert "over 2 epochs" in str([attrs.get("aria-label") for _, attrs in page.tags])
     assert all(name in page.text for name in CLASSES)
 
@@ -191,22 +191,22 @@ def test_several_runs_are_compared(layout: Layout, made: Path, here: Path) -> No
     main(["report", str(made), str(other), "--images", "3"])
     page = Page(here / "report.html")
     assert "B is clearly worse than A: mean IoU -" in page.text
-    assert page.text.count("A predicts") == 3
+    assert page.text.count("prediction of A") == 3
     assert page.count("confusion") == 2
     assert page.count("run") == 2
 
 
-def test_a_run_without_pictures_says_so_and_shows_the_rest(made: Path, here: Path) -> None:
+def test_run_without_predictions_shows_rest(made: Path, here: Path) -> None:
     shutil.copytree(made, here / "bare")
     (here / "bare" / "evidence.npz").unlink()
     main(["report", "bare"])
     page = Page(here / "report.html")
-    assert "No predictions were kept" in page.text
+    assert "No predictions were saved" in page.text
     assert page.count("card") == 20  # 8 of the worst, 4, 8
     assert not any(tag == "img" for tag, _ in page.tags)
 
 
-def test_data_that_moved_is_found_where_the_user_says(made: Path, layout: Layout, here: Path) -> None:
+def test_moved_data_is_found_with_root_flag(made: Path, layout: Layout, here: Path) -> None:
     shutil.copytree(made, here / "run")
     shutil.copytree(layout.folder, here / "moved" / "VOC2012")
     evidence = here / "run" / "evidence.npz"
@@ -229,7 +229,7 @@ def _forget_place(path: Path, place: Path) -> None:
     replace(evidence, origin=replace(evidence.origin, folder=str(place))).save(path.parent)
 
 
-def test_pictures_that_do_not_fit_are_left_out_and_said(made: Path, here: Path) -> None:
+def test_invalid_predictions_are_reported(made: Path, here: Path) -> None:
     shutil.copytree(made, here / "run")
     for path in (here / "run" / "predictions").iterdir():
         path.write_bytes(b"no picture")
@@ -237,7 +237,7 @@ def test_pictures_that_do_not_fit_are_left_out_and_said(made: Path, here: Path) 
     assert "20 images could not be shown" in Page(here / "report.html").text
 
 
-def test_with_1449_images_the_page_stays_below_10_megabytes(here: Path) -> None:
+def test_page_of_1449_images_stays_below_10_megabytes(here: Path) -> None:
     ids = tuple(f"2009_{k:06d}" for k in range(1449))
     layout = write_data(here / "data", ids, 21)
     first = write_run(here / "a", layout, ids, CLASSES)
@@ -253,13 +253,13 @@ def test_with_1449_images_the_page_stays_below_10_megabytes(here: Path) -> None:
 REFUSED = {
     "nothing": ([], ["runs"]),
     "no such run": (["gone"], ["gone: there is no such run"]),
-    "a file": (["x.txt"], ["x.txt is a file: name the folder"]),
-    "no run": (["empty"], ["empty is no run's folder", "lightning_logs/test/version_0"]),
+    "a file": (["x.txt"], ["x.txt is a file. Pass the folder"]),
+    "no run": (["empty"], ["empty is not a run", "lightning_logs/test/version_0"]),
     "damaged scores": (["bad"], ["bad/scores.json is damaged"]),
     "scores of another form": (["old"], ["old/scores.json is damaged"]),
     "no such way": (["RUN", "RUN", "--allow_different", "[seed]"], ["--allow_different"]),
-    "no data there": (["RUN", "--root", "empty"], ["--root empty: there is no data set below it"]),
-    "too many images": (["RUN", "--images", "99"], ["--images 99: take a number from 0 to 24"]),
+    "no data there": (["RUN", "--root", "empty"], ["--root empty: no data set below it"]),
+    "too many images": (["RUN", "--images", "99"], ["--images 99: must be 0 to 24"]),
     "a folder as page": (["RUN", "--output", "empty"], ["--output empty is a folder"]),
     "no place for the page": (
         ["RUN", "--output", "x.txt/r.html"],
@@ -270,9 +270,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_reported_on_is_refused_in_a_sentence(
-    made: Path, here: Path, capsys: Capture, name: str
-) -> None:
+def test_invalid_report_arguments_raise(made: Path, here: Path, capsys: Capture, name: str) -> None:
     for folder in ("empty", "bad", "old"):
         (here / folder).mkdir()
     (here / "x.txt").write_text("x")
@@ -287,7 +285,7 @@ def test_what_cannot_be_reported_on_is_refused_in_a_sentence(
     assert not (here / "report.html").exists()
 
 
-def test_reporting_waits_for_neither_torch_nor_lightning(made: Path, here: Path) -> None:
+def test_report_does_not_import_torch(made: Path, here: Path) -> None:
     code = (
         f"import sys; from vocseg.__main__ import main; main(['report', {str(made)!r}, {str(made)!r}]); "
         "print({'torch', 'lightning', 'albumentations'} & set(sys.modules))"
@@ -304,33 +302,33 @@ def _csv(folder: Path, text: str) -> Path:
     return folder / "metrics.csv"
 
 
-def test_validations_within_an_epoch_are_drawn_within_it(tmp_path: Path) -> None:
+def test_validations_within_epoch_have_fractional_epochs(tmp_path: Path) -> None:
     rows = "0,2,.1\n0,5,.2\n1,8,.3\n1,11,.4\n"
     curves = read_curves(_csv(tmp_path, "epoch,step,miou/val\n" + rows))
     assert curves is not None
     assert curves.series["miou/val"] == ((0.5, 0.1), (1.0, 0.2), (1.5, 0.3), (2.0, 0.4))
 
 
-def test_score_before_fine_tuning_is_drawn_at_epoch_0(tmp_path: Path) -> None:
+def test_score_before_finetuning_is_at_epoch_0(tmp_path: Path) -> None:
     curves = read_curves(_csv(tmp_path, "epoch,step,miou/val\n0,0,.1\n0,5,.2\n1,11,.4\n"))
     assert curves is not None
     assert curves.series["miou/val"] == ((0.0, 0.1), (1.0, 0.2), (2.0, 0.4))
 
 
 @pytest.mark.parametrize("lacking", ["step", "epoch"])
-def test_curves_without_a_column_are_refused_by_name(tmp_path: Path, lacking: str) -> None:
+def test_curves_without_column_raise(tmp_path: Path, lacking: str) -> None:
     rows = "epoch,step,miou/val\n0,2,.1\n".replace(lacking, "other")
     with pytest.raises(UserError, match=rf"metrics.csv is damaged \(it has no column '{lacking}'\)"):
         read_curves(_csv(tmp_path, rows))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", "1", "{"])
-def test_scores_of_any_depth_are_refused_in_a_sentence(tmp_path: Path, capsys: Capture, text: str) -> None:
+def test_invalid_scores_json_raises(tmp_path: Path, capsys: Capture, text: str) -> None:
     (tmp_path / "scores.json").write_text(text)
-    assert "scores.json is damaged: score the weights again" in refused(capsys, ["report", str(tmp_path)])
+    assert "scores.json is damaged. Score the weights again" in refused(capsys, ["report", str(tmp_path)])
 
 
-def test_settings_without_end_are_left_out_of_a_report(tmp_path: Path) -> None:
+def test_recursive_settings_are_ignored(tmp_path: Path) -> None:
     _csv(tmp_path, "epoch,step,miou/val\n0,2,.1\n")
     (tmp_path / "config.yaml").write_text("a: &a [*a]\n")
     assert read_run("x", tmp_path).settings == {}

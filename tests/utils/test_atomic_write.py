@@ -164,7 +164,7 @@ def test_damaged_scores_raise(tmp_path: Path) -> None:
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
-        with pytest.raises(UserError, match=r"scores.npz holds no scores by image, or is damaged"):
+        with pytest.raises(UserError, match=r"scores.npz holds no per-image scores, or is damaged"):
             load_per_image_confusion(path)
     for length in range(0, len(data), 100):
         path.write_bytes(data[:length])

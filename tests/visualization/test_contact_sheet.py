@@ -1,4 +1,4 @@
-"""The contact sheet."""
+"""Contact sheets."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def _shot(height: int, width: int, label: int = 0, caption: str = "") -> Tile:
     )
 
 
-def test_void_is_cream_objects_have_their_colour_and_background_is_left_alone() -> None:
+def test_tinted_colours_objects_and_ignored_pixels_only() -> None:
     image, mask = np.full((8, 8, 3), 100, np.uint8), np.zeros((8, 8), np.uint8)
     mask[:, 3:5], mask[:, 5:] = 255, 1
     picture = tinted(image, mask)
@@ -24,7 +24,7 @@ def test_void_is_cream_objects_have_their_colour_and_background_is_left_alone() 
     assert (image == 100).all()
 
 
-def test_pictures_are_fitted_in_their_proportions_and_captions_cut_to_their_room() -> None:
+def test_images_keep_aspect_ratio_and_captions_fit() -> None:
     rows = [[_shot(40, 80), _shot(80, 40, 7)], [_shot(64, 64), _shot(64, 64, caption="very " * 40)]]
     sheet = contact_sheet([Section("a title", rows)], 64)
     assert sheet.shape[1] == 2 * (64 + GAP) + GAP
@@ -37,7 +37,7 @@ def test_pictures_are_fitted_in_their_proportions_and_captions_cut_to_their_room
     assert (sheet[:, -GAP:][LINE:] == 255).all()  # nothing runs out of it
 
 
-def test_a_sheet_has_a_legend_of_the_classes_that_occur() -> None:
+def test_sheet_legend_has_occurring_classes() -> None:
     one, two = (
         contact_sheet([Section("", [[_shot(64, 200, label)]])], 200)[LINE + GAP + 200 + LINE :]
         for label in (0, 15)
@@ -47,7 +47,7 @@ def test_a_sheet_has_a_legend_of_the_classes_that_occur() -> None:
     assert not (one == [192, 128, 128]).all(2).any()
 
 
-def test_shorter_blocks_leave_paper_beside_them() -> None:
+def test_shorter_sections_are_padded() -> None:
     sheet = contact_sheet([Section("a", [[_shot(64, 64)] * 3]), Section("b", [[_shot(64, 64)]])], 64)
     below = sheet[2 * (LINE + GAP) + 64 + LINE :][:64]
     assert (below[:, GAP : GAP + 64] == 100).all()

@@ -1,4 +1,4 @@
-"""Pictures."""
+"""Overlays, error maps and panels."""
 
 import numpy as np
 
@@ -16,13 +16,13 @@ def _case() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return image, truth, prediction
 
 
-def test_masks_are_shown_in_vocs_colours() -> None:
+def test_masks_have_voc_colours() -> None:
     _, truth, _ = _case()
     assert tuple(colour(truth)[20, 20]) == PALETTE[15]
     assert tuple(colour(truth)[8, 0]) == PALETTE[255]
 
 
-def test_errors_are_bright_right_pixels_dim_and_void_is_void() -> None:
+def test_error_map_marks_missed_and_invented_pixels() -> None:
     image, truth, prediction = _case()
     errors = error_map(image, truth, prediction)
     assert tuple(errors[0, 0]) == (50, 50, 50)  # right
@@ -32,20 +32,20 @@ def test_errors_are_bright_right_pixels_dim_and_void_is_void() -> None:
     assert tuple(errors[8, 20]) == tuple(k // 2 for k in PALETTE[255])  # void, neither right nor wrong
 
 
-def test_one_object_taken_for_another_is_bright_whatever_its_colour() -> None:
+def test_error_map_marks_confused_pixels() -> None:
     image, truth, _ = _case()
     errors = error_map(image, truth, np.where(truth == 15, 8, 0).astype(np.uint8))  # 8: cat, nearly black
     assert tuple(errors[20, 20]) == (255, 80, 170)
 
 
-def test_an_overlay_tints_objects_and_leaves_the_background() -> None:
+def test_overlay_tints_objects_only() -> None:
     image, truth, _ = _case()
     picture = overlay(image, truth)
     assert tuple(picture[35, 35]) == (200, 200, 200)
     assert tuple(picture[20, 20]) == tuple(int(0.4 * 200 + 0.6 * k) for k in PALETTE[15])
 
 
-def test_a_panel_has_four_pictures_and_a_legend_of_the_classes_present() -> None:
+def test_panel_has_four_images_and_legend() -> None:
     picture = panel(*_case())
     assert picture.shape[1] == 4 * 256
     assert 256 < picture.shape[0] < 256 + 40
@@ -55,7 +55,7 @@ def test_a_panel_has_four_pictures_and_a_legend_of_the_classes_present() -> None
     assert not (legend == PALETTE[12]).all(1).any()
 
 
-def test_panels_of_any_legend_stack_to_a_sheet() -> None:
+def test_panels_with_different_legends_stack() -> None:
     image, truth, prediction = _case()
     everything = (np.arange(1600) % 21).reshape(40, 40).astype(np.uint8)
     picture = sheet([panel(image, truth, prediction), panel(image, everything, prediction)])

@@ -1,4 +1,4 @@
-"""A score with its uncertainty, and a comparison, as a person sees them."""
+"""Tables of intervals and comparisons."""
 
 import re
 
@@ -32,13 +32,13 @@ def _compared(*matrices: np.ndarray, runs: int = 1) -> Comparison:
     return compare_groups(*groups, resamples=300)
 
 
-def test_an_interval_is_shown_in_per_cent() -> None:
+def test_interval_text_is_in_per_cent() -> None:
     assert interval_text(Interval(0.56, 0.521, 0.598)) == "56.0 [52.1, 59.8]"
     assert interval_text(Interval(0.56)) == "56.0"
     assert interval_text(Interval(None)) == "-"
 
 
-def test_a_score_is_shown_with_intervals_and_budget_on_80_columns() -> None:
+def test_interval_table_fits_80_columns() -> None:
     scores = image_scores(MATRICES, band=MATRICES // 4)
     text = _text(interval_table(scores, "test"))
     known = score_intervals(scores)
@@ -46,31 +46,31 @@ def test_a_score_is_shown_with_intervals_and_budget_on_80_columns() -> None:
     assert f"mean IoU                {interval_text(known.measures['mean_iou'])} %" in text
     for name, interval in known.class_iou.items():
         assert re.search(rf"{name} +│ +{re.escape(interval_text(interval))}", text), name
-    rows = re.findall(r"│ (?:near|background taken|object taken).*?│ +([\d.]+) │", text)
+    rows = re.findall(r"│ (?:near|background predicted|object predicted).*?│ +([\d.]+) │", text)
     assert len(rows) == 4
     budget = error_budget(scores.total(), scores.classes, scores.total_band())
     assert sum(map(float, rows)) == pytest.approx(100 * budget.total, abs=0.21)
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_without_a_band_the_budget_has_no_boundary() -> None:
+def test_budget_without_band_has_no_boundary_part() -> None:
     assert "near a boundary" not in _text(interval_table(image_scores(MATRICES), "test"))
 
 
-def test_few_or_void_images_are_said_to_have_no_interval() -> None:
+def test_few_images_are_shown_without_interval() -> None:
     assert "fewer than 5 images" in _text(interval_table(image_scores(MATRICES[:3]), "test"))
     void = _text(interval_table(image_scores(np.zeros((2, 21, 21), int)), "test"))
     assert "mean IoU                - %" in void
-    assert "what keeps" not in void
+    assert "error budget" not in void
 
 
-def test_an_interval_that_is_not_reliable_is_said_so() -> None:
+def test_unreliable_interval_has_warning() -> None:
     text = " ".join(_text(interval_table(image_scores(MATRICES[:20]), "test")).split())
     assert "the interval of mean IoU is not reliable" in text
     assert "not reliable" not in _text(interval_table(image_scores(population(150, seed=1)), "test"))
 
 
-def test_a_comparison_marks_what_changed_clearly_and_names_images() -> None:
+def test_comparison_table_marks_clear_changes() -> None:
     found = _compared(MATRICES, worse(MATRICES, 0.6, 1))
     text = _text(difference_tables(found))
     assert "A: one" in text
@@ -84,26 +84,26 @@ def test_a_comparison_marks_what_changed_clearly_and_names_images() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_a_comparison_of_groups_says_how_far_seeds_spread() -> None:
+def test_comparison_of_groups_shows_seed_spread() -> None:
     runs = [worse(MATRICES, 0.1, k) for k in range(4)]
     text = " ".join(_text(difference_tables(_compared(*runs, runs=2), "C")).split())
     assert "A: one (mean of 2 runs)" in text
     assert "C: two (mean of 2 runs)" in text
-    assert "points from seed to seed" in text
+    assert "deviation of mean IoU between seeds" in text
 
 
-def test_nothing_that_differs_is_said_to_be_nothing() -> None:
+def test_equal_runs_have_no_difference() -> None:
     found = _compared(MATRICES, MATRICES)
     assert verdict(found) == "B does not differ from A"
     text = _text(difference_tables(found))
-    assert "images that changed most" not in text
-    assert "▲" not in text.split("the interval leaves out 0")[0].rsplit("┘", 1)[0]
+    assert "images with the largest changes" not in text
+    assert "▲" not in text.split("the interval excludes 0")[0].rsplit("┘", 1)[0]
     assert (
-        verdict(_compared(MATRICES[:3], worse(MATRICES[:3], 2, 1))) == "too few images to tell A and B apart"
+        verdict(_compared(MATRICES[:3], worse(MATRICES[:3], 2, 1))) == "too few images to distinguish A and B"
     )
 
 
-def test_names_that_are_markup_are_shown_as_they_are() -> None:
+def test_markup_names_are_printed_verbatim() -> None:
     names = ("background", "[/x]", "[red]cat", "[link=x]y", *(f"c{k}" for k in range(17)))
     one, two = (image_scores(m, classes=names) for m in (MATRICES, worse(MATRICES, 0.6, 1)))
     found = compare_groups(RunGroup("[/a]", (one,)), RunGroup("[b]", (two,)), resamples=100)
@@ -118,7 +118,7 @@ def test_names_that_are_markup_are_shown_as_they_are() -> None:
     assert "A: [/a]\nB: [b]" in _text(difference_tables(found))
 
 
-def test_a_class_that_is_predicted_but_in_no_image_is_said_to_be() -> None:
+def test_only_predicted_class_is_marked() -> None:
     matrices = np.zeros((8, 21, 21), int)
     matrices[:, 0, 0], matrices[:, 0, 5] = 900, 100
     text = _text(interval_table(image_scores(matrices), "test"))
@@ -127,7 +127,7 @@ def test_a_class_that_is_predicted_but_in_no_image_is_said_to_be() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_a_comparison_leaves_out_classes_at_0_and_sides_named_as_they_are() -> None:
+def test_comparison_omits_classes_at_0_and_redundant_names() -> None:
     found = compare_groups(
         RunGroup("before", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
         RunGroup("after", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
@@ -144,4 +144,4 @@ def test_a_comparison_leaves_out_classes_at_0_and_sides_named_as_they_are() -> N
     text = _text(difference_tables(found))
     assert CLASSES[7] in hidden
     assert f" {CLASSES[7]} " not in text
-    assert re.search(rf"{len(hidden)} class(es)? at 0 or absent in both (is|are) left out", text)
+    assert re.search(rf"not shown: {len(hidden)} class(es)? at 0 or absent in both", text)

@@ -1,4 +1,4 @@
-"""Pictures get into TensorBoard as they are, to the pixel."""
+"""PNG images in TensorBoard."""
 
 import io
 from pathlib import Path
@@ -14,14 +14,14 @@ from vocseg.visualization.palette_png import png, show_png
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
 
-def test_a_packed_picture_is_the_picture() -> None:
+def test_png_round_trip_is_exact() -> None:
     with Image.open(io.BytesIO(png(PICTURE))) as picture:
         assert picture.format == "PNG"
         assert np.array_equal(np.asarray(picture), PICTURE)
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_tensorboard_gets_it_as_it_is(tmp_path: Path, closed: bool) -> None:
+def test_tensorboard_image_is_unchanged(tmp_path: Path, closed: bool) -> None:
     board = TensorBoardLogger(tmp_path)
     if closed:
         board.experiment.close()

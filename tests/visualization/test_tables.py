@@ -1,4 +1,4 @@
-"""Tables."""
+"""Score tables."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.protocol import Protocol
 from vocseg.metrics.score import Score
-from vocseg.visualization.tables import calibration_line, score_table, sizes_line
+from vocseg.visualization.tables import calibration_line, resolution_lines, score_table
 
 PROTOCOL = Protocol("val", 200, "0123456789abcdef", 256)
 
@@ -28,44 +28,46 @@ def _text(table: RenderableType) -> str:
     return console.export_text()
 
 
-def test_a_score_names_its_protocol_its_classes_and_its_totals() -> None:
+def test_score_table_has_protocol_classes_and_totals() -> None:
     text = _text(score_table(_score(50), "test"))
     assert "test: val, 200 images at 256x256 (data 01234567)" in text
     assert "aeroplane" in text
     assert "tvmonitor" in text
-    assert "mean IoU 72.4 % over 2 classes (19 neither there nor predicted)" in text
+    assert "mean IoU 72.4 % over 2 classes (19 neither present nor predicted)" in text
     assert "pixel accuracy 95.0 %" in text
 
 
-def test_names_that_are_markup_are_shown_as_they_are() -> None:
+def test_markup_class_names_are_printed_verbatim() -> None:
     names = ("background", "[/x]", "[red]cat", "[link=x]y", *(f"c{k}" for k in range(17)))
     text = _text(score_table(replace(_score(50), classes=names), "test"))
     for name in names:
         assert f" {name} " in text
 
 
-def test_the_network_size_is_named_with_its_views_and_the_ceiling() -> None:
-    text = " ".join(str(sizes_line(_score(50), _score(100))).split())
+def test_resolution_lines_have_views_and_upper_bound() -> None:
+    text = " ".join(str(resolution_lines(_score(50), _score(100))).split())
     assert text == (
-        "the same at 256x256: mean IoU 72.4 %, pixel accuracy 95.0 %, loss 0.500 "
-        "predicting at 256x256 without fault would give mean IoU 100.0 %"
+        "input resolution (at 256x256): mean IoU 72.4 %, pixel accuracy 95.0 %, loss 0.500 "
+        "upper bound of mean IoU at 256x256: 100.0 %"
     )
-    assert str(sizes_line(_score(50), None, windows=True)).startswith("resized whole to 256x256, without")
-    assert str(sizes_line(_score(50), None, alone=True)) == "loss 0.500"
+    assert str(resolution_lines(_score(50), None, windows=True)).startswith(
+        "input resolution (resized to 256x256, without windows)"
+    )
+    assert str(resolution_lines(_score(50), None, alone=True)) == "loss 0.500"
 
 
-def test_calibration_says_where_it_was_counted_and_which_way_it_errs() -> None:
+def test_calibration_line_has_resolution_and_bias() -> None:
     counts = np.zeros((15, 3), np.int64)
     counts[11] = [100, 60, round(100 * 0.78 * 2**24)]
     text = str(calibration_line(Calibration(counts, PROTOCOL)))
-    wanted = "error 18.0 % at 256x256 (78.0 % sure, 60.0 % right: too sure on the whole)"
+    wanted = "ECE 18.0 % at 256x256 (mean confidence 78.0 %, accuracy 60.0 %: overconfident)"
     assert text.endswith(wanted)
     counts[11, 1] = 90
     original = replace(PROTOCOL, resolution="original", windows="stride 0.5")
     text = str(calibration_line(Calibration(counts, original)))
-    assert "12.0 % at the pictures' own size" in text
-    assert "not sure enough" in text
-    assert str(calibration_line(Calibration(0 * counts, PROTOCOL))).endswith("error - % at 256x256")
+    assert "12.0 % at original resolution" in text
+    assert "underconfident" in text
+    assert str(calibration_line(Calibration(0 * counts, PROTOCOL))).endswith("ECE - % at 256x256")
 
 
 @pytest.mark.parametrize(
@@ -73,18 +75,18 @@ def test_calibration_says_where_it_was_counted_and_which_way_it_errs() -> None:
     [
         ({}, "at 256x256 (data"),
         ({"tta": "flip"}, "at 256x256; tta: flip (data"),
-        ({"resolution": "original"}, "at their own size (predicted at 256x256) (data"),
+        ({"resolution": "original"}, "at original resolution (predicted at 256x256) (data"),
         (
             {"resolution": "original", "tta": "flip", "windows": "stride 0.5"},
-            "at their own size (predicted in 256x256 windows, stride 0.5; tta: flip) (data",
+            "at original resolution (predicted in 256x256 windows, stride 0.5; tta: flip) (data",
         ),
     ],
 )
-def test_a_protocol_says_how_predictions_were_made(changes: dict[str, str], words: str) -> None:
+def test_protocol_text_has_resolution_tta_and_windows(changes: dict[str, str], words: str) -> None:
     assert words in str(replace(PROTOCOL, **changes))  # type: ignore[arg-type]
 
 
-def test_a_score_is_plain_values_for_json() -> None:
+def test_score_as_dict_is_json() -> None:
     score = _score(50)
     plain = json.loads(json.dumps(score.as_dict()))
     assert plain["protocol"] == {

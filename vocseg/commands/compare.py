@@ -25,42 +25,46 @@ def compare(
     seed: int = 0,
     allow_different: list[Across] | None = None,
 ) -> list[Comparison]:
-    """Say whether runs differ on the images that both were scored on, by how much, and how sure that is.
+    """Compare runs that were scored on the same images, with 95 % bootstrap intervals of the differences.
 
     `compare A B C` compares B with A, and C with A. Each is the folder of a run of `test` or `validate`, or a
-    file of scores by image. Several seeds of one recipe are joined by commas and count as one:
+    file of per-image scores. Several seeds of one recipe are joined by commas and count as one:
     `compare old1,old2,old3 new1,new2,new3`.
 
     Args:
-        runs: What to compare, A first; may be given without `--runs`, before all flags.
-        json: File to write everything to, each image included; `-`: standard output, and nothing else there.
-        images: How many of the images that changed most to show.
-        num_bootstrap: Draws of the bootstrap.
-        seed: Of the draws; the same seed gives the same figures.
-        allow_different: Settings of prediction in which runs may differ: tta, windows, size.
+        runs: Runs to compare, A first; also as positional arguments before all flags.
+        json: JSON file of the results, per-image scores included; `-`: standard output, without tables.
+        images: Number of images with the largest changes in the table.
+        num_bootstrap: Number of bootstrap resamples.
+        seed: Random seed of the resamples.
+        allow_different: Protocol fields in which runs may differ: tta, windows, size.
 
     Returns:
-        Each of the others compared with A.
+        A comparison of each other run with A.
 
     Raises:
-        UserError: If a run has no scores by image, or was scored on other images or in another way.
+        UserError: If a run has no per-image scores, or other images or another protocol.
     """
     if len(runs) < 2:
-        raise UserError(f"compare needs two runs at least, and got {len(runs)}: `compare A B`")
+        raise UserError(f"compare needs at least two runs, got {len(runs)}. Pass them as `compare A B`.")
     if not 100 <= num_bootstrap <= _MOST_RESAMPLES:
-        raise UserError(f"--num_bootstrap {num_bootstrap}: take a number from 100 to {_MOST_RESAMPLES:,}")
+        raise UserError(f"--num_bootstrap {num_bootstrap}: must be 100 to {_MOST_RESAMPLES:,}.")
     if images < 0 or seed < 0:
-        raise UserError(f"--images {images} and --seed {seed} must not be negative")
-    groups = read_groups(runs)
-    check_comparable(groups, allow_different or ())
-    results = [
-        compare_groups(groups[0], other, num_bootstrap, seed, allow_different or ()) for other in groups[1:]
-    ]
+        raise UserError(f"--images {images} and --seed {seed} must not be negative.")
+    groups, across = read_groups(runs), allow_different or ()
+    check_comparable(groups, across)
+    results = [compare_groups(groups[0], other, num_bootstrap, seed, across) for other in groups[1:]]
+    text = as_json({"comparisons": [each.as_dict() for each in results]}) if json is not None else ""
     if json == STDOUT:
-        print(as_json({"comparisons": [each.as_dict() for each in results]}))
+        print(text)
         return results
     if json is not None:
-        _write(json, results)
+        try:
+            atomic_write(json, text + "\n")
+        except OSError as error:
+            raise UserError(
+                f"--json {json} cannot be written: {error.strerror}. Pass another file."
+            ) from error
     _print(results, images)
     if all(Path(run).is_dir() for run in runs):
         print(f"next     python -m vocseg report {' '.join(map(shlex.quote, runs))}")
@@ -68,16 +72,13 @@ def compare(
 
 
 def read_groups(runs: Sequence[str]) -> list[RunGroup]:
-    """Read what was scored.
-
-    Args:
-        runs: Folders or files; those joined by commas are one group.
+    """Read the per-image scores of folders or files; those joined by commas are one group.
 
     Raises:
-        UserError: If one has no scores by image, or no kind of score is in all folders.
+        UserError: If a run has no per-image scores, or no file of scores is in all folders.
     """
     paths = [[Path(run)] if Path(run).exists() else check_names(run) for run in runs]
-    name = _common_file([path for group in paths for path in group])
+    name = _common_file([path for group in paths for path in group if path.is_dir()])
     files = [[path / name if path.is_dir() else path for path in group] for group in paths]
     return [
         RunGroup(run, tuple(load_per_image_confusion(file) for file in group))
@@ -86,45 +87,36 @@ def read_groups(runs: Sequence[str]) -> list[RunGroup]:
 
 
 def check_names(run: str) -> list[Path]:
-    """The folders or files of runs joined by commas.
+    """The existing folders or files of runs joined by commas.
 
     Raises:
-        UserError: If one of them does not exist.
+        UserError: If one does not exist.
     """
-    words = [word.strip() for word in run.split(",")]
-    if not all(words):
-        raise UserError(f"'{run}' has nothing before or after a comma: join runs as in a,b,c")
-    for word in words:
-        if not Path(word).exists():
-            raise UserError(f"{word}: there is no such run; name the folder of a run of `test` or `validate`")
-    return [Path(word) for word in words]
-
-
-def _common_file(paths: Sequence[Path]) -> str:
-    """The kind of score that all folders have."""
-    folders = [path for path in paths if path.is_dir()]
-    for folder in folders:
-        if not any((folder / name).is_file() for name in FILES):
+    names = [name.strip() for name in run.split(",")]
+    if not all(names):
+        raise UserError(f"'{run}' has nothing before or after a comma. Join runs as in a,b,c.")
+    for name in names:
+        if not Path(name).exists():
             raise UserError(
-                f"{folder} has no scores by image ({' or '.join(FILES)}): score its weights with `test`, "
-                "and name the folder that this makes"
+                f"{name}: there is no such run. Pass the folder of a run of `test` or `validate`."
             )
-    for name in FILES:
-        if all((folder / name).is_file() for folder in folders):
+    return [Path(name) for name in names]
+
+
+def _common_file(folders: Sequence[Path]) -> str:
+    """The first file of scores that all folders have."""
+    missing = {name: [each for each in folders if not (each / name).is_file()] for name in FILES}
+    for folder in folders:
+        if all(folder in lacking for lacking in missing.values()):
+            raise UserError(
+                f"{folder} has no per-image scores ({' or '.join(FILES)}). Score its weights with `test`, "
+                "and pass the folder of that run."
+            )
+    for name, lacking in missing.items():
+        if not lacking:
             return name
-    lacking = {name: next(each for each in folders if not (each / name).is_file()) for name in FILES}
-    raise UserError(
-        " and ".join(f"{folder} has no {name}" for name, folder in lacking.items())
-        + ": score both in the same way"
-    )
-
-
-def _write(path: Path, results: Sequence[Comparison]) -> None:
-    text = as_json({"comparisons": [each.as_dict() for each in results]}) + "\n"
-    try:
-        atomic_write(path, text)
-    except OSError as fault:
-        raise UserError(f"--json {path} cannot be written ({fault.strerror}): name another file") from fault
+    reasons = " and ".join(f"{lacking[0]} has no {name}" for name, lacking in missing.items())
+    raise UserError(f"the runs cannot be compared: {reasons}. Score both in the same way.")
 
 
 def _print(results: Sequence[Comparison], images: int) -> None:
@@ -132,6 +124,5 @@ def _print(results: Sequence[Comparison], images: int) -> None:
 
     from vocseg.visualization.difference_tables import difference_tables
 
-    console = Console()
     for k, each in enumerate(results):
-        console.print(difference_tables(each, chr(ord("B") + k) if k < 25 else f"B{k + 1}", images))
+        Console().print(difference_tables(each, chr(ord("B") + k) if k < 25 else f"B{k + 1}", images))

@@ -11,22 +11,22 @@ from vocseg.errors import UserError
 
 _HELP = f"""usage: python -m vocseg resume RUN [--allow CONDITION[,CONDITION]] [FLAGS]
 
-Goes on with the run in the folder RUN (lightning_logs/fit/version_N) from its newest checkpoint, as if it had
-never been broken off: the same weights, rates and curves, to the bit, on the same kind of processor.
+Resumes the run in the folder RUN (lightning_logs/fit/version_N) from its latest valid checkpoint. The result
+is bitwise identical to an uninterrupted run on the same hardware.
 
-  --allow   conditions that may differ, so that the run goes on, but not exactly:
+  --allow   conditions that may differ from the run's; the result is not bitwise identical then:
             {", ".join(get_args(Allowance))}
-  FLAGS     of fit, for what may be changed at will, for example --data.num_workers 4 or --data.root FOLDER"""
+  FLAGS     flags of fit that may change, for example --data.num_workers 4 or --data.root FOLDER"""
 
 
 def resume(words: list[str]) -> VocCLI | None:
-    """The verb.
+    """Resume a run.
 
     Args:
-        words: What follows it on the command line.
+        words: Command-line arguments after `resume`.
 
     Raises:
-        UserError: If there is no such run, or nothing of it to go on from.
+        UserError: If the run does not exist or has no checkpoint to resume from.
     """
     if not words or words[0] in ("-h", "--help"):
         print(_HELP)
@@ -35,27 +35,29 @@ def resume(words: list[str]) -> VocCLI | None:
     config = folder / "config.yaml"
     if not config.is_file():
         raise UserError(
-            f"resume {folder}: no folder of a run, as it has no config.yaml; name one that fit made"
+            f"resume {folder}: not a run directory (no config.yaml). Pass e.g. lightning_logs/fit/version_0."
         )
     flags, allowed = _allowed(words[1:])
     resumed = find_checkpoint(folder)
-    always = ["--data.download", "false"]  # the data were there: elsewhere they are named, not fetched
+    always = ["--data.download", "false"]  # the run had its data: a missing data set is an error
     allow = ["--last_checkpoint.allow_mismatch", json.dumps(allowed)] if allowed else []
     return VocCLI([resumed.verb, "--config", str(config), *always, *allow, *flags], resumed=resumed)
 
 
 def _allowed(words: list[str]) -> tuple[list[str], list[str]]:
-    """The words without --allow, and the conditions that it names."""
+    """The arguments without --allow, and its conditions."""
     flags: list[str] = []
     allowed: list[str] = []
     rest = iter(words)
     for word in rest:
-        name, _, value = word.partition("=")
-        if name != "--allow":
+        flag, _, value = word.partition("=")
+        if flag == "--allow":
+            allowed += (value or next(rest, "")).split(",")
+        else:
             flags.append(word)
-            continue
-        allowed += (value or next(rest, "")).split(",")
     for name in allowed:
         if name not in get_args(Allowance):
-            raise UserError(f"--allow {name}: no such condition; there are {', '.join(get_args(Allowance))}")
+            raise UserError(
+                f"--allow {name}: no such condition. Use one of {', '.join(get_args(Allowance))}."
+            )
     return flags, allowed

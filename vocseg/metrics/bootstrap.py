@@ -1,26 +1,19 @@
 """Bootstrap confidence intervals over images.
 
-Whole images are drawn with replacement, as pixels of one image stand and fall together. Images count in the
-order of their ids, so that neither the order of a list nor that of processes changes a figure.
+Images are resampled with replacement, in the order of their ids: results depend neither on the order of the
+split nor on the number of processes. `tests/metrics/interval_coverage.py` measures the coverage.
 
-Three things about the intervals were settled by simulation (`tests/metrics/interval_coverage.py`):
+Two corrections of the percentile interval:
 
-1. Mean IoU of few images is too low. The IoU of a rare class is concave in its hits, and false positives come
-   from every image, so its mean over samples lies below the value of the population. Of 100 images with
-   VOC's classes that is a quarter to one standard deviation, of 1,449 a quarter at most. Classes that occur
-   only as false positives are not the cause: of 100 images they are 0.04 of 21.
-2. Resamples repeat this bias, so that a percentile interval has it twice, and the truth lies above: it held
-   mean IoU in 56 to 91 % of the draws of 100 images. So replicates are moved by twice the bias. It is taken
-   class by class: a class that a resample has lost altogether adds noise to the mean, but no bias. Recall has
-   no such bias, and is not moved. BCa, which takes the bias from the median, covers 79 to 93 %.
-3. Percentiles are too close together where few images decide, as a class of ten images has only ten. So
-   their levels are moved outwards, from the normal's to those of Student's t, with as many degrees of freedom
-   as there is knowledge of the variance: `freedom`.
+1. Bias: mean IoU of few images is too low, because the IoU of a rare class is concave in its true positives.
+   Resamples repeat this bias, so replicates are moved by twice the bias, class by class.
+2. Width: where few images decide, quantile levels move from the normal's to Student's t, with the degrees of
+   freedom of the jackknife variance.
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,20 +25,12 @@ from vocseg.metrics.per_image import PerImageConfusion
 
 RESAMPLES = 2000
 LEVEL = 0.95
+FEWEST_IMAGES = 5  # of intervals from 1 or 2 images, only two thirds hold the true value
 _BLOCK = 2**21  # cells of a block of weights: 16 MB
 
 
 def resampled_sums(sums: Floats, resamples: int, seed: int) -> Floats:
-    """Add up images drawn with replacement; the same seed draws the same ones.
-
-    Args:
-        sums: Whole numbers of each image, float64 `[N, ...]`.
-        resamples: How often, B.
-        seed: Of the draws.
-
-    Returns:
-        float64 `[B, ...]`.
-    """
+    """Sums over images drawn with replacement, float64 `[B, ...]` of `[N, ...]`; seeded."""
     random = np.random.default_rng(seed)
     images = len(sums)
     flat = sums.reshape(images, -1)
@@ -59,64 +44,37 @@ def resampled_sums(sums: Floats, resamples: int, seed: int) -> Floats:
 
 
 class Jackknife(NamedTuple):
-    """What leaving each image out does to S figures.
+    """Jackknife of S metrics."""
 
-    Attributes:
-        moved: float64 `[N,S]`: by how much the image moves the figure, 0 where it is not defined without it.
-        variance: float64 `[S]`, of the figure, by the jackknife.
-        freedom: float64 `[S]`, degrees of freedom of that variance.
-    """
-
-    moved: Floats
-    variance: Floats
-    freedom: Floats
+    moved: Floats  # estimate less the estimate without each image, float64 `[N,S]`; 0 where undefined
+    variance: Floats  # jackknife variance, float64 `[S]`
+    freedom: Floats  # degrees of freedom of that variance, float64 `[S]`
 
 
 def leave_one_out(sums: Floats) -> Floats:
-    """The measures without each image in turn.
-
-    Args:
-        sums: `tp_gt_pred` of each image, float64 `[N,3,C]`.
-
-    Returns:
-        float64 `[N,4+C]`.
-    """
+    """Metrics without each image in turn, float64 `[N,4+C]` from `tp_gt_pred` of each image `[N,3,C]`."""
     return compute_metrics(sums.sum(0) - sums)
 
 
 def influence(estimate: Floats, without: Floats) -> Jackknife:
-    """Describe the images' influence.
-
-    The degrees of freedom are those of a variance whose terms have the kurtosis that is seen,
-    2N / (kurtosis - 1): N for normal terms, and about two thirds of their number where few images count.
-
-    Args:
-        estimate: With all images, float64 `[S]`.
-        without: Without each, float64 `[N,S]`.
-    """
+    """Influence of each image, from S metrics with all images `[S]` and without each `[N,S]`."""
     images = len(without)
     moved = np.nan_to_num(estimate - without)
     terms = moved - moved.mean(0)
     squares = (terms**2).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
+        # A variance has 2N / (kurtosis - 1) degrees of freedom: N if its terms are normal.
         kurtosis = images * (terms**4).sum(0) / squares**2
         freedom = np.nan_to_num(2 * images / (kurtosis - 1), nan=images, posinf=images)
     return Jackknife(moved, squares * (images - 1) / images, np.maximum(freedom, 1))
 
 
 def iou_bias(estimate: Floats, replicates: Floats) -> Floats:
-    """Mean error of the IoUs of so few images, by the bootstrap; see the module's docstring.
-
-    Args:
-        estimate: `compute_metrics` of all images, float64 `[...,4+C]`.
-        replicates: The same of each resample, float64 `[B,...,4+C]`.
-
-    Returns:
-        float64 `[...,4+C]`; 0 for the measures without IoU, and where it is not known.
-    """
+    """Bootstrap bias of the IoUs, float64 `[...,4+C]` of replicates `[B,...,4+C]`; 0 for other metrics."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of an empty slice is NaN
         bias = np.nanmean(replicates - estimate, axis=0)
+        # By class: a class that a resample has lost adds noise to the mean, but no bias.
         bias[..., MEASURES.index("mean_iou")] = np.nanmean(bias[..., len(MEASURES) :], axis=-1)
     for name in ("pixel_accuracy", "mean_class_accuracy"):
         bias[..., MEASURES.index(name)] = 0
@@ -125,15 +83,7 @@ def iou_bias(estimate: Floats, replicates: Floats) -> Floats:
 
 
 def percentile_interval(replicates: Floats, freedom: Floats) -> Floats:
-    """Percentiles at the levels of Student's t.
-
-    Args:
-        replicates: float64 `[B,S]`; those that are NaN, as a class is missing, do not count.
-        freedom: Degrees of freedom, float64 `[S]`.
-
-    Returns:
-        float64 `[2,S]`: low and high.
-    """
+    """Low and high quantiles at the levels of Student's t, float64 `[2,S]` of `[B,S]`; NaN is ignored."""
     tails = ndtr(stdtrit(freedom, (1 - LEVEL) / 2))
     ends = np.full((2, replicates.shape[1]), np.nan)
     for k, tail in enumerate(tails):
@@ -145,16 +95,9 @@ def percentile_interval(replicates: Floats, freedom: Floats) -> Floats:
 
 
 def chance_above_zero(replicates: Floats, freedom: Floats) -> Floats:
-    """The share of replicates above 0 (and half of those that are 0), at the levels of Student's t.
+    """Fraction of replicates `[B,S]` above 0 at the levels of Student's t, float64 `[S]`; NaN is ignored.
 
-    So it is beyond 97.5 % where the interval leaves out 0. None of B counts as half of one.
-
-    Args:
-        replicates: float64 `[B,S]`; those that are NaN do not count.
-        freedom: Degrees of freedom, float64 `[S]`.
-
-    Returns:
-        float64 `[S]`; one half where no replicate counts.
+    Above 97.5 % if the interval excludes 0. A replicate of 0 counts as half above.
     """
     known = np.maximum((~np.isnan(replicates)).sum(0), 1)
     above = ((replicates > 0).sum(0) + (replicates == 0).sum(0) / 2) / known
@@ -163,47 +106,46 @@ def chance_above_zero(replicates: Floats, freedom: Floats) -> Floats:
     return chance
 
 
-FEWEST_IMAGES = 5  # fewer say next to nothing of the others: of intervals from 1 or 2, two thirds are right
-
-
 @dataclass(frozen=True)
 class Interval:
-    """A figure and where it would lie with 95 % confidence if there were no end of images.
+    """A metric with its 95 % confidence interval over images."""
 
-    Attributes:
-        estimate: The figure; None if it is not defined, as for a class that is neither there nor predicted.
-        low: Lower end; None with fewer than five images.
-        high: Upper end.
-    """
-
-    estimate: float | None
-    low: float | None = None
-    high: float | None = None
+    estimate: float | None  # the metric; None if undefined, e.g. for a class neither present nor predicted
+    low: float | None = None  # lower end; None with fewer than five images
+    high: float | None = None  # upper end
 
     def as_dict(self) -> dict[str, float | None]:
         """Plain values."""
-        return {"estimate": self.estimate, "low": self.low, "high": self.high}
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], estimate: str = "estimate") -> "Interval":
+        """Inverse of `as_dict`; `estimate` is the key of the estimate."""
+        return cls(*(number(plain[key]) for key in (estimate, "low", "high")))
+
+
+def number(value: Any) -> float | None:
+    """A float of a JSON file, or None."""
+    return None if value is None else float(value)
+
+
+def measures_in(plain: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the measures that a JSON object has."""
+    return (*MEASURES, TRIMAP) if TRIMAP in plain else MEASURES
 
 
 @dataclass(frozen=True)
 class ScoreIntervals:
-    """What was measured, with intervals.
+    """Metrics with confidence intervals."""
 
-    Attributes:
-        measures: By the names of `MEASURES`, and `TRIMAP` if pixels near a boundary were counted apart.
-        class_iou: By class.
-        images: How many images each class is in, by the truth.
-        resamples: How many the intervals were taken from.
-    """
-
-    measures: dict[str, Interval]
-    class_iou: dict[str, Interval]
-    images: dict[str, int]
-    resamples: int
+    measures: dict[str, Interval]  # by the names of `MEASURES`, and `TRIMAP` if boundary pixels were counted
+    class_iou: dict[str, Interval]  # by class
+    images: dict[str, int]  # number of images that contain each class
+    resamples: int  # number of resamples
 
     @property
     def warning(self) -> str | None:
-        """Reason not to trust the interval of mean IoU, a sentence; None: it holds what it claims."""
+        """Sentence on an unreliable interval of mean IoU; None if it is reliable."""
         counted = [self.images[name] for name, iou in self.class_iou.items() if iou.estimate is not None]
         few = sum(images < FEWEST_IMAGES for images in counted)
         if self.measures["mean_iou"].low is None or 2 * few <= len(counted):
@@ -224,18 +166,22 @@ class ScoreIntervals:
             "class_images": self.images,
         }
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "ScoreIntervals":
+        """Inverse of `as_dict`."""
+        return cls(
+            {name: Interval.from_dict(plain[name]) for name in measures_in(plain)},
+            {str(name): Interval.from_dict(each) for name, each in plain["class_iou"].items()},
+            {str(name): int(images) for name, images in plain["class_images"].items()},
+            int(plain["resamples"]),
+        )
+
 
 def score_intervals(scores: PerImageConfusion, resamples: int = RESAMPLES, seed: int = 0) -> ScoreIntervals:
-    """Measure, and say how far to believe it; images are what is drawn at random, the weights stay.
-
-    Args:
-        scores: What was counted.
-        resamples: Draws of as many images as there are.
-        seed: Of the draws.
-    """
+    """Metrics of a split with bootstrap intervals over its images."""
     sums, near = image_parts(scores), band_parts(scores)
-    found = _figures(sums, resamples, seed)
-    trimap = {} if near is None else {TRIMAP: _figures(near, resamples, seed)[0]}
+    found = _intervals(sums, resamples, seed)
+    trimap = {} if near is None else {TRIMAP: _intervals(near, resamples, seed)[0]}
     return ScoreIntervals(
         dict(zip(MEASURES, found, strict=False)) | trimap,
         dict(zip(scores.classes, found[len(MEASURES) :], strict=True)),
@@ -244,15 +190,14 @@ def score_intervals(scores: PerImageConfusion, resamples: int = RESAMPLES, seed:
     )
 
 
-def _figures(sums: Floats, resamples: int, seed: int) -> Sequence[Interval]:
-    """The metrics and the IoU of each class from `tp_gt_pred` of each image; a seed draws the same images."""
+def _intervals(sums: Floats, resamples: int, seed: int) -> Sequence[Interval]:
+    """The metrics and the IoU of each class from `tp_gt_pred` of each image."""
     estimate = compute_metrics(sums.sum(0))
     freedom = influence(estimate, leave_one_out(sums)).freedom
     replicates = compute_metrics(resampled_sums(sums, resamples, seed))
     low, high = percentile_interval(replicates - 2 * iou_bias(estimate, replicates), freedom).clip(0, 1)
-    ends = np.stack(
-        [np.fmin(low, estimate), np.fmax(high, estimate)]
-    )  # with few images bias may exceed width
+    # With few images the bias may exceed the width: the interval still contains the estimate.
+    ends = np.stack([np.fmin(low, estimate), np.fmax(high, estimate)])
     return as_intervals(estimate, ends, images_behind(sums))
 
 
@@ -262,7 +207,7 @@ def image_parts(scores: PerImageConfusion) -> Floats:
 
 
 def band_parts(scores: PerImageConfusion) -> Floats | None:
-    """The same of the pixels near a boundary alone; None if they were not counted apart."""
+    """The same of the pixels near a boundary; None if they were not counted."""
     return None if scores.band is None else tp_gt_pred(scores.band)[_by_id(scores)]
 
 
@@ -271,28 +216,21 @@ def _by_id(scores: PerImageConfusion) -> list[int]:
 
 
 def images_behind(sums: Floats) -> npt.NDArray[np.int64]:
-    """How many images each figure stands on.
-
-    Args:
-        sums: `tp_gt_pred` of each image, float64 `[N,3,C]`.
-
-    Returns:
-        int64 `[4+C]`: for the four measures those with labelled pixels, for a class those that truly show it.
-    """
+    """Number of images with labelled pixels (`MEASURES`) or with the class, int64 `[4+C]` of `[N,3,C]`."""
     there = sums[:, 1] > 0  # [N,C]
     return np.concatenate([np.full(len(MEASURES), there.any(1).sum()), there.sum(0)])
 
 
 def as_intervals(estimate: Floats, ends: Floats, behind: npt.NDArray[np.int64]) -> Sequence[Interval]:
-    """Put figures and ends together, without the ends where too few images stand behind them.
-
-    Args:
-        estimate: float64 `[4+C]`.
-        ends: float64 `[2,4+C]`.
-        behind: `images_behind`, int64 `[4+C]`.
-    """
-    plain = [[None if np.isnan(value) else float(value) for value in row] for row in (estimate, *ends)]
+    """Intervals of estimates `[4+C]` and ends `[2,4+C]`, without ends where `images_behind` are too few."""
     return [
         Interval(value, low, high) if images >= FEWEST_IMAGES and value is not None else Interval(value)
-        for value, low, high, images in zip(*plain, behind.tolist(), strict=True)
+        for value, low, high, images in zip(
+            *map(plain_numbers, (estimate, *ends)), behind.tolist(), strict=True
+        )
     ]
+
+
+def plain_numbers(values: Floats) -> list[float | None]:
+    """Floats, with None for NaN."""
+    return [None if value != value else value for value in values.tolist()]

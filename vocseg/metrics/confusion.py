@@ -1,10 +1,10 @@
-"""Confusion matrices and the metrics of one."""
+"""Confusion matrices and their metrics."""
 
 import torch
 from torch import Tensor
 
-_LABELS = 256  # a mask is bytes, so 255 and every other label that is no class gets a row that is cut off
-_LANES = 16  # counters a cell on a GPU
+_LABELS = 256  # a mask is bytes: labels that are no class get rows that are cut off
+_LANES = 16  # counters of a cell on a GPU
 
 
 def confusion_matrices(prediction: Tensor, mask: Tensor, classes: int) -> Tensor:
@@ -12,14 +12,14 @@ def confusion_matrices(prediction: Tensor, mask: Tensor, classes: int) -> Tensor
 
     Args:
         prediction: Predicted classes 0..C-1, integer `[N,H,W]`.
-        mask: True classes, uint8 `[N,H,W]`; what is not a class (255) is not counted.
+        mask: True classes, uint8 `[N,H,W]`; values that are not a class (255) are ignored.
         classes: Number of classes C.
 
     Returns:
         int64 `[N,C,C]`, rows true, columns predicted.
 
     Raises:
-        ValueError: If a prediction is not a class: it would count in another cell.
+        ValueError: If a prediction is not a class; checked on the CPU only.
     """
     images = prediction.shape[0]
     if prediction.device.type == "cpu" and prediction.numel() and int(prediction.max()) >= classes:
@@ -31,35 +31,23 @@ def confusion_matrices(prediction: Tensor, mask: Tensor, classes: int) -> Tensor
 
 
 def histogram(cell: Tensor, cells: int, weights: Tensor | None = None) -> Tensor:
-    """How often each number occurs; on a GPU without `bincount`, which would wait for the device.
+    """Count each number, without device synchronization on a GPU.
 
     Args:
         cell: Numbers 0..K-1, integer `[M]`.
-        cells: How many there are, K.
-        weights: int64 `[M]`: what to add up instead of 1, less than 2**53 together; None: ones.
+        cells: K.
+        weights: int64 `[M]` with a sum below 2**53; None: ones.
 
     Returns:
         int64 `[K]`.
     """
     if cell.device.type == "cpu":
         return torch.bincount(cell, None if weights is None else weights.double(), minlength=cells).long()
-    return in_lanes(cell, cells, weights)
+    return in_lanes(cell, cells, weights)  # `bincount` synchronizes
 
 
 def in_lanes(cell: Tensor, cells: int, weights: Tensor | None = None) -> Tensor:
-    """`histogram` by atomic additions.
-
-    Most pixels fall into few cells, where their additions would queue. So neighbours get counters of their
-    own, which are added up.
-
-    Args:
-        cell: See `histogram`.
-        cells: See there.
-        weights: See there.
-
-    Returns:
-        int64 `[K]`.
-    """
+    """`histogram` by atomic additions, with 16 counters a cell: most pixels fall into few cells."""
     lane = torch.arange(len(cell), device=cell.device) % _LANES
     added = torch.ones_like(cell, dtype=torch.int32) if weights is None else weights
     counts = torch.zeros(cells * _LANES, dtype=added.dtype, device=cell.device)
@@ -67,25 +55,18 @@ def in_lanes(cell: Tensor, cells: int, weights: Tensor | None = None) -> Tensor:
 
 
 def class_iou(matrix: Tensor) -> Tensor:
-    """Intersection over union by class: TP / (TP + FP + FN).
-
-    Args:
-        matrix: int64 `[C,C]`.
-
-    Returns:
-        float64 `[C]`, NaN for a class that is neither there nor predicted.
-    """
+    """TP / (TP + FP + FN), float64 `[C]` of int64 `[C,C]`; NaN for a class neither present nor predicted."""
     counts = matrix.double()
     hits = counts.diagonal()
     return hits / (counts.sum(0) + counts.sum(1) - hits)
 
 
 def mean_iou(matrix: Tensor) -> Tensor:
-    """Mean over the classes (background among them) that have an IoU; NaN if none has."""
+    """Mean over the classes (background included) that have an IoU; NaN if none has."""
     return class_iou(matrix).nanmean()
 
 
 def pixel_accuracy(matrix: Tensor) -> Tensor:
-    """Share of labelled pixels that are right; NaN if none is labelled."""
+    """Fraction of labelled pixels that are correct; NaN if none is labelled."""
     counts = matrix.double()
     return counts.diagonal().sum() / counts.sum()

@@ -16,57 +16,46 @@ from vocseg.utils.atomic_write import atomic_open
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-CONFIDENT = 0.9  # the network's probability for its class, from which it counts as sure
-REGIONS = 3  # kept of an image
+CONFIDENT = 0.9  # least probability of the predicted class
+REGIONS = 3  # saved of an image
 COLUMNS = 8  # of a region
-_SMALLEST = 1e-3  # of the picture; less is no region but a frayed border
+_SMALLEST = 1e-3  # of the image's pixels; smaller regions are inexact borders
 _KERNEL = np.ones((3, 3), np.uint8)
 
 
 class DisagreementRegion(NamedTuple):
-    """A connected region in which one label stands and the network is sure of one other class.
+    """A connected region of one label in which the network is confident of one other class."""
 
-    Attributes:
-        share: Of the picture's pixels.
-        confidence: The network's probability for its class, the mean over the region.
-        label: The class of the mask.
-        predicted: The class of the network.
-        left: Of its box, as a share of the picture's width; the next are meant alike.
-        top: Of its box.
-        right: Of its box.
-        bottom: Of its box.
-    """
-
-    share: float
-    confidence: float
-    label: int
-    predicted: int
-    left: float
-    top: float
-    right: float
-    bottom: float
+    share: float  # fraction of the image's pixels
+    confidence: float  # mean probability of the predicted class
+    label: int  # class of the mask
+    predicted: int  # predicted class
+    left: float  # left side of the bounding box, as a fraction of the width
+    top: float  # top side, as a fraction of the height
+    right: float  # right side
+    bottom: float  # bottom side
 
     @property
     def weight(self) -> float:
-        """By which regions are ranked: large ones first, of equal ones those that it is surest of."""
+        """Rank of the region: area times confidence."""
         return self.share * self.confidence
 
 
 def disagreement(confidence: Floats, predicted: Bytes, truth: Bytes) -> Floats:
-    """The largest regions of sure disagreement in one picture.
+    """The largest regions of confident disagreement in an image.
 
     Args:
-        confidence: Highest probability of each pixel, float32 `[h,w]`, at whatever size the network has.
-        predicted: Its class, uint8 `[h,w]`.
-        truth: The mask, uint8 `[H,W]`; void counts nowhere.
+        confidence: Probability of the predicted class, float32 `[h,w]`, at the network's output resolution.
+        predicted: Predicted class, uint8 `[h,w]`.
+        truth: Mask, uint8 `[H,W]`, 255 ignored.
 
     Returns:
         float32 `[REGIONS, COLUMNS]`, a `DisagreementRegion` a row, the largest first, then zeros.
     """
     size = confidence.shape[::-1]
     label = np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-    sure = (confidence >= CONFIDENT) & (predicted != label) & (label != IGNORE_INDEX)
-    pair = np.where(sure, label.astype(np.int32) * 256 + predicted + 1, 0)
+    confident = (confidence >= CONFIDENT) & (predicted != label) & (label != IGNORE_INDEX)
+    pair = np.where(confident, label.astype(np.int32) * 256 + predicted + 1, 0)
     kinds, pixels = np.unique(pair, return_counts=True)
     found = [
         region
@@ -83,22 +72,22 @@ def disagreement(confidence: Floats, predicted: Bytes, truth: Bytes) -> Floats:
 def _regions(
     where: npt.NDArray[np.bool_], confidence: Floats, label: int, predicted: int
 ) -> list[DisagreementRegion]:
-    """Connected regions once thin strips are gone, as those along an object's border."""
+    # Opening removes thin strips along an object's border.
     thick = cv2.morphologyEx(where.astype(np.uint8), cv2.MORPH_OPEN, _KERNEL)
-    count, places, facts, _ = cv2.connectedComponentsWithStats(thick)
+    count, components, stats, _ = cv2.connectedComponentsWithStats(thick)
     height, width = where.shape
     regions = []
     for k in range(1, count):
-        x, y, w, h, area = (int(value) for value in facts[k])
+        x, y, w, h, area = (int(value) for value in stats[k])
         if area >= _SMALLEST * where.size:
-            mean = float(confidence[places == k].mean())
+            mean = float(confidence[components == k].mean())
             box = (x / width, y / height, (x + w) / width, (y + h) / height)
             regions.append(DisagreementRegion(area / where.size, mean, label, predicted, *box))
     return regions
 
 
 def regions_of(rows: Floats) -> list[DisagreementRegion]:
-    """What `disagreement` gave, without the empty rows."""
+    """Regions of `disagreement`, without its empty rows."""
     plain = [row.tolist() for row in rows if row[0] > 0]
     return [DisagreementRegion(row[0], row[1], round(row[2]), round(row[3]), *row[4:]) for row in plain]
 
@@ -110,70 +99,47 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class DataLocation:
-    """Where photographs and masks lie, and what the masks' values mean.
+    """Location and encoding of a data set."""
 
-    Attributes:
-        root: What the user gave as --data.root.
-        folder: The one called `VOC2012` in it, from the root of the file system.
-        image_folder: Of the photographs, within `folder`.
-        image_suffix: Ending of their names; None: any.
-        split: The list that was scored.
-        names: Of the classes.
-        colours: Of the classes, RGB.
-        values: The values of each class in a mask file.
-        void: Further values that are ignored.
-        coloured: Whether masks may be RGB pictures in these colours.
-        mask_folder: Of the masks, within `folder`; None: VOC's.
-        mask_suffix: What follows an image's id in the name of its mask.
-    """
-
-    root: str
-    folder: str
-    image_folder: str
-    image_suffix: str | None
-    split: str
-    names: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
-    values: tuple[tuple[int, ...], ...]
-    void: tuple[int, ...]
-    coloured: bool = False
-    mask_folder: str | None = None
-    mask_suffix: str = ".png"
+    root: str  # value of --data.root
+    folder: str  # absolute path of its `VOC2012` folder
+    image_folder: str  # folder of the images, within `folder`
+    image_suffix: str | None  # suffix of image files; None: any
+    split: str  # name of the scored split
+    names: tuple[str, ...]  # class names
+    colours: tuple[tuple[int, int, int], ...]  # class colours, RGB
+    values: tuple[tuple[int, ...], ...]  # values of each class in a mask file
+    void: tuple[int, ...]  # further values that are ignored
+    coloured: bool = False  # whether masks may be RGB images in these colours
+    mask_folder: str | None = None  # folder of the masks, within `folder`; None: VOC's
+    mask_suffix: str = ".png"  # suffix of mask files
 
 
 @dataclass(frozen=True, eq=False)
 class LabelErrorData:
-    """The images that were scored and where the network was sure of another class than the label.
+    """Regions of confident disagreement in the images of a split."""
 
-    Their predictions are pictures beside it: `prediction_path`.
-
-    Attributes:
-        ids: Of the N images.
-        regions: float32 `[N,R,8]`: see `vocseg.metrics.label_errors`.
-        origin: Where they come from.
-    """
-
-    ids: tuple[str, ...]
-    regions: npt.NDArray[np.float32]
-    origin: DataLocation
+    ids: tuple[str, ...]  # ids of the N images
+    regions: npt.NDArray[np.float32]  # float32 `[N,REGIONS,COLUMNS]`, see `disagreement`
+    origin: DataLocation  # location of the data set
 
     def save(self, folder: Path) -> None:
-        """Write `evidence.npz`, whole or not at all."""
+        """Write `evidence.npz` atomically."""
         facts = json.dumps({"format": FORMAT, "ids": self.ids, "origin": asdict(self.origin)})
         with atomic_open(folder / FILE) as file:
             np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), regions=self.regions)
 
 
 def prediction_path(folder: Path, id: str) -> Path:
-    """The picture of an image's predicted classes in a run's folder; an id never leads out of it."""
+    """Path of the predicted mask of an image, always within the run's folder."""
     return folder / FOLDER / f"{id.replace('%', '%25').replace('/', '%2F')}.png"
 
 
 def load_evidence(folder: Path) -> LabelErrorData | None:
-    """Read what `LabelErrorData.save` wrote; None if the run left none.
+    """Read the label-error data of a run; None if it has none.
 
     Raises:
-        UserError: If the file is damaged, or of a newer version.
+        UserError: If the file is damaged or of a newer version.
     """
     path = folder / FILE
     if not path.is_file():
@@ -182,15 +148,15 @@ def load_evidence(folder: Path) -> LabelErrorData | None:
         with np.load(path, allow_pickle=False) as archive:
             regions, facts = np.asarray(archive["regions"], np.float32), json.loads(str(archive["facts"]))
         if facts["format"] > FORMAT:
-            raise UserError(f"{path} was made by a newer vocseg: update vocseg")
+            raise UserError(f"{path} was written by a newer vocseg. Update vocseg.")
         ids, origin = tuple(facts["ids"]), _origin(facts["origin"])
         if regions.ndim != 3 or len(regions) != len(ids):
             raise ValueError
         return LabelErrorData(ids, regions, origin)
     except UserError:
         raise
-    except Exception as fault:  # numpy, zip and zlib raise nearly anything on foreign or damaged bytes
-        raise UserError(f"{path} is damaged: score the weights again with `test`") from fault
+    except Exception as error:  # numpy and zlib raise almost any exception on damaged bytes
+        raise UserError(f"{path} is damaged. Score the weights again with `test`.") from error
 
 
 def _origin(plain: dict[str, Any]) -> DataLocation:

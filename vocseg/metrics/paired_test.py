@@ -1,19 +1,17 @@
 """Paired bootstrap comparison of runs.
 
-Two things are uncertain. Which images happened to be scored: they are drawn anew in each resample, the same
-for all runs. Which seeds happened to be trained: runs are too few to be drawn anew, as draws from two or
-three show much too little spread, so each resample adds a draw of Student's t with the spread between
-members, pooled over both groups, and as many degrees of freedom as there are runs beyond one a group.
-What runs differ by from image to image would be in both, and is taken out of the first.
+Two sources of variance:
 
-Bias and spread of the draws are mended as `vocseg.metrics.bootstrap` and `_scale` say. Of 300 draws of 100
-images, 95 to 98 % of the intervals for mean IoU of two single runs held the true difference, whatever their
-errors (`tests/metrics/interval_coverage.py`); with three seeds of each recipe
-`tests/metrics/test_interval_coverage.py` wants 92.5 to 99 %.
+- Images: resampled with replacement, the same for all runs.
+- Seeds: runs are too few to resample. Each resample adds a draw of Student's t with the spread between the
+  members of a group, pooled over both groups. Its degrees of freedom are the runs beyond one a group.
+
+The seed variance contains the part that varies from image to image, so this part is subtracted from the
+image variance. `tests/metrics/interval_coverage.py` measures the coverage of the intervals.
 """
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -33,7 +31,10 @@ from vocseg.metrics.bootstrap import (
     influence,
     iou_bias,
     leave_one_out,
+    measures_in,
+    number,
     percentile_interval,
+    plain_numbers,
     resampled_sums,
 )
 from vocseg.metrics.protocol import Protocol
@@ -42,19 +43,12 @@ from vocseg.metrics.run_groups import RunGroup, RunWeights, check_comparable
 
 @dataclass(frozen=True)
 class ImageChange:
-    """What became of one image.
+    """Change of one image."""
 
-    Attributes:
-        id: Of the image.
-        before: A's mean IoU on this image alone, over the classes that it truly shows; void images have none.
-        after: B's.
-        influence: How much smaller the difference in mean IoU over all images is without this one.
-    """
-
-    id: str
-    before: float
-    after: float
-    influence: float
+    id: str  # image id
+    before: float  # A's mean IoU on this image, over the classes that it contains
+    after: float  # B's
+    influence: float  # difference in mean IoU over all images, less the same without this image
 
     @property
     def change(self) -> float:
@@ -66,22 +60,17 @@ class ImageChange:
         values: dict[str, str | float] = {"id": self.id, "a": self.before, "b": self.after}
         return values | {"change": self.change, "influence": self.influence}
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "ImageChange":
+        """Inverse of `as_dict`."""
+        return cls(str(plain["id"]), *(float(plain[key]) for key in ("a", "b", "influence")))
+
 
 def image_changes(
     ids: Sequence[str], sums: Floats, before: Floats, after: Floats, influence: Floats
 ) -> tuple[ImageChange, ...]:
-    """Score each image by itself, those that changed most first.
-
-    They are ranked by what one sees on opening the image. Its influence on the whole would put images of rare
-    classes first, even where nearly nothing in them changed; it is given beside.
-
-    Args:
-        ids: Of the N images, in order.
-        sums: `parts` of each image and run, float64 `[N,R,3,C]`.
-        before: Share of each run in A, `[R]`.
-        after: Share of each run in B, `[R]`.
-        influence: Of each image, float64 `[N]`.
-    """
+    """Changes of the images with labelled pixels, from `image_parts` of the runs, largest first."""
+    # Ranked by the image's own change: ranking by influence favours rare classes that hardly changed.
     hits, true, predicted = (sums[:, :, k] for k in range(3))  # [N,R,C]
     there = true > 0
     iou = np.where(there, hits / np.maximum(true + predicted - hits, 1), 0.0)
@@ -95,104 +84,64 @@ def image_changes(
     return tuple(sorted(changes, key=lambda each: (-abs(each.change), each.id)))
 
 
-_MANY = 1e6  # degrees of freedom: the normal's levels
+_MANY = 1e6  # degrees of freedom of a normal distribution
 
 
 class BootstrapDifference(NamedTuple):
-    """Differences of S figures, B less A.
+    """Differences of S metrics, B less A."""
 
-    Attributes:
-        estimate: float64 `[S]`.
-        replicates: float64 `[B,S]`.
-        freedom: Degrees of freedom of the replicates' variance, float64 `[S]`.
-        influence: What each image moves the estimate by, float64 `[N,S]`.
-        seed_variance: Of a single run, float64 `[S]`.
-    """
-
-    estimate: Floats
-    replicates: Floats
-    freedom: Floats
-    influence: Floats
-    seed_variance: Floats
+    estimate: Floats  # float64 `[S]`
+    replicates: Floats  # float64 `[B,S]`
+    freedom: Floats  # degrees of freedom of the replicates' variance, float64 `[S]`
+    influence: Floats  # influence of each image on the estimate, float64 `[N,S]`
+    seed_variance: Floats  # variance of a single run between seeds, float64 `[S]`
 
 
-def paired(shares: RunWeights, sums: Floats, resamples: int, seed: int) -> BootstrapDifference:
-    """Draw differences.
-
-    Args:
-        shares: The runs of both groups.
-        sums: `parts` of each image and run, float64 `[N,R,3,C]`.
-        resamples: How many to draw, B.
-        seed: Of the draws.
-    """
-    figures = compute_metrics(sums.sum(0))  # [R,S]
+def paired(weights: RunWeights, sums: Floats, resamples: int, seed: int) -> BootstrapDifference:
+    """Bootstrap the difference of two groups, from `image_parts` of each run, float64 `[N,R,3,C]`."""
+    metrics = compute_metrics(sums.sum(0))  # [R,S]
     without = np.stack([leave_one_out(sums[:, k]) for k in range(sums.shape[1])], axis=1)  # [N,R,S]
-    estimate = shares.difference(figures)
-    images = influence(estimate, shares.difference(without))
-    of_a_run = shares.seed_variance(figures)
-    seeds = of_a_run * shares.spread
-    left = np.maximum(images.variance - shares.chance_variance(figures, without) * shares.spread, 0)
+    estimate = weights.difference(metrics)
+    images = influence(estimate, weights.difference(without))
+    of_a_run = weights.seed_variance(metrics)
+    seeds = of_a_run * weights.spread
+    left = np.maximum(images.variance - weights.chance_variance(metrics, without) * weights.spread, 0)
     replicates = compute_metrics(resampled_sums(sums, resamples, seed))  # [B,R,S]
-    bias = shares.difference(iou_bias(figures, replicates))
-    drawn = shares.difference(replicates) - estimate - bias  # [B,S]
-    kept = _scale(drawn, images.variance, left)
-    noise = _student(resamples, shares.freedom, seed)[:, None] * np.sqrt(seeds)
-    freedom = _freedom(images.freedom, left, seeds)
-    return BootstrapDifference(
-        estimate, estimate - bias + drawn * kept + noise, freedom, images.moved, of_a_run
-    )
+    bias = weights.difference(iou_bias(metrics, replicates))
+    drawn = weights.difference(replicates) - estimate - bias  # [B,S]
+    scaled = drawn * _scale(drawn, images.variance, left)
+    noise = np.zeros(resamples)
+    if weights.freedom:
+        noise = np.random.default_rng([seed, 1]).standard_t(weights.freedom, resamples)
+    with np.errstate(divide="ignore", invalid="ignore"):  # Satterthwaite; draws of t have their own tails
+        total = images.freedom * ((left + seeds) / left) ** 2
+    freedom = np.minimum(np.nan_to_num(total, nan=_MANY), _MANY)
+    replicates = estimate - bias + scaled + noise[:, None] * np.sqrt(seeds)
+    return BootstrapDifference(estimate, replicates, freedom, images.moved, of_a_run)
 
 
 def _scale(drawn: Floats, variance: Floats, left: Floats) -> Floats:
-    """Factor that gives draws of variance `variance` the part `left` of it.
-
-    Resamples lose rare classes and so spread too little: draws get the jackknife's variance if it is larger.
-
-    Args:
-        drawn: float64 `[B,S]`.
-        variance: Of the estimate, by the jackknife, float64 `[S]`.
-        left: What is to be left of it, float64 `[S]`.
-    """
+    """Factor `[S]` that gives draws `[B,S]` of a variance the part `left` of it."""
+    # Resamples that lose rare classes vary too little: the jackknife's variance applies where it is larger.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a spread of nothing is NaN
+        warnings.simplefilter("ignore", RuntimeWarning)  # the variance of an empty slice is NaN
         spread = np.nan_to_num(np.nanvar(drawn, axis=0))
     base = np.where(spread > 0, np.minimum(spread, variance), variance)
     return np.sqrt(np.divide(left, base, out=np.ones_like(left), where=base > 0))
 
 
-def _freedom(freedom: Floats, images: Floats, seeds: Floats) -> Floats:
-    """Degrees of freedom of the whole variance by Satterthwaite; draws of t have their own tails."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        whole = freedom * ((images + seeds) / images) ** 2
-    return np.minimum(np.nan_to_num(whole, nan=_MANY), _MANY)
-
-
-def _student(resamples: int, freedom: int, seed: int) -> Floats:
-    """Draws of Student's t, zeros if there is no freedom: float64 `[B]`."""
-    if not freedom:
-        return np.zeros(resamples)
-    return np.random.default_rng([seed, 1]).standard_t(freedom, resamples)
-
-
 @dataclass(frozen=True)
 class Difference:
-    """One figure of A and B.
+    """A metric of A and B."""
 
-    Attributes:
-        before: Of A: the mean over its members; None if it is not defined.
-        after: Of B.
-        difference: B less A, with its interval.
-        better: Probability that B is better, one half if nothing differs; None if it is not known.
-    """
-
-    before: float | None
-    after: float | None
-    difference: Interval
-    better: float | None
+    before: float | None  # of A, the mean over its members; None if undefined
+    after: float | None  # of B
+    difference: Interval  # B less A, with its interval
+    better: float | None  # probability that B is better, one half without a difference; None if unknown
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out "no difference"."""
+        """Return whether the interval excludes 0."""
         low, high = self.difference.low, self.difference.high
         return low is not None and high is not None and (low > 0 or high < 0)
 
@@ -202,31 +151,31 @@ class Difference:
         ends = {"low": self.difference.low, "high": self.difference.high}
         return {**values, **ends, "probability_b_better": self.better, "clear": self.clear}
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Difference":
+        """Inverse of `as_dict`."""
+        interval = Interval.from_dict(plain, "difference")
+        return cls(number(plain["a"]), number(plain["b"]), interval, number(plain["probability_b_better"]))
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is to be said of A and B.
+    """Comparison of A and B.
 
     Attributes:
-        names: Of A and B.
-        runs: How many runs are in A and in B.
-        protocols: How A and B were scored.
-        measures: By the names of `MEASURES`, and `TRIMAP` if all runs counted pixels near a boundary apart.
-        class_iou: By class.
-        images: All of them, those that changed most first.
-        seed_spread: Standard deviation of mean IoU from seed to seed; None if no group has two runs, and then
-            the intervals tell of other images only, not of other seeds.
-        resamples: How many the intervals were taken from.
+        measures: By the names of `MEASURES`, and `TRIMAP` if all runs counted boundary pixels.
+        seed_spread: Standard deviation of mean IoU between seeds. None if no group has two runs: then the
+            intervals cover other images, not other seeds.
     """
 
-    names: tuple[str, str]
-    runs: tuple[int, int]
-    protocols: tuple[Protocol, Protocol]
+    names: tuple[str, str]  # names of A and B
+    runs: tuple[int, int]  # number of runs in A and in B
+    protocols: tuple[Protocol, Protocol]  # protocols of A and B
     measures: dict[str, Difference]
-    class_iou: dict[str, Difference]
-    images: tuple[ImageChange, ...]
+    class_iou: dict[str, Difference]  # by class
+    images: tuple[ImageChange, ...]  # all images, largest change first
     seed_spread: float | None
-    resamples: int
+    resamples: int  # number of resamples
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -242,66 +191,76 @@ class Comparison:
             "images": [each.as_dict() for each in self.images],
         }
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Comparison":
+        """Inverse of `as_dict`."""
+        a, b = plain["a"], plain["b"]
+        return cls(
+            (str(a["name"]), str(b["name"])),
+            (int(a["runs"]), int(b["runs"])),
+            (Protocol(**plain["protocol"]), Protocol(**plain["protocol_b"])),
+            {name: Difference.from_dict(plain[name]) for name in measures_in(plain)},
+            {str(name): Difference.from_dict(each) for name, each in plain["class_iou"].items()},
+            tuple(map(ImageChange.from_dict, plain["images"])),
+            number(plain["seed_spread"]),
+            int(plain["resamples"]),
+        )
+
 
 def compare_groups(
     before: RunGroup, after: RunGroup, resamples: int = RESAMPLES, seed: int = 0, across: Collection[str] = ()
 ) -> Comparison:
     """Compare B with A on the same resamples of the images.
 
-    A group's figure is the mean of its members'. What the intervals hold: see above; with
-    one run each, other images only, as then nothing is known of other seeds.
+    The metric of a group is the mean over its members.
 
     Args:
         before: A.
         after: B.
-        resamples: Draws of as many images as there are.
-        seed: Of the draws.
-        across: Parts of the protocol in which A and B may differ, of `ACROSS`.
+        resamples: Number of resamples.
+        seed: Random seed of the resamples.
+        across: Protocol fields in which A and B may differ, of `ACROSS`.
 
     Raises:
-        UserError: If they were not scored on the same images in the same way.
+        UserError: If their images or other protocol fields differ.
     """
     check_comparable([before, after], across)
-    shares, first = RunWeights(before, after), before.members[0]
-    sums = np.stack([image_parts(run) for run in shares.runs], axis=1)  # [N,R,3,C]
-    drawn = paired(shares, sums, resamples, seed)
-    found = _differences(shares, sums, drawn)
+    weights, first = RunWeights(before, after), before.members[0]
+    sums = np.stack([image_parts(run) for run in weights.runs], axis=1)  # [N,R,3,C]
+    drawn = paired(weights, sums, resamples, seed)
+    found = _differences(weights, sums, drawn)
     moved = drawn.influence[:, MEASURES.index("mean_iou")]
     spread = drawn.seed_variance[MEASURES.index("mean_iou")] ** 0.5
     return Comparison(
         (before.name, after.name),
         (len(before.members), len(after.members)),
         (first.protocol, after.members[0].protocol),
-        dict(zip(MEASURES, found, strict=False)) | _trimap(shares, resamples, seed),
+        dict(zip(MEASURES, found, strict=False)) | _trimap(weights, resamples, seed),
         dict(zip(first.classes, found[len(MEASURES) :], strict=True)),
-        image_changes(sorted(first.ids), sums, shares.before, shares.after, moved),
-        float(spread) if shares.freedom else None,
+        image_changes(sorted(first.ids), sums, weights.before, weights.after, moved),
+        float(spread) if weights.freedom else None,
         resamples,
     )
 
 
-def _trimap(shares: RunWeights, resamples: int, seed: int) -> dict[str, Difference]:
-    """The same of the pixels near a boundary, if all runs counted them apart."""
-    near = [sums for sums in map(band_parts, shares.runs) if sums is not None]
-    if len(near) < len(shares.runs):
+def _trimap(weights: RunWeights, resamples: int, seed: int) -> dict[str, Difference]:
+    """Trimap mean IoU, if all runs counted boundary pixels."""
+    near = [sums for sums in map(band_parts, weights.runs) if sums is not None]
+    if len(near) < len(weights.runs):
         return {}
     sums = np.stack(near, axis=1)  # [N,R,3,C]
-    return {TRIMAP: _differences(shares, sums, paired(shares, sums, resamples, seed))[0]}
+    return {TRIMAP: _differences(weights, sums, paired(weights, sums, resamples, seed))[0]}
 
 
-def _differences(shares: RunWeights, sums: Floats, drawn: BootstrapDifference) -> list[Difference]:
-    """Each figure of both, with what was drawn; the same runs do not differ, however few the images."""
+def _differences(weights: RunWeights, sums: Floats, drawn: BootstrapDifference) -> list[Difference]:
     behind = images_behind(sums[:, 0])
-    behind = behind if shares.spread else np.full_like(behind, FEWEST_IMAGES)
+    if not weights.spread:  # identical runs do not differ, however few the images
+        behind = np.full_like(behind, FEWEST_IMAGES)
     ends = percentile_interval(drawn.replicates, drawn.freedom)
     better = chance_above_zero(drawn.replicates, drawn.freedom)
-    values = [
-        [None if np.isnan(value) else float(value) for value in row]
-        for row in shares.means(compute_metrics(sums.sum(0)))
-    ]
+    values = map(plain_numbers, weights.means(compute_metrics(sums.sum(0))))
+    intervals = as_intervals(drawn.estimate, ends, behind)
     return [
         Difference(a, b, interval, None if interval.low is None else float(chance))
-        for a, b, interval, chance in zip(
-            *values, as_intervals(drawn.estimate, ends, behind), better, strict=True
-        )
+        for a, b, interval, chance in zip(*values, intervals, better, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Protocol by which a score was computed."""
+"""Protocol of a score."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,24 +6,31 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a score was taken: two scores may be compared if these agree."""
+    """Conditions of a score; two scores are comparable if these are equal."""
 
     split: str
     images: int
-    fingerprint: str  # over the ids of the images and their decoded content
-    size: int  # images are predicted at size x size; 0: not known
-    resolution: Literal["network", "original"] = "network"  # or at each image's own size
-    tta: str | None = None  # test-time augmentation, as "flip, scales 0.75 1 1.25"; None: each image as it is
-    windows: str | None = None  # as "stride 0.5": cut from the image at its own size; None: resized whole
+    fingerprint: str  # of the ids and the decoded content of the images and masks
+    size: int  # input resolution, size x size; 0: unknown
+    resolution: Literal["network", "original"] = "network"  # of the scored pixels
+    tta: str | None = None  # test-time augmentation, e.g. "flip, scales 0.75 1 1.25"
+    windows: str | None = None  # sliding windows, e.g. "stride 0.5"; None: images are resized to the input
 
     @property
     def views(self) -> str:
-        """Size and number of the views that a prediction was made from."""
+        """Input resolution, windows and test-time augmentation."""
         size = f"{self.size}x{self.size}"
         windows = f" windows, {self.windows}" if self.windows else ""
         return size + windows + (f"; tta: {self.tta}" if self.tta else "")
 
+    @property
+    def pixels(self) -> str:
+        """Resolution of the scored pixels."""
+        return "original resolution" if self.resolution == "original" else self.views
+
     def __str__(self) -> str:
-        predicted = f" (predicted {'in' if self.windows else 'at'} {self.views})" if self.size else ""
-        where = self.views if self.resolution == "network" else f"their own size{predicted}"
-        return f"{self.split}, {self.images:,} images at {where} (data {self.fingerprint[:8]})"
+        original = self.resolution == "original" and self.size
+        predicted = f" (predicted {'in' if self.windows else 'at'} {self.views})" if original else ""
+        return (
+            f"{self.split}, {self.images:,} images at {self.pixels}{predicted} (data {self.fingerprint[:8]})"
+        )

@@ -14,16 +14,16 @@ from vocseg.metrics.protocol import Protocol
 
 @dataclass(frozen=True)
 class Score:
-    """A confusion matrix `[C,C]` (int64, rows true) with its protocol, mean loss and names of the classes."""
+    """Confusion matrix of a split, with protocol and loss."""
 
-    matrix: Tensor
-    protocol: Protocol
-    loss: float | None  # None: not computed
-    classes: tuple[str, ...] = CLASSES
+    matrix: Tensor  # int64 `[C,C]`, rows true, columns predicted
+    protocol: Protocol  # conditions of the score
+    loss: float | None  # mean loss; None: not computed
+    classes: tuple[str, ...] = CLASSES  # names of the C classes
 
     @classmethod
     def of(cls, images: PerImageConfusion, loss: float | None = None) -> "Score":
-        """The score of images taken together."""
+        """The score of all images together."""
         return cls(torch.from_numpy(images.total()), images.protocol, loss, images.classes)
 
     @property
@@ -33,16 +33,16 @@ class Score:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of labelled pixels that are right."""
+        """Fraction of labelled pixels that are correct."""
         return float(pixel_accuracy(self.matrix))
 
     @property
     def class_iou(self) -> list[float | None]:
-        """IoU by class, None where the class is neither there nor predicted."""
+        """IoU of each class; None for a class neither present nor predicted."""
         return [None if value != value else value for value in class_iou(self.matrix).tolist()]
 
     def as_dict(self, matrix: bool = True) -> dict[str, Any]:
-        """Plain values, for JSON and for files of weights."""
+        """Plain values, for JSON and weights files."""
         plain = {
             "mean_iou": self.mean_iou,
             "pixel_accuracy": self.pixel_accuracy,

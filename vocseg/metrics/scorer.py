@@ -25,47 +25,45 @@ Array = Tensor | npt.NDArray[Any]
 
 
 class Scorer:
-    """Collects predictions image by image, and scores them as `test` does.
+    """Scores predictions of any model as `test` does.
 
-    It keeps one confusion matrix an image and no pixels, so that a whole data set fits into memory:
+    Saves one confusion matrix an image and no pixels, so a complete data set fits into memory:
 
         scorer = Scorer(["background", "cat", "dog"])
         for image, mask in pairs:
             scorer.update(model(image[None])[0], mask)
         print(scorer.compute()["mean_iou"])
 
-    It is no `torchmetrics.Metric`: intervals and comparisons need each image's counts and name.
+    Not a `torchmetrics.Metric`: intervals and comparisons need the counts and the name of each image.
+
+    Args:
+        classes: Names of the C classes, background included, or C; default: VOC's 21.
+        ignore_index: Value of mask pixels that are not scored.
+
+    Raises:
+        UserError: If the classes are invalid.
     """
 
     def __init__(self, classes: Sequence[str] | int = CLASSES, ignore_index: int = IGNORE_INDEX) -> None:
-        """Start without images.
-
-        Args:
-            classes: Names of the C classes, background among them, or C; VOC's 21 by default.
-            ignore_index: Value of the masks' pixels that are not scored.
-
-        Raises:
-            UserError: If these are no classes.
-        """
         names = [f"class {k}" for k in range(classes)] if isinstance(classes, int) else list(classes)
         if isinstance(classes, str) or not 0 < len(names) < 256 or len(set(names)) < len(names):
             value = shown(repr(classes))
-            raise UserError(f"Scorer cannot use the classes {value}: give 1 to 255 different names, or C")
+            raise UserError(f"Scorer cannot use the classes {value}. Pass 1 to 255 different names, or C.")
         self.classes, self.ignore_index = tuple(names), int(ignore_index)
-        self._matrices: dict[str, npt.NDArray[np.int32]] = {}  # `[C,C]` by id
-        self._bands: dict[str, npt.NDArray[np.int32]] = {}
-        self._digests: dict[str, bytes] = {}  # of the masks
+        self.reset()
 
     def __len__(self) -> int:
-        """Number of images so far."""
+        """Number of images."""
         return len(self._matrices)
 
     def __repr__(self) -> str:
         return f"Scorer({len(self.classes)} classes, {len(self)} images)"
 
     def reset(self) -> None:
-        """Forget all images."""
-        self._matrices, self._bands, self._digests = {}, {}, {}
+        """Remove all images."""
+        self._matrices: dict[str, npt.NDArray[np.int32]] = {}  # `[C,C]` by id
+        self._bands: dict[str, npt.NDArray[np.int32]] = {}
+        self._digests: dict[str, bytes] = {}  # of the masks
 
     def update(
         self,
@@ -73,51 +71,52 @@ class Scorer:
         mask: Array | Sequence[Array],
         ids: str | Sequence[Any] | None = None,
     ) -> None:
-        """Count one image, or a batch of them.
+        """Count an image or a batch of images.
 
         Args:
-            prediction: Logits or probabilities, floating `[C,h,w]`, which are brought to the mask's size; or
-                classes, integer `[H,W]`. Of a batch `[N,C,h,w]` or `[N,H,W]`, or a list.
-            mask: True classes at the size to be scored, best each image's own, integer `[H,W]`; of a batch
-                `[N,H,W]`, or a list if the sizes differ.
+            prediction: Logits or probabilities, floating `[C,h,w]`, upsampled to the mask's size; or classes,
+                integer `[H,W]`. For a batch `[N,C,h,w]` or `[N,H,W]`, or a list.
+            mask: True classes at the resolution to score, integer `[H,W]`; for a batch `[N,H,W]`, or a list.
             ids: Names of the images; None: their numbers, counted from 0.
 
         Raises:
-            UserError: If shapes, types or values are wrong, or an image was counted before. Then nothing of
-                the batch is counted.
+            UserError: If shapes, types or values are wrong, or an image was counted before. Nothing of the
+                batch is counted then.
         """
-        predictions, masks = _batch(prediction, mask)
-        names = _names(ids, len(self), len(masks))
-        if not len(predictions) == len(masks) == len(names):
+        if not isinstance(mask, list | tuple) and np.ndim(mask) < 3:
+            prediction, mask = [prediction], [mask]  # type: ignore[list-item]
+        names = _names(ids, len(self), len(mask))
+        if not len(prediction) == len(mask) == len(names):
             raise UserError(
-                f"Scorer.update got {len(predictions)} predictions, {len(masks)} masks and {len(names)} ids: "
-                "give one of each an image"
+                f"Scorer.update got {len(prediction)} predictions, {len(mask)} masks and {len(names)} ids. "
+                "Pass one of each for every image."
             )
         found = {}
-        for name, predicted, given in zip(names, predictions, masks, strict=True):
+        for name, predicted, given in zip(names, prediction, mask, strict=True):
             if name in self._matrices or name in found:
-                raise UserError(f"image '{shown(name)}' was scored before: give each image once, or `reset`")
+                raise UserError(f"image '{shown(name)}' was scored before. Pass each image once, or `reset`.")
             truth = self._truth(name, given)
             classes = self._predicted(name, predicted, truth.shape)
             banded = np.where(boundary_band(truth), truth, IGNORE_INDEX).astype(np.uint8)
-            found[name] = self._matrix(classes, truth), self._matrix(classes, banded), _digest(truth)
+            digest = hashlib.sha256(np.array(truth.shape, "<i8").tobytes() + truth.tobytes()).digest()
+            found[name] = self._matrix(classes, truth), self._matrix(classes, banded), digest
         for name, (matrix, band, digest) in found.items():
             self._matrices[name], self._bands[name], self._digests[name] = matrix, band, digest
 
     def compute(self) -> dict[str, Any]:
-        """All figures as plain values, the same as `original` in the `scores.json` of `test`.
+        """Compute all metrics as plain values, equal to `original_resolution` in `scores.json` of `test`.
 
         Returns:
             `mean_iou`, `pixel_accuracy`, `class_iou`, `matrix`, `intervals`, `error_budget` and others.
 
         Raises:
-            UserError: If nothing was counted.
+            UserError: If no image was counted.
         """
         images = self.image_scores()
         return scores_dict(images, score_intervals(images))
 
     def compare(self, baseline: "Scorer") -> Comparison:
-        """This model less a baseline that was scored on the same images, with 95 % intervals.
+        """Difference to a baseline scored on the same images, with 95 % intervals.
 
         Raises:
             UserError: If the images, their masks or the classes differ.
@@ -125,28 +124,28 @@ class Scorer:
         before, after = baseline.image_scores(), self.image_scores()
         if before.classes != after.classes:
             raise UserError(
-                f"the models cannot be compared: one was scored on {len(before.classes)} classes, the other "
-                f"on {len(after.classes)}, or their names differ. Give both the same classes"
+                f"the models cannot be compared: they were scored on {len(before.classes)} and "
+                f"{len(after.classes)} classes, or their names differ. Pass both the same classes."
             )
         if before.protocol != after.protocol:
             raise UserError(
                 f"the models cannot be compared: they were scored on other images or masks ({len(baseline)} "
-                f"and {len(self)} images). Give both the same images, in the same order or with `ids`"
+                f"and {len(self)} images). Pass both the same images, in the same order or with `ids`."
             )
         return compare_groups(RunGroup("baseline", (before,)), RunGroup("model", (after,)))
 
     def image_scores(self) -> PerImageConfusion:
-        """Counts of every image; their `save` writes a file that `python -m vocseg compare` reads.
+        """Per-image confusion matrices; `python -m vocseg compare` reads the file that their `save` writes.
 
         Raises:
-            UserError: If nothing was counted.
+            UserError: If no image was counted.
         """
         if not self._matrices:
             raise UserError("Scorer has no images: call `update` first")
-        whole = hashlib.sha256()
+        content = hashlib.sha256()
         for name in sorted(self._digests):
-            whole.update(name.encode() + b"\0" + self._digests[name])
-        protocol = Protocol("images", len(self), whole.hexdigest()[:32], 0, "original")
+            content.update(name.encode() + b"\0" + self._digests[name])
+        protocol = Protocol("images", len(self), content.hexdigest()[:32], 0, "original")
         matrices, bands = (
             np.stack(list(each.values())).astype(np.int64) for each in (self._matrices, self._bands)
         )
@@ -155,22 +154,22 @@ class Scorer:
     def _truth(self, name: str, mask: Any) -> npt.NDArray[np.uint8]:
         """A mask as class indices uint8 `[H,W]`, 255 ignored."""
         labels = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
-        if labels.ndim != 2 or not labels.size or not _whole_numbers(labels.dtype):
+        if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "iub":
             raise UserError(
-                f"the mask of image '{shown(name)}' is {labels.dtype} {labels.shape}: give integers [H,W]"
+                f"the mask of image '{shown(name)}' is {labels.dtype} {labels.shape}. Pass integers [H,W]."
             )
         ignored = labels == self.ignore_index
         wrong = labels[~ignored & ((labels < 0) | (labels >= len(self.classes)))]
         if wrong.size:
             raise UserError(
                 f"the mask of image '{shown(name)}' has the value {int(wrong[0])}, but there are "
-                f"{len(self.classes)} classes (0 to {len(self.classes) - 1}), and {self.ignore_index} is "
-                "ignored: name all classes, or set ignore_index"
+                f"{len(self.classes)} classes (0 to {len(self.classes) - 1}) and the ignored value "
+                f"{self.ignore_index}. Pass all class names, or set ignore_index."
             )
         return np.where(ignored, IGNORE_INDEX, labels).astype(np.uint8)
 
     def _predicted(self, name: str, prediction: Any, shape: tuple[int, ...]) -> Tensor:
-        """Classes uint8 `[H,W]` of logits, or as they are."""
+        """Predicted classes, uint8 `[H,W]`."""
         given = (
             prediction.detach() if isinstance(prediction, Tensor) else torch.as_tensor(np.asarray(prediction))
         )
@@ -179,23 +178,21 @@ class Scorer:
             if given.ndim != 3 or len(given) != len(self.classes):
                 raise UserError(
                     f"the logits of image '{shown(name)}' have the shape {tuple(given.shape)}, but there are "
-                    f"{len(self.classes)} classes: give [{len(self.classes)},h,w], or integer classes [H,W]"
+                    f"{len(self.classes)} classes. Pass [{len(self.classes)},h,w], or integer classes [H,W]."
                 )
             if bool(given.isnan().any()):
-                raise UserError(
-                    f"the logits of image '{shown(name)}' hold NaN: find where the model makes it"
-                )
+                raise UserError(f"the logits of image '{shown(name)}' contain NaN. Check the model.")
             return argmax_upsampled(given, (height, width)).cpu()
         if given.shape != shape:
             raise UserError(
                 f"the prediction of image '{shown(name)}' has the shape {tuple(given.shape)}, its mask "
-                f"{shape}: give logits [C,h,w], which are resized, or classes of the mask's size"
+                f"{shape}. Pass logits [C,h,w], which are upsampled, or classes of the mask's size."
             )
         lowest, highest = int(given.min()), int(given.max())
         if lowest < 0 or highest >= len(self.classes):
             raise UserError(
                 f"the prediction of image '{shown(name)}' has the class {lowest if lowest < 0 else highest}, "
-                f"but there are {len(self.classes)} classes (0 to {len(self.classes) - 1})"
+                f"but there are {len(self.classes)} classes (0 to {len(self.classes) - 1})."
             )
         return given.cpu().to(torch.uint8)
 
@@ -204,25 +201,10 @@ class Scorer:
         return counts[0].numpy().astype(np.int32)
 
 
-def _batch(prediction: Any, mask: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Predictions and masks of each image."""
-    if isinstance(mask, list | tuple):
-        return prediction, mask
-    return ([prediction], [mask]) if np.ndim(mask) < 3 else (prediction, mask)
-
-
-def _names(ids: Any, begun: int, images: int) -> list[str]:
-    """Names of the images of a batch; by number they sort in their order."""
+def _names(ids: Any, first: int, images: int) -> list[str]:
+    """Names of the images of a batch; numbers are padded, so they sort in order."""
     if ids is None:
-        return [f"{begun + k:08d}" for k in range(images)]
+        return [f"{first + k:08d}" for k in range(images)]
     if isinstance(ids, str):
         return [ids]
     return [str(each) for each in (ids.tolist() if isinstance(ids, Tensor) else ids)]
-
-
-def _whole_numbers(dtype: np.dtype[Any]) -> bool:
-    return np.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.bool_)
-
-
-def _digest(truth: npt.NDArray[np.uint8]) -> bytes:
-    return hashlib.sha256(np.array(truth.shape, "<i8").tobytes() + truth.tobytes()).digest()

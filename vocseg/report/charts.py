@@ -3,43 +3,37 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from vocseg.visualization.formatting import percent as as_percent
 
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 380, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 34
-_MARKED = 40  # points; more run together
+_MARKED = 40  # largest number of points with dots
 
 
-@dataclass(frozen=True)
-class Tick:
-    """A place on an axis, in the picture's units, and its label."""
+class Tick(NamedTuple):
+    """A position on an axis in SVG units, and its label."""
 
     place: float
     label: str
 
 
-@dataclass(frozen=True)
-class Line:
-    """One curve: its name, how it is drawn (`train` dashed, `val` solid), its path and its points."""
+class Line(NamedTuple):
+    """A curve: name, style (`train` dashed, `val` solid), path, dots in SVG units, points."""
 
     name: str
     kind: str
     path: str
-    dots: tuple[tuple[float, float], ...]
-    points: tuple[tuple[float, float], ...]
+    dots: Points
+    points: Points
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture of curves over the epochs.
-
-    Attributes:
-        title: What is drawn.
-        summary: The same in a sentence.
-        percent: Whether values are shares.
-        marked: Place of the best epoch; None: not shown.
-    """
+    """Curves over epochs; `percent`: values are fractions, `marked`: position of the best epoch."""
 
     title: str
     summary: str
@@ -57,21 +51,14 @@ class Chart:
 
 
 def chart(title: str, series: Mapping[str, Points], percent: bool, best: float | None = None) -> Chart | None:
-    """Draw curves; None if there is no point.
-
-    Args:
-        title: What is drawn.
-        series: Points by name; `train` is drawn dashed.
-        percent: Whether values are shares, to be shown in per cent.
-        best: The epoch to mark.
-    """
-    known = {name: list(points) for name, points in series.items() if points}
+    """A chart of points by name, or None; `percent`: values are fractions, `best`: epoch to mark."""
+    known = {name: points for name, points in series.items() if points}
     if not known:
         return None
     xs = [x for points in known.values() for x, _ in points]
     ys = [y for points in known.values() for _, y in points]
     low, high = 0.0 if min(xs) < 1 else 1.0, float(max(math.ceil(max(xs)), 2))
-    steps = _nice(min(ys), max(ys)) if max(ys) > min(ys) else _nice(0.0, 2 * max(ys) or 1.0)
+    steps = _round_steps(min(ys), max(ys)) if max(ys) > min(ys) else _round_steps(0.0, 2 * max(ys) or 1.0)
     bottom, top = steps[0], steps[-1]
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -79,20 +66,25 @@ def chart(title: str, series: Mapping[str, Points], percent: bool, best: float |
         down = HEIGHT - _BOTTOM - (y - bottom) / (top - bottom) * (HEIGHT - _TOP - _BOTTOM)
         return round(right, 1), round(down, 1)
 
+    def value(y: float) -> str:
+        return f"{as_percent(y)} %" if percent else f"{y:.4g}"
+
     lines = tuple(_line(name, points, [place(*each) for each in points]) for name, points in known.items())
-    across = tuple(Tick(place(x, bottom)[0], f"{x:g}") for x in _whole(low, high))
+    across = tuple(Tick(place(x, bottom)[0], f"{x:g}") for x in _epoch_ticks(low, high))
     up = tuple(Tick(place(low, y)[1], _label(y, percent, steps)) for y in steps)
     mark = None if best is None else place(best, bottom)[0]
-    return Chart(title, _summary(title, known, percent), percent, lines, across, up, mark)
+    parts = (f"{name} from {value(each[0][1])} to {value(each[-1][1])}" for name, each in known.items())
+    summary = f"{title} over {max(xs):g} epochs: {'; '.join(parts)}"
+    return Chart(title, summary, percent, lines, across, up, mark)
 
 
 def _line(name: str, points: Points, places: Points) -> Line:
     path = "M" + " L".join(f"{x} {y}" for x, y in places)
-    dots = tuple(places) if len(places) <= _MARKED and (name in ("train", "val") or len(places) == 1) else ()
-    return Line(name, "train" if name == "train" else "val", path, dots, tuple(points))
+    dotted = len(places) <= _MARKED and (name in ("train", "val") or len(places) == 1)
+    return Line(name, "train" if name == "train" else "val", path, places if dotted else (), points)
 
 
-def _nice(low: float, high: float, wanted: int = 5) -> list[float]:
+def _round_steps(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round values that enclose a range."""
     raw = (high - low) / wanted
     size = 10 ** math.floor(math.log10(raw))
@@ -102,8 +94,7 @@ def _nice(low: float, high: float, wanted: int = 5) -> list[float]:
     return [k * step for k in range(first, last + 1)]
 
 
-def _whole(low: float, high: float) -> list[float]:
-    """Epochs to be named."""
+def _epoch_ticks(low: float, high: float) -> list[float]:
     step = next(k * 10**p for p in range(9) for k in (1, 2, 5) if (high - low) / (k * 10**p) <= 8)
     ticks = [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return [low, *(k for k in ticks if k - low > step / 2)] if low == 1 else [float(k) for k in ticks]
@@ -111,18 +102,7 @@ def _whole(low: float, high: float) -> list[float]:
 
 def _label(value: float, percent: bool, steps: Sequence[float]) -> str:
     if percent:
-        return f"{100 * value:.{0 if steps[1] - steps[0] > 0.0099 else 1}f}"
+        return as_percent(value, 0 if steps[1] - steps[0] > 0.0099 else 1)
     if 0 < abs(value) < 1e-3:
         return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
     return f"{value:.3g}"
-
-
-def _summary(title: str, series: Mapping[str, Points], percent: bool) -> str:
-    def shown(value: float) -> str:
-        return f"{100 * value:.1f} %" if percent else f"{value:.4g}"
-
-    parts = [
-        f"{name} from {shown(points[0][1])} to {shown(points[-1][1])}" for name, points in series.items()
-    ]
-    epochs = max(points[-1][0] for points in series.values())
-    return f"{title} over {epochs:g} epochs: " + "; ".join(parts)

@@ -1,135 +1,42 @@
 """`report`: HTML page of a scored run."""
 
+import base64
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from vocseg.commands.compare import Across, check_names
 from vocseg.errors import UserError
-from vocseg.metrics.label_errors import CONFIDENT
+from vocseg.metrics.bootstrap import Interval
+from vocseg.report import sections
 from vocseg.report.comparison import ComparedRun, comparisons_of, finetuning_of
-from vocseg.report.images import Pictures, galleries_of, suspects_of
+from vocseg.report.images import RunImages, galleries_of, label_error_gallery
 from vocseg.report.load_run import LoadedRun, read_run
-from vocseg.report.page import ERROR_LEGEND, render_page
 from vocseg.report.page_parts import Figure, PageView, RunView
 from vocseg.report.reliability_diagram import reliability
-from vocseg.report.sections import (
-    bars_of,
-    budget_of,
-    charts_of,
-    facts_of,
-    figures_of,
-    further_figures,
-    intervals_of,
-    kind_of,
-    name_of,
-)
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.confusion import matrix_view
+from vocseg.visualization.draw import ERRORS
+from vocseg.visualization.formatting import percent, points, probability, typographic
 
-_SUSPECTS = (
-    "Connected regions in which the network gives another class than the label a probability of at least "
-    f"{100 * CONFIDENT:.0f} %, the largest first. Either the label is wrong or the network is blind to "
-    "something: look, and decide. Void counts nowhere."
+_MOST_IMAGES = 24  # of each kind
+_MOST_CARDS = 160  # over all runs and kinds, to limit the size of the page
+_KINDS = 5  # worst, median, best, label-error candidates, largest changes
+_MEANINGS = {
+    "missed": "object predicted as background",
+    "invented": "background predicted as object",
+    "confused": "object predicted as another class",
+}
+_ERROR_LEGEND = tuple(
+    (f"rgb{ERRORS[name]}".replace(" ", ""), name, meaning) for name, meaning in _MEANINGS.items()
 )
-
-
-def run_view(run: LoadedRun, letter: str, pictures: Pictures | None, count: int) -> RunView:
-    """Lay a run out.
-
-    Args:
-        run: What was read.
-        letter: What a comparison calls it; empty: there is none.
-        pictures: Of its images; None: there are none.
-        count: How many images of each kind to show.
-    """
-    key, known = f"run-{letter or 'A'}", intervals_of(run)
-    matrix = run.matrix
-    main, *figures = figures_of(known) if known else _trained_figures(run)
-    galleries = galleries_of(run, pictures, count)
-    suspects = suspects_of(run, pictures, count)
-    return RunView(
-        key=key,
-        letter=letter,
-        name=name_of(run.folder) + (", one of several seeds" if Path(run.name) != run.folder else ""),
-        kind=kind_of(run),
-        main=main,
-        warning=(known and known.warning) or "",
-        figures=(*figures, *further_figures(run)),
-        facts=facts_of(run),
-        notes=tuple(_notes(run, pictures)),
-        bars=bars_of(run, known),
-        bars_note="" if known else "Of the best epoch's validation in training.",
-        matrix=None if matrix is None or not matrix.any() else matrix_view(matrix, run.classes),
-        budget=budget_of(run),
-        galleries=galleries,
-        suspects=suspects,
-        suspects_note=_SUSPECTS,
-        charts=charts_of(run),
-        charts_note=_charts_note(run),
-        reliability=reliability(run.calibration) if run.calibration else None,
-        changes=finetuning_of(run, key, count),
-    )
-
-
-def _trained_figures(run: LoadedRun) -> tuple[Figure, ...]:
-    """Of a run that only trained: its best validation, and its last."""
-    if run.curves is None:
-        return (Figure("mean IoU", None),)
-    best, last = run.curves.best_epoch(), run.curves.last_epoch()
-    note = "" if best is None else f"of epoch {best:g}, the best of {last:g}"
-    return (
-        Figure("mean IoU", run.curves.at("miou/val", best), note=note),
-        Figure("pixel accuracy", run.curves.at("pixel_accuracy/val", best), note="of the same epoch"),
-        Figure("mean IoU", run.curves.at("miou/val", last), note="of the last epoch"),
-    )
-
-
-def _charts_note(run: LoadedRun) -> str:
-    best = run.curves.best_epoch() if run.curves is not None else None
-    return "" if best is None else f"The vertical line marks epoch {best:g}, the best by validation mIoU."
-
-
-def _notes(run: LoadedRun, pictures: Pictures | None) -> Iterator[str]:
-    """What is missing, and how to have it."""
-    if run.matrix is None:
-        yield (
-            "This run trained and was not scored image by image: no intervals, confusion or images. Score "
-            f"its weights (python -m vocseg test --ckpt_path {run.folder / 'unet_voc.pth'}), and report on "
-            "the folder that this makes."
-        )
-        return
-    if run.images is None:
-        yield "No scores by image were kept, hence no intervals and no images: score with the verb test."
-    elif run.evidence is None and run.primary == "after":
-        yield (
-            "Fine-tuning keeps no predictions, so images have no pictures and labels are not judged: score "
-            f"its weights (python -m vocseg test --ckpt_path {run.folder / 'unet_voc.pth'}), and report on "
-            "the folder that this makes."
-        )
-    elif run.evidence is None:
-        yield (
-            "No predictions were saved (--original_resolution.save_predictions false). Images and label "
-            "errors need them: score again with `test`."
-        )
-    if run.curves is None:
-        yield "The run that trained these weights was not found, so there are no curves."
-    if pictures is not None and pictures.missing:
-        reason = next(iter(pictures.missing.values()))
-        yield (
-            f"{len(pictures.missing)} images could not be shown ({reason}). If the data moved, name its "
-            "folder with --root."
-        )
-
-
-_MOST_IMAGES = 24  # of each kind, so that the page stays small enough to be sent
-_MOST_CARDS = 160  # over all runs and kinds
-_KINDS = 5  # worst, middle, best, suspects, most changed
 
 
 class Report(NamedTuple):
-    """Where the page is, and how large."""
+    """Path and size of a page."""
 
     path: Path
     megabytes: float
@@ -140,80 +47,153 @@ def report(
     output: Path = Path("report.html"),
     root: Path | None = None,
     images: int = 8,
-    across: list[Across] | None = None,
+    allow_different: list[Across] | None = None,
 ) -> Report:
-    """Write one page about runs: scores, curves, classes, confusion, errors, images, suspicious labels.
+    """Write an HTML page of runs: scores, curves, classes, confusion, errors, images, label-error candidates.
 
-    The page is a single file that needs no network. Each RUN is the folder of a run of `test` or
-    `validate`, or of `fit` or `finetune` (curves alone). Several are compared with the first; seeds of one
-    recipe are joined by commas as for `compare`, and then the first of them is shown image by image. Runs
-    that cannot be compared are shown beside each other, and the page says why.
+    The page is a single file that works offline. Each RUN is the folder of a run of `test` or `validate`, or
+    of `fit` or `finetune` (curves only). Several runs are compared with the first. Seeds of one recipe are
+    joined by commas as for `compare`; the images of the first are shown. Runs that cannot be compared are
+    shown separately, with the reason.
 
     Args:
-        runs: What to report on; may be given without `--runs`, before all flags.
-        output: The page.
-        root: Where the data lies, if it moved since it was scored (as --data.root).
-        images: How many of each kind to show: worst, middle, best, suspects, most changed; 0: none.
-        across: Ways of predicting in which compared runs may differ: tta, windows, size.
+        runs: Folders of the runs; also as positional arguments before all flags.
+        output: HTML file to write.
+        root: Folder of the data, if it moved since it was scored (as --data.root).
+        images: Number of images of each kind: worst, median, best, label errors, largest changes; 0: none.
+        allow_different: Protocol fields in which compared runs may differ: tta, windows, size.
 
     Raises:
-        UserError: If a run is no run's folder or damaged.
+        UserError: If a run is not valid.
     """
     start = time.perf_counter()
-    _check(runs, output, images)
-    text = render_page(_page(runs, root, _shown(images, len(runs)), across or ()))
-    _write(output, text)
+    if not runs:
+        raise UserError("report needs a run. Pass a folder such as lightning_logs/test/version_0.")
+    if not 0 <= images <= _MOST_IMAGES:
+        raise UserError(f"--images {images}: must be 0 to {_MOST_IMAGES}.")
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder. Pass a file, such as {output / 'report.html'}.")
+    count = min(images, max(1, _MOST_CARDS // (_KINDS * len(runs))))
+    if count < images:
+        print(f"showing {count} images of each kind, to limit the size of the page of {len(runs)} runs")
+    text = _rendered(_page(runs, root, count, allow_different or ()))
+    try:
+        atomic_write(output, text)
+    except OSError as error:
+        raise UserError(
+            f"--output {output} cannot be written: {error.strerror}. Pass another file."
+        ) from error
     size = len(text) / 1e6
     print(f"wrote {output} ({size:.1f} MB, {time.perf_counter() - start:.1f} s): open it in a browser")
     return Report(output, size)
 
 
-def _check(runs: list[str], output: Path, images: int) -> None:
-    if not runs:
-        raise UserError("report needs a run: name a folder such as lightning_logs/test/version_0")
-    if not 0 <= images <= _MOST_IMAGES:
-        raise UserError(f"--images {images}: take a number from 0 to {_MOST_IMAGES}")
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder: name a file, as {output / 'report.html'}")
-
-
-def _shown(images: int, runs: int) -> int:
-    """How many of each kind are shown: fewer than asked for where there are many runs."""
-    count = min(images, max(1, _MOST_CARDS // (_KINDS * runs)))
-    if count < images:
-        print(f"showing {count} images of each kind, so that the page of {runs} runs stays small")
-    return count
-
-
 def _page(runs: list[str], root: Path | None, count: int, across: Sequence[Across]) -> PageView:
-    """What the page says; why runs are not compared is printed too."""
-    read = [read_run(name, _folder(name)) for name in runs]
-    pictures = [_pictures(run, root) for run in read]
-    letters = [chr(ord("A") + k) if k < 26 else f"A{k - 25}" for k in range(len(read))]
-    sides = [ComparedRun(*each) for each in zip(letters, pictures, strict=True)]
+    """Contents of the page; prints the reasons for missing comparisons."""
+    loaded = [read_run(name, Path(name) if Path(name).exists() else check_names(name)[0]) for name in runs]
+    images = [RunImages(k.label_errors, k.folder, root) if k.label_errors else None for k in loaded]
+    letters = [chr(ord("A") + k) if k < 26 else f"A{k - 25}" for k in range(len(runs))]
+    sides = [ComparedRun(*each) for each in zip(letters, images, strict=True)]
     compared, lacking = comparisons_of(runs, sides, count, across)
     for sentence in lacking:
         print(f"not compared: {sentence}")
     views = tuple(
-        run_view(run, letter if len(read) > 1 else "", each, count)
-        for run, letter, each in zip(read, letters, pictures, strict=True)
+        run_view(run, letter if len(runs) > 1 else "", each, count)
+        for run, letter, each in zip(loaded, letters, images, strict=True)
     )
-    several = f"{len(views)} runs{' compared' if compared else ''}"
-    title = views[0].name if len(views) == 1 else several
-    return PageView(title, views, compared, lacking, time.strftime("%Y-%m-%d %H:%M"), ERROR_LEGEND)
+    title = views[0].name if len(views) == 1 else f"{len(views)} runs{' compared' if compared else ''}"
+    return PageView(title, views, compared, lacking, time.strftime("%Y-%m-%d %H:%M"), _ERROR_LEGEND)
 
 
-def _folder(name: str) -> Path:
-    """The run's folder; of seeds joined by commas, the first's."""
-    return Path(name) if Path(name).exists() else check_names(name)[0]
+def run_view(run: LoadedRun, letter: str, images: RunImages | None, count: int) -> RunView:
+    """All sections of a run, with `count` images of each kind; `letter`: short name in a comparison."""
+    key, known, matrix = f"run-{letter or 'A'}", sections.intervals_of(run), run.matrix
+    main, *figures = sections.figures_of(known) if known else _validation_figures(run)
+    best = run.curves.best_epoch() if run.curves is not None else None
+    galleries, label_errors = galleries_of(run, images, count), label_error_gallery(run, images, count)
+    name = " / ".join(part for part in run.folder.resolve().parts[-2:] if part != "/")
+    return RunView(
+        key=key,
+        letter=letter,
+        name=name + (", one of several seeds" if Path(run.name) != run.folder else ""),
+        kind=sections.kind_of(run),
+        main=main,
+        warning=(known and known.warning) or "",
+        figures=(*figures, *sections.further_figures(run)),
+        facts=sections.facts_of(run),
+        notes=tuple(_notes(run, images)),
+        bars=sections.bars_of(run, known),
+        bars_note="" if known else "Validation of the best epoch.",
+        matrix=None if matrix is None or not matrix.any() else matrix_view(matrix, run.classes),
+        budget=sections.budget_of(run),
+        galleries=galleries,
+        label_errors=label_errors,
+        charts=sections.charts_of(run),
+        charts_note="" if best is None else f"Vertical line: epoch {best:g}, the best validation mIoU.",
+        reliability=reliability(run.calibration) if run.calibration else None,
+        changes=finetuning_of(run, key, count),
+    )
 
 
-def _pictures(run: LoadedRun, root: Path | None) -> Pictures | None:
-    return Pictures(run.evidence, run.folder, root) if run.evidence is not None else None
+def _validation_figures(run: LoadedRun) -> tuple[Figure, ...]:
+    """Best and last validation of a run without a score."""
+    if run.curves is None:
+        return (Figure("mean IoU", Interval(None)),)
+    curves, best, last = run.curves, run.curves.best_epoch(), run.curves.last_epoch()
+    note = "" if best is None else f"of epoch {best:g}, the best of {last:g}"
+    return (
+        Figure("mean IoU", Interval(curves.at("miou/val", best)), note),
+        Figure("pixel accuracy", Interval(curves.at("pixel_accuracy/val", best)), "of the same epoch"),
+        Figure("mean IoU", Interval(curves.at("miou/val", last)), "of the last epoch"),
+    )
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        atomic_write(path, text)
-    except OSError as fault:
-        raise UserError(f"--output {path} cannot be written ({fault.strerror}): name another file") from fault
+def _notes(run: LoadedRun, images: RunImages | None) -> Iterator[str]:
+    """Missing parts, with the remedy."""
+    command = f"python -m vocseg test --ckpt_path {run.folder / 'unet_voc.pth'}"
+    score = f"Score its weights ({command}), and report on the folder of that run."
+    if run.matrix is None:
+        yield f"No per-image scores, so there are no intervals, confusion matrix or images. {score}"
+        return
+    if run.images is None:
+        yield "No per-image scores, so there are no images. Score the weights again with `test`."
+    elif run.label_errors is None and run.primary == "after":
+        yield f"Fine-tuning saves no predictions, so there are no images or label errors. {score}"
+    elif run.label_errors is None:
+        yield (
+            "No predictions were saved (--original_resolution.save_predictions false). Images and label "
+            "errors need them: score again with `test`."
+        )
+    if run.curves is None:
+        yield "The run that trained these weights was not found, so there are no curves."
+    if images is not None and images.missing:
+        reason = next(iter(images.missing.values()))
+        count = len(images.missing)
+        yield f"{count} images could not be shown ({reason}). If the data moved, pass its folder with --root."
+
+
+def _rendered(page: PageView) -> str:
+    """HTML as ASCII text, which is valid in any encoding."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("vocseg.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": lambda *args: typographic(percent(*args)),
+        "points": lambda value: typographic(points(value)),
+        "probability": lambda value: typographic(probability(value)),
+    }
+    here = resources.files("vocseg.report")
+    style, script = (Markup((here / name).read_text("utf-8")) for name in ("style.css", "script.js"))
+    # The page's content security policy allows no request, and no script with another digest.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    text = environment.get_template("page.html.j2").render(
+        page=page, style=style, script=script, script_hash=digest
+    )
+    return text.encode("ascii", "xmlcharrefreplace").decode()

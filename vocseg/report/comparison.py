@@ -1,51 +1,38 @@
 """Comparison of two runs on the page."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from vocseg.commands.compare import read_groups
 from vocseg.errors import UserError
-from vocseg.metrics.paired_test import Comparison, Difference, ImageChange, compare_groups
+from vocseg.metrics.paired_test import Comparison, ImageChange, compare_groups
 from vocseg.metrics.run_groups import check_comparable
-from vocseg.report.images import ImageTriplet, Pictures, mask_uri, picture, scene_card
+from vocseg.report.images import ImageTriplet, RunImages, image_card, mask_uri, page_image
 from vocseg.report.load_run import LoadedRun
-from vocseg.report.page import points
-from vocseg.report.page_parts import Card, ComparisonView, DifferenceRow, Gallery, PageImage
+from vocseg.report.page_parts import Card, ComparisonView, Gallery, PageImage
 from vocseg.visualization.difference_tables import caption, verdict
+from vocseg.visualization.formatting import percent, points, typographic
 from vocseg.visualization.tables import MEASURE_NAMES
 
-_EXPLANATION = "largest change of the image's own mean IoU"
 
-
-@dataclass(frozen=True)
-class ComparedRun:
-    """One of the two that are compared: what the page calls it, and pictures of what it predicted."""
+class ComparedRun(NamedTuple):
+    """Short name of a run, and its images with predictions."""
 
     letter: str
-    pictures: Pictures | None = None
+    images: RunImages | None = None
 
 
 def comparisons_of(
     names: Sequence[str], sides: Sequence[ComparedRun], count: int, across: Collection[str] = ()
 ) -> tuple[tuple[ComparisonView, ...], tuple[str, ...]]:
-    """Each of the others compared with the first.
-
-    Args:
-        names: What the user calls them, seeds joined by commas.
-        sides: What the page calls them, with their pictures.
-        count: How many changed images to show.
-        across: Ways of predicting in which they may differ.
-
-    Returns:
-        The comparisons, and a sentence for each that there cannot be.
-    """
+    """Comparisons of the other runs with the first, and a sentence for each that is not possible."""
     found, lacking = [], []
     for name, side in zip(names[1:], sides[1:], strict=True):
         try:
             groups = read_groups([names[0], name])
             check_comparable(groups, across)
-        except UserError as fault:
-            lacking.append(fault.sentence)
+        except UserError as error:
+            lacking.append(error.sentence)
             continue
         one = compare_groups(groups[0], groups[1], across=across)
         found.append(_view(one, (sides[0], side), count, f"compare-{side.letter}", "on the same images"))
@@ -53,13 +40,7 @@ def comparisons_of(
 
 
 def finetuning_of(run: LoadedRun, key: str, count: int) -> ComparisonView | None:
-    """What fine-tuning changed, as the run itself has written it; None: it did not fine-tune.
-
-    Args:
-        run: What was read.
-        key: Begins the section's anchor.
-        count: How many changed images to show.
-    """
+    """Comparison before and after fine-tuning in `scores.json`; None if there is none."""
     if run.comparison is None:
         return None
     sides = ComparedRun("before"), ComparedRun("after")
@@ -70,53 +51,36 @@ def _view(
     found: Comparison, sides: tuple[ComparedRun, ComparedRun], count: int, key: str, where: str
 ) -> ComparisonView:
     first, letter = (side.letter for side in sides)
-    classes = _rows(found.class_iou, {name: name for name in found.class_iou})
-    ends = [abs(end) for row in classes for end in (row.low, row.high, row.change) if end is not None]
+    intervals = [each.difference for each in found.class_iou.values()]
+    ends = [abs(end) for each in intervals for end in (each.low, each.high, each.estimate) if end is not None]
     cards = tuple(_card(each, sides) for each in [each for each in found.images if each.change][:count])
-    gallery = Gallery(f"changes-{letter}", "Images that changed most", _EXPLANATION, cards)
+    explanation = "largest change of the image's own mean IoU"
     return ComparisonView(
         key,
         (first, letter),
         where,
         () if found.names == (first, letter) else found.names,
-        tuple(dict.fromkeys(map(str, found.protocols))),
+        tuple(dict.fromkeys(found.protocols)),
         verdict(found, letter, first),
         caption(found, seeds=first == "A"),
-        _rows(found.measures, MEASURE_NAMES),
-        classes,
+        {MEASURE_NAMES[name]: each for name, each in found.measures.items()},
+        found.class_iou,
         max(ends, default=0.0) or 0.01,
-        gallery if cards else None,
-    )
-
-
-def _rows(figures: Mapping[str, Difference], names: Mapping[str, str]) -> tuple[DifferenceRow, ...]:
-    return tuple(
-        DifferenceRow(
-            names[name],
-            each.before,
-            each.after,
-            each.difference.estimate,
-            each.difference.low,
-            each.difference.high,
-            each.better,
-            each.clear,
-        )
-        for name, each in figures.items()
+        Gallery("Images with the largest changes", explanation, cards) if cards else None,
     )
 
 
 def _card(change: ImageChange, sides: tuple[ComparedRun, ComparedRun]) -> Card:
-    def further(scene: ImageTriplet) -> list[PageImage]:
-        """What both predict."""
+    def predictions(triplet: ImageTriplet) -> list[PageImage]:
         found = []
-        for side in sides:
-            mine = side.pictures.scene(change.id) if side.pictures is not None else None
-            if side.pictures is not None and mine is not None:
-                uri = mask_uri(mine.prediction, side.pictures.classes)
-                found.append(picture(f"{side.letter} predicts", uri, f"prediction of {side.letter}", scene))
+        for letter, images in sides:
+            own = images.triplet(change.id) if images is not None else None
+            if images is not None and own is not None:
+                uri = mask_uri(own.prediction, images.classes)
+                found.append(page_image(f"prediction of {letter}", uri, f"prediction of {letter}", triplet))
         return found
 
-    shown = scene_card(change.id, sides[1].pictures or sides[0].pictures, further)
-    first, letter = (side.letter for side in sides)
-    facts = (f"mIoU of the image: {first} {100 * change.before:.1f} %, {letter} {100 * change.after:.1f} %",)
-    return Card(change.id, f"{points(change.change)} points", facts, *shown)
+    (first, before), (letter, after) = sides
+    fact = f"mIoU of the image: {first} {percent(change.before)} %, {letter} {percent(change.after)} %"
+    shown = image_card(change.id, after or before, predictions)
+    return Card(change.id, f"{typographic(points(change.change))} points", (fact,), *shown)

@@ -1,4 +1,4 @@
-"""Loading of a scored run and its curves."""
+"""Scores and curves of a run."""
 
 import csv
 import io
@@ -14,46 +14,48 @@ import numpy.typing as npt
 
 from vocseg.constants import CLASSES
 from vocseg.errors import UserError
+from vocseg.metrics.aggregate import ErrorBudget
+from vocseg.metrics.bootstrap import ScoreIntervals, number
+from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.label_errors import LabelErrorData, load_evidence
 from vocseg.metrics.paired_test import Comparison
 from vocseg.metrics.per_image import PerImageConfusion, load_per_image_confusion
 from vocseg.metrics.protocol import Protocol
-from vocseg.report import saved_scores
-from vocseg.report.reliability_diagram import Calibration
+from vocseg.utils.json_values import INPUT_RESOLUTION, ORIGINAL_RESOLUTION
 from vocseg.utils.regular_file import read_json, read_regular
 from vocseg.utils.yaml_loader import read_yaml
 
+Plain = Mapping[str, Any]
 Points = tuple[tuple[float, float], ...]
 
+SCORES, CURVES = "scores.json", "metrics.csv"
+IMAGE_SCORES = ("image_scores_original.npz", "image_scores_network.npz")
+_PRIMARY = (ORIGINAL_RESOLUTION, INPUT_RESOLUTION, "after")  # the first that exists is the page's main score
 _CLASS = "per_class_iou/"
+_AXES = ("epoch", "step")
 
 
 @dataclass(frozen=True)
 class LoggedCurves:
-    """Figures by epoch, counted from 1.
+    """Logged values by epoch, counted from 1."""
 
-    Attributes:
-        folder: The run that they are of.
-        series: Points `(epoch, value)` by the names that were logged.
-    """
-
-    folder: Path
-    series: dict[str, Points]
+    folder: Path  # folder of the run
+    series: dict[str, Points]  # points `(epoch, value)` by logged name
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes whose IoU was logged; VOC's in VOC's order."""
+        """The classes with a logged IoU, in VOC's order or sorted."""
         names = {name.removeprefix(_CLASS) for name in self.series if name.startswith(_CLASS)}
         return (
             tuple(name for name in CLASSES if name in names) if names <= {*CLASSES} else tuple(sorted(names))
         )
 
     def at(self, name: str, epoch: float | None) -> float | None:
-        """The value of a figure in an epoch; None if it has none there."""
+        """The value of an epoch, or None."""
         return dict(self.series.get(name, ())).get(epoch) if epoch is not None else None
 
     def last_epoch(self) -> float | None:
-        """The newest epoch with a validation."""
+        """The last epoch with a validation."""
         points = self.series.get("miou/val", ())
         return points[-1][0] if points else None
 
@@ -64,7 +66,7 @@ class LoggedCurves:
 
 
 def read_curves(path: Path) -> LoggedCurves | None:
-    """Read them; None if nothing is in there yet.
+    """Read `metrics.csv`; None if it has no values.
 
     Raises:
         UserError: If the file is damaged.
@@ -72,35 +74,28 @@ def read_curves(path: Path) -> LoggedCurves | None:
     try:
         text = read_regular(path)[0].decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        if rows and (lacking := [axis for axis in _AXES if axis not in rows[0]]):
-            raise ValueError(f"it has no column '{lacking[0]}'")
+        if rows and (missing := [axis for axis in _AXES if axis not in rows[0]]):
+            raise ValueError(f"it has no column '{missing[0]}'")
         series = {name: _points(rows, name) for name in (rows[0] if rows else {}) if name not in _AXES}
-    except (OSError, ValueError, TypeError, csv.Error) as fault:
-        raise UserError(
-            f"{path} is damaged ({fault}): remove it, and the report goes without curves"
-        ) from fault
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({error}). Remove it to report without curves.") from error
     series = {name: points for name, points in series.items() if points}
     return LoggedCurves(path.parent, series) if series else None
 
 
-_AXES = ("epoch", "step")
-
-
 def _points(rows: list[dict[str, str]], name: str) -> Points:
-    """What was logged by epoch; without an epoch (learning rates), by the share of all steps done.
+    """Points by epoch; values without an epoch (learning rates) are placed by their step.
 
-    Several values of an epoch are of validations within it, at equal distances. A value before the first step
-    is what fine-tuning starts from.
+    Several values of an epoch are validations within it, at equal distances. A value at step 0 before others
+    of the first epoch is the score before fine-tuning.
     """
     given = [row for row in rows if row[name] not in ("", None)]
     steps = max((_step(row) for row in rows), default=0) + 1
     epochs = max((int(row["epoch"]) for row in rows if row["epoch"]), default=0) + 1
+    points: dict[float, float] = {}
     if len(given) > 1 and given[0]["epoch"] == given[1]["epoch"] == "0" and _step(given[0]) == 0:
-        start, given = [(0.0, float(given[0][name]))], given[1:]
-    else:
-        start = []
+        points[0.0] = float(given.pop(0)[name])
     within, seen = Counter(row["epoch"] for row in given), Counter[str]()
-    points = dict(start)
     for row in given:
         seen[row["epoch"]] += 1
         share = seen[row["epoch"]] / within[row["epoch"]]
@@ -113,92 +108,80 @@ def _step(row: dict[str, str]) -> int:
     return int(row.get("step") or 0)
 
 
-Plain = Mapping[str, Any]
-
-SCORES, CURVES = "scores.json", "metrics.csv"
-IMAGE_SCORES = ("image_scores_original.npz", "image_scores_network.npz")
-
-
 @dataclass(frozen=True)
 class LoadedRun:
-    """What is known of a run.
+    """Files of a run."""
 
-    Attributes:
-        name: What the user calls it.
-        folder: Where it lies.
-        scores: The content of `scores.json`; empty if there is none.
-        images: What was counted image by image; None: nothing.
-        evidence: Predictions as pictures; None: there are none.
-        curves: Of its training, or of the run that made its weights; None: none were found.
-        settings: The `config.yaml` that goes with the curves; empty: there is none.
-    """
-
-    name: str
-    folder: Path
-    scores: Plain
-    images: PerImageConfusion | None
-    evidence: LabelErrorData | None
-    curves: LoggedCurves | None
-    settings: Plain
+    name: str  # run as on the command line
+    folder: Path  # its folder
+    scores: Plain  # content of `scores.json`; empty without one
+    images: PerImageConfusion | None  # per-image confusion matrices, or None
+    label_errors: LabelErrorData | None  # label-error data, or None
+    curves: LoggedCurves | None  # curves of the training of the scored weights, or None
+    settings: Plain  # the `config.yaml` of that training; empty without one
 
     @property
     def primary(self) -> str | None:
-        """Under which name `scores.json` has the score that the page is about."""
-        return next((name for name in saved_scores.PRIMARY if self.scores.get(name)), None)
+        """Key of the main score in `scores.json`."""
+        return next((name for name in _PRIMARY if self.scores.get(name)), None)
 
     @property
     def score(self) -> Plain:
-        """That score."""
+        """The main score; empty without one."""
         return dict(self.scores[self.primary]) if self.primary else {}
 
     @property
     def protocol(self) -> Protocol | None:
-        """How it was taken."""
+        """Protocol of the main score."""
         if self.score:
-            return saved_scores.protocol_from(self.score["protocol"])
+            return Protocol(**self.score["protocol"])
         return None if self.images is None else self.images.protocol
 
     @property
     def calibration(self) -> Calibration | None:
-        """Whether probabilities mean what they say."""
+        """Calibration in `scores.json`."""
         plain = self.scores.get("calibration")
-        return saved_scores.calibration_from(plain) if plain else None
+        return Calibration.from_dict(plain) if plain else None
 
     @property
     def comparison(self) -> Comparison | None:
-        """Of a run that fine-tuned: before and after."""
+        """Comparison before and after fine-tuning in `scores.json`."""
         plain = self.scores.get("comparison")
-        return saved_scores.comparison_from(plain) if plain else None
+        return Comparison.from_dict(plain) if plain else None
 
     @property
     def matrix(self) -> npt.NDArray[np.int64] | None:
-        """Its confusion matrix `[C,C]`."""
+        """Confusion matrix `[C,C]`."""
         if self.images is not None:
             return self.images.total()
         return np.asarray(self.score["matrix"], np.int64) if "matrix" in self.score else None
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of its classes."""
+        """Class names."""
         if self.images is not None:
             return self.images.classes
         return tuple(self.score.get("classes", ())) or (self.curves.classes if self.curves else ())
 
 
 def read_run(name: str, folder: Path) -> LoadedRun:
-    """Read a run's folder.
-
-    Args:
-        name: What the user calls it.
-        folder: Where it lies.
+    """Read the folder of a run; `name` is the run as on the command line.
 
     Raises:
-        UserError: If it is no run's folder, or a file in it is damaged.
+        UserError: If it is not a run, or a file in it is damaged.
     """
-    _check(folder)
+    if not folder.exists():
+        raise UserError(f"{folder}: there is no such run. Pass the folder of a run of `test` or `fit`.")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file. Pass the folder of the run.")
+    if not any((folder / name).is_file() for name in (SCORES, CURVES, *IMAGE_SCORES)):
+        raise UserError(
+            f"{folder} is not a run: it has neither {SCORES} nor {CURVES}. Pass a folder such as "
+            "lightning_logs/test/version_0."
+        )
     scores = _scores(folder / SCORES)
     file = next((folder / each for each in IMAGE_SCORES if (folder / each).is_file()), None)
-    trained = _trained(folder, scores)
+    trained = _training_folder(folder, scores)
     return LoadedRun(
         name,
         folder,
@@ -210,46 +193,48 @@ def read_run(name: str, folder: Path) -> LoadedRun:
     )
 
 
-def _check(folder: Path) -> None:
-    if not folder.exists():
-        raise UserError(f"{folder}: there is no such run; name the folder of a run of `test` or `fit`")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file: name the folder of the run that it lies in")
-    if not any((folder / name).is_file() for name in (SCORES, CURVES, *IMAGE_SCORES)):
-        raise UserError(
-            f"{folder} is no run's folder, as it has neither {SCORES} nor {CURVES}: name one such as "
-            "lightning_logs/test/version_0"
-        )
-
-
 def _scores(path: Path) -> Plain:
-    """The content of `scores.json`."""
+    """The valid content of `scores.json`."""
     if not path.is_file():
         return {}
     try:
         plain = read_json(path)
         if not isinstance(plain, dict) or not all(isinstance(each, dict | None) for each in plain.values()):
             raise ValueError
-        saved_scores.check(plain)
+        for score in filter(None, (plain.get(name) for name in (*_PRIMARY, "before"))):
+            _validate(score)
+        if bound := plain.get("ceiling"):
+            number(bound["mean_iou"])
+        for name, kind in (("calibration", Calibration), ("comparison", Comparison)):
+            if plain.get(name):
+                kind.from_dict(plain[name])
         return plain
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as fault:
-        raise UserError(f"{path} is damaged: score the weights again with `test`") from fault
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path} is damaged. Score the weights again with `test`.") from error
 
 
-def _trained(folder: Path, scores: Plain) -> Path | None:
-    """The folder of the run that trained: this one, or the one whose weights were scored, if it is there."""
+def _validate(score: Plain) -> None:
+    classes = [str(name) for name in score["classes"]]
+    ErrorBudget.from_dict(score["error_budget"])
+    Protocol(**score["protocol"])
+    number(score["loss"])
+    intervals = ScoreIntervals.from_dict(score["intervals"])
+    matrix = np.asarray(score["matrix"], np.int64)
+    if [*intervals.class_iou] != classes or matrix.shape != (len(classes), len(classes)):
+        raise ValueError
+
+
+def _training_folder(folder: Path, scores: Plain) -> Path | None:
+    """The folder of the run that trained: this one or that of the scored weights, if it exists."""
     weights = scores.get("weights") or {}
     places = [folder]
-    if weights.get("path"):  # its runs may have moved, and both may have moved together
+    if weights.get("path"):  # relative too, as both runs may have moved together
         places += [Path(weights["path"]).parent, (folder / weights["relative"]).parent]
-    for place in places:
-        if (place / CURVES).is_file() and (place / "config.yaml").is_file():
-            return place
-    return None
+    return next((k for k in places if (k / CURVES).is_file() and (k / "config.yaml").is_file()), None)
 
 
 def _settings(path: Path) -> Plain:
-    """A run's `config.yaml`; what cannot be read is left out, as the page can do without it."""
+    """A run's `config.yaml`; empty if it cannot be read, as the page does not need it."""
     try:
         plain = read_yaml(path, str(path))
     except UserError:

@@ -1,7 +1,10 @@
-"""Parts of the page and its contents."""
+"""Data of the page's parts."""
 
 from dataclasses import dataclass
 
+from vocseg.metrics.bootstrap import Interval
+from vocseg.metrics.paired_test import Difference
+from vocseg.metrics.protocol import Protocol
 from vocseg.report.charts import Chart
 from vocseg.report.reliability_diagram import Reliability
 from vocseg.visualization.confusion import MatrixView
@@ -9,31 +12,26 @@ from vocseg.visualization.confusion import MatrixView
 
 @dataclass(frozen=True)
 class Figure:
-    """A score, from 0 to 1, with its interval; `note` says what it is."""
+    """A metric from 0 to 1 with its interval and an explanation."""
 
     name: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
+    interval: Interval
     note: str = ""
 
 
 @dataclass(frozen=True)
 class ClassBar:
-    """A class's IoU with its interval; `images`: in how many it truly is, None if that is not known."""
+    """IoU of a class; `images`: number of images that contain it, None if unknown."""
 
-    index: int
     name: str
     colour: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
+    interval: Interval
     images: int | None = None
 
 
 @dataclass(frozen=True)
 class BudgetPart:
-    """A part of what is missing from a mean IoU of 1; `kind` chooses its colour."""
+    """A part of 1 - mean IoU; `kind` selects its colour."""
 
     kind: str
     name: str
@@ -43,7 +41,7 @@ class BudgetPart:
 
 @dataclass(frozen=True)
 class PageImage:
-    """One picture of a card: a data URI, its title, what it shows in words."""
+    """An image of a card as a data URI, with its original size."""
 
     title: str
     uri: str
@@ -54,7 +52,7 @@ class PageImage:
 
 @dataclass(frozen=True)
 class Chip:
-    """A class in a picture: its colour, and whether truth, prediction or both show it."""
+    """A class in an image; `where`: empty, missed or only predicted."""
 
     name: str
     colour: str
@@ -63,32 +61,21 @@ class Chip:
 
 @dataclass(frozen=True)
 class Card:
-    """An image with what is to be said of it.
-
-    Attributes:
-        id: Of the image.
-        headline: The figure by which it was chosen.
-        facts: Further lines.
-        pictures: Empty if they could not be had.
-        chips: Classes in it, the largest first.
-        more: How many smaller ones there are.
-        box: Left, top, width, height of a region to look at, in per cent of the picture.
-    """
+    """An image with its metrics."""
 
     id: str
     headline: str
     facts: tuple[str, ...]
     pictures: tuple[PageImage, ...] = ()
     chips: tuple[Chip, ...] = ()
-    more: int = 0
-    box: tuple[float, float, float, float] | None = None
+    more: int = 0  # classes without a chip
+    box: tuple[float, float, float, float] | None = None  # left, top, width, height in per cent
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Cards that belong together."""
+    """Cards under a title."""
 
-    key: str
     title: str
     explanation: str
     cards: tuple[Card, ...]
@@ -96,107 +83,68 @@ class Gallery:
 
 @dataclass(frozen=True)
 class RunView:
-    """Everything about one run.
-
-    Attributes:
-        key: Begins the anchors of its sections.
-        letter: What a comparison calls it; empty if there is none.
-        name: What the user calls it.
-        kind: What was scored, in words.
-        main: Mean IoU.
-        warning: Reason not to trust its interval, a sentence.
-        figures: The other scores.
-        facts: How it was scored, by what, as pairs of name and value.
-        notes: What is missing, and how to have it.
-        budget: Parts that add up to 1 - mean IoU.
-        reliability: Whether it is as sure as it may be.
-        changes: What fine-tuning changed.
-    """
+    """All sections of a run; `key`: prefix of their anchors, `letter`: short name in a comparison."""
 
     key: str
     letter: str
     name: str
     kind: str
-    main: Figure | None
+    main: Figure
     figures: tuple[Figure, ...]
     facts: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...] = ()
-    warning: str = ""
-    bars: tuple[ClassBar, ...] = ()
-    bars_note: str = ""
-    matrix: MatrixView | None = None
-    budget: tuple[BudgetPart, ...] = ()
-    galleries: tuple[Gallery, ...] = ()
-    suspects: Gallery | None = None
-    suspects_note: str = ""
-    charts: tuple[Chart, ...] = ()
-    charts_note: str = ""
-    reliability: Reliability | None = None
-    changes: "ComparisonView | None" = None
+    notes: tuple[str, ...]
+    warning: str
+    bars: tuple[ClassBar, ...]
+    bars_note: str
+    matrix: MatrixView | None
+    budget: tuple[BudgetPart, ...]
+    galleries: tuple[Gallery, ...]
+    label_errors: Gallery | None
+    charts: tuple[Chart, ...]
+    charts_note: str
+    reliability: Reliability | None
+    changes: "ComparisonView | None"
 
     @property
     def sections(self) -> tuple[tuple[str, str], ...]:
-        """Ends of the anchors and titles of the sections that there are."""
-        there = {
+        """Suffixes of the anchors and titles of the sections with content."""
+        content = {
             ("changes", "Fine-tuning"): self.changes,
             ("classes", "Classes"): self.bars,
             ("budget", "Errors"): self.budget,
-            ("calibration", "Certainty"): self.reliability,
+            ("calibration", "Calibration"): self.reliability,
             ("confusion", "Confusion"): self.matrix,
             ("images", "Images"): self.galleries,
-            ("suspects", "Labels"): self.suspects,
+            ("label-errors", "Label errors"): self.label_errors,
             ("curves", "Curves"): self.charts,
         }
-        return tuple(section for section, content in there.items() if content)
-
-
-@dataclass(frozen=True)
-class DifferenceRow:
-    """One figure of A and of another run."""
-
-    name: str
-    before: float | None
-    after: float | None
-    change: float | None
-    low: float | None
-    high: float | None
-    better: float | None
-    clear: bool
+        return tuple(section for section, there in content.items() if there)
 
 
 @dataclass(frozen=True)
 class ComparisonView:
-    """One against another.
-
-    Attributes:
-        key: The section's anchor.
-        letters: What they are called.
-        where: On what, in words.
-        names: What the user calls them; empty: the same.
-        protocols: How they were scored; one, if in the same way.
-        reach: The largest end of a class's interval, for a common axis.
-    """
+    """Comparison of a run with another; `key` is the anchor of its section."""
 
     key: str
-    letters: tuple[str, str]
+    letters: tuple[str, str]  # short names
     where: str
-    names: tuple[str, ...]
-    protocols: tuple[str, ...]
+    names: tuple[str, ...]  # empty if equal to the short names
+    protocols: tuple[Protocol, ...]  # one if both are equal
     verdict: str
     caption: str
-    measures: tuple[DifferenceRow, ...]
-    classes: tuple[DifferenceRow, ...]
-    reach: float
-    gallery: Gallery | None = None
+    measures: dict[str, Difference]
+    classes: dict[str, Difference]
+    reach: float  # largest end of a class's interval, the limit of the axis
+    gallery: Gallery | None
 
 
 @dataclass(frozen=True)
 class PageView:
-    """The page; `lacking` says why runs are not compared."""
+    """The page; `lacking`: reasons for missing comparisons, `errors`: colour, name, meaning."""
 
     title: str
     runs: tuple[RunView, ...]
-    comparisons: tuple[ComparisonView, ...] = ()
-    lacking: tuple[str, ...] = ()
-    made: str = ""
-    errors: tuple[tuple[str, str, str], ...] = ()  # colour, name, meaning
+    comparisons: tuple[ComparisonView, ...]
+    lacking: tuple[str, ...]
+    made: str
+    errors: tuple[tuple[str, str, str], ...]

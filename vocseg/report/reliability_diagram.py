@@ -1,115 +1,86 @@
 """Reliability diagram as SVG."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-WIDTH, HEIGHT = 432, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 416, 10, 230
-_FLOOR, _ROOM = 286, 40  # of the small columns of how many pixels there are
+from vocseg.metrics.calibration import Bin, Calibration
+from vocseg.visualization.formatting import percent
+from vocseg.visualization.tables import confidence_text
 
-
-@dataclass(frozen=True)
-class Bin:
-    """Pixels of which the network was about equally sure; without a pixel nothing is known of them.
-
-    Attributes:
-        low: Probability of the predicted class from which the bin reaches.
-        high: To which.
-        share: Of all labelled pixels.
-        confidence: Mean probability.
-        accuracy: Share of them that are right.
-    """
-
-    low: float
-    high: float
-    share: float
-    confidence: float | None
-    accuracy: float | None
+_ROOM = 40  # height of the columns with the fraction of pixels
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Whether probabilities mean what they say: expected calibration error, means, place, bins."""
-
-    error: float
-    confidence: float
-    accuracy: float
-    where: str
-    bins: tuple[Bin, ...]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A bin in the picture's units: its bar, the gap to how sure it was, the column of its share."""
+class Column(NamedTuple):
+    """A bin in SVG units: `bar` is its accuracy, `gap` to its confidence, `share` of the pixels."""
 
     left: float
     width: float
     bar: tuple[float, float]
     gap: tuple[float, float]
     share: tuple[float, float]
-    sure: bool
+    overconfident: bool
     words: str
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """The diagram, its sentence, and where its axes lie."""
+    """A reliability diagram with its axes; `ticks`: horizontal and vertical position, label."""
 
     error: float
     sentence: str
     where: str
     columns: tuple[Column, ...]
-    ticks: tuple[tuple[float, float, str], ...]  # across, up, label
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = _LEFT
-    right: int = _RIGHT
-    top: int = _TOP
-    bottom: int = _BOTTOM
-    floor: int = _FLOOR
+    ticks: tuple[tuple[float, float, str], ...]
+    width: int = 432
+    height: int = 330
+    left: int = 52
+    right: int = 416
+    top: int = 10
+    bottom: int = 230
+    floor: int = 286
 
 
-def reliability(known: Calibration) -> Reliability:
-    """Lay the diagram out.
-
-    Args:
-        known: What was counted.
-    """
-    most = max(each.share for each in known.bins)
-    columns = tuple(found for each in known.bins if (found := _column(each, most)) is not None)
+def reliability(known: Calibration) -> Reliability | None:
+    """The diagram of a calibration; None if no pixel is labelled."""
+    error, confidence, accuracy = known.error, known.confidence, known.accuracy
+    if error is None or confidence is None or accuracy is None:
+        return None
+    pixels = [each.pixels for each in known.bins]
+    columns = (_column(each, sum(pixels), max(pixels)) for each in known.bins)
     ticks = tuple((_across(k / 5), _up(k / 5), f"{20 * k}") for k in range(6))
-    return Reliability(known.error, sentence(known), known.where, columns, ticks)
+    return Reliability(
+        error,
+        confidence_text(confidence, accuracy),
+        known.protocol.pixels,
+        tuple(column for column in columns if column is not None),
+        ticks,
+    )
 
 
-def sentence(known: Calibration) -> str:
-    """Which way it errs."""
-    sure, right = f"{100 * known.confidence:.1f}", f"{100 * known.accuracy:.1f}"
-    way = "too sure" if known.confidence > known.accuracy else "not sure enough"
-    return f"{sure} % sure and {right} % right on average" + ("" if sure == right else f": {way}")
-
-
-def _column(each: Bin, most: float) -> Column | None:
+def _column(each: Bin, total: int, most: int) -> Column | None:
     if each.confidence is None or each.accuracy is None:
         return None
-    right, sure, low = _up(each.accuracy), _up(each.confidence), _across(each.low)
-    tall = max(1.0, round(_ROOM * each.share / most, 1))
+    accuracy, confidence, low = _up(each.accuracy), _up(each.confidence), _across(each.low)
+    tall = max(1.0, round(_ROOM * each.pixels / most, 1))
     words = (
-        f"{100 * each.low:.0f} to {100 * each.high:.0f} % sure: {100 * each.accuracy:.1f} % right where "
-        f"it is {100 * each.confidence:.1f} % sure on average; {100 * each.share:.1f} % of the pixels"
+        f"confidence {percent(each.low, 0)} to {percent(each.high, 0)} %: mean confidence "
+        f"{percent(each.confidence)} %, accuracy {percent(each.accuracy)} %, "
+        f"{percent(each.pixels / total)} % of the pixels"
     )
     return Column(
         left=low + 0.5,
         width=round(_across(each.high) - low - 1, 1),
-        bar=(right, round(_BOTTOM - right, 1)),
-        gap=(min(right, sure), round(abs(right - sure), 1)),
-        share=(round(_FLOOR - tall, 1), tall),
-        sure=each.confidence > each.accuracy,
+        bar=(accuracy, round(Reliability.bottom - accuracy, 1)),
+        gap=(min(accuracy, confidence), round(abs(accuracy - confidence), 1)),
+        share=(round(Reliability.floor - tall, 1), tall),
+        overconfident=each.confidence > each.accuracy,
         words=words,
     )
 
 
 def _across(share: float) -> float:
-    return round(_LEFT + share * (_RIGHT - _LEFT), 1)
+    return round(Reliability.left + share * (Reliability.right - Reliability.left), 1)
 
 
 def _up(share: float) -> float:
-    return round(_BOTTOM - share * (_BOTTOM - _TOP), 1)
+    return round(Reliability.bottom - share * (Reliability.bottom - Reliability.top), 1)

@@ -2,19 +2,19 @@
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-  // Light and dark: the system's choice until the reader makes another.
+  // Light and dark: the system's setting until the button is used.
   const theme = document.getElementById("theme");
   const dark = () => (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const nameTheme = () => { theme.textContent = dark() ? "Light" : "Dark"; };
-  try { const kept = localStorage.getItem("vocseg-theme"); if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept; } catch { /* a browser may keep nothing for files */ }
+  const labelTheme = () => { theme.textContent = dark() ? "Light" : "Dark"; };
+  try { const saved = localStorage.getItem("vocseg-theme"); if (saved === "light" || saved === "dark") document.documentElement.dataset.theme = saved; } catch { /* some browsers have no storage for files */ }
   theme.hidden = false;
-  nameTheme();
+  labelTheme();
   theme.addEventListener("click", () => {
     document.documentElement.dataset.theme = dark() ? "light" : "dark";
     try { localStorage.setItem("vocseg-theme", document.documentElement.dataset.theme); } catch { /* as above */ }
-    nameTheme();
+    labelTheme();
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", nameTheme);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", labelTheme);
 
   // Order of the classes.
   for (const group of all(".switch")) {
@@ -27,33 +27,33 @@
     });
   }
 
-  // Confusion matrix: one stop for the tab key, arrows within.
+  // Confusion matrix: one tab stop, arrow keys between cells.
   const number = (value) => Number(value).toLocaleString("en");
-  const share = (part) => part === 0 ? "0 %" : part < 1e-4 ? "less than 0.01 %" : `${(100 * part).toPrecision(3)} %`;
+  const percent = (part) => part === 0 ? "0 %" : part < 1e-4 ? "less than 0.01 %" : `${(100 * part).toPrecision(3)} %`;
   for (const table of all(".confusion")) {
     const names = all("thead th", table), rows = all("tbody tr", table);
     const cells = rows.map((row) => all("td", row));
     const readout = document.getElementById(table.getAttribute("aria-describedby"));
-    const rest = readout.textContent;
-    const say = (y, x) => {
+    const hint = readout.textContent;
+    const describe = (y, x) => {
       const pixels = Number(cells[y][x].dataset.n), total = Number(rows[y].dataset.pixels);
-      const truth = rows[y].querySelector("th").textContent, said = names[x].textContent;
-      const what = y === x ? `${truth}, found as such` : `${truth} taken for ${said}`;
-      readout.textContent = `${what}: ${total ? share(pixels / total) : "no pixels of it"} (${number(pixels)} of ${number(total)} pixels)`;
+      const truth = rows[y].querySelector("th").textContent;
+      const what = y === x ? `${truth}, correct` : `${truth} predicted as ${names[x].textContent}`;
+      readout.textContent = `${what}: ${total ? percent(pixels / total) : "no pixels of it"} (${number(pixels)} of ${number(total)} pixels)`;
       names.forEach((name, k) => name.classList.toggle("on", k === x));
       rows.forEach((row, k) => row.querySelector("th").classList.toggle("on", k === y));
     };
-    const quiet = () => {
-      readout.textContent = rest;
+    const clear = () => {
+      readout.textContent = hint;
       for (const each of all(".on", table)) each.classList.remove("on");
     };
     cells.forEach((row, y) => row.forEach((cell, x) => {
       cell.tabIndex = y || x ? -1 : 0;
-      cell.addEventListener("mouseenter", () => say(y, x));
-      cell.addEventListener("focus", () => say(y, x));
+      cell.addEventListener("mouseenter", () => describe(y, x));
+      cell.addEventListener("focus", () => describe(y, x));
       cell.addEventListener("click", () => cell.focus());
     }));
-    table.addEventListener("mouseleave", quiet);
+    table.addEventListener("mouseleave", clear);
     table.addEventListener("keydown", (event) => {
       const y = cells.findIndex((row) => row.includes(document.activeElement));
       if (y < 0) return;
@@ -67,7 +67,7 @@
     });
   }
 
-  // Images, enlarged.
+  // Image viewer.
   const viewer = document.getElementById("viewer"), body = document.getElementById("viewer-body");
   const title = document.getElementById("viewer-title");
   let shown = null;
@@ -93,7 +93,7 @@
   });
   viewer.addEventListener("close", () => { if (shown) shown.querySelector(".open").focus(); body.replaceChildren(); });
 
-  // Curves: values under the pointer, or along the arrow keys.
+  // Curves: values under the pointer or by arrow keys.
   for (const chart of all(".chart")) {
     const svg = chart.querySelector("svg"), cursor = chart.querySelector(".cursor"), readout = chart.querySelector(".readout");
     const lines = all("path.line", chart).map((path) => ({
@@ -104,7 +104,7 @@
     const value = (y) => chart.dataset.percent === "1" ? `${(100 * y).toFixed(1)} %` : String(Number(y.toPrecision(4)));
     const stops = [...new Set(lines.flatMap((line) => line.places))].sort((a, b) => a - b);
     let at = -1;
-    const say = (place) => {
+    const describe = (place) => {
       let epoch = null;
       const parts = lines.map((line) => {
         const k = line.places.reduce((best, each, j) => Math.abs(each - place) < Math.abs(line.places[best] - place) ? j : best, 0);
@@ -115,21 +115,21 @@
       cursor.setAttribute("x2", place);
       readout.textContent = `epoch ${Math.round(epoch * 10) / 10}: ${parts.join(", ")}`;
     };
-    const quiet = () => { cursor.setAttribute("x1", -9); cursor.setAttribute("x2", -9); readout.textContent = "\u00a0"; };
+    const clear = () => { cursor.setAttribute("x1", -9); cursor.setAttribute("x2", -9); readout.textContent = "\u00a0"; };
     svg.addEventListener("pointermove", (event) => {
       const box = svg.getBoundingClientRect();
       const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
       at = stops.reduce((best, each, j) => Math.abs(each - x) < Math.abs(stops[best] - x) ? j : best, 0);
-      say(stops[at]);
+      describe(stops[at]);
     });
-    svg.addEventListener("pointerleave", quiet);
-    svg.addEventListener("blur", quiet);
+    svg.addEventListener("pointerleave", clear);
+    svg.addEventListener("blur", clear);
     svg.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!by) return;
       event.preventDefault();
       at = Math.max(0, Math.min(stops.length - 1, at + by));
-      say(stops[at]);
+      describe(stops[at]);
     });
   }
 })();

@@ -1,38 +1,53 @@
 """Sections of the page."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vocseg import __version__
 from vocseg.data.classes import numbered_classes
-from vocseg.metrics.aggregate import TRIMAP, error_budget
-from vocseg.metrics.bootstrap import ScoreIntervals, score_intervals
+from vocseg.metrics.aggregate import TRIMAP, ErrorBudget, error_budget
+from vocseg.metrics.bootstrap import Interval, ScoreIntervals, score_intervals
 from vocseg.metrics.boundary import WIDTH
 from vocseg.metrics.protocol import Protocol
 from vocseg.report.charts import Chart, chart
 from vocseg.report.load_run import LoadedRun
 from vocseg.report.page_parts import BudgetPart, ClassBar, Figure
-from vocseg.report.saved_scores import budget_from, intervals_from
 from vocseg.utils.json_values import INPUT_RESOLUTION
 from vocseg.visualization.tables import MEASURE_NAMES
 
-_NETWORK = "mean IoU at the network's size"
+_NOTES = {
+    "mean_iou": "over the classes, background included",
+    "pixel_accuracy": "correct fraction of the labelled pixels",
+    "mean_class_accuracy": "correct fraction of a class's pixels, mean over classes",
+    "frequency_weighted_iou": "IoU weighted by the classes' pixels",
+    TRIMAP: "of the pixels near a boundary",
+}
+_BUDGET = {
+    "boundary": ("near a boundary", f"wrong pixels within {WIDTH} pixels of another label"),
+    "background_for_object": ("objects invented", "background predicted as object"),
+    "object_for_background": ("objects missed", "object predicted as background"),
+    "another_class": ("classes confused", "object predicted as another class"),
+}
+_CHARTS = (
+    ("loss", "loss", False),
+    ("mean IoU, %", "miou", True),
+    ("pixel accuracy, %", "pixel_accuracy", True),
+)
 
 
 def kind_of(run: LoadedRun) -> str:
-    """What was scored, in words."""
+    """Resolution of the scored pixels and input of the network."""
     protocol = run.protocol
     if protocol is None:
-        return "in training, at the network's size"
+        return "validation in training, at input resolution"
     way = f"{'in' if protocol.windows else 'at'} {protocol.views}"
     if protocol.resolution == "original":
-        return f"every image at its own size, predicted {way}"
+        return f"at original resolution, predicted {way}"
     return ("after fine-tuning, " if run.primary == "after" else "") + f"images and masks {way}"
 
 
 def facts_of(run: LoadedRun) -> tuple[tuple[str, str], ...]:
-    """Pairs of name and value; what is not known is left out."""
+    """Known pairs of name and value."""
     return tuple((name, str(value)) for name, value in _facts(run) if value not in (None, "", {}))
 
 
@@ -47,131 +62,90 @@ def _facts(run: LoadedRun) -> Iterator[tuple[str, Any]]:
     yield "trained in", run.curves.folder.resolve() if run.curves is not None else None
     if model:
         yield "training", _training(run.settings)
-    loss = next(
-        (each["loss"] for name in (INPUT_RESOLUTION, "after") if (each := run.scores.get(name))), None
-    )
-    yield "loss at the network's size", None if loss is None else f"{loss:.3f}"
+    score = run.scores.get(INPUT_RESOLUTION) or run.scores.get("after")
+    loss = score["loss"] if score else None
+    yield "loss at input resolution", None if loss is None else f"{loss:.3f}"
     yield "scored by vocseg", weights.get("vocseg")
-    yield "page made by vocseg", __version__
+    yield "page by vocseg", __version__
 
 
 def _protocol(protocol: Protocol) -> Iterator[tuple[str, str]]:
-    """All of the protocol: scores are comparable if all of this agrees."""
     original = protocol.resolution == "original"
-    yield "images", f"{protocol.images:,} of the list '{protocol.split}'"
-    yield "fingerprint of the data", protocol.fingerprint
-    yield "scored at", "every image's own size" if original else "the network's size"
-    yield "network sees", f"{protocol.size}x{protocol.size} pixels"
-    yield "windows", protocol.windows or "none: every image is resized whole"
+    yield "images", f"{protocol.images:,} of the split '{protocol.split}'"
+    yield "data fingerprint", protocol.fingerprint
+    yield "scored at", "original resolution" if original else "input resolution"
+    yield "input resolution", f"{protocol.size}x{protocol.size}"
+    yield "sliding windows", protocol.windows or "none: images are resized"
     yield "test-time augmentation", protocol.tta or "none"
 
 
 def _training(settings: Mapping[str, Any]) -> str:
-    """The settings that matter most."""
     data, trainer, model = (settings.get(name) or {} for name in ("data", "trainer", "model"))
-    parts = [
-        f"list '{data.get('train_split')}'",
-        f"{trainer.get('max_epochs')} epochs",
-        f"batches of {data.get('batch_size')}",
-        f"learning rate {model.get('lr')}",
-        f"augmentation {data.get('augmentation')}",
-        f"seed {settings.get('seed_everything')}",
-    ]
-    return ", ".join(part for part in parts if "None" not in part)
+    parts = {
+        f"split '{data.get('train_split')}'": data.get("train_split"),
+        f"{trainer.get('max_epochs')} epochs": trainer.get("max_epochs"),
+        f"batch size {data.get('batch_size')}": data.get("batch_size"),
+        f"learning rate {model.get('lr')}": model.get("lr"),
+        f"augmentation {data.get('augmentation')}": data.get("augmentation"),
+        f"seed {settings.get('seed_everything')}": settings.get("seed_everything"),
+    }
+    return ", ".join(part for part, value in parts.items() if value is not None)
 
 
-def further_figures(run: LoadedRun) -> tuple[Figure, ...]:
-    """What else was scored: at the network's size, without fault, before fine-tuning, by calibration."""
-    found = [
-        _mean_iou(run, INPUT_RESOLUTION, _NETWORK, _network_note(run)),
-        _mean_iou(run, "before", "mean IoU before fine-tuning", "on the same images"),
-    ]
-    if ceiling := run.scores.get("ceiling"):
-        size = run.protocol.size if run.protocol else 0
-        note = f"the most that predicting at {size}x{size} allows"
-        found.append(Figure("ceiling of mean IoU", ceiling["mean_iou"], note=note))
-    if known := run.calibration:
-        note = "probability against how often it is right; 0 is best"
-        found.append(Figure("expected calibration error", known.error, note=note))
-    return tuple(each for each in found if each is not None)
-
-
-def _mean_iou(run: LoadedRun, key: str, name: str, note: str) -> Figure | None:
-    score = run.scores.get(key)
-    if not score or key == run.primary:
-        return None
-    known = intervals_from(score["intervals"]).measures["mean_iou"]
-    return Figure(name, known.estimate, known.low, known.high, note)
-
-
-def _network_note(run: LoadedRun) -> str:
+def further_figures(run: LoadedRun) -> Iterator[Figure]:
+    """Score at input resolution, score before fine-tuning, upper bound and calibration, where known."""
     windows = run.protocol is not None and run.protocol.windows
-    return "resized whole, without windows" if windows else "the same predictions, on resized masks"
-
-
-def name_of(folder: Path) -> str:
-    """What a folder of runs is called in a heading: verb and version."""
-    parts = folder.resolve().parts[-2:]
-    return " / ".join(part for part in parts if part != "/")
-
-
-NOTES = {
-    "mean_iou": "over the classes, background among them",
-    "pixel_accuracy": "labelled pixels that are right",
-    "mean_class_accuracy": "true pixels found, averaged over classes",
-    "frequency_weighted_iou": "IoU, frequent classes counting more",
-    TRIMAP: "of the pixels near a boundary alone",
-}
-_BUDGET = {
-    "boundary": (
-        "near a boundary",
-        f"wrong pixels within {WIDTH} pixels of another label, whatever they were taken for",
-    ),
-    "background_for_object": ("objects invented", "background taken for an object"),
-    "object_for_background": ("objects missed", "an object taken for background"),
-    "another_class": ("classes confused", "an object taken for one of another class"),
-}
-_CHARTS = (
-    ("loss", "loss", False),
-    ("mean IoU, %", "miou", True),
-    ("pixel accuracy, %", "pixel_accuracy", True),
-)
+    note = "images resized, without windows" if windows else "the same predictions, on resized masks"
+    others = (
+        (INPUT_RESOLUTION, "mean IoU at input resolution", note),
+        (
+            "before",
+            "mean IoU before fine-tuning",
+            "on the same images",
+        ),
+    )
+    for key, name, note in others:
+        if (score := run.scores.get(key)) and key != run.primary:
+            yield Figure(name, ScoreIntervals.from_dict(score["intervals"]).measures["mean_iou"], note)
+    if bound := run.scores.get("ceiling"):
+        size = run.protocol.size if run.protocol else 0
+        note = f"a perfect prediction at {size}x{size}"
+        yield Figure("upper bound of mean IoU", Interval(bound["mean_iou"]), note)
+    if known := run.calibration:
+        note = "mean gap between confidence and accuracy; 0 is best"
+        yield Figure("expected calibration error", Interval(known.error), note)
 
 
 def intervals_of(run: LoadedRun) -> ScoreIntervals | None:
-    """The run's figures with 95 % intervals."""
+    """Metrics of the main score with 95 % intervals."""
     if run.score:
-        return intervals_from(run.score["intervals"])
+        return ScoreIntervals.from_dict(run.score["intervals"])
     return None if run.images is None else score_intervals(run.images)
 
 
 def figures_of(known: ScoreIntervals) -> tuple[Figure, ...]:
-    """Mean IoU first."""
-    return tuple(
-        Figure(MEASURE_NAMES[name], each.estimate, each.low, each.high, NOTES[name])
-        for name, each in known.measures.items()
-    )
+    """Totals, mean IoU first."""
+    return tuple(Figure(MEASURE_NAMES[name], each, _NOTES[name]) for name, each in known.measures.items())
 
 
 def bars_of(run: LoadedRun, known: ScoreIntervals | None) -> tuple[ClassBar, ...]:
-    """The classes' IoU; of a run that only trained, that of its best epoch."""
-    colours = colours_of(run)
+    """IoU of the classes; without a score, that of the best epoch."""
     if known is not None:
-        return tuple(
-            ClassBar(k, name, colours[k], each.estimate, each.low, each.high, known.images.get(name))
-            for k, (name, each) in enumerate(known.class_iou.items())
-        )
-    if run.curves is None:
+        ious, images = known.class_iou, known.images
+    elif run.curves is not None:
+        best, curves = run.curves.best_epoch(), run.curves
+        ious = {name: Interval(curves.at(f"per_class_iou/{name}", best)) for name in curves.classes}
+        images = {}
+    else:
         return ()
-    best = run.curves.best_epoch()
-    values = ((name, run.curves.at(f"per_class_iou/{name}", best)) for name in run.curves.classes)
-    return tuple(ClassBar(k, name, colours[k], value) for k, (name, value) in enumerate(values))
+    pairs = zip(_colours(run), ious.items(), strict=True)
+    return tuple(ClassBar(name, colour, iou, images.get(name)) for colour, (name, iou) in pairs)
 
 
-def colours_of(run: LoadedRun) -> Sequence[str]:
-    """CSS colours of the classes: the run's, else VOC's, which fit where names are VOC's."""
-    if run.evidence is not None:
-        palette: Sequence[tuple[int, int, int]] = run.evidence.origin.colours
+def _colours(run: LoadedRun) -> Sequence[str]:
+    """CSS colours of the classes: the run's, or VOC's for VOC's names."""
+    if run.label_errors is not None:
+        palette: Sequence[tuple[int, int, int]] = run.label_errors.origin.colours
     else:
         named = dict(zip(numbered_classes(21).names, numbered_classes(21).colours, strict=True))
         palette = [named.get(name, (128, 128, 128)) for name in run.classes]
@@ -184,19 +158,20 @@ def css(colour: Sequence[int]) -> str:
 
 
 def budget_of(run: LoadedRun) -> tuple[BudgetPart, ...]:
-    """What keeps mean IoU from 1."""
+    """Parts of 1 - mean IoU."""
     if run.score:
-        shares = budget_from(run.score["error_budget"])
+        budget = ErrorBudget.from_dict(run.score["error_budget"])
     elif run.images is not None and run.images.matrices.any():
-        whole = error_budget(run.images.total(), run.images.classes, run.images.total_band())
-        shares = budget_from(whole.as_dict())
+        budget = error_budget(run.images.total(), run.images.classes, run.images.total_band())
     else:
         return ()
-    return tuple(BudgetPart(kind, *_BUDGET[kind], lost) for kind, lost in shares.items())
+    return tuple(
+        BudgetPart(kind, *_BUDGET[kind], lost) for kind, lost in budget.as_dict().items() if lost is not None
+    )
 
 
 def charts_of(run: LoadedRun) -> tuple[Chart, ...]:
-    """Loss, mean IoU, accuracy by epoch for train and val, and the learning rates."""
+    """Loss, mean IoU and accuracy by epoch for train and val, and the learning rates."""
     if run.curves is None:
         return ()
     series, best = run.curves.series, run.curves.best_epoch()

@@ -3,17 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-FAINTEST = 1e-4  # share of a row that is still shaded; the scale is logarithmic from here to 1
-MOST = 50  # classes shown; of more, those with the most mistakes
+FAINTEST = 1e-4  # fraction of a row with shade 0; shades are logarithmic from here to 1
+MOST = 50  # shown classes, those with the most errors
+_WORST = 6  # confusions in the list
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Pixels of one true class that were taken for one class: how many, as a share of the row, how dark."""
+class Cell(NamedTuple):
+    """Pixels of a true class predicted as one class; `share` is the fraction of the row."""
 
     pixels: int
     share: float
@@ -22,9 +23,8 @@ class Cell:
     right: bool
 
 
-@dataclass(frozen=True)
-class MatrixRow:
-    """A true class; `pixels` over all predicted classes, those not shown among them."""
+class MatrixRow(NamedTuple):
+    """A true class; `pixels` counts all predicted classes, shown or not."""
 
     name: str
     pixels: int
@@ -33,52 +33,44 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class MatrixView:
-    """Names of the predicted classes, the rows, how many classes are left out, the commonest mistakes."""
+    """A confusion matrix for drawing.
 
-    names: tuple[str, ...]
-    rows: tuple[MatrixRow, ...]
-    left_out: int
+    Attributes:
+        worst: Most frequent confusions: true class, predicted class, fraction of the true class, pixels.
+    """
+
+    names: tuple[str, ...]  # predicted classes
+    rows: tuple[MatrixRow, ...]  # true classes
+    left_out: int  # number of classes that are not shown
     worst: tuple[tuple[str, str, float, int], ...]
 
 
 def matrix_view(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> MatrixView:
-    """Lay a confusion matrix out.
-
-    Args:
-        matrix: int64 `[C,C]`, rows true, columns predicted.
-        classes: Names of the C classes.
-    """
+    """Rows and most frequent confusions of an int64 `[C,C]`, rows true, columns predicted."""
     wrong = matrix - np.diag(matrix.diagonal())
-    order = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MOST]
-    shown = sorted(int(k) for k in order)
-    totals = matrix.sum(1)
+    shown = np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MOST]).tolist()
+    totals = matrix.sum(1).tolist()
     rows = tuple(
         MatrixRow(
             classes[true],
-            int(totals[true]),
-            tuple(_cell(int(matrix[true, k]), int(totals[true]), k == true) for k in shown),
+            totals[true],
+            tuple(_cell(int(matrix[true, k]), totals[true], k == true) for k in shown),
         )
         for true in shown
     )
-    names = tuple(classes[k] for k in shown)
-    return MatrixView(names, rows, len(classes) - len(shown), _worst(wrong, totals, classes))
+    shares = wrong / np.maximum(matrix.sum(1), 1)[:, None]
+    largest = [
+        divmod(k, len(classes)) for k in np.argsort(-shares, axis=None, kind="stable")[:_WORST].tolist()
+    ]
+    worst = tuple(
+        (classes[true], classes[k], float(shares[true, k]), int(wrong[true, k]))
+        for true, k in largest
+        if wrong[true, k]
+    )
+    return MatrixView(tuple(classes[k] for k in shown), rows, len(classes) - len(shown), worst)
 
 
 def _cell(pixels: int, total: int, right: bool) -> Cell:
     share = pixels / total if total else 0.0
     shade = 1 - math.log(share) / math.log(FAINTEST) if share > FAINTEST else 0.0
-    text = f"{100 * share:.0f}" if share >= 0.005 else ""
-    return Cell(pixels, share, round(shade, 2), text, right)
-
-
-def _worst(
-    wrong: npt.NDArray[np.int64], totals: npt.NDArray[np.int64], classes: Sequence[str], count: int = 6
-) -> tuple[tuple[str, str, float, int], ...]:
-    """The mistakes that take most of a true class: true, predicted, share, pixels."""
-    shares = wrong / np.maximum(totals, 1)[:, None]
-    found = []
-    for place in np.argsort(-shares, axis=None, kind="stable")[:count]:
-        true, said = divmod(int(place), len(classes))
-        if wrong[true, said]:
-            found.append((classes[true], classes[said], float(shares[true, said]), int(wrong[true, said])))
-    return tuple(found)
+    return Cell(pixels, share, round(shade, 2), f"{100 * share:.0f}" if share >= 0.005 else "", right)

@@ -1,4 +1,4 @@
-"""Palette PNG from arrays of classes."""
+"""PNG images in TensorBoard."""
 
 import io
 from typing import Any
@@ -11,32 +11,22 @@ from vocseg.visualization.draw import Bytes
 
 
 def png(picture: Bytes) -> bytes:
-    """A picture as a PNG file; packing harder takes more than twice the time, and saves a tenth.
-
-    Args:
-        picture: uint8 `[H,W,3]` RGB.
-    """
+    """An RGB image, uint8 `[H,W,3]`, as a PNG file."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", compress_level=1)
+    Image.fromarray(picture).save(
+        stream, "PNG", compress_level=1
+    )  # higher levels save 10 % in twice the time
     return stream.getvalue()
 
 
 def show_png(board: TensorBoardLogger, tag: str, picture: Bytes, packed: bytes, step: int) -> None:
-    """Put a picture into TensorBoard as it is packed: `add_image` would resize it and pack it anew, harder.
-
-    Args:
-        board: Where to.
-        tag: Its name there.
-        picture: uint8 `[H,W,3]` RGB.
-        packed: The same as a PNG file.
-        step: Of the optimiser.
+    """Add an image, uint8 `[H,W,3]`, to TensorBoard as its PNG file; `add_image` would encode it again.
 
     Raises:
-        OSError: If it cannot be written.
-        ValueError: How TensorBoard's writer words a full disk.
+        OSError, ValueError: If it cannot be written, e.g. when the disk is full.
     """
     writer: Any = board.experiment
-    if writer.file_writer is None:  # it was closed; whatever is added plainly opens it again
+    if writer.file_writer is None:  # closed: `add_image` opens it again
         writer.add_image(tag, picture, step, dataformats="HWC")
         return
     height, width, depth = picture.shape

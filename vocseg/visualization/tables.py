@@ -1,5 +1,6 @@
 """Tables of scores and intervals."""
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -10,85 +11,12 @@ from rich.text import Text
 from vocseg.metrics.aggregate import TRIMAP, ErrorBudget, error_budget
 from vocseg.metrics.bootstrap import FEWEST_IMAGES, Interval, ScoreIntervals, score_intervals
 from vocseg.metrics.boundary import WIDTH
+from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.per_image import PerImageConfusion
+from vocseg.visualization.formatting import percent
 
-if TYPE_CHECKING:
-    from vocseg.metrics.calibration import Calibration
+if TYPE_CHECKING:  # `compare` imports no torch
     from vocseg.metrics.score import Score
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{100 * value:.1f}"
-
-
-def score_table(score: "Score", title: str) -> Group:
-    """IoU by class in two columns, the totals under it.
-
-    Args:
-        score: What to show.
-        title: What was scored.
-    """
-    table = Table()
-    for _ in range(2):
-        table.add_column("class")
-        table.add_column("IoU %", justify="right")
-    cells = [(Text(name), _percent(iou)) for name, iou in zip(score.classes, score.class_iou, strict=True)]
-    half = (len(cells) + 1) // 2
-    cells += [(Text(), "")] * (2 * half - len(cells))
-    for left, right in zip(cells[:half], cells[half:], strict=True):
-        table.add_row(*left, *right)
-    return Group(Text(f"\n{title}: {score.protocol}"), table, Text(_totals(score)))
-
-
-def _totals(score: "Score") -> str:
-    absent = sum(iou is None for iou in score.class_iou)
-    missing = f" ({absent} neither there nor predicted)" if absent else ""
-    return (
-        f"mean IoU {_percent(score.mean_iou)} % over {len(score.classes) - absent} classes{missing}, "
-        f"pixel accuracy {_percent(score.pixel_accuracy)} %"
-        + ("" if score.loss is None else f", loss {score.loss:.3f}")
-    )
-
-
-def sizes_line(network: "Score", ceiling: "Score | None", windows: bool = False, alone: bool = False) -> Text:
-    """What images score at the network's size, and how far that size lets anyone come.
-
-    Args:
-        network: Score at the network's size.
-        ceiling: Score of a network without fault, at the pictures' own size, if that was counted.
-        windows: Whether the score above was taken with windows, and this one of other predictions.
-        alone: Whether there is no other score above than this one.
-    """
-    loss = "" if network.loss is None else f"loss {network.loss:.3f}"
-    if alone:
-        return Text(loss)
-    views = network.protocol.views
-    same = f"resized whole to {views}, without windows" if windows else f"the same at {views}"
-    lines = [
-        f"{same}: mean IoU {_percent(network.mean_iou)} %, pixel accuracy "
-        f"{_percent(network.pixel_accuracy)} %" + (f", {loss}" if loss else "")
-    ]
-    if ceiling is not None:
-        size = f"{network.protocol.size}x{network.protocol.size}"
-        lines.append(f"predicting at {size} without fault would give mean IoU {_percent(ceiling.mean_iou)} %")
-    return Text("\n".join(lines))
-
-
-def calibration_line(calibration: "Calibration") -> Text:
-    """How far the network's probabilities are from how often it is right.
-
-    Args:
-        calibration: What was counted.
-    """
-    confidence, accuracy = calibration.confidence, calibration.accuracy
-    error, protocol = calibration.error, calibration.protocol
-    where = "the pictures' own size" if protocol.resolution == "original" else protocol.views
-    line = f"expected calibration error {_percent(error)} % at {where}"
-    if confidence is None or accuracy is None:
-        return Text(line)
-    sure = "too sure" if confidence > accuracy else "not sure enough"
-    return Text(f"{line} ({_percent(confidence)} % sure, {_percent(accuracy)} % right: {sure} on the whole)")
-
 
 MEASURE_NAMES = {
     "mean_iou": "mean IoU",
@@ -99,16 +27,73 @@ MEASURE_NAMES = {
 }
 _BUDGET_NAMES = {
     "boundary": "near a boundary",
-    "background_for_object": "background taken for object",
-    "object_for_background": "object taken for background",
-    "another_class": "object taken for another class",
+    "background_for_object": "background predicted as object",
+    "object_for_background": "object predicted as background",
+    "another_class": "object predicted as another class",
 }
-_BAR = 20  # characters
+_BAR = 18  # characters
 
 
-def percent(value: float | None) -> str:
-    """A share in per cent, or a dash."""
-    return "-" if value is None or value != value else f"{100 * value:.1f}"
+def score_table(score: "Score", title: str) -> Group:
+    """IoU of each class in two columns, and the totals."""
+    cells = [(name, percent(iou)) for name, iou in zip(score.classes, score.class_iou, strict=True)]
+    absent = sum(iou is None for iou in score.class_iou)
+    missing = f" ({absent} neither present nor predicted)" if absent else ""
+    totals = (
+        f"mean IoU {percent(score.mean_iou)} % over {len(score.classes) - absent} classes{missing}, "
+        f"pixel accuracy {percent(score.pixel_accuracy)} %"
+        + ("" if score.loss is None else f", loss {score.loss:.3f}")
+    )
+    return Group(Text(f"\n{title}: {score.protocol}"), _class_table(cells), Text(totals))
+
+
+def _class_table(cells: Sequence[tuple[str, str]]) -> Table:
+    table = Table()
+    for _ in range(2):
+        table.add_column("class")
+        table.add_column("IoU %", justify="right", no_wrap=True)
+    half = (len(cells) + 1) // 2
+    for left, right in zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
+        table.add_row(Text(left[0]), left[1], Text(right[0]), right[1])
+    return table
+
+
+def resolution_lines(
+    network: "Score", upper_bound: "Score | None", windows: bool = False, alone: bool = False
+) -> Text:
+    """The score at input resolution, and the upper bound of the score at original resolution.
+
+    `windows`: the table above is of sliding windows. `alone`: the table above is of this score.
+    """
+    loss = "" if network.loss is None else f"loss {network.loss:.3f}"
+    if alone:
+        return Text(loss)
+    where = (
+        f"resized to {network.protocol.views}, without windows" if windows else f"at {network.protocol.views}"
+    )
+    accuracy = f"pixel accuracy {percent(network.pixel_accuracy)} %"
+    line = f"input resolution ({where}): mean IoU {percent(network.mean_iou)} %, {accuracy}"
+    line += f", {loss}" if loss else ""
+    if upper_bound is not None:
+        size = f"{network.protocol.size}x{network.protocol.size}"
+        line += f"\nupper bound of mean IoU at {size}: {percent(upper_bound.mean_iou)} %"
+    return Text(line)
+
+
+def calibration_line(calibration: Calibration) -> Text:
+    """Expected calibration error, mean confidence and accuracy in a line."""
+    confidence, accuracy = calibration.confidence, calibration.accuracy
+    line = f"ECE {percent(calibration.error)} % at {calibration.protocol.pixels}"
+    if confidence is not None and accuracy is not None:
+        line += f" ({confidence_text(confidence, accuracy)})"
+    return Text(line)
+
+
+def confidence_text(confidence: float, accuracy: float) -> str:
+    """Mean confidence, accuracy and the sign of their difference."""
+    means = percent(confidence), percent(accuracy)
+    bias = "" if means[0] == means[1] else ": overconfident" if confidence > accuracy else ": underconfident"
+    return f"mean confidence {means[0]} %, accuracy {means[1]} %{bias}"
 
 
 def interval_text(interval: Interval) -> str:
@@ -118,61 +103,41 @@ def interval_text(interval: Interval) -> str:
 
 
 def interval_table(scores: PerImageConfusion, title: str, intervals: ScoreIntervals | None = None) -> Group:
-    """Every class and the totals with 95 % intervals, and the error budget.
-
-    Args:
-        scores: What was counted.
-        title: What was scored.
-        intervals: Of these scores, if they are known already.
-    """
+    """Classes and totals with 95 % intervals, and the error budget."""
     known = intervals or score_intervals(scores)
-    parts: list[RenderableType] = [Text(f"\n{title}: {scores.protocol}"), _classes(known)]
+    cells = [
+        (name, interval_text(iou) + _no_interval(iou, known.images[name]))
+        for name, iou in known.class_iou.items()
+    ]
+    parts: list[RenderableType] = [Text(f"\n{title}: {scores.protocol}"), _class_table(cells)]
     width = max(map(len, MEASURE_NAMES.values()))
     for name, interval in known.measures.items():
-        lacking = "" if interval.low is not None else f"  (no interval: fewer than {FEWEST_IMAGES} images)"
-        line = f"{MEASURE_NAMES[name]:<{width}}  {interval_text(interval)} %{lacking}"
+        missing = "" if interval.low is not None else f"  (no interval: fewer than {FEWEST_IMAGES} images)"
+        line = f"{MEASURE_NAMES[name]:<{width}}  {interval_text(interval)} %{missing}"
         parts.append(Text(line, style="bold" if name == "mean_iou" else ""))
-    parts.append(Text("[ ]: 95 % interval over other images of the kind; other seeds are not in it", "dim"))
+    parts.append(Text("[ ]: 95 % interval over images of the same kind, not over seeds", "dim"))
     if known.warning:
         parts.append(Text(known.warning, "yellow"))
     budget = error_budget(scores.total(), scores.classes, scores.total_band())
-    return Group(*parts, *([_budget(budget)] if budget.total == budget.total else []))
+    return Group(*parts, *([_budget_table(budget)] if budget.total == budget.total else []))
 
 
-def _classes(known: ScoreIntervals) -> Table:
-    """In two columns; a class in few images has no interval."""
-    table = Table()
-    for _ in range(2):
-        table.add_column("class")
-        table.add_column("IoU %", justify="right", no_wrap=True)
-    cells = [
-        (Text(name), interval_text(interval) + _few(interval, known.images[name]))
-        for name, interval in known.class_iou.items()
-    ]
-    half = (len(cells) + 1) // 2
-    for left, right in zip_longest(cells[:half], cells[half:], fillvalue=(Text(), "")):
-        table.add_row(*left, *right)
-    return table
+def _no_interval(interval: Interval, images: int) -> str:
+    """Reason for a missing interval."""
+    if interval.estimate is None or interval.low is not None:
+        return ""
+    return f" ({images} image{'s' * (images != 1)})" if images else " (only predicted)"
 
 
-def _few(interval: Interval, images: int) -> str:
-    """Why a figure has no interval."""
-    lacking = interval.estimate is not None and interval.low is None
-    if lacking and not images:
-        return " (only predicted)"
-    return f" ({images} image{'s' * (images != 1)})" if lacking else ""
-
-
-def _budget(budget: ErrorBudget) -> Table:
-    table = Table(title="what keeps mean IoU from 100 %", title_justify="left")
+def _budget_table(budget: ErrorBudget) -> Table:
+    table = Table(title="error budget: 100 % - mean IoU", title_justify="left")
     table.add_column("wrong pixels")
     table.add_column("points", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("of all that is lost", no_wrap=True)
+    table.add_column("fraction of the errors", no_wrap=True)
     for name, lost in budget.as_dict().items():
         if lost is not None:
             share = lost / budget.total if budget.total else 0.0
-            table.add_row(_BUDGET_NAMES[name], percent(lost), f"{share:.0%}", "█" * round(_BAR * share))
+            table.add_row(_BUDGET_NAMES[name], percent(lost), f"{share:>4.0%} " + "█" * round(_BAR * share))
     table.add_section()
-    table.add_row("together", percent(budget.total), "", "", style="bold")
+    table.add_row("total", percent(budget.total), "", style="bold")
     return table
