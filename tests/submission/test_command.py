@@ -175,9 +175,8 @@ def test_masks_dir_accepts_gray_indices_and_ignores_other_files(
 
 
 def test_invalid_masks_are_reported_and_nothing_is_written(
-    sample: Path, packed: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    sample: Path, packed: Path, here: Path, capsys: Capture
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
     (here / "masks").mkdir()
     masks = list(_unpacked(packed).items())
     for id, mask in masks[2:]:
@@ -185,8 +184,8 @@ def test_invalid_masks_are_reported_and_nothing_is_written(
     Image.new("RGB", masks[1][1].shape[::-1]).save(here / "masks" / f"{masks[1][0]}.png")
     _fails(sample, "--masks_dir", "masks")
     said = capsys.readouterr().out
-    assert re.search(rf"masks/{masks[0][0]}.png +│", said)
-    assert re.search(rf"masks/{masks[1][0]}.png +│ mode RGB", said)
+    assert re.search(rf"masks/{masks[0][0]}.png", said)
+    assert re.search(rf"masks/{masks[1][0]}.png +mode RGB", said)
     assert "errors: 2." in said
     assert f"{ARCHIVE} was not written" in said
     assert [path.name for path in here.iterdir()] == ["masks"]
@@ -200,17 +199,14 @@ def test_validate_does_not_import_torch(sample: Path, packed: Path) -> None:
     assert "no errors" in done.stdout
 
 
-def test_validate_invalid_archive_exits_with_code_1(
-    sample: Path, packed: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def test_validate_invalid_archive_exits_with_code_1(sample: Path, packed: Path, capsys: Capture) -> None:
     before = packed.read_bytes()
     _fails(sample, "--validate", str(packed), split="train")
     said = capsys.readouterr().out
     ids = voc.split_ids(_voc(sample), "train")
     assert "name (7)" in said
     assert "missing (20)" in said
-    assert re.search(rf"│ {ids[0]}.png +│", said)
+    assert re.search(rf"  {ids[0]}.png", said)
     assert f"{ids[8]}.png" not in said  # a few of each kind, and then their number
     assert "and 12 more" in said
     assert "errors: 27." in said.splitlines()[-1]
@@ -254,8 +250,8 @@ def _swapped() -> list[str]:
 
 
 WEIGHTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
-    "five classes": (lambda path: _weights(path, list("abcde")), ["5 classes", "VOC's 21 classes"]),
-    "another order": (lambda path: _weights(path, _swapped()), ["'dog' as class 8", "in VOC's order"]),
+    "five classes": (lambda path: _weights(path, list("abcde")), ["not VOC's 21"]),
+    "another order": (lambda path: _weights(path, _swapped()), ["in VOC's order"]),
     "no weights": (lambda path: path.write_bytes(b"x") and None, ["not a readable file"]),
     "no file": (lambda path: None, ["no such file"]),
 }
@@ -295,7 +291,7 @@ USES: dict[str, tuple[list[str], list[str]]] = {
         ["no split 'test'", "VOC2012test.tar", "--split val"],
     ),
     "no folder of masks": (["--masks_dir", "nowhere"], ["--masks_dir nowhere", "no such folder"]),
-    "no archive": (["--validate", "r.tar.gz"], ["--validate r.tar.gz", "No such file"]),
+    "no archive": (["--validate", "r.tar.gz"], ["--validate r.tar.gz", "no such file"]),
     "a check that writes": (["--validate", "r.tar.gz", "--output", "x.tar.gz"], ["writes nothing"]),
     "another competition": (["--masks_dir", ".", "--competition", "7"], ["--competition", "5, 6"]),
     "another ending": (["--masks_dir", ".", "--output", "r.zip"], ["--output r.zip", ".tar.gz"]),

@@ -44,9 +44,7 @@ def check_output(output: Path, replace: bool) -> None:
     """
     if not output.name.endswith(SUFFIXES):
         raise UserError(f"--output {output}: the server takes .tar.gz or .tgz only. Change the suffix.")
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder. Pass a file name.")
-    if output.exists() and not replace:
+    if output.is_dir() or (output.exists() and not replace):
         raise UserError(f"--output {output} exists already. Pass another name or --replace true.")
     folder = output.absolute().parent
     if not os.access(folder, os.W_OK):

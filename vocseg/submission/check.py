@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,15 +41,8 @@ _COMPETITION = re.compile(r"results/VOC2012/Segmentation/comp(\d+)_test_cls/.*")
 _SPARE = 1 << 20  # bytes beside a mask's pixels: headers, palette, text
 
 
-@dataclass(frozen=True)
-class SubmissionFault:
-    """One error in a submission.
-
-    Attributes:
-        member: Name of the entry in the archive, or of the archive itself.
-        kind: One of `KINDS`.
-        text: Details.
-    """
+class SubmissionFault(NamedTuple):
+    """An error of an entry, or of the archive itself; `kind` is one of `KINDS`."""
 
     member: str
     kind: str
@@ -108,9 +101,10 @@ def examine(data: bytes, size: Size, allow_gray: bool = False) -> MaskCheck:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=("PNG",))
-            wrong = (
-                [] if image.size == size else [("size", f"{_text(image.size)}; its image is {_text(size)}")]
-            )
+            wrong = []
+            if image.size != size:
+                found, expected = ("{}x{}".format(*each) for each in (image.size, size))
+                wrong.append(("size", f"{found}; its image is {expected}"))
             if image.width * image.height > 4 * size[0] * size[1]:
                 return MaskCheck(wrong, None)  # not decoded: the size alone may exhaust memory
             pixels = np.asarray(image)
@@ -121,10 +115,6 @@ def examine(data: bytes, size: Size, allow_gray: bool = False) -> MaskCheck:
     elif not (allow_gray and image.mode == "L" and data[24] == 8):  # byte 24: bit depth
         return MaskCheck([*wrong, ("mode", f"mode {image.mode}, expected P with VOC's palette")], None)
     return MaskCheck([*wrong, *_values(pixels)], pixels)
-
-
-def _text(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def _palette(image: Image.Image) -> list[tuple[str, str]]:
@@ -170,15 +160,7 @@ class _Bounded(io.RawIOBase):
 
 
 def _entries(archive: Path, room: Mapping[str, int]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    """Headers and contents in the archive's order; unpacks nothing to disk.
-
-    Args:
-        archive: The file.
-        room: Maximum number of bytes of each mask, by id. Other and larger files give no content.
-
-    Raises:
-        _ArchiveError: If it is not a complete .tar.gz, or holds too much.
-    """
+    """Headers, and contents of files that fit in `room`: bytes of a mask by id."""
     try:
         with archive.open("rb") as file:
             stream = _Bounded(gzip.GzipFile(fileobj=file), sum(room.values()) + 64 * _SPARE)
@@ -186,7 +168,7 @@ def _entries(archive: Path, room: Mapping[str, int]) -> Iterator[tuple[tarfile.T
                 for count, header in enumerate(tar):
                     if count >= 4 * len(room) + 1000:
                         raise _ArchiveError(f"it holds more than {count:,} entries")
-                    small = header.isreg() and header.size <= room.get(_id(header.name), 0)
+                    small = header.isreg() and header.size <= room.get(PurePosixPath(header.name).stem, 0)
                     content = tar.extractfile(header) if small else None
                     yield header, content.read() if content else b""
             while stream.read(1 << 16):  # the checksum is at the end
@@ -196,10 +178,6 @@ def _entries(archive: Path, room: Mapping[str, int]) -> Iterator[tuple[tarfile.T
     except Exception as error:  # tarfile raises more than its own errors on corrupt headers
         reason = shown(" ".join(str(error).split()), 120) or type(error).__name__
         raise _ArchiveError(f"it cannot be read as .tar.gz ({reason})") from error
-
-
-def _id(name: str) -> str:
-    return posixpath.splitext(posixpath.basename(name))[0]
 
 
 def check_archive(
@@ -214,14 +192,10 @@ def check_archive(
         progress: Show a progress bar.
 
     Raises:
-        UserError: If the file does not exist or cannot be read.
+        UserError: If it is not a file.
     """
-    try:
-        if archive.exists() and not archive.is_file():  # opening a pipe would block
-            raise UserError(f"--validate {archive} is not a regular file. Pass an archive.")
-        archive.open("rb").close()
-    except OSError as error:
-        raise UserError(f"--validate {archive} cannot be read: {error.strerror}. Pass an archive.") from error
+    if not archive.is_file():  # opening a pipe would block
+        raise UserError(f"--validate {archive}: no such file. Pass an archive.")
     faults = []
     if not archive.name.endswith(SUFFIXES):
         faults.append(SubmissionFault(archive.name, "archive", "its name does not end in .tar.gz or .tgz"))
@@ -233,21 +207,21 @@ def check_archive(
     complete = True
     try:
         for header, data in follow(_entries(archive, room), "checking", len(sizes), progress):
-            name = header.name
+            name, id = header.name, PurePosixPath(header.name).stem
             if header.isdir():
                 continue
             names.append(name)
             if not header.isreg():
                 faults.append(SubmissionFault(name, "link", shown(header.linkname)))
-            elif name.endswith(".png") and _id(name) in sizes:
-                if header.size > room[_id(name)]:
+            elif name.endswith(".png") and id in sizes:
+                if header.size > room[id]:
                     wrong, indices = [("unreadable", f"{header.size:,} bytes are too many for a mask")], None
                 else:
-                    wrong, indices = examine(data, sizes[_id(name)])
+                    wrong, indices = examine(data, sizes[id])
                 in_content += [SubmissionFault(name, *each) for each in wrong]
-                if indices is not None and not contents.get(_id(name)):
+                if indices is not None and not contents.get(id):
                     images_with += np.bincount(indices.ravel(), minlength=256)[: len(CLASSES)] > 0
-                contents[_id(name)] = contents.get(_id(name), False) or indices is not None
+                contents[id] = contents.get(id, False) or indices is not None
     except _ArchiveError as error:
         complete = False
         faults.append(SubmissionFault(archive.name, "archive", f"{error}. Pack the masks again."))
@@ -266,8 +240,7 @@ def _check_names(names: list[str], sizes: Mapping[str, Size], competition: int) 
     faults = []
     for name in dict.fromkeys(names):
         path = posixpath.normpath(name)
-        other = _COMPETITION.fullmatch(path)
-        if other and other[1] != str(competition):
+        if (other := _COMPETITION.fullmatch(path)) and other[1] != str(competition):
             faults.append(SubmissionFault(name, "competition", f"expected comp{competition}"))
         elif path not in expected:
             faults.append(SubmissionFault(name, "name", f"expected {folder}/ID.png"))

@@ -1,14 +1,15 @@
 """`submit`: archive for the VOC evaluation server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as with_fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
+from PIL import Image
 
 from vocseg.constants import CLASSES
+from vocseg.data.voc import Layout, find, split_ids, split_list
 from vocseg.errors import UserError, printable
 from vocseg.submission.archive import (
     SERVER,
@@ -19,12 +20,8 @@ from vocseg.submission.archive import (
     folder_of,
     written,
 )
-from vocseg.submission.check import KINDS, CheckResult, SubmissionFault, check_archive
-from vocseg.submission.masks import find_images, read_masks
+from vocseg.submission.check import KINDS, CheckResult, Size, SubmissionFault, check_archive, examine
 from vocseg.utils.progress import follow
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _SHOWN = 8  # errors of one kind
 
@@ -37,36 +34,83 @@ def print_summary(check: CheckResult, split: str) -> None:
         f"competition {check.competition} ({folder_of(check.competition)}){size}"
     )
     if split == "test" and check.images != TEST_IMAGES:
-        print(f"note: the official split 'test' (segmentation) has {TEST_IMAGES:,} images")
+        print(f"note: the official split 'test' has {TEST_IMAGES:,} images")
+    folder = f"{folder_of(check.competition)}/"
+    for kind, title in KINDS.items():
+        faults = [fault for fault in check.faults if fault.kind == kind]
+        if faults:
+            print(f"{kind} ({len(faults):,}): {title}")
+        for fault in faults[:_SHOWN]:
+            print(printable(f"  {fault.member.removeprefix(folder)}  {fault.text}".rstrip()))
+        if len(faults) > _SHOWN:
+            print(f"  and {len(faults) - _SHOWN:,} more")
     if check.faults:
-        from rich.console import Console
-
-        Console().print(_fault_table(check.faults, f"{folder_of(check.competition)}/"))
         print(f"errors: {len(check.faults):,}. The server would reject the masks or score them wrongly.")
     else:
         found = (f"{name} {count:,}" for name, count in zip(CLASSES, check.images_with, strict=True) if count)
         print(f"masks per class: {', '.join(found)}\nno errors")
 
 
-def _fault_table(faults: Sequence[SubmissionFault], folder: str) -> "Table":
-    """Errors by kind, in the order of `KINDS`; names are relative to `folder`."""
-    from rich.table import Table
-    from rich.text import Text
+def find_images(root: Path, split: str) -> tuple[Layout, dict[str, Size]]:
+    """Read the header of every image of a split.
 
-    table = Table(title="errors", title_justify="left")
-    table.add_column("entry", overflow="fold", ratio=3)
-    table.add_column("error", overflow="fold", ratio=3)
-    for kind, title in KINDS.items():
-        found = [fault for fault in faults if fault.kind == kind]
-        if not found:
+    Returns:
+        Their location, and their width and height by id: without EXIF rotation, as VOC's masks have none.
+
+    Raises:
+        UserError: If the data set, the split or an image is missing, or an image is corrupt.
+    """
+    folder = find(root)
+    if folder is None:
+        raise UserError(f"no VOC 2012 in {root}. Pass the folder that holds VOCdevkit/VOC2012 with --root.")
+    if split == "test" and not split_list(folder, split).is_file():
+        raise UserError(
+            f"no split 'test' in {folder}: VOC2012test.tar is missing. Download it from {SERVER} "
+            "(registration required) and unpack it over the same VOCdevkit, or rehearse with --split val."
+        )
+    layout, sizes = Layout(folder), {}
+    for id in split_ids(folder, split):
+        path = layout.image(id)
+        try:
+            with Image.open(path) as image:
+                sizes[id] = image.size
+        except FileNotFoundError:
+            raise UserError(f"the image {path} is missing. Restore it (test: VOC2012test.tar).") from None
+        except Exception as error:  # Pillow raises nearly anything on corrupt bytes
+            raise UserError(f"the image {path} cannot be read: {error}. Restore it.") from error
+    return layout, sizes
+
+
+def read_masks(
+    folder: Path, sizes: Mapping[str, Size], progress: bool
+) -> tuple[dict[str, bytes], list[SubmissionFault]]:
+    """Read a folder of masks and encode them as PNG with VOC's palette.
+
+    Args:
+        folder: Holds `ID.png` for every image; other files are ignored.
+        sizes: Width and height of every image, by id.
+        progress: Show a progress bar.
+
+    Returns:
+        The valid masks by id, and the errors of the others.
+
+    Raises:
+        UserError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--masks_dir {folder}: no such folder. Pass a folder of masks ID.png.")
+    masks: dict[str, bytes] = {}
+    faults: list[SubmissionFault] = []
+    for id, size in follow(sizes.items(), "reading masks", len(sizes), progress):
+        path = folder / f"{id}.png"
+        if not path.is_file():
+            faults.append(SubmissionFault(str(path), "missing", ""))
             continue
-        table.add_section()
-        table.add_row(Text(f"{kind} ({len(found):,})", style="bold red"), Text(title, style="bold"))
-        for fault in found[:_SHOWN]:
-            table.add_row(Text(printable(fault.member.removeprefix(folder))), Text(printable(fault.text)))
-        if len(found) > _SHOWN:
-            table.add_row(Text(f"and {len(found) - _SHOWN:,} more", style="dim"), "")
-    return table
+        wrong, indices = examine(path.read_bytes(), size, allow_gray=True)
+        faults += [SubmissionFault(str(path), *each) for each in wrong]
+        if indices is not None and not wrong:
+            masks[id] = encode(indices)
+    return masks, faults
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,6 @@ from vocseg.data.resize import resize_image
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
 
-_SIZE = 256  # if the weights' metadata has no input resolution
-
 
 def read_voc_weights(path: Path, competition: int) -> Weights:
     """Read weights and check that the server accepts their classes and training data.
@@ -29,16 +27,10 @@ def read_voc_weights(path: Path, competition: int) -> Weights:
         UserError: If they cannot be read, have other classes, or (competition 5) were trained on SBD.
     """
     weights = read_weights(path)
-    names = weights.description["classes"]
-    if tuple(names) != CLASSES:
-        if len(names) != len(CLASSES):
-            difference = f"it has {len(names)} classes"
-        else:
-            k = next(k for k, name in enumerate(names) if name != CLASSES[k])
-            difference = f"it has '{names[k]}' as class {k}"
+    if tuple(weights.description["classes"]) != CLASSES:
         raise UserError(
-            f"--ckpt_path {path}: {difference}, the server takes VOC's {len(CLASSES)} classes in VOC's "
-            "order. Pass weights trained on these."
+            f"--ckpt_path {path}: its classes are not VOC's {len(CLASSES)} in VOC's order, which the server "
+            "requires. Pass weights trained on these."
         )
     split = str((weights.description.get("data") or {}).get("train", {}).get("split", ""))
     if competition == 5 and split.endswith("aug"):
@@ -73,7 +65,7 @@ def predict_masks(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = rebuilt(weights, path).to(device)
-    size = weights.description["size"] or _SIZE
+    size = weights.description["size"] or 256
     variants = replace(tta.variants, step=network.step)
     variants.sizes(size)
     windows = None if stride is None else OriginalResolutionEval(window_stride=stride).windows(size)
