@@ -1,4 +1,4 @@
-"""Data sets from COCO's and labelme's annotations: exact masks, lists, classes, and what is refused."""
+"""Import of COCO's and labelme's annotations."""
 
 import base64
 import io
@@ -103,7 +103,7 @@ def test_coco_run_lengths_give_the_very_masks(here: Path, capsys: Capture) -> No
         ).read_bytes()
     assert read_classes(Path("set/classes.yaml")).names == exports.NAMES  # by id, not as the file has them
     assert split_ids(Path("set"), "val") == [f"img_{k:03d}" for k in range(8, 12)]
-    assert "8 images to train on and 4 to score on" in capsys.readouterr().out
+    assert "8 training and 4 validation images" in capsys.readouterr().out
 
 
 def test_labelme_polygons_give_the_masks_that_they_were_traced_on(here: Path) -> None:
@@ -211,7 +211,7 @@ def test_smaller_region_is_on_top_and_crowds_are_ignored_below(tmp_path: Path, c
     crowd = {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [0, 40, 56]}, "iscrowd": 1}
     _run("coco", _coco(tmp_path, small), tmp_path / "one")
     assert np.array_equal(_mask(tmp_path / "one"), _filled((np.s_[:], 1), (np.s_[1:5, 1:5], 2)))
-    assert "1 images have regions of several classes that overlap: the smaller region is on top" in (
+    assert "1 images have overlapping regions of several classes: the smaller region is on top" in (
         capsys.readouterr().out
     )
     _run("coco", _coco(tmp_path, [small[0], crowd]), tmp_path / "two")
@@ -231,7 +231,7 @@ def test_box_without_a_region_is_never_background(tmp_path: Path, capsys: Captur
     said = capsys.readouterr().out
     assert "2 boxes without a region are ignored (255)" in said
     assert "1 annotations without a region are left out" in said
-    assert "1 annotations of images that the file does not list are left out (first: image_id 9)" in said
+    assert "1 annotations of unknown images are left out (first: image_id 9)" in said
 
 
 def test_labelme_names_of_background_and_ignored_are_honoured(tmp_path: Path, capsys: Capture) -> None:
@@ -248,7 +248,7 @@ def test_labelme_names_of_background_and_ignored_are_honoured(tmp_path: Path, ca
     assert np.array_equal(_mask(tmp_path / "set"), wanted)
     assert read_classes(tmp_path / "set/classes.yaml").names == ("background", "dog", "zebra")
     said = capsys.readouterr().out
-    assert "1 shapes that are no regions (points, lines) are left out (first: a)" in said
+    assert "1 shapes without an area (points, lines) are left out (first: a)" in said
     assert "1 polygons of fewer than three points are left out" in said
     assert "1 images without a JSON are left out" in said
 
@@ -267,7 +267,10 @@ def test_images_without_annotations_are_background_or_left_out(tmp_path: Path, c
     path.write_text(json.dumps(json.loads(path.read_text()) | {"shapes": []}))
     _run("labelme", tmp_path / "in", tmp_path / "one")
     assert not _mask(tmp_path / "one", "img_002").any()
-    assert "1 images without annotations are all background (--skip_empty true" in capsys.readouterr().out
+    assert (
+        "1 images without annotations are all background (omit them: --skip_empty true"
+        in capsys.readouterr().out
+    )
     _run("labelme", tmp_path / "in", tmp_path / "two", "--skip_empty", "true")
     assert "1 images without annotations are left out (first: img_002)" in capsys.readouterr().out
     assert split_ids(tmp_path / "two", "trainval") == ["img_000", "img_001", "img_003"]
@@ -279,7 +282,7 @@ def test_missing_image_is_named_or_left_out(tmp_path: Path, capsys: Capture) -> 
     content["images"].append({"id": 3, "file_name": "far\\c.jpg"})
     path.write_text(json.dumps(content))
     said = refused(capsys, ["import", "coco", str(path), str(tmp_path / "set")])
-    assert "the image 'far/c.jpg' of the annotations is missing. Name its folder with --images" in said
+    assert "the image 'far/c.jpg' of the annotations is missing. Pass its folder with --images" in said
     _run("coco", path, tmp_path / "set", "--skip_missing", "true")
     assert "1 images whose file is missing are left out (first: far/c.jpg)" in capsys.readouterr().out
     _picture(tmp_path / "elsewhere/c.jpg")
@@ -302,7 +305,7 @@ def test_turned_image_is_written_upright_where_its_annotations_are(
     path = _coco(tmp_path, [{"segmentation": [SQUARE]}])
     _picture(tmp_path / "a.jpg", (HEIGHT, WIDTH), orientation)  # shown as 12x8
     _run("coco", path, tmp_path / "set")
-    assert "1 images are turned upright" in capsys.readouterr().out
+    assert "1 images are rotated as their EXIF orientation requires" in capsys.readouterr().out
     with Image.open(tmp_path / "set/JPEGImages/a.jpg") as picture:
         assert (picture.size, dict(picture.getexif())) == ((WIDTH, HEIGHT), {})
     assert np.array_equal(_mask(tmp_path / "set"), _filled((np.s_[1:5, 1:5], 1)))
@@ -315,8 +318,8 @@ def test_image_annotated_as_stored_stays_as_it_is(tmp_path: Path, capsys: Captur
     _run("coco", path, tmp_path / "set")
     assert (tmp_path / "set/JPEGImages/a.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
     said = capsys.readouterr().out
-    assert "1 images keep the orientation in which they are stored" in said
-    assert "1 of these have the same size when turned: look at the mask of one (first: b)" in said
+    assert "1 images keep their stored orientation" in said
+    assert "1 of these have the same size when rotated: check one of the masks (first: b)" in said
 
 
 def test_hard_links_share_the_images(tmp_path: Path) -> None:
@@ -328,16 +331,16 @@ def test_hard_links_share_the_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("annotation", "changes", "what"),
     [
-        ({}, {"categories": None}, "has no list 'categories'. Name COCO's instances JSON"),
-        ({"category_id": 5}, {}, "has the category 5, which the file does not list"),
+        ({}, {"categories": None}, "has no list 'categories'. Pass COCO's instances JSON"),
+        ({"category_id": 5}, {}, "has the category 5, which is not in the file"),
         ({"segmentation": {"size": [4, 4], "counts": [16]}}, {}, r"has an RLE of size \[4, 4\]"),
         ({"segmentation": {"size": [8, 12], "counts": [90]}}, {}, "do not add up to 12x8 pixels"),
-        ({"segmentation": {"size": [8, 12], "counts": [-4, 100]}}, {}, "has a damaged RLE"),
-        ({"segmentation": {"size": [8, 12], "counts": "0oooo"}}, {}, "has a damaged RLE"),
+        ({"segmentation": {"size": [8, 12], "counts": [-4, 100]}}, {}, "has an invalid RLE"),
+        ({"segmentation": {"size": [8, 12], "counts": "0oooo"}}, {}, "has an invalid RLE"),
         ({"segmentation": [[*SQUARE, 3]]}, {}, "has an odd number of coordinates"),
         ({"segmentation": [[*SQUARE, float("nan"), 3]]}, {}, "has a coordinate that is not finite"),
         ({"segmentation": [[*SQUARE, 3, 1e9]]}, {}, "has a coordinate that is not finite or larger"),
-        ({"segmentation": ["a"]}, {}, "has a region that is no list of polygons"),
+        ({"segmentation": ["a"]}, {}, "has a region that is not a list of polygons"),
         ({"category_id": None}, {}, "an annotation has no 'category_id'"),
         ({}, {}, "has no region of any class"),
         (
@@ -358,7 +361,7 @@ def test_hard_links_share_the_images(tmp_path: Path) -> None:
         (
             {"segmentation": [SQUARE]},
             {"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "x/a.jpg"}]},
-            "stands twice in the annotations, as 'a' and 'x/a'",
+            "is in the annotations twice, as 'a' and 'x/a'",
         ),
         ({}, {"images": [{"id": 1, "file_name": "a\n.jpg"}]}, "has an odd character"),
         (
@@ -374,7 +377,7 @@ def test_hard_links_share_the_images(tmp_path: Path) -> None:
         ({"segmentation": [SQUARE]}, {"categories": [{"id": 1, "name": ""}]}, "the name '' is empty"),
     ],
 )
-def test_wrong_coco_is_refused_with_nothing_left(
+def test_invalid_coco_raises_and_writes_nothing(
     annotation: dict[str, Any], changes: dict[str, Any], what: str, tmp_path: Path, capsys: Capture
 ) -> None:
     path = _coco(tmp_path / "in", [annotation], **changes)
@@ -390,25 +393,25 @@ SHAPE = {"label": "dog", "shape_type": "polygon", "points": [[1, 1], [4, 1], [4,
 @pytest.mark.parametrize(
     ("shape", "changes", "what"),
     [
-        (SHAPE, {"shapes": None}, "a.json is no annotation of labelme, as it has no list 'shapes'. Move it"),
+        (SHAPE, {"shapes": None}, "a.json is not a labelme annotation: it has no list 'shapes'. Move it"),
         (SHAPE | {"label": 3}, {}, "shape 1 has no label"),
         (SHAPE | {"shape_type": "circle"}, {}, r"shape 1 \('dog', circle\) has 3 points instead of 2"),
         (SHAPE | {"points": [[1, 1], [2, float("inf")], [3, 3]]}, {}, "has a coordinate that is not finite"),
-        (SHAPE | {"points": [[1, 1], "x"]}, {}, "or one that is no number"),
-        (SHAPE | {"shape_type": "mask", "points": [[1, 1], [2, 2]]}, {}, "has a damaged mask"),
+        (SHAPE | {"points": [[1, 1], "x"]}, {}, "or one that is not a number"),
+        (SHAPE | {"shape_type": "mask", "points": [[1, 1], [2, 2]]}, {}, "has a corrupt mask"),
         (
             SHAPE | {"shape_type": "mask", "points": [[11, 7], [12, 8]], "mask": BITMAP},
             {},
             "leaves its image of 12x8 pixels",
         ),
-        (SHAPE, {"imageData": "?"}, "a.json: its imageData is damaged"),
+        (SHAPE, {"imageData": "?"}, "a.json: its imageData is corrupt"),
         (SHAPE, {"imageData": "aGVsbG8="}, "a.json cannot be read"),
         (SHAPE, {"imageWidth": "wide"}, "a.json: its size is"),
         (SHAPE, {"imageWidth": 13}, "annotations were drawn on 13x8"),
-        (SHAPE, {"imagePath": None}, "names the image None"),
+        (SHAPE, {"imagePath": None}, "has an invalid image name None"),
     ],
 )
-def test_wrong_labelme_is_refused_with_nothing_left(
+def test_invalid_labelme_raises_and_writes_nothing(
     shape: dict[str, Any], changes: dict[str, Any], what: str, tmp_path: Path, capsys: Capture
 ) -> None:
     _labelme(tmp_path / "in", [shape], **changes)
@@ -421,24 +424,22 @@ def test_wrong_labelme_is_refused_with_nothing_left(
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["coco", "none.json", "set"], "there is no file none.json"),
-        (["coco", "text.json", "set"], "text.json is no JSON"),
+        (["coco", "none.json", "set"], "no file none.json"),
+        (["coco", "text.json", "set"], "text.json is not valid JSON"),
         (
             ["coco", "in", "set"],
-            "in is a folder, but COCO's annotations are a JSON file (there: a.json, b.json)",
+            "in is a folder, but COCO's annotations are a JSON file (found: a.json, b.json)",
         ),
-        (["labelme", "text.json", "set"], "text.json is no folder"),
+        (["labelme", "text.json", "set"], "text.json is not a folder"),
         (["labelme", "empty", "set"], "empty has no JSON file"),
         (["labelme", "in", "empty"], "empty exists already"),
-        (["labelme", "in", "set", "--val", "in"], "stands twice in the annotations"),
-        (["labelme", "in", "set", "--val", "in", "--val_fraction", "0.2"], "Give one of them"),
-        (["labelme", "in", "text.json/set"], "text.json/set cannot be written (Not a directory)"),
+        (["labelme", "in", "set", "--val", "in"], "is in the annotations twice"),
+        (["labelme", "in", "set", "--val", "in", "--val_fraction", "0.2"], "Pass one of them"),
+        (["labelme", "in", "text.json/set"], "text.json/set cannot be written: Not a directory"),
         (["yolo", "in", "set"], "--format: Expected a typing.Literal['coco', 'labelme']. Got value: yolo"),
     ],
 )
-def test_wrong_command_is_refused_in_a_sentence(
-    words: list[str], what: str, here: Path, capsys: Capture
-) -> None:
+def test_invalid_import_flags_raise(words: list[str], what: str, here: Path, capsys: Capture) -> None:
     _labelme(Path("in"), [SHAPE])
     Path("empty").mkdir()
     Path("text.json").write_text("{")
@@ -446,13 +447,13 @@ def test_wrong_command_is_refused_in_a_sentence(
     assert sorted(each.name for each in here.iterdir()) == ["empty", "in", "text.json"]
 
 
-def test_coco_without_pycocotools_names_the_command_that_installs_it(
+def test_missing_pycocotools_raises_with_install_command(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     said = refused(capsys, ["import", "coco", str(tmp_path / "a.json"), str(tmp_path / "set")])
-    assert 'they need pycocotools. Install it: pip install "vocseg[import]"' in said
+    assert 'pycocotools is missing. Install it: pip install "vocseg[import]"' in said
     _run("labelme", _labelme(tmp_path / "in", [SHAPE]), tmp_path / "set")  # needs nothing
 
 

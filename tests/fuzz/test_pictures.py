@@ -13,8 +13,8 @@ from PIL import Image
 
 from tests.fuzz.strategies import ODD_NUMBERS, files, limits, value_or_sentence
 from vocseg.data.audit.checks_files import stream_fault
-from vocseg.data.audit.checks_images import see_photograph
-from vocseg.data.audit.checks_masks import see_mask
+from vocseg.data.audit.checks_images import check_image
+from vocseg.data.audit.checks_masks import check_mask
 from vocseg.data.classes import VOC_CLASSES
 from vocseg.data.image_io import read_image, read_mask
 from vocseg.submission.check import examine
@@ -162,7 +162,7 @@ def test_an_audit_takes_what_a_run_takes_and_names_the_rest(folder: Path, data: 
     path = folder / "y.png"
     path.write_bytes(data)
     with limits():
-        seen = see_mask(path, "y.png", VOC_CLASSES), see_photograph(path, "y.png")
+        seen = check_mask(path, "y.png", VOC_CLASSES), check_image(path, "y.png")
         stream_fault(data)
     for each in seen:
         assert all(finding.text.isprintable() and len(finding.text) < 500 for finding in each.findings)

@@ -58,7 +58,7 @@ def test_a_damaged_note_of_a_part_makes_it_unknown(folder: Path, data: bytes) ->
     (folder / "x.part.json").write_bytes(data)
     with limits():
         part = PartialDownload(folder, "x")
-        assert part.size == (5 if part.origin else 0)
+        assert part.size == (5 if part.source else 0)
 
 
 @given(files([b'{"train": 2, "val": 1, "seed": 0}']) | JSON)

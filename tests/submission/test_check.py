@@ -1,4 +1,4 @@
-"""An archive for VOC's server: writing one, and naming what is wrong with one, whoever made it."""
+"""Writing and checking of submission archives."""
 
 import bz2
 import gzip
@@ -92,11 +92,6 @@ def _flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
 
 
-def _animation() -> bytes:
-    frames = [Image.fromarray(_mask() // k) for k in (1, 2)]
-    return _png(frames[0], save_all=True, append_images=frames[1:])
-
-
 def _jpeg() -> bytes:
     stream = io.BytesIO()
     Image.fromarray(_mask()).save(stream, "JPEG")
@@ -109,25 +104,18 @@ CONTENT: dict[str, tuple[bytes, str, list[str]]] = {
     "colours": (_png(np.array(PALETTE, np.uint8)[_mask()]), "mode", ["mode RGB"]),
     "colours and alpha": (_png(np.zeros((40, 50, 4), np.uint8)), "mode", ["mode RGBA"]),
     "grey and alpha": (_png(Image.new("LA", (50, 40))), "mode", ["mode LA"]),
-    "indices without a palette": (_png(GREY), "grey", ["mode L", "--masks_dir"]),
-    "grey levels": (_png(10 * GREY), "mode", ["mode L"]),
-    "one bit": (_png(GREY > 3), "mode", ["mode 1", "1 bit"]),
-    "sixteen bits": (_png(GREY.astype(np.uint16)), "mode", ["mode I;16", "16 bits"]),
-    "an animation": (_animation(), "mode", ["animation"]),
+    "indices without a palette": (_png(GREY), "mode", ["mode L"]),
+    "one bit": (_png(GREY > 3), "mode", ["mode 1"]),
+    "sixteen bits": (_png(GREY.astype(np.uint16)), "mode", ["mode I;16"]),
     "red and blue swapped": (_with_palette(GREY, BGR), "palette", ["index 1 is (0, 0, 128)", "(128, 0, 0)"]),
-    "void of another colour": (
-        _with_palette(GREY, [*PALETTE[:255], (255, 255, 255)]),
-        "palette",
-        ["index 255 is (255, 255, 255)", "(224, 224, 192)"],
-    ),
-    "too few colours": (_with_palette(GREY % 16, list(PALETTE[:16])), "palette", ["16 colours"]),
-    "void left in": (_painted(255, 7, 5), "void", ["value 255 at x=7, y=5", "1 pixel"]),
-    "no class": (_painted(21, 7, 5, also=254), "values", ["value 21 at x=7, y=5", "4 pixels", "2 such"]),
+    "too few colours": (_with_palette(GREY % 16, list(PALETTE[:16])), "palette", ["index 16 is absent"]),
+    "ignore index": (_painted(255, 7, 5), "values", ["value 255 (ignore index) at x=7, y=5", "pixels: 1"]),
+    "no class": (_painted(21, 7, 5, also=254), "values", ["value 21 at x=7, y=5", "pixels: 4"]),
     "another size": (encode(_mask()[:30, :20]), "size", ["20x30", "50x40"]),
-    "turned": (encode(_mask().T), "size", ["40x50", "50x40", "turned"]),
+    "turned": (encode(_mask().T), "size", ["40x50", "50x40"]),
     "a size that no memory holds": (_huge_png(), "unreadable", ["pixels"]),
-    "a JPEG": (_jpeg(), "not-png", ["JPEG"]),
-    "text": (b"no picture at all", "not-png", ["no picture"]),
+    "a JPEG": (_jpeg(), "unreadable", ["not a PNG"]),
+    "text": (b"no image at all", "unreadable", ["not a PNG", "no image"]),
     "nothing": (b"", "unreadable", ["0 bytes"]),
     "a cut end": (encode(_mask())[:-40], "unreadable", ["end is missing"]),
     "a flipped bit": (_flipped(encode(_mask()), 1200), "unreadable", ["checksum"]),
@@ -136,7 +124,7 @@ CONTENT: dict[str, tuple[bytes, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", CONTENT)
-def test_a_wrong_mask_is_named_with_what_is_wrong(tmp_path: Path, name: str) -> None:
+def test_invalid_mask_is_reported(tmp_path: Path, name: str) -> None:
     data, kind, words = CONTENT[name]
     result = _check(tmp_path, gzip.compress(_tar([(NAME, data), *_good()[1:]])))
     ((found, member, text),) = _said(result)
@@ -157,48 +145,39 @@ def _added(name: str) -> Callable[[Files], Files]:
 PLACES: dict[str, tuple[Callable[[Files], Files], list[tuple[str, str, str]]]] = {
     "another competition": (
         _moved(folder_of(5)),
-        [("wrong-competition", f"{folder_of(5)}/{FIRST}.png", "comp5 where comp6")],
+        [("competition", f"{folder_of(5)}/{FIRST}.png", "comp6")],
     ),
     "another year": (
         _moved(FOLDER.replace("2012", "2011")),
-        [("wrong-year", f"{FOLDER.replace('2012', '2011')}/{FIRST}.png", "VOC2011")],
+        [("name", f"{FOLDER.replace('2012', '2011')}/{FIRST}.png", FOLDER)],
     ),
     "without results": (
         _moved(FOLDER.removeprefix("results/")),
-        [("wrong-folder", f"{FOLDER.removeprefix('results/')}/{FIRST}.png", FOLDER)],
+        [("name", f"{FOLDER.removeprefix('results/')}/{FIRST}.png", FOLDER)],
     ),
-    "a folder above": (_moved(f"x/{FOLDER}"), [("wrong-folder", f"x/{FOLDER}/{FIRST}.png", FOLDER)]),
-    "a folder below": (_moved(f"{FOLDER}/masks"), [("nested", f"{FOLDER}/masks/{FIRST}.png", FOLDER)]),
+    "a folder above": (_moved(f"x/{FOLDER}"), [("name", f"x/{FOLDER}/{FIRST}.png", FOLDER)]),
+    "a folder below": (_moved(f"{FOLDER}/masks"), [("name", f"{FOLDER}/masks/{FIRST}.png", FOLDER)]),
     "backslashes": (
         lambda files: [(NAME.replace("/", "\\"), files[0][1]), *files[1:]],
-        [("wrong-folder", NAME.replace("/", "\\"), "where / is due"), ("missing", NAME, "")],
+        [("name", NAME.replace("/", "\\"), FOLDER), ("missing", NAME, "")],
     ),
-    "an id too many": (_added(f"{FOLDER}/2011_003145.png"), [("wrong-id", f"{FOLDER}/2011_003145.png", "")]),
-    "an id with an appendix": (
-        lambda files: [(NAME.replace(".png", "_pred.png"), files[0][1]), *files[1:]],
-        [("wrong-id", f"{FOLDER}/{FIRST}_pred.png", f"{FIRST}.png"), ("missing", NAME, "")],
-    ),
+    "an id too many": (_added(f"{FOLDER}/2011_003145.png"), [("name", f"{FOLDER}/2011_003145.png", "")]),
     "an ending in capitals": (
         lambda files: [(NAME.replace(".png", ".PNG"), files[0][1]), *files[1:]],
-        [("wrong-id", NAME.replace(".png", ".PNG"), f"{FIRST}.png"), ("missing", NAME, "")],
+        [("name", NAME.replace(".png", ".PNG"), FOLDER), ("missing", NAME, "")],
     ),
     "an id too few": (lambda files: files[1:], [("missing", NAME, "")]),
     "a mask twice": (_added(NAME), [("duplicate", NAME, "2 times")]),
     "a mask twice by another spelling": (_added(f"./{NAME}"), [("duplicate", NAME, "2 times")]),
-    "a Mac's shadow": (_added(f"{FOLDER}/._{FIRST}.png"), [("junk", f"{FOLDER}/._{FIRST}.png", "COPYFILE")]),
-    "a Mac's folder view": (_added("results/.DS_Store"), [("junk", "results/.DS_Store", "leave it out")]),
-    "a readme": (_added("README.txt"), [("wrong-folder", "README.txt", FOLDER)]),
-    "a way out": (
-        _added(f"results/../../{FIRST}.png"),
-        [("unsafe-path", f"results/../../{FIRST}.png", FOLDER)],
-    ),
-    "an absolute path": (_added(f"/tmp/{FIRST}.png"), [("unsafe-path", f"/tmp/{FIRST}.png", FOLDER)]),
-    "a drive": (_added(f"C:/{FIRST}.png"), [("unsafe-path", f"C:/{FIRST}.png", FOLDER)]),
+    "a Mac's shadow": (_added(f"{FOLDER}/._{FIRST}.png"), [("name", f"{FOLDER}/._{FIRST}.png", FOLDER)]),
+    "a readme": (_added("README.txt"), [("name", "README.txt", FOLDER)]),
+    "a way out": (_added(f"results/../../{FIRST}.png"), [("name", f"results/../../{FIRST}.png", FOLDER)]),
+    "an absolute path": (_added(f"/tmp/{FIRST}.png"), [("name", f"/tmp/{FIRST}.png", FOLDER)]),
 }
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_a_file_in_a_wrong_place_is_named_with_the_right_one(tmp_path: Path, name: str) -> None:
+def test_misplaced_entry_is_reported_with_the_expected_folder(tmp_path: Path, name: str) -> None:
     change, expected = PLACES[name]
     result = _check(tmp_path, gzip.compress(_tar(change(_good()))))
     said = _said(result)
@@ -216,15 +195,13 @@ def _special(kind: bytes, target: str = "") -> tarfile.TarInfo:
 @pytest.mark.parametrize(
     ("header", "what"),
     [
-        (_special(tarfile.SYMTYPE, "/etc/passwd"), "link to '/etc/passwd'"),
-        (_special(tarfile.LNKTYPE, f"{FOLDER}/2008_000002.png"), "link to"),
-        (_special(tarfile.FIFOTYPE), "a pipe"),
-        (_special(tarfile.CHRTYPE), "a device"),
+        (_special(tarfile.SYMTYPE, "/etc/passwd"), "/etc/passwd"),
+        (_special(tarfile.LNKTYPE, f"{FOLDER}/2008_000002.png"), "2008_000002"),
+        (_special(tarfile.FIFOTYPE), ""),
+        (_special(tarfile.CHRTYPE), ""),
     ],
 )
-def test_what_is_no_file_is_named_and_not_followed(
-    tmp_path: Path, header: tarfile.TarInfo, what: str
-) -> None:
+def test_link_is_reported_and_not_followed(tmp_path: Path, header: tarfile.TarInfo, what: str) -> None:
     rest = [(tarfile.TarInfo(name), data) for name, data in _good()[1:]]
     said = _said(_check(tmp_path, gzip.compress(_tar([*rest, (header, b"")]))))
     assert [found[:2] for found in said] == [("link", NAME), ("missing", NAME)]
@@ -237,18 +214,10 @@ def _folder(name: str) -> tuple[tarfile.TarInfo, bytes]:
     return header, b""
 
 
-def test_folders_may_lead_to_the_masks_and_nowhere_else(tmp_path: Path) -> None:
+def test_folder_entries_are_ignored(tmp_path: Path) -> None:
     files = [(tarfile.TarInfo(f"./{name}"), data) for name, data in _good()]
-    steps = FOLDER.split("/")
-    way = [_folder("."), *(_folder("/".join(steps[: k + 1])) for k in range(len(steps)))]
-    assert _said(_check(tmp_path, gzip.compress(_tar([*way, *files])))) == []
-    strays = [_folder("results/VOC2012/Main"), _folder(folder_of(5)), _folder("__MACOSX")]
-    said = _said(_check(tmp_path, gzip.compress(_tar([*way, *strays, *files]))))
-    assert [found[:2] for found in said] == [
-        ("wrong-folder", "results/VOC2012/Main"),
-        ("wrong-competition", folder_of(5)),
-        ("junk", "__MACOSX"),
-    ]
+    folders = [_folder("."), _folder("results"), _folder(FOLDER)]
+    assert _said(_check(tmp_path, gzip.compress(_tar([*folders, *files])))) == []
 
 
 def _zip() -> bytes:
@@ -259,77 +228,75 @@ def _zip() -> bytes:
 
 
 GOOD = _tar(_good())
-PACKINGS: dict[str, tuple[str, bytes, list[tuple[str, str]]]] = {
-    "a tar": ("r.tar", GOOD, [("archive", "plain tar")]),
-    "a tar called packed": ("r.tgz", GOOD, [("archive", "plain tar")]),
-    "a zip": ("r.zip", _zip(), [("archive", "a zip file")]),
-    "a zip called tar.gz": ("r.tar.gz", _zip(), [("archive", "a zip file")]),
-    "bzip2": ("r.tar.gz", bz2.compress(GOOD), [("archive", "bzip2")]),
-    "text": ("r.tar.gz", b"hello", [("archive", "no archive")]),
-    "nothing": ("r.tar.gz", b"", [("archive", "no archive")]),
-    "another name": ("r.gz", gzip.compress(GOOD), [("archive", ".tar.gz")]),
-    "gzip of something else": ("r.tar.gz", gzip.compress(bytes(range(256)) * 9), [("archive-damaged", "")]),
-    "a cut end": ("r.tar.gz", gzip.compress(GOOD)[:-200], [("archive-damaged", "ended")]),
-    "a wrong checksum": ("r.tar.gz", _flipped(gzip.compress(GOOD), -6), [("archive-damaged", "CRC")]),
+PACKINGS: dict[str, tuple[str, bytes, list[str]]] = {
+    "a tar": ("r.tar", GOOD, ["its name", "Not a gzipped file"]),
+    "a tar called packed": ("r.tgz", GOOD, ["Not a gzipped file"]),
+    "a zip": ("r.tar.gz", _zip(), ["Not a gzipped file"]),
+    "bzip2": ("r.tar.gz", bz2.compress(GOOD), ["Not a gzipped file"]),
+    "nothing": ("r.tar.gz", b"", ["cannot be read"]),
+    "another name": ("r.gz", gzip.compress(GOOD), ["its name does not end in .tar.gz"]),
+    "gzip of something else": ("r.tar.gz", gzip.compress(bytes(range(256)) * 9), ["cannot be read"]),
+    "a cut end": ("r.tar.gz", gzip.compress(GOOD)[:-200], ["ended"]),
+    "a wrong checksum": ("r.tar.gz", _flipped(gzip.compress(GOOD), -6), ["CRC"]),
 }
 
 
 @pytest.mark.parametrize("name", PACKINGS)
-def test_a_wrong_packing_is_named(tmp_path: Path, name: str) -> None:
+def test_wrong_packing_is_reported(tmp_path: Path, name: str) -> None:
     file, data, expected = PACKINGS[name]
     said = _said(_check(tmp_path, data, file))
-    assert [(kind, member) for kind, member, _ in said] == [(kind, file) for kind, _ in expected]
-    assert expected[0][1] in said[0][2]
+    assert [(kind, member) for kind, member, _ in said] == [("archive", file)] * len(expected)
+    for (_, _, text), words in zip(said, expected, strict=True):
+        assert words in text
 
 
-def test_a_few_bytes_that_would_become_endlessly_many_are_not_unpacked(tmp_path: Path) -> None:
+def test_archive_bomb_is_not_read_to_its_end(tmp_path: Path) -> None:
     bomb = gzip.compress(_tar([*_good(), (f"{FOLDER}/x.png", bytes(80_000_000))]), 1)
     said = _said(_check(tmp_path, bomb))
-    assert [kind for kind, _, _ in said] == ["too-much", "wrong-id"]
-    assert "MB: it was not read further" in said[0][2]
+    assert [kind for kind, _, _ in said] == ["archive", "name"]
+    assert "unpacks to more" in said[0][2]
     many = gzip.compress(_tar([(f"{k}", b"") for k in range(1100)]), 1)
-    assert _said(_check(tmp_path, many))[0][:2] == ("too-much", "r.tar.gz")
+    kind, member, text = _said(_check(tmp_path, many))[0]
+    assert (kind, member) == ("archive", "r.tar.gz")
+    assert "entries" in text
 
 
-def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     wrong = _with_palette(np.full((21, 33), 255, np.uint8), BGR)
     files = [(f"{folder_of(5)}/{FIRST}.png", b"text"), (f"{FOLDER}/2008_000003.png", wrong), ("x/y", b"")]
     said = _said(_check(tmp_path, gzip.compress(_tar(files)), competition=6))
     assert [found[:2] for found in said] == [
-        ("wrong-competition", f"{folder_of(5)}/{FIRST}.png"),
-        ("wrong-folder", "x/y"),
-        ("not-png", f"{folder_of(5)}/{FIRST}.png"),
+        ("competition", f"{folder_of(5)}/{FIRST}.png"),
+        ("name", "x/y"),
+        ("unreadable", f"{folder_of(5)}/{FIRST}.png"),
         ("palette", f"{FOLDER}/2008_000003.png"),
-        ("void", f"{FOLDER}/2008_000003.png"),
+        ("values", f"{FOLDER}/2008_000003.png"),
         ("missing", f"{FOLDER}/2008_000002.png"),
     ]
-    assert "693 pixels" in said[4][2]
+    assert "pixels: 693" in said[4][2]
 
 
 @pytest.mark.parametrize("competition", [5, 6])
-def test_the_competition_is_the_one_that_the_archive_is_for_unless_one_is_named(
-    tmp_path: Path, competition: int
-) -> None:
+def test_competition_defaults_to_the_folder_of_the_archive(tmp_path: Path, competition: int) -> None:
     data = gzip.compress(_tar(_good(folder_of(competition))))
     result = _check(tmp_path, data)
     assert (result.competition, result.faults) == (competition, ())
     other = _check(tmp_path, data, competition=11 - competition)
-    assert {fault.kind for fault in other.faults} == {"wrong-competition"}
+    assert {fault.kind for fault in other.faults} == {"competition"}
 
 
-def test_a_palette_may_end_with_the_last_class(tmp_path: Path) -> None:
+def test_palette_of_21_colours_is_valid(tmp_path: Path) -> None:
     short = [(f"{FOLDER}/{id}.png", _with_palette(_mask(id), list(PALETTE[:21]))) for id in SIZES]
     assert _said(_check(tmp_path, gzip.compress(_tar(short)))) == []
 
 
-def test_what_the_masks_show_is_counted(tmp_path: Path) -> None:
+def test_masks_of_each_class_are_counted(tmp_path: Path) -> None:
     result = _check(tmp_path, gzip.compress(_tar(_good())))
     assert result.images_with == tuple(sum(bool((_mask(id) == k).any()) for id in SIZES) for k in range(21))
-    assert result.pixels == tuple(sum(int((_mask(id) == k).sum()) for id in SIZES) for k in range(21))
     assert (result.masks, result.images) == (3, 3)
 
 
-def test_the_same_masks_give_the_same_bytes_in_any_order_and_under_any_name(tmp_path: Path) -> None:
+def test_archive_bytes_do_not_depend_on_order_or_name(tmp_path: Path) -> None:
     masks = {id: encode(_mask(id)) for id in SIZES}
     for name, ids in (("a.tar.gz", list(SIZES)), ("b.tgz", list(SIZES)[::-1])):
         with written(tmp_path / name, 6, {id: masks[id] for id in ids}):
@@ -342,7 +309,7 @@ def test_the_same_masks_give_the_same_bytes_in_any_order_and_under_any_name(tmp_
     assert {(h.mtime, h.uid, h.gid, h.uname, h.gname, h.mode) for h in headers} == {(0, 0, 0, "", "", 0o644)}
 
 
-def test_what_fails_on_the_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_leaves_the_old_file_only(tmp_path: Path) -> None:
     output = tmp_path / "r.tar.gz"
     output.write_bytes(b"old")
 

@@ -98,9 +98,7 @@ def _matrix(root: Path, masks: Masks) -> np.ndarray:
     return matrix
 
 
-def test_packed_and_unpacked_validation_scores_as_the_predictions_themselves(
-    sample: Path, trained: Path, packed: Path
-) -> None:
+def test_archive_of_val_scores_as_the_predictions(sample: Path, trained: Path, packed: Path) -> None:
     unpacked = _unpacked(packed)
     assert sorted(unpacked) == sorted(voc.split_ids(_voc(sample), "val"))
     direct = _matrix(sample, _predicted(sample, trained / "unet_voc.pth"))
@@ -110,26 +108,22 @@ def test_packed_and_unpacked_validation_scores_as_the_predictions_themselves(
     assert (direct.sum(0) > 0).sum() > 1  # the network tells more than one class apart
 
 
-def test_what_it_says_is_what_it_packed(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
+def test_summary_describes_the_archive(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
     _submit(sample, "--ckpt_path", str(trained / "last.ckpt"), "--competition", "5")
     said = capsys.readouterr().out
     archive = here / "voc2012_val_comp5.tar.gz"
     masks = _unpacked(archive, competition=5)
     assert "7 masks for the 7 images of 'val', competition 5" in said
     assert f"{archive.stat().st_size:,} bytes" in said
-    pixels = sum(mask.size for mask in masks.values())
     for k, name in enumerate(constants.CLASSES):
         images = sum(bool((mask == k).any()) for mask in masks.values())
-        share = 100 * sum(int((mask == k).sum()) for mask in masks.values()) / pixels
-        figures = f"{images} {100 * images / 7:.1f} {share:.2f}" if images else "- - -"
-        row = next(line for line in said.splitlines() if name in line)
-        assert " ".join(re.findall(r"[\d.]+|-", row)) == figures
-    assert "no fault" in said
+        assert (f"{name} {images}" in said) == (images > 0)
+    assert "no errors" in said
     assert "rehearsal on 'val'" in said
     assert [path.name for path in here.iterdir()] == [archive.name]
 
 
-def test_the_list_test_needs_no_masks_and_ends_with_where_to_upload(
+def test_split_test_needs_no_masks_and_prints_the_upload_address(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     folder = Path(shutil.copytree(_voc(sample), here / "VOC2012"))
@@ -138,18 +132,19 @@ def test_the_list_test_needs_no_masks_and_ends_with_where_to_upload(
     _submit(here, "--ckpt_path", str(trained / "unet_voc.pth"), split="test")
     said = capsys.readouterr().out
     assert "host.robots.ox.ac.uk" in said
-    assert "Only you can do that" in said
-    assert "limits how often" in said
+    assert "limits the number of submissions" in said
     assert "has 1,456 images" in said
     assert (here / "voc2012_test_comp6.tar.gz").is_file()
 
 
-def test_the_same_weights_give_the_same_bytes(sample: Path, trained: Path, packed: Path, here: Path) -> None:
+def test_same_weights_give_bitwise_identical_archive(
+    sample: Path, trained: Path, packed: Path, here: Path
+) -> None:
     _submit(sample, "--ckpt_path", str(trained / "best.ckpt"))
     assert (here / ARCHIVE).read_bytes() == packed.read_bytes()
 
 
-def test_masks_of_predict_pack_into_the_same_archive(
+def test_masks_of_predict_give_bitwise_identical_archive(
     sample: Path, trained: Path, packed: Path, here: Path
 ) -> None:
     (here / "photos").mkdir()
@@ -168,7 +163,7 @@ def test_masks_of_predict_pack_into_the_same_archive(
     assert (here / ARCHIVE).read_bytes() == packed.read_bytes()
 
 
-def test_indices_without_a_palette_get_vocs_and_other_files_are_left_alone(
+def test_masks_dir_accepts_gray_indices_and_ignores_other_files(
     sample: Path, packed: Path, here: Path
 ) -> None:
     (here / "masks").mkdir()
@@ -179,10 +174,9 @@ def test_indices_without_a_palette_get_vocs_and_other_files_are_left_alone(
     assert (here / ARCHIVE).read_bytes() == packed.read_bytes()
 
 
-def test_faulty_masks_are_all_named_and_nothing_is_written(
-    sample: Path, packed: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+def test_invalid_masks_are_reported_and_nothing_is_written(
+    sample: Path, packed: Path, here: Path, capsys: Capture
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
     (here / "masks").mkdir()
     masks = list(_unpacked(packed).items())
     for id, mask in masks[2:]:
@@ -190,41 +184,38 @@ def test_faulty_masks_are_all_named_and_nothing_is_written(
     Image.new("RGB", masks[1][1].shape[::-1]).save(here / "masks" / f"{masks[1][0]}.png")
     _fails(sample, "--masks_dir", "masks")
     said = capsys.readouterr().out
-    assert re.search(rf"masks/{masks[0][0]}.png +│ add it", said)
-    assert re.search(rf"masks/{masks[1][0]}.png +│ it has mode RGB", said)
-    assert "2 faults" in said
+    assert re.search(rf"masks/{masks[0][0]}.png", said)
+    assert re.search(rf"masks/{masks[1][0]}.png +mode RGB", said)
+    assert "errors: 2." in said
     assert f"{ARCHIVE} was not written" in said
     assert [path.name for path in here.iterdir()] == ["masks"]
 
 
-def test_an_archive_is_checked_without_torch(sample: Path, packed: Path) -> None:
+def test_validate_does_not_import_torch(sample: Path, packed: Path) -> None:
     words = ["submit", str(sample), "--split", "val", "--validate", str(packed)]
     code = f"import sys; from vocseg.__main__ import main; main({words}); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "no fault" in done.stdout
+    assert "no errors" in done.stdout
 
 
-def test_a_checked_archive_with_faults_ends_with_exit_code_1(
-    sample: Path, packed: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def test_validate_invalid_archive_exits_with_code_1(sample: Path, packed: Path, capsys: Capture) -> None:
     before = packed.read_bytes()
     _fails(sample, "--validate", str(packed), split="train")
     said = capsys.readouterr().out
     ids = voc.split_ids(_voc(sample), "train")
-    assert "wrong-id (7)" in said
+    assert "name (7)" in said
     assert "missing (20)" in said
-    assert re.search(rf"│ {ids[0]}.png +│ add its mask", said)
+    assert re.search(rf"  {ids[0]}.png", said)
     assert f"{ids[8]}.png" not in said  # a few of each kind, and then their number
     assert "and 12 more" in said
-    assert said.endswith("27 faults: the server would refuse it, or score it wrongly\n")
+    assert "errors: 27." in said.splitlines()[-1]
     _fails(sample, "--validate", str(packed), "--competition", "5")
-    assert "wrong-competition (7)" in capsys.readouterr().out
+    assert "competition (7)" in capsys.readouterr().out
     assert packed.read_bytes() == before
 
 
-def test_a_name_in_an_archive_does_not_steer_the_terminal(sample: Path, here: Path, capsys: Capture) -> None:
+def test_control_characters_in_entry_names_are_escaped(sample: Path, here: Path, capsys: Capture) -> None:
     with tarfile.open(here / "r.tar.gz", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("\x1b[2J[bold]x"))
     _fails(sample, "--validate", "r.tar.gz")
@@ -233,13 +224,13 @@ def test_a_name_in_an_archive_does_not_steer_the_terminal(sample: Path, here: Pa
     assert "\\x1b[2J[bold]x" in said
 
 
-def test_a_file_is_replaced_only_where_that_is_asked_for(
+def test_existing_archive_is_replaced_only_with_replace(
     sample: Path, trained: Path, packed: Path, here: Path, capsys: Capture
 ) -> None:
     (here / ARCHIVE).write_bytes(b"precious")
     words = ["--ckpt_path", str(trained / "unet_voc.pth")]
     said = refused(capsys, ["submit", str(sample), "--split", "val", *words])
-    assert f"--output {ARCHIVE} is there already" in said
+    assert f"--output {ARCHIVE} exists already" in said
     assert "--replace true" in said
     assert (here / ARCHIVE).read_bytes() == b"precious"
     _submit(sample, *words, "--replace", "true")
@@ -259,17 +250,15 @@ def _swapped() -> list[str]:
 
 
 WEIGHTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
-    "five classes": (lambda path: _weights(path, list("abcde")), ["5 classes", "VOC's 21 classes"]),
-    "another order": (lambda path: _weights(path, _swapped()), ["'dog' as class 8", "in VOC's order"]),
+    "five classes": (lambda path: _weights(path, list("abcde")), ["not VOC's 21"]),
+    "another order": (lambda path: _weights(path, _swapped()), ["in VOC's order"]),
     "no weights": (lambda path: path.write_bytes(b"x") and None, ["not a readable file"]),
     "no file": (lambda path: None, ["no such file"]),
 }
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_weights_that_the_server_cannot_score_are_refused(
-    sample: Path, here: Path, capsys: Capture, name: str
-) -> None:
+def test_weights_of_other_classes_raise(sample: Path, here: Path, capsys: Capture, name: str) -> None:
     make, words = WEIGHTS[name]
     make(here / "w.pth")
     said = refused(capsys, ["submit", str(sample), "--split", "val", "--ckpt_path", "w.pth"])
@@ -279,9 +268,7 @@ def test_weights_that_the_server_cannot_score_are_refused(
     assert not list(here.glob("*.gz"))
 
 
-def test_weights_trained_on_sbd_are_refused_for_competition_5(
-    sample: Path, here: Path, capsys: Capture
-) -> None:
+def test_weights_trained_on_sbd_raise_for_competition_5(sample: Path, here: Path, capsys: Capture) -> None:
     _weights(here / "w.pth", list(constants.CLASSES), {"train": {"split": "trainaug"}})
     words = ["submit", str(sample), "--split", "val", "--ckpt_path", "w.pth"]
     said = refused(capsys, [*words, "--competition", "5"])
@@ -292,30 +279,30 @@ def test_weights_trained_on_sbd_are_refused_for_competition_5(
 
 
 USES: dict[str, tuple[list[str], list[str]]] = {
-    "nothing to do": ([], ["one of --ckpt_path", "not none"]),
+    "nothing to do": ([], ["got 0 of --ckpt_path", "exactly one"]),
     "two things at once": (
         ["--masks_dir", "m", "--validate", "r.tar.gz"],
-        ["one of --ckpt_path", "not several"],
+        ["got 2 of --ckpt_path", "exactly one"],
     ),
     "no data": (["--root", "nowhere", "--masks_dir", "."], ["no VOC 2012 in nowhere", "--root"]),
     "no list of the name": (["--split", "vall", "--masks_dir", "."], ["no split 'vall'", "train"]),
     "no list test": (
         ["--split", "test", "--masks_dir", "."],
-        ["no list 'test'", "VOC2012test.tar", "--split val"],
+        ["no split 'test'", "VOC2012test.tar", "--split val"],
     ),
     "no folder of masks": (["--masks_dir", "nowhere"], ["--masks_dir nowhere", "no such folder"]),
-    "no archive": (["--validate", "r.tar.gz"], ["--validate r.tar.gz", "No such file"]),
+    "no archive": (["--validate", "r.tar.gz"], ["--validate r.tar.gz", "no such file"]),
     "a check that writes": (["--validate", "r.tar.gz", "--output", "x.tar.gz"], ["writes nothing"]),
     "another competition": (["--masks_dir", ".", "--competition", "7"], ["--competition", "5, 6"]),
     "another ending": (["--masks_dir", ".", "--output", "r.zip"], ["--output r.zip", ".tar.gz"]),
     "no folder to write to": (["--masks_dir", ".", "--output", "a/r.tgz"], ["--output a/r.tgz", "no folder"]),
     "a batch of none": (["--masks_dir", ".", "--batch_size", "0"], ["--batch_size"]),
-    "a misspelt flag": (["--validte", "r.tar.gz"], ["--chekc", "do you mean --validate"]),
+    "a misspelt flag": (["--validte", "r.tar.gz"], ["--validte", "do you mean --validate"]),
 }
 
 
 @pytest.mark.parametrize("name", USES)
-def test_bad_use_is_refused_in_a_sentence(sample: Path, here: Path, capsys: Capture, name: str) -> None:
+def test_invalid_flags_raise(sample: Path, here: Path, capsys: Capture, name: str) -> None:
     flags, words = USES[name]
     said = refused(capsys, ["submit", "--root", str(sample), "--split", "val", *flags])
     assert said.startswith("vocseg: ")
@@ -325,7 +312,7 @@ def test_bad_use_is_refused_in_a_sentence(sample: Path, here: Path, capsys: Capt
     assert not list(here.iterdir())
 
 
-def test_a_missing_image_is_named_before_anything_is_predicted(
+def test_missing_image_raises_before_prediction(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     folder = Path(shutil.copytree(_voc(sample), here / "VOC2012"))

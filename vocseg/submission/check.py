@@ -1,69 +1,48 @@
 """Checks of a submission archive."""
 
+import gzip
 import io
 import posixpath
+import re
+import tarfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vocseg.constants import CLASSES, IGNORE_INDEX, PALETTE
 from vocseg.data.audit.checks_files import stream_fault
-from vocseg.errors import shown
-from vocseg.submission.archive import (
-    Entry,
-    UnusableArchiveError,
-    Wrong,
-    competition_in,
-    entries,
-    id_in,
-    member_of,
-    packing_fault,
-    stray_folder,
-    wrong_name,
-)
+from vocseg.errors import UserError, shown
+from vocseg.submission.archive import SUFFIXES, folder_of
 from vocseg.utils.progress import follow
 
 KINDS = {
-    "archive": "it is not what the server unpacks",
-    "archive-damaged": "the archive cannot be read to its end",
-    "too-much": "the archive holds more than the masks could take",
-    "unsafe-path": "the entry would be unpacked outside the folder",
-    "link": "the entry is a link, a device or a pipe, not a file",
-    "junk": "the entry was left by an operating system",
-    "wrong-folder": "the entry is not where the server looks",
-    "wrong-competition": "the entry is in the folder of another competition",
-    "wrong-year": "the entry is in the folder of another year",
-    "nested": "the entry is in a folder below the one it belongs into",
-    "wrong-id": "no image of the list has this name",
-    "duplicate": "the entry is there more than once",
-    "missing": "an image of the list has no mask",
-    "not-png": "the file is no PNG",
-    "unreadable": "the PNG is damaged, or cannot be read",
-    "mode": "the PNG is no palette picture (mode P) of class indices",
-    "grey": "the PNG holds class indices, but no palette",
-    "palette": "the palette is not VOC's",
-    "void": "the mask holds 255, which a prediction must not",
-    "values": "the mask holds values that are no class",
-    "size": "the mask is not as large as its image",
+    "archive": "the archive is not a complete .tar.gz of masks",
+    "link": "the entry is a link, a device or a pipe",
+    "competition": "the entry is in the folder of another competition",
+    "name": "the entry is not FOLDER/ID.png of an image of the split",
+    "duplicate": "the archive holds the entry more than once",
+    "missing": "an image of the split has no mask",
+    "unreadable": "the file is not a valid PNG",
+    "mode": "the PNG is not a palette image (mode P) of class indices",
+    "palette": "the palette differs from VOC's",
+    "values": "the mask holds values that are not a class",
+    "size": "the mask and its image differ in size",
 }
 
+Size = tuple[int, int]  # width, height
+_COMPETITION = re.compile(r"results/VOC2012/Segmentation/comp(\d+)_test_cls/.*")
+_SPARE = 1 << 20  # bytes beside a mask's pixels: headers, palette, text
 
-@dataclass(frozen=True, order=True)
-class SubmissionFault:
-    """One thing that is wrong.
 
-    Attributes:
-        member: The entry in the archive, as the archive calls it; the archive itself where it is meant whole.
-        kind: One of `KINDS`.
-        text: What is wrong with this very entry, and what to do.
-    """
+class SubmissionFault(NamedTuple):
+    """An error of an entry, or of the archive itself; `kind` is one of `KINDS`."""
 
     member: str
     kind: str
@@ -72,16 +51,15 @@ class SubmissionFault:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found in an archive, or in the masks for one.
+    """Result of checking an archive, or a folder of masks.
 
     Attributes:
-        archive: Its file.
+        archive: The file or folder.
         competition: 5 or 6.
-        images: How many images the list has.
-        masks: How many of them have a mask that can be read.
-        faults: What is wrong; of the whole archive first.
-        images_with: Masks in which a class is, by class.
-        pixels: Pixels of each class over all masks.
+        images: Number of images in the split.
+        masks: Number of images with a readable mask.
+        faults: Errors.
+        images_with: Number of masks that contain each class.
     """
 
     archive: Path
@@ -89,273 +67,182 @@ class CheckResult:
     images: int
     masks: int
     faults: tuple[SubmissionFault, ...]
-    images_with: tuple[int, ...]
-    pixels: tuple[int, ...]
+    images_with: tuple[int, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """1 if something is wrong, as with a linter."""
+        """1 if there are errors, else 0."""
         return 1 if self.faults else 0
-
-    def at(self, archive: Path) -> "CheckResult":
-        """The same of a file that got another name."""
-        return replace(self, archive=archive)
-
-
-@dataclass
-class ClassCounts:
-    """Which classes masks show."""
-
-    masks: int = 0
-    images_with: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CLASSES), np.int64))
-    pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CLASSES), np.int64))
-
-    def add(self, indices: npt.NDArray[np.uint8]) -> None:
-        """Count a mask uint8 `[H,W]`."""
-        counts = np.bincount(indices.ravel(), minlength=256)[: len(CLASSES)]
-        self.masks += 1
-        self.pixels += counts
-        self.images_with += counts > 0
-
-    def check(
-        self, archive: Path, competition: int, images: int, faults: Iterable[SubmissionFault]
-    ) -> CheckResult:
-        """Put together with what else is known."""
-        shown = tuple(self.images_with.tolist()), tuple(self.pixels.tolist())
-        return CheckResult(archive, competition, images, self.masks, tuple(faults), *shown)
-
-
-Size = tuple[int, int]  # width, height
-_COLOURS = [*range(len(CLASSES)), IGNORE_INDEX]  # the palette's entries that must be VOC's
 
 
 class MaskCheck(NamedTuple):
-    """What is wrong with a file, as kinds and texts, and its class indices uint8 `[H,W]` if it has any."""
+    """Errors of a mask file as (kind, text), and its class indices uint8 `[H,W]` if it decodes to some."""
 
     wrong: list[tuple[str, str]]
     indices: npt.NDArray[np.uint8] | None
 
 
-def examine(data: bytes, size: Size) -> MaskCheck:
-    """Look at everything in a mask's file.
+def examine(data: bytes, size: Size, allow_gray: bool = False) -> MaskCheck:
+    """Decode a mask and check format, mode, palette, values and size.
 
     Args:
-        data: Its bytes.
+        data: Content of the file.
         size: Width and height of its image.
+        allow_gray: Accept 8-bit class indices without a palette.
     """
-    if not data:
-        return MaskCheck([("unreadable", "it has 0 bytes")], None)
+    if not data.startswith(b"\x89PNG"):
+        return MaskCheck(
+            [("unreadable", f"not a PNG: it has {len(data):,} bytes, beginning with {data[:12]!r}")], None
+        )
+    damage = stream_fault(data)
+    if damage is not None:
+        return MaskCheck([("unreadable", damage.text.partition(": restore")[0])], None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError:
-        return MaskCheck([("not-png", f"it is no picture (it begins with {data[:12]!r})")], None)
-    except Exception as fault:  # PIL raises nearly anything on damaged bytes
-        return MaskCheck([("unreadable", " ".join(str(fault).split()))], None)
-    if picture.format != "PNG":
-        return MaskCheck([("not-png", f"it is a {picture.format}, whatever its name")], None)
-    wrong = [] if picture.size == size else [("size", _sizes(picture.size, size))]
-    if picture.width * picture.height > 4 * size[0] * size[1]:
-        return MaskCheck(wrong, None)  # not worth the memory
-    return _decoded(picture, data, wrong)
+            image = Image.open(io.BytesIO(data), formats=("PNG",))
+            wrong = []
+            if image.size != size:
+                found, expected = ("{}x{}".format(*each) for each in (image.size, size))
+                wrong.append(("size", f"{found}; its image is {expected}"))
+            if image.width * image.height > 4 * size[0] * size[1]:
+                return MaskCheck(wrong, None)  # not decoded: the size alone may exhaust memory
+            pixels = np.asarray(image)
+    except Exception as error:  # Pillow raises nearly anything on corrupt bytes
+        return MaskCheck([("unreadable", shown(" ".join(str(error).split()), 200))], None)
+    if image.mode == "P":
+        wrong += _palette(image)
+    elif not (allow_gray and image.mode == "L" and data[24] == 8):  # byte 24: bit depth
+        return MaskCheck([*wrong, ("mode", f"mode {image.mode}, expected P with VOC's palette")], None)
+    return MaskCheck([*wrong, *_values(pixels)], pixels)
 
 
-def _sizes(found: Size, due: Size) -> str:
-    turned = ", as if it was turned" if found == due[::-1] else ""
-    return f"it is {found[0]}x{found[1]}, but its image is {due[0]}x{due[1]}{turned}"
-
-
-def _decoded(picture: Image.Image, data: bytes, wrong: list[tuple[str, str]]) -> MaskCheck:
-    damage = stream_fault(data)
-    if damage is not None:
-        return MaskCheck(
-            [*wrong, ("unreadable", damage.text.removesuffix(": restore it from the archive"))], None
-        )
-    try:
-        picture.load()
-        pixels = np.asarray(picture)
-    except Exception as fault:  # as above
-        return MaskCheck([*wrong, ("unreadable", " ".join(str(fault).split()))], None)
-    if getattr(picture, "n_frames", 1) > 1:
-        return MaskCheck([*wrong, ("mode", "it is an animation")], None)
-    if picture.mode == "P":
-        return MaskCheck([*wrong, *_palette(picture), *_values(pixels)], pixels)
-    if picture.mode == "L" and data[24] == 8 and pixels.max() < len(CLASSES):
-        text = "mode L; `submit --masks_dir FOLDER` packs such masks with VOC's palette"
-        return MaskCheck([*wrong, ("grey", text)], pixels)
-    return MaskCheck([*wrong, ("mode", _mode(picture.mode, data[24]))], None)
-
-
-def _mode(mode: str, bits: int) -> str:
-    if mode.startswith("RGB") or mode in ("LA", "PA"):
-        return f"it has mode {mode}: save class indices, not colours"
-    kind = f"{bits} bit{'s' * (bits > 1)} a pixel"
-    return f"it has mode {mode} ({kind}): save class indices 0..{len(CLASSES) - 1} with a palette"
-
-
-def _palette(picture: Image.Image) -> list[tuple[str, str]]:
-    """The first colour that is not VOC's; 255 counts where the palette goes as far."""
-    flat = picture.getpalette("RGB") or []
-    colours = [tuple(flat[at : at + 3]) for at in range(0, len(flat), 3)]
-    if len(colours) < len(CLASSES):
-        text = f"it has {len(colours)} colours, fewer than there are classes: give it VOC's 256"
-        return [("palette", text)]
-    for index in _COLOURS:
-        if index < len(colours) and colours[index] != PALETTE[index]:
-            text = (
-                f"index {index} is {colours[index]}, in VOC {PALETTE[index]}; are the indices VOC's classes?"
-            )
-            return [("palette", text)]
+def _palette(image: Image.Image) -> list[tuple[str, str]]:
+    """The first colour that differs from VOC's."""
+    flat = image.getpalette("RGB") or []
+    for index in range(len(CLASSES)):
+        colour = tuple(flat[3 * index : 3 * index + 3])
+        if colour != PALETTE[index]:
+            return [("palette", f"index {index} is {colour or 'absent'}, expected {PALETTE[index]}")]
     return []
 
 
 def _values(pixels: npt.NDArray[np.uint8]) -> list[tuple[str, str]]:
-    """The values that are no class, those of void apart: leaving 255 in is a mistake of its own."""
-    void = pixels == IGNORE_INDEX
-    other = (pixels >= len(CLASSES)) & ~void
-    found = []
-    for kind, where in (("void", void), ("values", other)):
-        if where.any():
-            y, x = (int(k) for k in np.argwhere(where)[0])
-            values = np.unique(pixels[where])
-            which = f"value {pixels[y, x]} at x={x}, y={y}"
-            more = f" with {len(values)} such values" if len(values) > 1 else ""
-            count = int(where.sum())
-            found.append((kind, f"{which}; {count:,} pixel{'s' * (count > 1)}{more}"))
-    return found
+    where = pixels >= len(CLASSES)
+    if not where.any():
+        return []
+    y, x = (int(k) for k in np.argwhere(where)[0])
+    note = " (ignore index)" if pixels[y, x] == IGNORE_INDEX else ""
+    return [("values", f"value {pixels[y, x]}{note} at x={x}, y={y}; pixels: {int(where.sum()):,}")]
 
 
-_SPARE = 1 << 20  # bytes beside a mask's pixels: headers, palette, text
+class _ArchiveError(Exception):
+    """An archive that cannot be read further."""
 
 
-@dataclass
-class ArchiveScan:
-    """What reading an archive gave.
+class _Bounded(io.RawIOBase):
+    """A gzip stream that raises after a number of unpacked bytes."""
 
-    Attributes:
-        files: The names of its files, in its order.
-        folders: The names of its folders.
-        odd: What links, devices and pipes are, by name.
-        wrong: What is wrong with the content of files, with their names.
-        tally: What the masks show; the first of an image, where there are several.
-        broken: Why it could not be read to its end.
-    """
+    def __init__(self, stream: gzip.GzipFile, most: int) -> None:
+        super().__init__()
+        self._stream, self._left = stream, most
 
-    files: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    odd: dict[str, str] = field(default_factory=dict)
-    wrong: list[tuple[str, Wrong]] = field(default_factory=list)
-    tally: ClassCounts = field(default_factory=ClassCounts)
-    broken: UnusableArchiveError | None = None
+    def readable(self) -> bool:
+        return True
 
-    def __post_init__(self) -> None:
-        self._seen: set[str] = set()
-
-    def add(self, entry: Entry, sizes: Mapping[str, Size]) -> None:
-        """Look at an entry, and at its content where it is named after an image."""
-        name, header = entry.header.name, entry.header
-        if header.isdir():
-            self.folders.append(name)
-        elif not header.isreg():
-            self.odd[name] = (
-                f"a link to '{shown(header.linkname)}'" if header.linkname else "a device or a pipe"
-            )
-        else:
-            self.files.append(name)
-            if (id := id_in(name, sizes)) is not None:
-                self._look(name, id, entry, sizes[id])
-
-    def _look(self, name: str, id: str, entry: Entry, size: Size) -> None:
-        if entry.data is None:
-            text = f"its {entry.header.size:,} bytes are more than a mask of {size[0]}x{size[1]} can take"
-            self.wrong.append((name, ("unreadable", text)))
-            return
-        found = examine(entry.data, size)
-        self.wrong += [(name, wrong) for wrong in found.wrong]
-        if found.indices is not None and id not in self._seen:
-            self._seen.add(id)
-            self.tally.add(found.indices)
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._stream.read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            raise _ArchiveError("it unpacks to more bytes than masks of the split can need")
+        buffer[: len(data)] = data
+        return len(data)
 
 
-def read_contents(archive: Path, sizes: Mapping[str, Size], progress: bool) -> ArchiveScan:
-    """Read an archive once, from front to end, unpacking nothing.
-
-    Args:
-        archive: A `.tar`, packed with gzip or not.
-        sizes: Width and height of every image of the list, by id.
-        progress: Show a bar.
-    """
-    contents = ArchiveScan()
-    # Four bytes a pixel: masks with the mistake of RGBA are still to be looked at.
-    room = {id: 4 * width * height + _SPARE for id, (width, height) in sizes.items()}
-
-    def most_of(name: str) -> int:
-        return room.get(posixpath.splitext(posixpath.basename(name))[0], 0)
-
-    found = entries(archive, sum(room.values()) + 64 * _SPARE, 4 * len(sizes) + 1000, most_of)
+def _entries(archive: Path, room: Mapping[str, int]) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Headers, and contents of files that fit in `room`: bytes of a mask by id."""
     try:
-        for entry in follow(found, "checking", len(sizes), progress):
-            contents.add(entry, sizes)
-    except UnusableArchiveError as fault:
-        contents.broken = fault
-    return contents
+        with archive.open("rb") as file:
+            stream = _Bounded(gzip.GzipFile(fileobj=file), sum(room.values()) + 64 * _SPARE)
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                for count, header in enumerate(tar):
+                    if count >= 4 * len(room) + 1000:
+                        raise _ArchiveError(f"it holds more than {count:,} entries")
+                    small = header.isreg() and header.size <= room.get(PurePosixPath(header.name).stem, 0)
+                    content = tar.extractfile(header) if small else None
+                    yield header, content.read() if content else b""
+            while stream.read(1 << 16):  # the checksum is at the end
+                pass
+    except _ArchiveError:
+        raise
+    except Exception as error:  # tarfile raises more than its own errors on corrupt headers
+        reason = shown(" ".join(str(error).split()), 120) or type(error).__name__
+        raise _ArchiveError(f"it cannot be read as .tar.gz ({reason})") from error
 
 
 def check_archive(
     archive: Path, sizes: Mapping[str, Size], competition: int | None = None, progress: bool = True
 ) -> CheckResult:
-    """Read an archive once and name everything that is wrong with it.
+    """Read an archive once and return all of its errors.
 
     Args:
-        archive: A `.tar.gz`, `.tgz` or `.tar`; another is told apart.
-        sizes: Width and height of every image of the list, by id.
-        competition: The one that it should be for; None: the one whose folder it has.
-        progress: Show a bar.
+        archive: A `.tar.gz` or `.tgz`.
+        sizes: Width and height of each image of the split, by id.
+        competition: 5 or 6; None: the one of most entries.
+        progress: Show a progress bar.
 
     Raises:
-        UserError: If there is no such file.
+        UserError: If it is not a file.
     """
-    packing = packing_fault(archive)
-    contents = read_contents(archive, sizes, progress)
-    competition = competition or competition_in(contents.files)
-    faults = [SubmissionFault(archive.name, "archive", packing)] if packing else []
-    nothing = contents.broken is not None and not contents.files
-    if not (packing and nothing):  # what is no archive at all lacks more than masks
-        faults += _faults(archive.name, contents, sizes, competition)
-    return contents.tally.check(archive, competition, len(sizes), faults)
+    if not archive.is_file():  # opening a pipe would block
+        raise UserError(f"--validate {archive}: no such file. Pass an archive.")
+    faults = []
+    if not archive.name.endswith(SUFFIXES):
+        faults.append(SubmissionFault(archive.name, "archive", "its name does not end in .tar.gz or .tgz"))
+    names: list[str] = []
+    contents: dict[str, bool] = {}  # id: its mask was decoded
+    images_with = np.zeros(len(CLASSES), np.int64)
+    room = {id: 4 * width * height + _SPARE for id, (width, height) in sizes.items()}  # RGBA fits
+    in_content: list[SubmissionFault] = []
+    complete = True
+    try:
+        for header, data in follow(_entries(archive, room), "checking", len(sizes), progress):
+            name, id = header.name, PurePosixPath(header.name).stem
+            if header.isdir():
+                continue
+            names.append(name)
+            if not header.isreg():
+                faults.append(SubmissionFault(name, "link", shown(header.linkname)))
+            elif name.endswith(".png") and id in sizes:
+                if header.size > room[id]:
+                    wrong, indices = [("unreadable", f"{header.size:,} bytes are too many for a mask")], None
+                else:
+                    wrong, indices = examine(data, sizes[id])
+                in_content += [SubmissionFault(name, *each) for each in wrong]
+                if indices is not None and not contents.get(id):
+                    images_with += np.bincount(indices.ravel(), minlength=256)[: len(CLASSES)] > 0
+                contents[id] = contents.get(id, False) or indices is not None
+    except _ArchiveError as error:
+        complete = False
+        faults.append(SubmissionFault(archive.name, "archive", f"{error}. Pack the masks again."))
+    competition = competition or (5 if sum("comp5_" in n for n in names) > len(names) / 2 else 6)
+    faults += [*_check_names(names, sizes, competition), *in_content]
+    if complete:  # else a mask may be in the part that was not read
+        absent = [id for id in sizes if id not in contents]
+        faults += [SubmissionFault(f"{folder_of(competition)}/{id}.png", "missing", "") for id in absent]
+    masks = sum(contents.values())
+    return CheckResult(archive, competition, len(sizes), masks, tuple(faults), tuple(images_with.tolist()))
 
 
-def _faults(
-    archive: str, contents: ArchiveScan, sizes: Mapping[str, Size], competition: int
-) -> list[SubmissionFault]:
-    """Names, number and content of what was read."""
-    faults = [SubmissionFault(archive, contents.broken.kind, str(contents.broken))] if contents.broken else []
-    faults += [
-        SubmissionFault(name, "link", f"{what}: pack files only") for name, what in contents.odd.items()
-    ]
-    for name in contents.files:
-        wrong = wrong_name(name, sizes, competition)
-        faults += [SubmissionFault(name, *wrong)] if wrong else []
-    faults += _strays(contents.folders, [fault.member for fault in faults], competition)
-    paths = Counter(posixpath.normpath(name) for name in [*contents.files, *contents.odd])
-    faults += [
-        SubmissionFault(path, "duplicate", f"{n} times: keep one") for path, n in paths.items() if n > 1
-    ]
-    faults += [SubmissionFault(name, *wrong) for name, wrong in contents.wrong]
-    if contents.broken is None:  # else they may be in the part that was not read
-        there = {id_in(name, sizes) for name in contents.files}
-        absent = [member_of(competition, id) for id in sizes if id not in there]
-        faults += [SubmissionFault(member, "missing", "add its mask") for member in absent]
-    return faults
-
-
-def _strays(folders: list[str], named: list[str], competition: int) -> list[SubmissionFault]:
-    """Folders that do not lead to the masks, but for those in which a file was named already."""
-    found: list[SubmissionFault] = []
-    for name in folders:
-        wrong = stray_folder(name, competition)
-        below = f"{posixpath.normpath(name)}/"
-        if wrong and not any(posixpath.normpath(each).startswith(below) for each in named):
-            found.append(SubmissionFault(name, *wrong))
-    return found
+def _check_names(names: list[str], sizes: Mapping[str, Size], competition: int) -> list[SubmissionFault]:
+    folder = folder_of(competition)
+    expected = {f"{folder}/{id}.png" for id in sizes}
+    faults = []
+    for name in dict.fromkeys(names):
+        path = posixpath.normpath(name)
+        if (other := _COMPETITION.fullmatch(path)) and other[1] != str(competition):
+            faults.append(SubmissionFault(name, "competition", f"expected comp{competition}"))
+        elif path not in expected:
+            faults.append(SubmissionFault(name, "name", f"expected {folder}/ID.png"))
+    counts = Counter(map(posixpath.normpath, names))
+    return faults + [SubmissionFault(path, "duplicate", f"{n} times") for path, n in counts.items() if n > 1]

@@ -1,112 +1,116 @@
 """`submit`: archive for the VOC evaluation server."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace as with_fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
+from PIL import Image
 
 from vocseg.constants import CLASSES
+from vocseg.data.voc import Layout, find, split_ids, split_list
 from vocseg.errors import UserError, printable
 from vocseg.submission.archive import (
     SERVER,
     TEST_IMAGES,
     Competition,
-    check_target,
+    check_output,
     encode,
     folder_of,
     written,
 )
-from vocseg.submission.check import KINDS, CheckResult, ClassCounts, SubmissionFault, check_archive
-from vocseg.submission.masks import ImageSizes, find_images, read_masks
+from vocseg.submission.check import KINDS, CheckResult, Size, SubmissionFault, check_archive, examine
 from vocseg.utils.progress import follow
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_SHOWN = 8  # faults of one kind
+_SHOWN = 8  # errors of one kind
 
 
 def print_summary(check: CheckResult, split: str) -> None:
-    """Print what a check found: the faults, or else which classes the masks show."""
-    from rich.console import Console
-
-    console = Console()
-    print(_facts(check, split))
-    if check.faults:
-        console.print(_faults(check.faults, f"{folder_of(check.competition)}/"))
-        count = len(check.faults)
-        print(f"{count:,} fault{'s' * (count > 1)}: the server would refuse it, or score it wrongly")
-    else:
-        console.print(_classes(check))
-        print("no fault")
-
-
-def tell_next(output: Path, split: str) -> None:
-    """Print what is to be done with an archive that was written."""
-    if split != "test":
-        print(f"a rehearsal on '{split}': the server takes the list 'test' alone")
-        return
-    print(f"next: upload {output} at {SERVER} (register; choose VOC2012, Segmentation).")
-    print(
-        "Only you can do that. The server wants 500 characters or more on the method, and limits how often\n"
-        "one may submit: try everything out on val first."
-    )
-
-
-def _facts(check: CheckResult, split: str) -> str:
+    """Print the errors of a check, or else the number of masks with each class."""
     size = f", {check.archive.stat().st_size:,} bytes" if check.archive.is_file() else ""
-    text = (
+    print(
         f"{check.archive}: {check.masks:,} masks for the {check.images:,} images of '{split}', "
         f"competition {check.competition} ({folder_of(check.competition)}){size}"
     )
     if split == "test" and check.images != TEST_IMAGES:
-        text += f"\nnote: VOC 2012's own list 'test' (segmentation) has {TEST_IMAGES:,} images"
-    return text
+        print(f"note: the official split 'test' has {TEST_IMAGES:,} images")
+    folder = f"{folder_of(check.competition)}/"
+    for kind, title in KINDS.items():
+        faults = [fault for fault in check.faults if fault.kind == kind]
+        if faults:
+            print(f"{kind} ({len(faults):,}): {title}")
+        for fault in faults[:_SHOWN]:
+            print(printable(f"  {fault.member.removeprefix(folder)}  {fault.text}".rstrip()))
+        if len(faults) > _SHOWN:
+            print(f"  and {len(faults) - _SHOWN:,} more")
+    if check.faults:
+        print(f"errors: {len(check.faults):,}. The server would reject the masks or score them wrongly.")
+    else:
+        found = (f"{name} {count:,}" for name, count in zip(CLASSES, check.images_with, strict=True) if count)
+        print(f"masks per class: {', '.join(found)}\nno errors")
 
 
-def _classes(check: CheckResult) -> "Table":
-    from rich.table import Table
+def find_images(root: Path, split: str) -> tuple[Layout, dict[str, Size]]:
+    """Read the header of every image of a split.
 
-    table = Table(title="what the masks show", title_justify="left")
-    table.add_column("class")
-    for name in ("images", "% of images", "% of pixels"):
-        table.add_column(name, justify="right")
-    pixels = max(sum(check.pixels), 1)
-    for name, images, count in zip(CLASSES, check.images_with, check.pixels, strict=True):
-        share = 100 * images / max(check.masks, 1)
-        cells = (f"{images:,}", f"{share:.1f}", f"{100 * count / pixels:.2f}")
-        table.add_row(name, *(cells if images else ("-", "-", "-")))
-    return table
+    Returns:
+        Their location, and their width and height by id: without EXIF rotation, as VOC's masks have none.
+
+    Raises:
+        UserError: If the data set, the split or an image is missing, or an image is corrupt.
+    """
+    folder = find(root)
+    if folder is None:
+        raise UserError(f"no VOC 2012 in {root}. Pass the folder that holds VOCdevkit/VOC2012 with --root.")
+    if split == "test" and not split_list(folder, split).is_file():
+        raise UserError(
+            f"no split 'test' in {folder}: VOC2012test.tar is missing. Download it from {SERVER} "
+            "(registration required) and unpack it over the same VOCdevkit, or rehearse with --split val."
+        )
+    layout, sizes = Layout(folder), {}
+    for id in split_ids(folder, split):
+        path = layout.image(id)
+        try:
+            with Image.open(path) as image:
+                sizes[id] = image.size
+        except FileNotFoundError:
+            raise UserError(f"the image {path} is missing. Restore it (test: VOC2012test.tar).") from None
+        except Exception as error:  # Pillow raises nearly anything on corrupt bytes
+            raise UserError(f"the image {path} cannot be read: {error}. Restore it.") from error
+    return layout, sizes
 
 
-def _faults(faults: Sequence[SubmissionFault], folder: str) -> "Table":
-    """By kind, in the order of `KINDS`: the first few of each, then how many more.
+def read_masks(
+    folder: Path, sizes: Mapping[str, Size], progress: bool
+) -> tuple[dict[str, bytes], list[SubmissionFault]]:
+    """Read a folder of masks and encode them as PNG with VOC's palette.
 
     Args:
-        faults: All there are.
-        folder: Where the masks belong; left out of the names of those that are there.
-    """
-    from rich.table import Table
-    from rich.text import Text
+        folder: Holds `ID.png` for every image; other files are ignored.
+        sizes: Width and height of every image, by id.
+        progress: Show a progress bar.
 
-    table = Table(title="faults", title_justify="left")
-    table.add_column("entry", overflow="fold", ratio=3)
-    table.add_column("what is wrong", overflow="fold", ratio=3)
-    kinds: dict[str, list[SubmissionFault]] = defaultdict(list)
-    for fault in faults:
-        kinds[fault.kind].append(fault)
-    for kind in (kind for kind in KINDS if kind in kinds):
-        some = kinds[kind]
-        table.add_section()
-        table.add_row(Text(f"{kind} ({len(some):,})", style="bold red"), Text(KINDS[kind], style="bold"))
-        for fault in some[:_SHOWN]:
-            table.add_row(Text(printable(fault.member.removeprefix(folder))), Text(printable(fault.text)))
-        if len(some) > _SHOWN:
-            table.add_row(Text(f"and {len(some) - _SHOWN:,} more", style="dim"), "")
-    return table
+    Returns:
+        The valid masks by id, and the errors of the others.
+
+    Raises:
+        UserError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--masks_dir {folder}: no such folder. Pass a folder of masks ID.png.")
+    masks: dict[str, bytes] = {}
+    faults: list[SubmissionFault] = []
+    for id, size in follow(sizes.items(), "reading masks", len(sizes), progress):
+        path = folder / f"{id}.png"
+        if not path.is_file():
+            faults.append(SubmissionFault(str(path), "missing", ""))
+            continue
+        wrong, indices = examine(path.read_bytes(), size, allow_gray=True)
+        faults += [SubmissionFault(str(path), *each) for each in wrong]
+        if indices is not None and not wrong:
+            masks[id] = encode(indices)
+    return masks, faults
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,8 @@ class AugmentationFlags:
     """Test-time augmentation, as in `test`.
 
     Attributes:
-        flip: Every variant also mirrored, left for right.
-        scales: Variants scaled by these, such as [0.75,1,1.25].
+        flip: Average with the horizontally mirrored image.
+        scales: Scales of the averaged variants, e.g. [0.75,1,1.25].
     """
 
     flip: bool = False
@@ -127,8 +131,8 @@ class WindowFlags:
     """Sliding windows, as in `test`.
 
     Attributes:
-        sliding_window: Predict in overlapping windows over the image at its own size.
-        window_stride: From one window to the next, in parts of a window's edge; above 0, and 1 at most.
+        sliding_window: Predict in overlapping windows at the original resolution.
+        window_stride: Stride as a fraction of the window's side length; above 0, at most 1.
     """
 
     sliding_window: bool = False
@@ -152,104 +156,71 @@ def submit(
     original_resolution: WindowFlags = _NO_WINDOWS,
     progress: bool = True,
 ) -> CheckResult:
-    """Write the archive that VOC's evaluation server takes, or check one.
+    """Write an archive for VOC's evaluation server, or check one.
 
-    Predicts a mask for every image of a list (or takes masks that are there), packs them as the server wants,
-    and reads the archive back. Only you can upload it. The exit code is 1 if archive or masks have faults.
+    Predicts a mask for every image of a split (or reads existing masks), packs them and reads the
+    archive back. It uploads nothing. The exit code is 1 if the archive or a mask has errors.
 
     Args:
         root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
-        ckpt_path: Weights to predict with: a run's `unet_voc.pth` or `.ckpt`, of VOC's 21 classes.
-        masks_dir: Instead of weights: a folder with a mask `ID.png` for every image of the list.
-        validate: Instead of either: an archive, yours or another's, to be checked and nothing else.
-        split: The list in `ImageSets/Segmentation`: `test`, or `val` for a rehearsal.
-        competition: 5: trained on VOC's own images and masks alone; 6: on more (ImageNet weights and SBD's
-            masks are more). null: 6; for --validate, the one that the archive is for.
-        output: The archive to write; null: `voc2012_SPLIT_compN.tar.gz` in the current folder.
-        replace: Let the archive take the place of a file of that name.
-        batch_size: Images that go through the network together.
+        ckpt_path: Weights to predict with: `unet_voc.pth` or `.ckpt` of a run with VOC's 21 classes.
+        masks_dir: Folder with a mask `ID.png` for every image of the split, instead of weights.
+        validate: Archive to check, instead of weights or masks. Writes nothing.
+        split: Name of the split in `ImageSets/Segmentation`: `test`, or `val` for a rehearsal.
+        competition: 5: trained on VOC's own images and masks only. 6: trained on more, such as ImageNet
+            weights or SBD's masks. null: 6; with --validate, the competition of the archive.
+        output: Archive to write; null: `voc2012_SPLIT_compN.tar.gz` in the current folder.
+        replace: Overwrite an existing archive.
+        batch_size: Images per batch.
         tta: Test-time augmentation.
         original_resolution: Sliding windows.
         progress: Show a progress bar.
 
     Raises:
-        UserError: If the flags, the list, its images or the weights cannot be used.
+        UserError: If the flags, the split, its images or the weights cannot be used.
     """
-    _check_flags(ckpt_path, masks_dir, validate, output, replace)
-    images = find_images(root, split)
+    given = sum(path is not None for path in (ckpt_path, masks_dir, validate))
+    if given != 1:
+        raise UserError(
+            f"submit got {given} of --ckpt_path, --masks_dir and --validate. Pass exactly one: weights to "
+            "predict with, a folder of masks to pack, or an archive to check."
+        )
+    if validate is not None and (output is not None or replace):
+        raise UserError(f"--validate {validate} writes nothing. Remove --output and --replace.")
+    layout, sizes = find_images(root, split)
     if validate is not None:
-        return _check(validate, images, competition, progress)
+        result = check_archive(validate, sizes, competition, progress)
+        print_summary(result, split)
+        return result
     number = competition or 6
     output = output or Path(f"voc2012_{split}_comp{number}.tar.gz")
-    check_target(output, replace)
+    check_output(output, replace)
     if ckpt_path is not None:
-        predicted = _predict(ckpt_path, images, number, batch_size, tta, original_resolution, progress)
-        return _pack(predicted, images, number, output, progress)
-    assert masks_dir is not None  # one of the three is there
-    return _pack_folder(masks_dir, images, number, output, progress)
+        from vocseg.callbacks.test_time_augmentation import TestTimeAugmentation  # imports torch: seconds
+        from vocseg.submission.predict import predict_masks, read_voc_weights
 
-
-def _check(archive: Path, images: ImageSizes, competition: Competition | None, progress: bool) -> CheckResult:
-    """Say what is wrong with an archive, if anything is."""
-    result = check_archive(archive, images.sizes, competition, progress)
-    print_summary(result, images.split)
-    return result
-
-
-def _check_flags(
-    ckpt_path: Path | None, masks: Path | None, check: Path | None, output: Path | None, replace: bool
-) -> None:
-    given = [each for each in (ckpt_path, masks, check) if each is not None]
-    if len(given) != 1:
-        raise UserError(
-            "submit needs one of --ckpt_path FILE (weights to predict with), --masks_dir FOLDER (masks to "
-            f"pack) and --validate ARCHIVE (to be checked), not {'several' if given else 'none'}"
-        )
-    if check is not None and (output is not None or replace):
-        raise UserError(f"--validate {check} writes nothing: leave --output and --replace out")
-
-
-def _predict(
-    ckpt_path: Path,
-    images: ImageSizes,
-    competition: int,
-    batch_size: int,
-    tta: AugmentationFlags,
-    full_size: WindowFlags,
-    progress: bool,
-) -> dict[str, bytes]:
-    """The network's masks as PNGs."""
-    from vocseg.submission.predict import Predictor, read_voc_weights  # they wait for torch
-
-    weights = read_voc_weights(ckpt_path, competition)
-    stride = full_size.window_stride if full_size.sliding_window else None
-    predictor = Predictor(weights, ckpt_path, batch_size, tta.flip, tta.scales, stride)
-    predicted = predictor.masks(images.layout, list(images.sizes))
-    return {id: encode(mask) for id, mask in follow(predicted, "predicting", len(images.sizes), progress)}
-
-
-def _pack_folder(
-    folder: Path, images: ImageSizes, competition: int, output: Path, progress: bool
-) -> CheckResult:
-    """Pack masks that are there, unless something is wrong with one."""
-    encoded, faults = read_masks(folder, images.sizes, progress)
-    if not faults:
-        return _pack(encoded, images, competition, output, progress)
-    result = ClassCounts(len(encoded)).check(folder, competition, len(images.sizes), faults)
-    print_summary(result, images.split)
-    print(f"{output} was not written")
-    return result
-
-
-def _pack(
-    encoded: Mapping[str, bytes], images: ImageSizes, competition: int, output: Path, progress: bool
-) -> CheckResult:
-    """Write the archive, read it back, and say what it holds."""
-    with written(output, competition, encoded) as part:
-        result = check_archive(part, images.sizes, competition, progress)
-        if result.faults:  # the masks were sound when they were packed
-            raise RuntimeError(f"{output} does not hold what was written into it: {result.faults[:5]}")
-    result = result.at(output)
-    print_summary(result, images.split)
-    tell_next(output, images.split)
+        weights, ids = read_voc_weights(ckpt_path, number), list(sizes)
+        stride = original_resolution.window_stride if original_resolution.sliding_window else None
+        augmentation = TestTimeAugmentation(tta.flip, tta.scales)
+        predicted = predict_masks(weights, ckpt_path, layout, ids, batch_size, augmentation, stride)
+        masks = {id: encode(mask) for id, mask in follow(predicted, "predicting", len(ids), progress)}
+    else:
+        assert masks_dir is not None  # exactly one was given
+        masks, faults = read_masks(masks_dir, sizes, progress)
+        if faults:
+            result = CheckResult(masks_dir, number, len(sizes), len(masks), tuple(faults))
+            print_summary(result, split)
+            print(f"{output} was not written")
+            return result
+    with written(output, number, masks) as part:
+        result = check_archive(part, sizes, number, progress)
+        if result.faults:
+            raise RuntimeError(f"{output} differs from the masks written into it: {result.faults[:5]}")
+    result = with_fields(result, archive=output)
+    print_summary(result, split)
+    if split == "test":
+        print(f"next: upload {output} at {SERVER} (register; choose VOC2012, Segmentation).")
+        print("It requires a description of 500 characters and limits the number of submissions.")
+    else:
+        print(f"rehearsal on '{split}': the server takes the split 'test' only")
     return result

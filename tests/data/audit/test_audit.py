@@ -1,4 +1,4 @@
-"""What an audit says of a sound data set, what it writes, and what it refuses."""
+"""Findings, report and errors of an audit."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def _bytes_of(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): bytes_digest(path.read_bytes()) for path in files}
 
 
-def test_nothing_is_found_in_a_clean_sample_and_nothing_is_changed(copy: Path) -> None:
+def test_valid_sample_has_no_finding_and_is_unchanged(copy: Path) -> None:
     before = _bytes_of(copy)
     result = _examine(copy)
     assert {finding.kind for finding in result.findings} == {"list-absent-class"}  # 12 of 20 in six images
@@ -54,14 +54,14 @@ def test_nothing_is_found_in_a_clean_sample_and_nothing_is_changed(copy: Path) -
 
 
 @pytest.mark.slow
-def test_nothing_is_found_in_the_real_pairs(real_voc: Path, tmp_path: Path) -> None:
+def test_real_voc_has_no_finding(real_voc: Path, tmp_path: Path) -> None:
     result = _examine(real_voc, cache=tmp_path)
     assert result.findings == ()
     assert result.files == 8068
     assert all(_fingerprints(result).values())
 
 
-def test_the_fingerprint_follows_content_not_time_place_or_encoding(copy: Path, tmp_path: Path) -> None:
+def test_fingerprint_ignores_time_path_and_encoding(copy: Path, tmp_path: Path) -> None:
     before = _examine(copy)
     for path in copy.rglob("*.jpg"):
         os.utime(path, (1, 1))
@@ -71,7 +71,7 @@ def test_the_fingerprint_follows_content_not_time_place_or_encoding(copy: Path, 
         assert _fingerprints(_examine(folder)) == _fingerprints(before)
 
 
-def test_the_fingerprint_changes_with_one_pixel_and_with_the_order_of_ids(copy: Path) -> None:
+def test_fingerprint_changes_with_pixel_and_order(copy: Path) -> None:
     before = _fingerprints(_examine(copy))
     mask = read(copy / MASK).copy()
     mask[0, 0] = 255 if mask[0, 0] == 0 else 0
@@ -84,7 +84,7 @@ def test_the_fingerprint_changes_with_one_pixel_and_with_the_order_of_ids(copy: 
     assert _fingerprints(_examine(copy))["val"] != before["val"]
 
 
-def test_a_list_with_a_file_that_does_not_decode_has_no_fingerprint(copy: Path) -> None:
+def test_split_with_corrupt_file_has_no_fingerprint(copy: Path) -> None:
     (copy / IMAGE).write_bytes(b"")
     found = _fingerprints(_examine(copy))
     assert found["train"] is None
@@ -92,7 +92,7 @@ def test_a_list_with_a_file_that_does_not_decode_has_no_fingerprint(copy: Path) 
     assert found["val"] is not None
 
 
-def test_the_class_distribution_is_a_plain_count(copy: Path) -> None:
+def test_class_distribution_counts_pixels(copy: Path) -> None:
     train = next(each for each in _examine(copy).lists if each.split == "train")
     masks = [read(copy / MASKS / f"{id}.png") for id in split_ids(copy, "train")]
     values = [*range(21), 255]
@@ -101,7 +101,7 @@ def test_the_class_distribution_is_a_plain_count(copy: Path) -> None:
     assert sum(train.shares) == pytest.approx(1)
 
 
-def test_the_report_is_the_same_for_the_same_data_and_names_all(copy: Path, tmp_path: Path) -> None:
+def test_report_depends_on_data_only(copy: Path, tmp_path: Path) -> None:
     in_mask(lambda mask: np.full_like(mask, 99))(copy)
     _examine(copy, report=tmp_path / "one.json")
     moved = shutil.copytree(copy, tmp_path / "elsewhere" / "VOC2012")
@@ -116,7 +116,7 @@ def test_the_report_is_the_same_for_the_same_data_and_names_all(copy: Path, tmp_
     assert len(report["lists"]["val"]["fingerprint"]) == 16
 
 
-def test_the_manifest_names_every_file_without_a_fault(copy: Path) -> None:
+def test_manifest_lists_valid_files(copy: Path) -> None:
     (copy / IMAGE).write_bytes((copy / IMAGE).read_bytes()[:5000])
     _examine(copy)
     cache = cache_folder(copy)
@@ -127,13 +127,13 @@ def test_the_manifest_names_every_file_without_a_fault(copy: Path) -> None:
     assert manifest[MASK] == bytes_digest((copy / MASK).read_bytes())
 
 
-def test_a_pair_of_two_sizes_is_in_no_manifest_by_its_mask(copy: Path) -> None:
+def test_manifest_omits_mask_of_wrong_size(copy: Path) -> None:
     in_mask(lambda mask: mask[:-2])(copy)
     _examine(copy)
     assert MASK not in read_manifest(cache_folder(copy))
 
 
-def test_notes_are_told_but_are_no_fault(copy: Path) -> None:
+def test_notes_do_not_change_exit_code(copy: Path) -> None:
     with (copy / IMAGE).open("ab") as file:
         file.write(b"thumbnail")
     result = _examine(copy)
@@ -142,7 +142,7 @@ def test_notes_are_told_but_are_no_fault(copy: Path) -> None:
     assert IMAGE in read_manifest(cache_folder(copy))
 
 
-def test_a_users_own_classes_say_what_a_mask_may_hold(copy: Path, tmp_path: Path) -> None:
+def test_class_list_defines_valid_values(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text("background\nobject\n")
     result = _examine(copy, classes=tmp_path / "few.txt")
     assert {finding.kind for finding in result.findings} <= {"mask-values", "mask-grey"}
@@ -157,7 +157,7 @@ def test_a_users_own_classes_say_what_a_mask_may_hold(copy: Path, tmp_path: Path
     assert val.pixels[1] == sum(int(((mask > 0) & (mask < 255)).sum()) for mask in masks)
 
 
-def test_images_of_no_list_and_a_test_list_without_masks_are_normal(copy: Path) -> None:
+def test_unlisted_images_and_test_split_without_masks_are_valid(copy: Path) -> None:
     for name in ("2012_000001", "2012_000002"):
         Image.effect_noise((100, 80), 60).convert("RGB").save(copy / IMAGES / f"{name}.jpg")
     (copy / LISTS / "test.txt").write_text("2012_000001\n")
@@ -166,7 +166,7 @@ def test_images_of_no_list_and_a_test_list_without_masks_are_normal(copy: Path) 
     assert result.unlisted_images == 1
 
 
-def test_an_id_that_differs_by_case_is_told_which_file_is_there(copy: Path) -> None:
+def test_id_of_other_case_reports_existing_file(copy: Path) -> None:
     (copy / IMAGE).rename(copy / IMAGES / "2007_00000A.jpg")
     (copy / MASK).rename(copy / MASKS / "2007_00000A.png")
     for split in ("train", "trainval"):
@@ -174,7 +174,7 @@ def test_an_id_that_differs_by_case_is_told_which_file_is_there(copy: Path) -> N
         path.write_text(path.read_text().replace(TRAIN, "2007_00000a"))
     by_file = {finding.file: finding for finding in _examine(copy).findings}
     assert by_file[f"{IMAGES}/2007_00000a.jpg"].kind == "image-missing"
-    assert by_file[f"{IMAGES}/2007_00000a.jpg"].text == "2007_00000A.jpg is there: rename it"
+    assert by_file[f"{IMAGES}/2007_00000a.jpg"].text == "2007_00000A.jpg exists: rename it"
 
 
 def test_the_command_line_takes_the_root_as_a_word_or_a_flag_and_exits_like_a_linter(
@@ -197,7 +197,7 @@ def test_the_command_line_takes_the_root_as_a_word_or_a_flag_and_exits_like_a_li
     ("words", "what"),
     [
         (["nowhere"], "no data set in nowhere"),
-        (["--image_suffix", "png"], "write .png"),
+        (["--image_suffix", "png"], "Pass .png"),
         (["--classes", "no.txt"], "class list no.txt does not exist"),
         (["--rooot", "x"], "do you mean --root"),
         (["--report", "there"], "there and the manifest.*cannot both be written"),
@@ -218,7 +218,7 @@ def test_bad_use_is_refused_in_a_sentence(
     assert re.search(what, said)
 
 
-def test_an_image_with_many_near_copies_is_named_once_with_the_first_of_them(copy: Path) -> None:
+def test_many_near_duplicates_give_one_finding(copy: Path) -> None:
     with Image.open(copy / IMAGE) as picture:
         picture.load()
     for k, id in enumerate(split_ids(copy, "train")):

@@ -1,4 +1,4 @@
-"""Masks that hold colours are converted exactly, or refused by name; the original stays as it is."""
+"""Repair of masks that hold colours."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,11 +38,11 @@ def _picture(mask: np.ndarray) -> Image.Image:
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_every_class_comes_back_exactly(name: str) -> None:
+def test_rendered_classes_are_recovered(name: str) -> None:
     assert np.array_equal(recover(EXACT[name](_picture(_all_values())), VOC_CLASSES), _all_values())
 
 
-def test_grey_levels_come_back_where_no_two_classes_share_one() -> None:
+def test_unique_grey_levels_are_recovered() -> None:
     mask = _all_values()
     mask[np.isin(mask, (1, 16, 3, 18))] = 0
     assert np.array_equal(recover(rendering("L")(_picture(mask)), VOC_CLASSES), mask)
@@ -60,12 +60,12 @@ def test_grey_levels_come_back_where_no_two_classes_share_one() -> None:
         (rendering("CMYK"), "mode CMYK"),
     ],
 )
-def test_what_is_not_certain_is_refused_with_the_reason(change: Change, why: str) -> None:
+def test_ambiguous_mask_raises(change: Change, why: str) -> None:
     with pytest.raises(NotExactError, match=why):
         recover(change(_picture(_all_values())), VOC_CLASSES)
 
 
-def test_a_repaired_copy_is_sound_and_holds_the_same_masks(
+def test_repaired_copy_has_original_masks_and_no_fault(
     clean: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     masks = sorted((copy / MASKS).iterdir())
@@ -91,7 +91,7 @@ def test_a_repaired_copy_is_sound_and_holds_the_same_masks(
         assert picture.getpalette() == [channel for colour in VOC_CLASSES.palette for channel in colour]
 
 
-def test_a_refused_mask_is_named_copied_and_still_found(
+def test_unrepairable_mask_is_copied_and_reported(
     copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad, lossy = sorted(path.name for path in (copy / MASKS).iterdir())[:3]
@@ -107,7 +107,7 @@ def test_a_refused_mask_is_named_copied_and_still_found(
     assert left == {f"{MASKS}/{bad}", f"{MASKS}/{lossy}"}
 
 
-def test_where_nothing_can_be_repaired_nothing_is_written(
+def test_repair_without_convertible_mask_writes_nothing(
     copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     audit(copy, repair=tmp_path / "new" / "out", progress=False)
@@ -125,7 +125,7 @@ def _drawn_in_colours(voc: Path) -> None:
         picture.convert("RGBA" if k % 2 else "RGB").save(path)
 
 
-def test_masks_in_a_users_own_colours_are_no_fault_and_counted_by_class(copy: Path, tmp_path: Path) -> None:
+def test_masks_in_class_list_colours_are_valid(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(OWN)
     things = {path.name: int((read(path) > 0).sum()) for path in (copy / MASKS).iterdir()}
     _drawn_in_colours(copy)
@@ -140,7 +140,7 @@ def test_masks_in_a_users_own_colours_are_no_fault_and_counted_by_class(copy: Pa
     assert data.facts("train")["fingerprint"] == {e.split: e.fingerprint for e in result.lists}["train"]
 
 
-def test_a_colour_that_no_class_has_is_named_with_its_pixel(copy: Path, tmp_path: Path) -> None:
+def test_unknown_colour_is_reported_with_its_pixel(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(OWN)
     _drawn_in_colours(copy)
     pixels = read(copy / MASK)[..., :3].copy()
@@ -156,17 +156,17 @@ def test_a_colour_that_no_class_has_is_named_with_its_pixel(copy: Path, tmp_path
 @pytest.mark.parametrize(
     ("out", "what"), [(".", "exists already"), ("JPEGImages/new", "lies within the data set")]
 )
-def test_a_place_that_would_touch_something_is_refused(
+def test_repair_into_existing_or_data_folder_raises(
     copy: Path, capsys: pytest.CaptureFixture[str], out: str, what: str
 ) -> None:
     assert what in refused(capsys, ["audit", str(copy), "--repair", str(copy / out)])
 
 
-def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(
+def test_unwritable_repair_folder_raises(
     copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     as_picture(MASK, rendering("RGB"))(copy)
     (tmp_path / "file").touch()
     said = refused(capsys, ["audit", str(copy), "--repair", str(tmp_path / "file" / "out")])
-    assert "cannot be written (" in said
+    assert "cannot be written: " in said
     assert {path.name for path in tmp_path.iterdir()} == {"VOCdevkit", "file"}

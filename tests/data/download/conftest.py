@@ -15,7 +15,7 @@ from scipy.io import savemat
 from tests.data.download.faulty_server import FaultyServer, serving
 from vocseg import constants
 from vocseg.data import voc
-from vocseg.data.download.retry import RetryPolicy
+from vocseg.data.download.http import RetryPolicy
 
 HASTY = RetryPolicy(stall=10, crawl=500, window=0.3, pause=0.01)
 VAL_OF_SBD = 5  # validation images that SBD has masks for, too

@@ -10,13 +10,13 @@ from tests.conftest import refused
 from tests.data.download.faulty_server import Fault, FaultyServer
 from vocseg.__main__ import main
 from vocseg.data import voc
-from vocseg.data.download.retry import addresses, host
+from vocseg.data.download.archive import addresses, host
 
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("form", ["flag twice", "list", "with ="])
-def test_mirrors_are_asked_in_order_before_the_known_addresses(
+def test_mirrors_are_tried_in_order_before_known_urls(
     server: FaultyServer, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, form: str
 ) -> None:
     monkeypatch.setattr(voc, "SOURCES", [f"{server.address}/known.tar"])
@@ -34,9 +34,7 @@ def test_mirrors_are_asked_in_order_before_the_known_addresses(
     assert capsys.readouterr().out.endswith("next     python -m vocseg fit\n")
 
 
-def test_only_mirrors_leaves_the_known_addresses_out(
-    server: FaultyServer, here: Path, capsys: Capture
-) -> None:
+def test_only_mirrors_skips_known_urls(server: FaultyServer, here: Path, capsys: Capture) -> None:
     server.always = Fault("status", 404)
     said = refused(capsys, ["download", "--mirror", f"{server.address}/", "--only_mirrors", "true"])
     assert said.count("status 404") == 1
@@ -44,18 +42,18 @@ def test_only_mirrors_leaves_the_known_addresses_out(
 
 
 REFUSED = {
-    "file": (["--mirror", "file:///data/x.tar"], "--mirror file:///data/x.tar is no address"),
-    "path": (["--mirror", "x.tar"], "--mirror x.tar is no address"),
-    "no server": (["--mirror", "https:///x.tar"], "--mirror https:///x.tar is no address"),
-    "ftp": (["--mirror", "ftp://a/x.tar"], "--mirror ftp://a/x.tar is no address"),
-    "port": (["--mirror", "http://a:x/"], "--mirror http://a:x/ is no address"),
-    "no mirror": (["--only_mirrors", "true"], "give at least one --mirror"),
-    "both": (["--archive", "x.tar", "--mirror", "http://a/x"], "leave out the mirrors"),
+    "file": (["--mirror", "file:///data/x.tar"], "--mirror file:///data/x.tar is not a valid URL"),
+    "path": (["--mirror", "x.tar"], "--mirror x.tar is not a valid URL"),
+    "no server": (["--mirror", "https:///x.tar"], "--mirror https:///x.tar is not a valid URL"),
+    "ftp": (["--mirror", "ftp://a/x.tar"], "--mirror ftp://a/x.tar is not a valid URL"),
+    "port": (["--mirror", "http://a:x/"], "--mirror http://a:x/ is not a valid URL"),
+    "no mirror": (["--only_mirrors", "true"], "Pass at least one --mirror"),
+    "both": (["--archive", "x.tar", "--mirror", "http://a/x"], "Remove --mirror"),
     "no archive": (["--archive", "x.tar"], "--archive x.tar does not exist"),
     "other set": (["--dataset", "coco"], "Literal['voc', 'sbd']. Got value: coco"),
     "SBD alone": (
         ["--dataset", "sbd", "--mirror", "http://a/x", "--only_mirrors", "true"],
-        "SBD needs VOC 2012, which is not in data: get it first, with --dataset voc",
+        "SBD needs VOC 2012, which is not in data. Download it first with --dataset voc",
     ),
 }
 
@@ -70,7 +68,7 @@ def test_wrong_flags_are_refused_in_a_sentence(here: Path, capsys: Capture, case
 
 @pytest.mark.parametrize("dataset", ["voc", "sbd"])
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_an_archive_that_is_no_file_is_refused_before_anything_is_written(
+def test_archive_flag_of_non_file_raises_before_writing(
     here: Path, capsys: Capture, kind: str, dataset: str
 ) -> None:
     make: dict[str, Callable[[Path], object]] = {
@@ -81,11 +79,11 @@ def test_an_archive_that_is_no_file_is_refused_before_anything_is_written(
     make[kind](here / "x.tar")
     said = refused(capsys, ["download", "--dataset", dataset, "--archive", "x.tar"])
     what = "is a folder" if kind == "folder" else "is a pipe or a device"
-    assert f"vocseg: --archive x.tar {what}: it must be the file" in said
+    assert f"vocseg: --archive x.tar {what}. Pass the file" in said
     assert [path.name for path in here.iterdir()] == ["x.tar"]
 
 
-def test_an_address_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duplicate_url_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     known = ["https://b/x.tar"]
     assert addresses(["https://a/", *known], "x.tar", known, only=False) == [
         "https://a/x.tar",
@@ -93,5 +91,5 @@ def test_an_address_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_a_password_is_not_shown() -> None:
+def test_password_is_not_printed() -> None:
     assert host("https://me:secret@server:8080/x") == "server:8080"

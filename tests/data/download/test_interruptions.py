@@ -1,4 +1,4 @@
-"""Real processes that are killed, stopped, or at work twice at once."""
+"""Interrupted and concurrent downloads in processes."""
 
 import json
 import os
@@ -69,9 +69,7 @@ def _part(root: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def test_killed_again_and_again_it_fetches_only_what_is_missing(
-    server: FaultyServer, start: Start, tmp_path: Path
-) -> None:
+def test_killed_download_resumes(server: FaultyServer, start: Start, tmp_path: Path) -> None:
     chance, server.delay = random.Random(7), 0.005
     kept = []
     for _ in range(4):
@@ -92,9 +90,7 @@ def test_killed_again_and_again_it_fetches_only_what_is_missing(
 
 
 @pytest.mark.parametrize("entries", [0, 20, 60])
-def test_killed_while_unpacking_it_unpacks_anew(
-    server: FaultyServer, start: Start, tmp_path: Path, entries: int
-) -> None:
+def test_killed_unpacking_restarts(server: FaultyServer, start: Start, tmp_path: Path, entries: int) -> None:
     process, part = start(KILL_AT=str(entries)), tmp_path / "data" / "VOCdevkit" / ".VOC2012.part"
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -109,7 +105,7 @@ def test_killed_while_unpacking_it_unpacks_anew(
     assert not part.exists()
 
 
-def test_two_at_once_do_the_work_once(server: FaultyServer, start: Start, tmp_path: Path) -> None:
+def test_two_processes_download_once(server: FaultyServer, start: Start, tmp_path: Path) -> None:
     server.delay = 0.2
     first = start()
     _wait(lambda: _part(tmp_path) > 0)
@@ -118,12 +114,12 @@ def test_two_at_once_do_the_work_once(server: FaultyServer, start: Start, tmp_pa
     server.delay = 0
     said = [process.communicate()[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), said
-    assert "VOC 2012 is there already" in said[1]
+    assert "VOC 2012 exists already" in said[1]
     assert len(server.log) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_says_what_is_kept(
+def test_signal_prints_the_saved_size(
     server: FaultyServer, start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:
     server.delay = 0.1
@@ -132,7 +128,7 @@ def test_ctrl_c_says_what_is_kept(
     process.send_signal(number)
     said = process.communicate()[0]
     assert process.returncode == 128 + number
-    assert "kept 0 of" in said
+    assert "saved 0 of" in said
     assert said.endswith(f"vocseg: stopped by {number.name}; run this again to resume\n")
     assert "Traceback" not in said
     assert _part(tmp_path) > 100_000

@@ -35,7 +35,7 @@ def _files(folder: Path) -> set[str]:
     return {path.name for path in found}
 
 
-def test_masks_and_list_are_added(
+def test_masks_and_split_are_added(
     small_voc: Path, sample: Path, pack_sbd: Pack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = download_sbd(small_voc, [], pack_sbd({}))
@@ -52,10 +52,10 @@ def test_masks_and_list_are_added(
     assert "trainaug: 20 images; none of val's 7 among them, by id and by content" in said
     capsys.readouterr()
     assert download_sbd(small_voc, []) == folder
-    assert "trainaug is there already" in capsys.readouterr().out
+    assert "trainaug exists already" in capsys.readouterr().out
 
 
-def test_the_masks_have_vocs_colours(small_voc: Path, pack_sbd: Pack) -> None:
+def test_masks_have_voc_palette(small_voc: Path, pack_sbd: Pack) -> None:
     folder = download_sbd(small_voc, [], pack_sbd({}))
     with Image.open(voc.mask_path(folder, ID, "trainaug")) as mask:
         assert mask.mode == "P"
@@ -63,19 +63,19 @@ def test_the_masks_have_vocs_colours(small_voc: Path, pack_sbd: Pack) -> None:
     assert [tuple(colour) for colour in palette.tolist()] == list(constants.PALETTE)[: len(palette)]
 
 
-def test_it_is_fetched_with_vocs_own_care(small_voc: Path, pack_sbd: Pack) -> None:
+def test_sbd_download_resumes(small_voc: Path, pack_sbd: Pack) -> None:
     path = pack_sbd({})
     server = FaultyServer(
         path.read_bytes(), plan=[Fault("cut", path.stat().st_size - 500), Fault("status", 503)]
     )
     with serving(server):
-        folder = download_sbd(small_voc, [f"{server.address}/{voc.SBD_ARCHIVE}"], patience=HASTY)
+        folder = download_sbd(small_voc, [f"{server.address}/{voc.SBD_ARCHIVE}"], policy=HASTY)
     assert [request.status for request in server.log][:2] == [200, 503]
     assert len(voc.split_ids(folder, "trainaug")) == 20
     assert not list(small_voc.glob("*.part*"))
 
 
-def test_without_voc_that_is_fetched_first(
+def test_missing_voc_is_downloaded_first(
     archive: Path, pack_sbd: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "new").mkdir()
@@ -98,7 +98,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_mask_is_named_and_nothing_is_left(small_voc: Path, pack_sbd: Pack, case: str) -> None:
+def test_malformed_mask_raises_and_writes_nothing(small_voc: Path, pack_sbd: Pack, case: str) -> None:
     content, what = MALFORMED[case]
     with pytest.raises(UserError, match=f"cls/{ID}.mat of .*{what}"):
         download_sbd(small_voc, [], pack_sbd({f"cls/{ID}.mat": content}))
@@ -121,9 +121,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_an_image_that_does_not_fit_is_named_and_nothing_is_left(
-    small_voc: Path, pack_sbd: Pack, case: str
-) -> None:
+def test_mismatched_image_raises_and_writes_nothing(small_voc: Path, pack_sbd: Pack, case: str) -> None:
     damage, what = DAMAGE[case]
     damage(_folder(small_voc))
     with pytest.raises(UserError, match=what):
@@ -131,37 +129,35 @@ def test_an_image_that_does_not_fit_is_named_and_nothing_is_left(
     assert _files(_folder(small_voc)) == set()
 
 
-def test_a_validation_image_under_another_name_is_refused(small_voc: Path, pack_sbd: Pack) -> None:
+def test_copy_of_validation_image_raises(small_voc: Path, pack_sbd: Pack) -> None:
     folder = _folder(small_voc)
     twin = voc.split_ids(folder, "val")[3]
     shutil.copy(voc.image_path(folder, twin), voc.image_path(folder, ID))
     width, height = Image.open(voc.image_path(folder, twin)).size
     fitting = {f"cls/{ID}.mat": mat(np.zeros((height, width), np.uint8))}
-    with pytest.raises(UserError, match=f"the image {ID}, .* is the validation image {twin} under another"):
+    with pytest.raises(UserError, match=f"the training image {ID} is a copy of the validation image {twin}"):
         download_sbd(small_voc, [], pack_sbd(fitting))
     assert _files(folder) == set()
 
 
-def test_a_copy_in_another_file_format_is_caught_by_its_pixels(sample: Path, tmp_path: Path) -> None:
+def test_copy_in_another_format_raises(sample: Path, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     (folder / "JPEGImages").mkdir(parents=True)
     twin = voc.split_ids(_folder(sample), "val")[0]
     shutil.copy(voc.image_path(_folder(sample), twin), voc.image_path(folder, twin))
     Image.open(voc.image_path(folder, twin)).save(voc.image_path(folder, "new"), "PNG")
-    with pytest.raises(UserError, match=f"the image new, .* is the validation image {twin} under another"):
+    with pytest.raises(UserError, match=f"the training image new is a copy of the validation image {twin}"):
         check_leak(contents(folder, ["new", twin]), ["new"], [twin])
 
 
-def test_an_id_on_both_lists_is_refused(sample: Path) -> None:
+def test_id_in_both_splits_raises(sample: Path) -> None:
     folder = _folder(sample)
     val = voc.split_ids(folder, "val")
-    with pytest.raises(
-        UserError, match=f"the image {val[2]} is to be trained on, but is on the validation list"
-    ):
+    with pytest.raises(UserError, match=f"the training image {val[2]} is in the validation split"):
         check_leak(contents(folder, val), [val[2]], val)
 
 
-def test_pixels_in_another_shape_are_another_image(tmp_path: Path) -> None:
+def test_same_bytes_of_another_shape_are_no_copy(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages").mkdir()
     for id, size in {"a": (20, 30), "b": (30, 20)}.items():
         Image.new("RGB", size).save(voc.image_path(tmp_path, id))
@@ -170,7 +166,7 @@ def test_pixels_in_another_shape_are_another_image(tmp_path: Path) -> None:
     check_leak(shown, ["a"], ["b"])
 
 
-def test_a_missing_mask_is_named(small_voc: Path, pack_sbd: Pack) -> None:
+def test_missing_mask_raises(small_voc: Path, pack_sbd: Pack) -> None:
     folder = _folder(small_voc)
     voc.mask_path(folder, "2007_000001", "train").unlink()
     with pytest.raises(UserError, match="neither SBD nor VOC has a mask for the image 2007_000001"):
@@ -178,7 +174,7 @@ def test_a_missing_mask_is_named(small_voc: Path, pack_sbd: Pack) -> None:
     assert _files(folder) == set()
 
 
-def test_another_number_of_images_is_refused(
+def test_wrong_number_of_images_raises(
     small_voc: Path, pack_sbd: Pack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(voc, "SBD_TRAINAUG", 10_582)
@@ -187,7 +183,7 @@ def test_another_number_of_images_is_refused(
     assert _files(_folder(small_voc)) == set()
 
 
-def test_an_archive_of_another_layout_is_refused(
+def test_archive_of_another_layout_raises(
     small_voc: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = archive.rename(archive.with_name(voc.SBD_ARCHIVE))
@@ -197,7 +193,7 @@ def test_an_archive_of_another_layout_is_refused(
     assert _files(_folder(small_voc)) == set()
 
 
-def test_stopped_before_the_list_has_its_name_it_is_finished(small_voc: Path, pack_sbd: Pack) -> None:
+def test_interrupted_rename_is_completed(small_voc: Path, pack_sbd: Pack) -> None:
     folder = download_sbd(small_voc, [], pack_sbd({}))
     listed = voc.split_list(folder, "trainaug")
     text = listed.read_text()
@@ -207,7 +203,7 @@ def test_stopped_before_the_list_has_its_name_it_is_finished(small_voc: Path, pa
     assert _files(folder) == {"SegmentationClassAug", "trainaug.txt"}
 
 
-def test_what_an_earlier_run_left_half_is_begun_anew(small_voc: Path, pack_sbd: Pack) -> None:
+def test_leftovers_of_interrupted_run_are_replaced(small_voc: Path, pack_sbd: Pack) -> None:
     folder = _folder(small_voc)
     (folder / ".SegmentationClassAug.part").mkdir()
     (folder / ".SegmentationClassAug.part" / "stray.png").touch()
@@ -218,9 +214,9 @@ def test_what_an_earlier_run_left_half_is_begun_anew(small_voc: Path, pack_sbd: 
 
 
 @pytest.mark.parametrize("name", ["SegmentationClassAug", "ImageSets/Segmentation/trainaug.txt"])
-def test_half_of_it_by_other_hands_is_not_overwritten(small_voc: Path, pack_sbd: Pack, name: str) -> None:
+def test_masks_without_split_are_not_overwritten(small_voc: Path, pack_sbd: Pack, name: str) -> None:
     path = _folder(small_voc) / name
     path.write_text("2007_000001\n") if path.suffix else path.mkdir()
-    with pytest.raises(UserError, match=f"{path} is there without .*: move it away"):
+    with pytest.raises(UserError, match=f"{path} exists without .*. Move it away"):
         download_sbd(small_voc, [], pack_sbd({}))
     assert path.exists()

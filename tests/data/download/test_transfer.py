@@ -1,4 +1,4 @@
-"""Getting VOC from a real HTTP server that fails in every way servers do."""
+"""Download from an HTTP server with failures."""
 
 import re
 import socket
@@ -24,12 +24,12 @@ def root(tmp_path: Path) -> Path:
 
 def _get(root: Path, *servers: FaultyServer) -> Path:
     stalls = any(server.always and server.always.kind == "stall" for server in servers)
-    patience = replace(HASTY, stall=1.0) if stalls else HASTY
-    return download_voc(root, [f"{server.address}/{voc.ARCHIVE}" for server in servers], patience=patience)
+    policy = replace(HASTY, stall=1.0) if stalls else HASTY
+    return download_voc(root, [f"{server.address}/{voc.ARCHIVE}" for server in servers], policy=policy)
 
 
 def _refused(root: Path, *servers: FaultyServer) -> str:
-    with pytest.raises(UserError, match="VOC 2012 could not be fetched") as refusal:
+    with pytest.raises(UserError, match="VOC 2012 could not be downloaded") as refusal:
         _get(root, *servers)
     assert voc.find(root) is None
     return refusal.value.sentence
@@ -39,7 +39,7 @@ def _files(root: Path) -> set[str]:
     return {path.name for path in root.iterdir()} - {".download.lock"}
 
 
-def test_the_set_is_whole_and_the_archive_gone(
+def test_download_is_complete_and_removes_the_archive(
     server: FaultyServer, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _get(root, server) == voc.find(root)
@@ -47,11 +47,11 @@ def test_the_set_is_whole_and_the_archive_gone(
     assert _files(root) == {"VOCdevkit"}
     said = capsys.readouterr().out
     assert "27 images, 27 masks, 20/7/27 ids (train/val/trainval)" in said
-    assert "removed the fetched archive" in said
+    assert "removed the downloaded archive" in said
 
 
 @pytest.mark.parametrize("cuts", [1, 6])
-def test_a_cut_connection_is_gone_on_with(server: FaultyServer, root: Path, cuts: int) -> None:
+def test_cut_connection_is_resumed(server: FaultyServer, root: Path, cuts: int) -> None:
     step = len(server.content) // (cuts + 1)
     server.plan = [Fault("cut", step)] + [Fault("cut", step + OVERLAP)] * (cuts - 1)
     _get(root, server)
@@ -60,27 +60,27 @@ def test_a_cut_connection_is_gone_on_with(server: FaultyServer, root: Path, cuts
     assert server.sent == len(server.content) + cuts * OVERLAP
 
 
-def test_a_cut_without_an_announced_length_is_noticed(server: FaultyServer, root: Path) -> None:
+def test_cut_without_content_length_is_detected(server: FaultyServer, root: Path) -> None:
     server.plan = [Fault("chunked", HALF)]
     _get(root, server)
     assert [request.status for request in server.log] == [200, 206]
 
 
 @pytest.mark.parametrize("status", [503, 429, 500])
-def test_a_server_that_is_busy_is_asked_again(server: FaultyServer, root: Path, status: int) -> None:
+def test_busy_server_is_retried(server: FaultyServer, root: Path, status: int) -> None:
     server.plan = [Fault("status", status)] * 2
     _get(root, server)
     assert [request.status for request in server.log] == [status, status, 200]
 
 
-def test_one_that_stays_busy_is_left(server: FaultyServer, root: Path) -> None:
+def test_server_that_stays_busy_is_given_up(server: FaultyServer, root: Path) -> None:
     with serving(FaultyServer(b"", always=Fault("status", 503))) as busy:
         _get(root, busy, server)
         assert len(busy.log) == HASTY.tries
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirection_is_followed_with_the_range(server: FaultyServer, root: Path, status: int) -> None:
+def test_redirection_keeps_the_range(server: FaultyServer, root: Path, status: int) -> None:
     server.plan = [Fault("redirect", status), Fault("cut", HALF), Fault("redirect", status)]
     _get(root, server)
     assert [request.status for request in server.log] == [status, 200, status, 206]
@@ -101,7 +101,7 @@ LEFT_AT_ONCE = {
 
 
 @pytest.mark.parametrize("name", LEFT_AT_ONCE)
-def test_what_asking_again_would_not_help_is_left_for_the_next_source(
+def test_permanent_failure_tries_the_next_source(
     server: FaultyServer, root: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fault, reason = LEFT_AT_ONCE[name]
@@ -110,13 +110,11 @@ def test_what_asking_again_would_not_help_is_left_for_the_next_source(
         assert len(bad.log) == 1
         host = bad.address.removeprefix("http://")
     said = " ".join(capsys.readouterr().out.split())
-    assert re.search(f"{host}: {reason}.*; asking the next source", said)
+    assert re.search(f"{host}: {reason}.*; trying the next source", said)
 
 
 @pytest.mark.parametrize("name", LEFT_AT_ONCE)
-def test_alone_it_ends_in_a_sentence_and_nothing_is_unpacked(
-    server: FaultyServer, root: Path, name: str
-) -> None:
+def test_permanent_failure_of_the_only_source_raises(server: FaultyServer, root: Path, name: str) -> None:
     server.always, reason = LEFT_AT_ONCE[name]
     sentence = _refused(root, server)
     assert re.search(reason, sentence)
@@ -126,7 +124,7 @@ def test_alone_it_ends_in_a_sentence_and_nothing_is_unpacked(
     assert _files(root) == ({f"{voc.ARCHIVE}.part", f"{voc.ARCHIVE}.part.json"} if kept else set())
 
 
-def test_what_one_source_gave_is_used_at_the_next(server: FaultyServer, root: Path) -> None:
+def test_partial_download_is_resumed_at_the_next_source(server: FaultyServer, root: Path) -> None:
     with serving(FaultyServer(server.content, always=Fault("stall", HALF), tag='"other"')) as slow:
         _get(root, slow, server)
     assert server.log[0].range == f"bytes={HALF - OVERLAP}-"
@@ -134,20 +132,20 @@ def test_what_one_source_gave_is_used_at_the_next(server: FaultyServer, root: Pa
     assert server.sent == len(server.content) - HALF + OVERLAP
 
 
-def test_a_server_without_ranges_starts_over(server: FaultyServer, root: Path) -> None:
+def test_server_without_ranges_restarts(server: FaultyServer, root: Path) -> None:
     server.ranges, server.plan = False, [Fault("cut", HALF)]
     _get(root, server)
     assert [request.status for request in server.log] == [200, 200]
 
 
-def test_one_without_ranges_that_always_cuts_is_left(server: FaultyServer, root: Path) -> None:
+def test_server_without_ranges_that_always_cuts_is_given_up(server: FaultyServer, root: Path) -> None:
     server.ranges, server.always = False, Fault("cut", HALF)
     assert "the connection was cut" in _refused(root, server)
     assert len(server.log) == 1 + HASTY.tries
 
 
 @pytest.mark.parametrize("kind", ["none", "heedless"])
-def test_bytes_of_two_versions_are_not_mixed(
+def test_versions_are_not_mixed(
     server: FaultyServer, root: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whether or not the server heeds the condition, and though they differ far from where they meet."""
@@ -159,32 +157,32 @@ def test_bytes_of_two_versions_are_not_mixed(
         bad.content, bad.tag, bad.always = server.content, '"new"', Fault(kind)
         _get(root, bad)
         assert [request.status for request in bad.log[2:]] == ([200] if kind == "none" else [206, 200])
-    assert "anew" not in capsys.readouterr().out
+    assert "all of it again" not in capsys.readouterr().out
 
 
-def test_without_a_version_the_bytes_where_both_meet_are_compared(server: FaultyServer, root: Path) -> None:
+def test_overlap_is_compared_without_validator(server: FaultyServer, root: Path) -> None:
     with serving(FaultyServer(server.content, always=Fault("stall", HALF))) as slow:
         slow.content = bytes(len(server.content))
         _get(root, slow, server)
     assert [request.status for request in server.log] == [206, 200]
 
 
-def test_damage_that_only_the_checksum_shows_makes_it_fetch_all_anew(
+def test_wrong_md5_after_resume_downloads_again(
     server: FaultyServer, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(FaultyServer(b"spoilt!" + server.content[7:], always=Fault("stall", HALF))) as slow:
         _get(root, slow, server)
     assert [request.status for request in server.log] == [206, 200]
-    assert "fetching all of it anew" in capsys.readouterr().out
+    assert "downloading all of it again" in capsys.readouterr().out
 
 
-def test_a_part_longer_than_the_servers_file_is_begun_anew(server: FaultyServer, root: Path) -> None:
+def test_status_416_restarts(server: FaultyServer, root: Path) -> None:
     server.plan = [Fault("cut", HALF), Fault("status", 416)]
     _get(root, server)
     assert [request.status for request in server.log] == [200, 416, 200]
 
 
-def test_a_whole_part_needs_no_server(server: FaultyServer, root: Path, archive: Path) -> None:
+def test_complete_part_needs_no_server(server: FaultyServer, root: Path, archive: Path) -> None:
     _begin(server, root)
     (root / f"{voc.ARCHIVE}.part").write_bytes(server.content)
     server.log.clear()
@@ -193,7 +191,7 @@ def test_a_whole_part_needs_no_server(server: FaultyServer, root: Path, archive:
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"x": 1}'])
-def test_a_part_of_unknown_origin_is_begun_anew(server: FaultyServer, root: Path, note: bytes) -> None:
+def test_part_without_source_restarts(server: FaultyServer, root: Path, note: bytes) -> None:
     _begin(server, root)
     (root / f"{voc.ARCHIVE}.part.json").write_bytes(note)
     server.log.clear()
@@ -209,14 +207,14 @@ def _begin(server: FaultyServer, root: Path) -> None:
     assert (root / f"{voc.ARCHIVE}.part").stat().st_size == HALF
 
 
-def test_the_next_run_goes_on(server: FaultyServer, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_next_run_resumes(server: FaultyServer, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _begin(server, root)
     _get(root, server)
     assert server.log[-1].range == f"bytes={HALF - OVERLAP}-"
-    assert f"going on with {voc.ARCHIVE} at 1 of" in capsys.readouterr().out
+    assert f"resuming {voc.ARCHIVE} at 1 of" in capsys.readouterr().out
 
 
-def test_no_connection_is_said_for_each_source(
+def test_no_connection_is_reported_for_each_source(
     archive: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as closed:
@@ -224,8 +222,8 @@ def test_no_connection_is_said_for_each_source(
         nobody = FaultyServer(b"", address=f"http://127.0.0.1:{closed.getsockname()[1]}")
         sentence = _refused(root, nobody, nobody)
     host = nobody.address.removeprefix("http://")
-    lines = [f"  {host}: no connection; asking the next source", f"  {host}: no connection"]
+    lines = [f"  {host}: no connection; trying the next source", f"  {host}: no connection"]
     said = capsys.readouterr().out.splitlines()
     assert [line for line in said if "connection" in line] == lines  # one source a line
-    assert "from any of its 2 sources, whose reasons are above" in sentence
+    assert "all 2 sources failed" in sentence
     assert "no connection" not in sentence

@@ -13,40 +13,40 @@ from vocseg.data.download.voc import download_voc
 from vocseg.errors import UserError
 
 
-def test_what_is_there_is_not_fetched_again(
+def test_existing_set_is_not_downloaded(
     server: FaultyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     there = download_voc(tmp_path / "data", [f"{server.address}/x.tar"])
     capsys.readouterr()
     assert download_voc(tmp_path / "data", []) == there
-    assert capsys.readouterr().out == f"VOC 2012 is there already: {there}\n"
+    assert capsys.readouterr().out == f"VOC 2012 exists already: {there}\n"
     (there / "JPEGImages" / "2007_000001.jpg").unlink()
     download_voc(tmp_path / "data", [])
     assert "(with 26 images; the official set has 27)" in capsys.readouterr().out
 
 
-def test_a_set_in_a_folder_that_cannot_be_written_to_is_found(sample: Path) -> None:
+def test_existing_set_in_read_only_folder_is_found(sample: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in sample.rglob("*")}
     download_voc(sample, [])
     assert {path: path.stat().st_mtime_ns for path in sample.rglob("*")} == before
 
 
-def test_the_users_archive_is_used_and_stays(
+def test_given_archive_is_used_and_not_removed(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert download_voc(tmp_path / "data", [], archive).is_dir()
     assert archive.is_file()
-    assert f"using {archive}, which stays where it is" in capsys.readouterr().out
+    assert f"using {archive}; it is not removed" in capsys.readouterr().out
 
 
-def test_an_archive_put_into_the_folder_is_used_and_stays(archive: Path, tmp_path: Path) -> None:
+def test_archive_in_the_folder_is_used_and_not_removed(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     archive.rename(tmp_path / "data" / voc.ARCHIVE)
     assert download_voc(tmp_path / "data", []).is_dir()
     assert (tmp_path / "data" / voc.ARCHIVE).is_file()
 
 
-def test_the_users_archive_with_other_bytes_is_refused_and_stays(archive: Path, tmp_path: Path) -> None:
+def test_given_archive_of_wrong_md5_raises_and_is_not_removed(archive: Path, tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-1] + b"!")
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
     with pytest.raises(UserError, match=f"{archive} has MD5 {md5}, not {voc.ARCHIVE_MD5}: it is incomplete"):
@@ -56,12 +56,12 @@ def test_the_users_archive_with_other_bytes_is_refused_and_stays(archive: Path, 
 
 
 @pytest.mark.parametrize(("name", "what"), [("nothing.tar", "does not exist"), ("", "is a folder")])
-def test_an_archive_that_is_no_file_is_refused(archive: Path, tmp_path: Path, name: str, what: str) -> None:
-    with pytest.raises(UserError, match=f"--archive .* {what}: it must be the file {voc.ARCHIVE}"):
+def test_archive_that_is_not_a_file_raises(archive: Path, tmp_path: Path, name: str, what: str) -> None:
+    with pytest.raises(UserError, match=f"--archive .* {what}. Pass the file {voc.ARCHIVE}"):
         download_voc(tmp_path / "data", [], tmp_path / name)
 
 
-def test_an_archive_with_less_than_the_official_numbers_is_refused(
+def test_archive_without_official_counts_raises(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(voc.COUNTS, "images", 28)
@@ -72,31 +72,31 @@ def test_an_archive_with_less_than_the_official_numbers_is_refused(
     assert list((tmp_path / "data" / "VOCdevkit").iterdir()) == []
 
 
-def test_half_a_set_by_other_hands_is_not_overwritten(archive: Path, tmp_path: Path) -> None:
+def test_incomplete_folder_is_not_overwritten(archive: Path, tmp_path: Path) -> None:
     other = tmp_path / "data" / "VOCdevkit" / "VOC2012" / "JPEGImages"
     other.mkdir(parents=True)
-    with pytest.raises(UserError, match="VOC2012 is there, but without ImageSets/Segmentation: move it away"):
+    with pytest.raises(UserError, match="VOC2012 exists, but without ImageSets/Segmentation"):
         download_voc(tmp_path / "data", [], archive)
     assert other.is_dir()
 
 
-def test_a_full_disk_is_said_before_anything_is_fetched(
+def test_missing_disk_space_raises_before_download(
     server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(voc, "ARCHIVE_BYTES", 10**15)
     with pytest.raises(
-        UserError, match=r"needs 2000000.0 GB in .* \(1000000.0 to fetch, .*\), but .* are free"
+        UserError, match=r"needs 2000000.0 GB in .* \(1000000.0 to download, .*\), but .* are free"
     ):
         download_voc(tmp_path / "data", [f"{server.address}/x.tar"])
     assert server.log == []
 
 
-def test_a_disk_that_becomes_full_is_said(server: FaultyServer, tmp_path: Path) -> None:
+def test_full_disk_raises_and_next_run_resumes(server: FaultyServer, tmp_path: Path) -> None:
     """The limit on a file's size stands for the disk's end."""
     old, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
     try:
-        with pytest.raises(UserError, match=r"cannot be read or written \(File too large\): free some space"):
+        with pytest.raises(UserError, match=r"cannot be read or written: File too large. Free some space"):
             download_voc(tmp_path / "data", [f"{server.address}/x.tar"])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -105,12 +105,12 @@ def test_a_disk_that_becomes_full_is_said(server: FaultyServer, tmp_path: Path) 
     assert server.log[-1].range is not None
 
 
-def test_a_folder_that_cannot_be_made_is_said(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the folder .* cannot be made \(.*\): name another one"):
+def test_folder_that_cannot_be_created_raises(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the folder .* cannot be created: .*. Pass another one"):
         download_voc(archive / "below", [], archive)
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder closed even to root")
-def test_a_folder_that_cannot_be_written_to_is_said(archive: Path) -> None:
-    with pytest.raises(UserError, match=r"/sys/.* cannot be read or written \(.*\): .*--root"):
+def test_read_only_folder_raises(archive: Path) -> None:
+    with pytest.raises(UserError, match=r"/sys/.* cannot be read or written: .*--root"):
         download_voc(Path("/sys"), [], archive)

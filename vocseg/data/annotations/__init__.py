@@ -1,1 +1,1 @@
-"""Annotations of COCO and labelme as index masks."""
+"""Conversion of COCO and labelme annotations to index masks."""

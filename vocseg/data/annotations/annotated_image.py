@@ -1,4 +1,4 @@
-"""Images with the shapes drawn on them, whatever the format, and masks made of these."""
+"""Annotated images and conversion of their shapes to masks."""
 
 import unicodedata
 from collections import defaultdict
@@ -17,9 +17,9 @@ from vocseg.data.voc import id_fault
 from vocseg.errors import UserError, shown
 
 Bools = npt.NDArray[np.bool_]
-Notes = defaultdict[str, list[str]]  # what was left out or changed, and the image of each occurrence
+Notes = defaultdict[str, list[str]]  # text of a note: image of each occurrence
 
-FARTHEST = 100_000  # pixels from the origin: libraries trace an edge pixel by pixel
+FARTHEST = 100_000  # pixels from the origin; libraries trace edges pixel by pixel
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Shape:
     """A region of an image.
 
     Attributes:
-        label: Its class; None: its pixels are ignored.
-        draw: Its pixels, bool `[H,W]`, from width and height.
-        below: Whether it lies below all shapes without this mark.
+        label: Class name; None: its pixels are ignored (255).
+        draw: Function of width and height that returns its pixels, bool `[H,W]`.
+        below: Draw it below all shapes without this flag.
     """
 
     label: str | None
@@ -39,15 +39,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """One image of an annotation file.
+    """An image with its shapes.
 
     Attributes:
-        id: Its name without the ending, with sub-folders.
-        source: The file that describes it.
-        file: The image; None: it is embedded in the source.
-        size: Width and height as the source says; None: it does not.
-        shapes: In the order of the source.
-        embedded: The bytes of an image that is embedded.
+        id: Path without suffix, including sub-folders.
+        source: Annotation file.
+        file: Image file; None: embedded in the source.
+        size: Width and height given by the source; None: not given.
+        shapes: Shapes in the order of the source.
+        embedded: Function that returns the bytes of an embedded image.
     """
 
     id: str
@@ -58,7 +58,7 @@ class AnnotatedImage:
     embedded: Callable[[], bytes] | None = None
 
     @property
-    def place(self) -> Path:
+    def location(self) -> Path:
         """The file that holds the image."""
         return self.file or self.source
 
@@ -68,10 +68,10 @@ class Annotations:
     """The content of an annotation file or folder.
 
     Attributes:
-        images: Those whose file exists.
-        labels: Names by sort key, which orders the classes.
+        images: Images whose file exists.
+        labels: Class names by sort key, which orders the classes.
         missing: Names of images without a file.
-        notes: What was left out or changed.
+        notes: Omissions and changes.
     """
 
     images: list[AnnotatedImage] = field(default_factory=list)
@@ -82,7 +82,13 @@ class Annotations:
 
 @dataclass(frozen=True)
 class DrawnMask:
-    """A mask, uint8 `[H,W]`, whether shapes of several classes overlap, and how many cover no pixel."""
+    """A mask.
+
+    Attributes:
+        mask: uint8 `[H,W]`.
+        overlap: True if shapes of several classes overlap.
+        empty: Number of shapes without a pixel.
+    """
 
     mask: Bytes
     overlap: bool
@@ -90,13 +96,13 @@ class DrawnMask:
 
 
 def draw_mask(shapes: Iterable[Shape], width: int, height: int, classes: dict[str, int]) -> DrawnMask:
-    """Draw shapes into a mask: of two that overlap, the one with fewer pixels is on top.
+    """Draw shapes into a mask. Shapes with fewer pixels are drawn on top.
 
     Args:
-        shapes: In order; of two of one size the later is on top.
-        width: Of the image.
-        height: Of the image.
-        classes: Index of each label.
+        shapes: Shapes in order; of two with equal size the later is on top.
+        width: Width of the image.
+        height: Height of the image.
+        classes: Class index of each label.
 
     Raises:
         UserError: If a shape cannot be drawn.
@@ -108,82 +114,84 @@ def draw_mask(shapes: Iterable[Shape], width: int, height: int, classes: dict[st
         if not w:
             empty += 1
             continue
-        place = np.s_[y : y + h, x : x + w]
-        region = pixels[place].copy()  # the rest of a large image need not stay in memory
+        box = np.s_[y : y + h, x : x + w]
+        region = pixels[box].copy()  # a copy frees the memory of the full image
         value = IGNORE_INDEX if shape.label is None else classes[shape.label]
-        regions.append((not shape.below, -int(region.sum()), place, region, value))
+        regions.append((not shape.below, -int(region.sum()), box, region, value))
     overlap = False
-    for _, _, place, region, value in sorted(regions, key=lambda each: each[:2]):
-        before = mask[place][region]
+    for _, _, box, region, value in sorted(regions, key=lambda each: each[:2]):
+        before = mask[box][region]
         overlap |= bool(((before != 0) & (before != value)).any())
-        mask[place][region] = value
+        mask[box][region] = value
     return DrawnMask(mask, overlap, empty)
 
 
 def image_name(name: Any, source: Path) -> PurePosixPath:
-    """The path of an image within a data set, from what an annotation program on any system wrote.
+    """Return the path of an image within a data set, from its name in an annotation file of any system.
 
     Raises:
-        UserError: If it is no name, or its id would be none.
+        UserError: If it is not a name, or not a valid id.
     """
     if not isinstance(name, str) or not name.strip():
-        raise UserError(f"{source} names the image {shown(repr(name))}. Export it again with file names")
+        raise UserError(
+            f"{source} has an invalid image name {shown(repr(name))}. Export it again with file names."
+        )
     windows = "\\" in name or bool(PureWindowsPath(name).drive)
     path = PurePosixPath(PureWindowsPath(name).as_posix() if windows else name)
     if path.is_absolute() or PureWindowsPath(name).drive or ".." in path.parts:
-        path = PurePosixPath(path.name)  # the folder is another machine's
+        path = PurePosixPath(path.name)  # a folder of another machine
     path = PurePosixPath(unicodedata.normalize("NFC", path.as_posix()))
-    fault = id_fault(path.with_suffix("").as_posix()) if path.name else "is empty"
-    if fault is None and any(part.startswith(".") for part in path.parts):
-        fault = "begins with a dot"
-    if fault is not None:
+    error = id_fault(path.with_suffix("").as_posix()) if path.name else "is empty"
+    if error is None and any(part.startswith(".") for part in path.parts):
+        error = "begins with a dot"
+    if error is not None:
         raise UserError(
-            f"{source} names the image '{shown(name)}', whose name {fault}. Rename it there and on the disk"
+            f"{source} has the image '{shown(name)}', whose name {error}. Rename it there and on disk."
         )
     return path
 
 
-def find_image(name: PurePosixPath, places: Sequence[Path]) -> Path | None:
-    """The file of an image in the first of some folders that has it; its own sub-folders may be gone."""
+def find_image(name: PurePosixPath, folders: Sequence[Path]) -> Path | None:
+    """Return the first file of an image in some folders, with or without its sub-folders."""
     forms = (
         form
         for wanted in (name.as_posix(), name.name)
         for form in (unicodedata.normalize("NFC", wanted), unicodedata.normalize("NFD", wanted))
     )
-    paths = (place / form for form in dict.fromkeys(forms) for place in places)
+    paths = (folder / form for form in dict.fromkeys(forms) for folder in folders)
     return next((path for path in paths if path.is_file()), None)
 
 
 def coordinates(values: Any, where: str) -> npt.NDArray[np.float64]:
-    """The corners of a shape, `[N,2]`, from pairs or from a flat list of x and y.
+    """Convert pairs, or a flat list of x and y, to points `[N,2]`.
 
     Raises:
-        UserError: If a value is no finite number, or farther away than any image is large.
+        UserError: If a value is not a finite number, or out of range.
     """
     try:
         flat = np.asarray(values, np.float64).reshape(-1)
     except (ValueError, TypeError, OverflowError):
         flat = np.array([np.nan])
     if len(flat) % 2:
-        raise UserError(f"{where} has an odd number of coordinates or one that is no number. Correct it")
+        raise UserError(f"{where} has an odd number of coordinates or one that is not a number. Correct it.")
     if not (np.abs(flat) <= FARTHEST).all():  # False for NaN too
         raise UserError(
-            f"{where} has a coordinate that is not finite or larger than {FARTHEST:,}. Correct it"
+            f"{where} has a coordinate that is not finite or larger than {FARTHEST:,}. Correct it."
         )
     return flat.reshape(-1, 2)
 
 
-def whole_size(width: Any, height: Any, where: str) -> tuple[int, int] | None:
-    """Width and height of an image as its annotations say; None: they do not.
+def image_size(width: Any, height: Any, where: str) -> tuple[int, int] | None:
+    """Return width and height of an image from its annotations; None: not given.
 
     Raises:
-        UserError: If they are no whole numbers.
+        UserError: If they are not positive integers.
     """
     if width is None or height is None:
         return None
     for value in (width, height):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1 or value < 1:
             raise UserError(
-                f"{where}: its size is {shown((width, height))}, not two whole numbers. Correct it"
+                f"{where}: its size is {shown((width, height))}, not two positive integers. Correct it."
             )
     return int(width), int(height)

@@ -1,4 +1,4 @@
-"""COCO's instances JSON: polygons, run lengths (RLE), crowds."""
+"""Reader of COCO's instances JSON: polygons, RLE, crowds."""
 
 import math
 from collections import defaultdict
@@ -17,7 +17,7 @@ from vocseg.data.annotations.annotated_image import (
     coordinates,
     find_image,
     image_name,
-    whole_size,
+    image_size,
 )
 from vocseg.errors import UserError, shown
 from vocseg.utils.regular_file import read_json
@@ -27,25 +27,25 @@ _MOST_BYTES = 4 << 30  # COCO's own training annotations have 450 MB
 _CROWD = "crowd regions (iscrowd) are ignored (255)"
 _BOX = "boxes without a region are ignored (255)"
 _NOTHING = "annotations without a region are left out"
-_STRAY = "annotations of images that the file does not list are left out"
+_STRAY = "annotations of unknown images are left out"
 
 
 def read_coco(path: Path, folders: Sequence[Path]) -> Annotations:
     """Read an instances JSON.
 
     Args:
-        path: The file, or a folder that holds one.
-        folders: Where its images are; none: beside it, as COCO and the programs that export it have them.
+        path: The file, or a folder with one such file.
+        folders: Folders of the images; empty: beside the file, in the layouts of COCO and common exporters.
 
     Raises:
-        UserError: If pycocotools is missing, or the file is no such JSON.
+        UserError: If pycocotools is missing, or the file is invalid.
     """
     try:
-        import pycocotools.mask  # noqa: F401  # before much is read
+        import pycocotools.mask  # noqa: F401  # before reading
     except ImportError:
         raise UserError(
-            "COCO's annotations cannot be read: they need pycocotools. "
-            'Install it: pip install "vocseg[import]"'
+            "COCO's annotations cannot be read: pycocotools is missing. "
+            'Install it: pip install "vocseg[import]".'
         ) from None
     path = _json_file(path)
     content, found = _content(path), Annotations()
@@ -54,16 +54,16 @@ def read_coco(path: Path, folders: Sequence[Path]) -> Annotations:
     for record in content["annotations"]:
         _check(record, ("image_id", "category_id"), "an annotation", path)
         records[record["image_id"]].append(record)
-    places = list(folders) or _places(path)
+    image_folders = list(folders) or _image_folders(path)
     for image in content["images"]:
         _check(image, ("id", "file_name"), "an image", path)
         shapes = _shapes(records.pop(image["id"], []), str(image["file_name"]), path, found)
         name = image_name(image["file_name"], path)
-        file = find_image(name, places)
+        file = find_image(name, image_folders)
         if file is None:
             found.missing.append(name.as_posix())
             continue
-        size = whole_size(image.get("width"), image.get("height"), f"{path}: the image '{shown(name)}'")
+        size = image_size(image.get("width"), image.get("height"), f"{path}: the image '{shown(name)}'")
         found.images.append(AnnotatedImage(name.with_suffix("").as_posix(), path, file, size, shapes))
     if stray := [f"image_id {key}" for key, group in records.items() for _ in group]:
         found.notes[_STRAY] += stray
@@ -71,7 +71,7 @@ def read_coco(path: Path, folders: Sequence[Path]) -> Annotations:
 
 
 def _json_file(path: Path) -> Path:
-    """The file that is meant by a folder, if it holds one."""
+    """The only JSON file of a folder."""
     if not path.is_dir():
         return path
     found = [*sorted(path.glob("*.json")), *sorted((path / "annotations").glob("*.json"))]
@@ -79,33 +79,31 @@ def _json_file(path: Path) -> Path:
         return found[0]
     names = ", ".join(file.relative_to(path).as_posix() for file in found[:6]) or "none"
     raise UserError(
-        f"{path} is a folder, but COCO's annotations are a JSON file (there: {shown(names, 200)}). Name the "
-        "one to train on, and with --val the one to score on"
+        f"{path} is a folder, but COCO's annotations are a JSON file (found: {shown(names, 200)}). Pass the "
+        "training file, and the validation file with --val."
     )
 
 
-def _places(path: Path) -> list[Path]:
-    """Folders in which programs put the images of a JSON."""
+def _image_folders(path: Path) -> list[Path]:
+    """Folders where exporters put the images of a JSON."""
     part = path.stem.removeprefix("instances_")
     tops = [path.parent.parent, path.parent] if path.parent.name == "annotations" else [path.parent]
-    return [place for top in tops for place in (top / "images" / part, top / part, top / "images", top)]
+    return [folder for top in tops for folder in (top / "images" / part, top / part, top / "images", top)]
 
 
 def _content(path: Path) -> dict[str, list[Any]]:
-    """The JSON with its three lists."""
+    """Read the JSON and check its three lists."""
     try:
         content = read_json(path, _MOST_BYTES)
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}. Name COCO's annotations, a JSON file") from None
-    except OSError as fault:
-        raise UserError(f"{path} cannot be read ({fault.strerror}). Make it readable") from fault
-    except ValueError as fault:
-        raise UserError(f"{path} is no JSON ({shown(str(fault))}). Export the annotations again") from fault
+        raise UserError(f"no file {path}. Pass COCO's annotations, a JSON file.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Make it readable.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {shown(str(error))}. Export it again.") from error
     for name in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(name), list):
-            raise UserError(
-                f"{path} has no list '{name}'. Name COCO's instances JSON, not another of its files"
-            )
+            raise UserError(f"{path} has no list '{name}'. Pass COCO's instances JSON.")
     return content  # type: ignore[no-any-return]
 
 
@@ -113,7 +111,7 @@ def _check(record: Any, names: tuple[str, ...], what: str, path: Path) -> None:
     for name in names:
         if not isinstance(record, dict) or not isinstance(record.get(name), (int, str)):
             raise UserError(
-                f"{path}: {what} has no '{name}': {shown(repr(record), 120)}. Export the annotations again"
+                f"{path}: {what} has no '{name}': {shown(repr(record), 120)}. Export the annotations again."
             )
 
 
@@ -122,7 +120,7 @@ def _categories(records: list[Any], path: Path) -> dict[int | str, str]:
     for record in records:
         _check(record, ("id", "name"), "a category", path)
         if names.setdefault(record["id"], str(record["name"])) != str(record["name"]):
-            raise UserError(f"{path}: two categories have the id {record['id']}. Give each its own")
+            raise UserError(f"{path}: two categories have the id {record['id']}. Give each its own.")
     return names
 
 
@@ -132,13 +130,13 @@ def _shapes(records: list[dict[str, Any]], name: str, path: Path, found: Annotat
         where = f"{path}: the annotation {shown(record.get('id'))} of '{shown(name)}'"
         if record["category_id"] not in found.labels:
             raise UserError(
-                f"{where} has the category {shown(record['category_id'])}, which the file does not list. "
-                "Export the annotations again"
+                f"{where} has the category {shown(record['category_id'])}, which is not in the file. "
+                "Export the annotations again."
             )
         region, box = record.get("segmentation"), record.get("bbox")
         label = found.labels[record["category_id"]]
         if isinstance(region, list) and not all(isinstance(each, list) for each in region):
-            raise UserError(f"{where} has a region that is no list of polygons. Export the annotations again")
+            raise UserError(f"{where} has a region that is not a list of polygons. Export it again.")
         polygons = [each for each in region if len(each) >= 6] if isinstance(region, list) else []
         if isinstance(region, dict):
             draw = partial(_run_lengths, region, where=where)
@@ -166,7 +164,7 @@ def _polygons(polygons: list[Any], width: int, height: int, where: str) -> Bools
 
 
 def _box(box: list[Any], width: int, height: int, where: str) -> Bools:
-    """All pixels that a box touches."""
+    """All pixels that intersect a box."""
     (x, y), (w, h) = coordinates(box, where)
     pixels = np.zeros((height, width), bool)
     rows, columns = (slice(max(math.floor(a), 0), max(math.ceil(a + b), 0)) for a, b in ((y, h), (x, w)))
@@ -175,30 +173,28 @@ def _box(box: list[Any], width: int, height: int, where: str) -> Bools:
 
 
 def _run_lengths(region: dict[str, Any], width: int, height: int, where: str) -> Bools:
-    """The pixels of run lengths, compressed or not.
-
-    For pixels after the last run pycocotools gives whatever is in memory, so the runs are added up first.
-    """
+    """The pixels of an RLE, compressed or not."""
     from pycocotools import mask
 
     size, counts = region.get("size"), region.get("counts")
     if size != [height, width]:
         raise UserError(
-            f"{where} has an RLE of size {shown(size)}, but its image is {width}x{height}: it must be "
-            f"[{height}, {width}]"
+            f"{where} has an RLE of size {shown(size)}, but its image is {width}x{height}: expected "
+            f"[{height}, {width}]. Export the annotations again."
         )
     runs = _runs(counts)
+    # pycocotools returns uninitialised memory for pixels after the last run.
     if runs is None or min(runs, default=0) < 0 or sum(runs) != width * height:
         raise UserError(
-            f"{where} has a damaged RLE: its runs do not add up to {width}x{height} pixels. Export the "
-            "annotations again"
+            f"{where} has an invalid RLE: its runs do not add up to {width}x{height} pixels. "
+            "Export the annotations again."
         )
     plain = {"size": size, "counts": runs}
     return np.asarray(mask.decode(mask.frPyObjects(plain, height, width)), bool)
 
 
 def _runs(counts: Any) -> list[int] | None:
-    """Run lengths from a list, or from COCO's string, which has five bits a character and differences."""
+    """Run lengths from a list, or from COCO's string: differences in 5 bits per character."""
     if isinstance(counts, list):
         return counts if all(type(run) is int for run in counts) else None
     if not isinstance(counts, str) or not all("0" <= char <= "o" for char in counts):

@@ -1,4 +1,4 @@
-"""labelme's annotations: a JSON for each image, beside it or with the image embedded."""
+"""Reader of labelme's annotations: one JSON per image."""
 
 import base64
 import binascii
@@ -20,37 +20,37 @@ from vocseg.data.annotations.annotated_image import (
     coordinates,
     find_image,
     image_name,
-    whole_size,
+    image_size,
 )
 from vocseg.data.image_io import MOST_PIXELS
 from vocseg.data.voc import IMAGE_ENDINGS
 from vocseg.errors import UserError, shown
 from vocseg.utils.regular_file import read_json
 
-IGNORED = "__ignore__"  # labelme's name of what is ignored
+IGNORED = "__ignore__"  # labelme's label of ignored regions
 _MOST_BYTES = 1 << 30
-_POLYGONS = ("polygon", "rotation")  # X-AnyLabeling, a fork, calls rectangles that are turned a rotation
+_POLYGONS = ("polygon", "rotation")  # "rotation": rotated rectangles of X-AnyLabeling, a fork
 
-_UNREGIONED = "shapes that are no regions (points, lines) are left out"
+_UNREGIONED = "shapes without an area (points, lines) are left out"
 _FLAT = "polygons of fewer than three points are left out"
-_ALONE = "images without a JSON are left out: labelme writes none for what nobody annotated"
+_ALONE = "images without a JSON are left out (not annotated)"
 
 
 def read_labelme(folder: Path, folders: Sequence[Path]) -> Annotations:
     """Read a folder of labelme's JSON files, with its sub-folders.
 
     Args:
-        folder: Of the JSON files.
-        folders: Where to look for the images after the places that the JSON files name.
+        folder: Folder of the JSON files.
+        folders: Folders of images that are not at the path given in their JSON.
 
     Raises:
-        UserError: If a file in it is no annotation of labelme.
+        UserError: If a file in it is not a labelme annotation.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder. Name the one with labelme's JSON files")
+        raise UserError(f"{folder} is not a folder. Pass the folder of labelme's JSON files.")
     paths = sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
     if not paths:
-        raise UserError(f"{folder} has no JSON file. Name the folder with labelme's annotations")
+        raise UserError(f"{folder} has no JSON file. Pass the folder of labelme's annotations.")
     found, used = Annotations(), set[Path]()
     for path in paths:
         content = _content(path)
@@ -69,13 +69,15 @@ def read_labelme(folder: Path, folders: Sequence[Path]) -> Annotations:
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path, _MOST_BYTES)
-    except OSError as fault:
-        raise UserError(f"{path} cannot be read ({fault.strerror}). Make it readable") from fault
-    except ValueError as fault:
-        raise UserError(f"{path} is no JSON ({shown(str(fault))}). Save it again in labelme") from fault
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Make it readable.") from error
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not valid JSON: {shown(str(error))}. Save it again in labelme."
+        ) from error
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise UserError(
-            f"{path} is no annotation of labelme, as it has no list 'shapes'. Move it out of the folder"
+            f"{path} is not a labelme annotation: it has no list 'shapes'. Move it out of the folder."
         )
     return content
 
@@ -91,30 +93,30 @@ def _image(
         for number, record in enumerate(content["shapes"], 1)
         if (shape := _shape(record, f"{path}: shape {number}", id, found)) is not None
     )
-    size = whole_size(content.get("imageWidth"), content.get("imageHeight"), str(path))
+    size = image_size(content.get("imageWidth"), content.get("imageHeight"), str(path))
     if content.get("imageData") is not None:
         return AnnotatedImage(id, path, None, size, shapes, partial(_embedded, path))
-    wanted = image_name(content.get("imagePath"), path)
+    expected = image_name(content.get("imagePath"), path)
     named = Path(str(content["imagePath"]).replace("\\", "/"))  # may begin with ../
     beside = path.parent / named
-    file = beside if beside.is_file() else find_image(wanted, [path.parent, *folders])
+    file = beside if beside.is_file() else find_image(expected, [path.parent, *folders])
     if file is None:
-        found.missing.append(wanted.as_posix())
+        found.missing.append(expected.as_posix())
         return None
     return AnnotatedImage(id, path, file, size, shapes)
 
 
 def _embedded(path: Path) -> bytes:
-    """The bytes of the image in a JSON."""
+    """Bytes of the image in a JSON."""
     try:
         return base64.b64decode(_content(path)["imageData"], validate=True)
-    except (binascii.Error, TypeError, ValueError) as fault:
-        raise UserError(f"{path}: its imageData is damaged ({fault}). Save it again in labelme") from fault
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its imageData is corrupt: {error}. Save it again in labelme.") from error
 
 
 def _shape(record: Any, where: str, id: str, found: Annotations) -> Shape | None:
     if not isinstance(record, dict) or not isinstance(record.get("label"), str):
-        raise UserError(f"{where} has no label: {shown(repr(record), 120)}. Correct it in labelme")
+        raise UserError(f"{where} has no label: {shown(repr(record), 120)}. Correct it in labelme.")
     label, kind = record["label"], record.get("shape_type", "polygon")
     where = f"{where} ('{shown(label, 40)}', {shown(kind, 20)})"
     points = coordinates(record.get("points", []), where)
@@ -124,9 +126,11 @@ def _shape(record: Any, where: str, id: str, found: Annotations) -> Shape | None
     if kind in _POLYGONS and len(points) < 3:
         found.notes[_FLAT].append(id)
         return None
-    wanted = (2, 4) if kind == "rectangle" else (2,)
-    if kind not in _POLYGONS and len(points) not in wanted:
-        raise UserError(f"{where} has {len(points)} points instead of {wanted[0]}. Draw it again in labelme")
+    expected = (2, 4) if kind == "rectangle" else (2,)
+    if kind not in _POLYGONS and len(points) not in expected:
+        raise UserError(
+            f"{where} has {len(points)} points instead of {expected[0]}. Draw it again in labelme."
+        )
     if label != IGNORED:
         found.labels[label] = label
     corners = [(float(x), float(y)) for x, y in points]
@@ -138,9 +142,9 @@ def _shape(record: Any, where: str, id: str, found: Annotations) -> Shape | None
 
 
 def _drawn(kind: str, points: list[tuple[float, float]], width: int, height: int) -> Bools:
-    """A shape as labelme itself draws it: outline and inside."""
-    picture = Image.new("L", (width, height))
-    pen = ImageDraw.Draw(picture)
+    """Draw a shape as labelme does: outline and interior."""
+    image = Image.new("L", (width, height))
+    pen = ImageDraw.Draw(image)
     if kind == "circle":
         (x, y), (at_x, at_y) = points
         radius = math.hypot(x - at_x, y - at_y)
@@ -150,23 +154,23 @@ def _drawn(kind: str, points: list[tuple[float, float]], width: int, height: int
         pen.rectangle((xs[0], ys[0], xs[1], ys[1]), fill=1, outline=1)
     else:
         pen.polygon(points, fill=1, outline=1)
-    return np.asarray(picture, bool)
+    return np.asarray(image, bool)
 
 
 def _bitmap(points: list[tuple[float, float]], data: Any, width: int, height: int, where: str) -> Bools:
-    """A region that labelme keeps as a picture of its box."""
+    """Decode a region that is stored as an image of its bounding box."""
     try:
         with Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=("PNG",)) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ValueError("it is too large")
             bitmap = np.asarray(picture.convert("L"), bool)
-    except Exception as fault:  # Pillow raises nearly anything on damaged bytes
-        said = shown(str(fault) or type(fault).__name__)
-        raise UserError(f"{where} has a damaged mask ({said}). Draw it again in labelme") from fault
+    except Exception as error:  # Pillow raises nearly anything on corrupt bytes
+        reason = shown(str(error) or type(error).__name__)
+        raise UserError(f"{where} has a corrupt mask: {reason}. Draw it again in labelme.") from error
     left, top = (int(value) for value in points[0])
     high, wide = bitmap.shape
     if left < 0 or top < 0 or left + wide > width or top + high > height:
-        raise UserError(f"{where} leaves its image of {width}x{height} pixels. Draw it again in labelme")
+        raise UserError(f"{where} leaves its image of {width}x{height} pixels. Draw it again in labelme.")
     pixels = np.zeros((height, width), bool)
     pixels[top : top + high, left : left + wide] = bitmap
     return pixels

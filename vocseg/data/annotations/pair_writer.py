@@ -1,4 +1,4 @@
-"""Image and mask files of a data set made from annotations."""
+"""Writer of image and mask files from annotations."""
 
 import io
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ from vocseg.utils.atomic_write import AtomicFolder
 
 _LOSSY = ("JPEG", "MPO", "HEIF", "AVIF", "WEBP")
 
-_OVERLAP = "images have regions of several classes that overlap: the smaller region is on top"
-_OUTSIDE = "regions that cover no pixel are left out"
-_TURNED = "images are turned upright, as their EXIF orientation says"
-_AS_STORED = "images keep the orientation in which they are stored: their annotations fit that one"
-_UNSURE = "of these have the same size when turned: look at the mask of one"
+_OVERLAP = "images have overlapping regions of several classes: the smaller region is on top"
+_OUTSIDE = "regions without a pixel are left out"
+_ROTATED = "images are rotated as their EXIF orientation requires"
+_AS_STORED = "images keep their stored orientation, which their annotations fit"
+_AMBIGUOUS = "of these have the same size when rotated: check one of the masks"
 
 
 class PairWriter:
-    """Writes the image and the mask of a position, and returns notes with the image's id."""
+    """Writer of the image and the mask at an index; returns notes with the image's id."""
 
     def __init__(
         self, folder: AtomicFolder, images: Sequence[AnnotatedImage], classes: dict[str, int], link: bool
     ) -> None:
-        """Remember where to and what.
+        """Initialise.
 
         Args:
-            folder: Of the data set.
-            images: All of it.
-            classes: Index of each label.
-            link: Whether images that stay as they are become hard links.
+            folder: Folder of the data set.
+            images: All images.
+            classes: Class index of each label.
+            link: Hard-link unchanged images.
         """
         self._folder, self._images, self._classes, self._link = folder, images, classes, link
 
@@ -42,19 +42,19 @@ class PairWriter:
         """Write one pair.
 
         Raises:
-            UserError: If its image cannot be read, or is not the one that was annotated.
+            UserError: If the image cannot be read, or its size is not that of the annotations.
         """
         image = self._images[index]
-        data = image.embedded() if image.embedded else read_bytes(image.place, "image")[0]
+        data = image.embedded() if image.embedded else read_bytes(image.location, "image")[0]
         pixels, notes = _upright(image, data)
         height, width = pixels.shape[:2]
         if image.size not in (None, (width, height)):
             assert image.size is not None
             raise UserError(
-                f"the image {image.place} is {width}x{height} pixels, but its annotations were drawn on "
-                f"{image.size[0]}x{image.size[1]}. Put the image there that was annotated"
+                f"the image {image.location} is {width}x{height} pixels, but its annotations were drawn on "
+                f"{image.size[0]}x{image.size[1]}. Restore the annotated image."
             )
-        self._save(image, data, pixels, _TURNED in notes)
+        self._save(image, data, pixels, _ROTATED in notes)
         drawn = draw_mask(image.shapes, width, height, self._classes)
         stream = io.BytesIO()
         save_mask(drawn.mask, stream)
@@ -62,40 +62,40 @@ class PairWriter:
         notes += [_OVERLAP] * drawn.overlap + [_OUTSIDE] * drawn.empty
         return [(text, image.id) for text in notes]
 
-    def _save(self, image: AnnotatedImage, data: bytes, pixels: Bytes, turned: bool) -> None:
-        """Write an image as it is, or if it was turned or its ending is none of an image, anew."""
+    def _save(self, image: AnnotatedImage, data: bytes, pixels: Bytes, rotated: bool) -> None:
+        """Write an image unchanged, or encode it if it was rotated or has an unknown suffix."""
         with Image.open(io.BytesIO(data)) as picture:
             kind = str(picture.format)
-        usual = ".jpg" if kind in ("JPEG", "MPO") else f".{kind.lower()}"
-        ending = image.file.suffix if image.file else usual
+        default = ".jpg" if kind in ("JPEG", "MPO") else f".{kind.lower()}"
+        suffix = image.file.suffix if image.file else default
         name = f"JPEGImages/{image.id}"
-        if turned or ending.lower() not in IMAGE_ENDINGS:
+        if rotated or suffix.lower() not in IMAGE_ENDINGS:
             stream = io.BytesIO()
             lossy = kind in _LOSSY
             Image.fromarray(pixels).save(stream, "JPEG" if lossy else "PNG", quality=95, subsampling=0)
             self._folder.write(f"{name}{'.jpg' if lossy else '.png'}", stream.getvalue())
         elif self._link and image.file:
-            self._folder.link(f"{name}{ending}", image.file)
+            self._folder.link(f"{name}{suffix}", image.file)
         else:
-            self._folder.write(f"{name}{ending}", data)
+            self._folder.write(f"{name}{suffix}", data)
 
 
 def _upright(image: AnnotatedImage, data: bytes) -> tuple[Bytes, list[str]]:
-    """The pixels on which an image was annotated, RGB `[H,W,3]`.
+    """Annotated pixels, RGB `[H,W,3]`, and notes.
 
-    Programs show images as EXIF says. A few use the stored pixels, which the size in the annotations tells.
+    Most programs apply the EXIF orientation. The size in the annotations identifies those that do not.
     """
-    pixels = decode_image(data, image.place)
+    pixels = decode_image(data, image.location)
     try:
         with Image.open(io.BytesIO(data)) as picture:
             orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow raises nearly anything on damaged EXIF, which no program turns an image by
+    except Exception:  # Pillow raises nearly anything on corrupt EXIF, which programs ignore
         orientation = 1
     if orientation not in range(2, 9):
         return pixels, []
-    turned = decode_image(data, image.place, exif=True)
-    if image.size is not None and turned.shape != pixels.shape:
+    rotated = decode_image(data, image.location, exif=True)
+    if image.size is not None and rotated.shape != pixels.shape:
         if image.size == (pixels.shape[1], pixels.shape[0]):
             return pixels, [_AS_STORED]
-        return turned, [_TURNED]
-    return turned, [] if np.array_equal(turned, pixels) else [_TURNED, _UNSURE]
+        return rotated, [_ROTATED]
+    return rotated, [] if np.array_equal(rotated, pixels) else [_ROTATED, _AMBIGUOUS]

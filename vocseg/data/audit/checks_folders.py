@@ -19,125 +19,101 @@ _COPY = re.compile(r".*( \(\d+\)|[ _-]copy(\s*\(?\d+\)?)?| - Copy.*)", re.I)
 
 @dataclass(frozen=True)
 class Folder:
-    """What stands in a folder of images or masks.
+    """Files of a folder of images or masks.
 
     Attributes:
-        name: Within the `VOC2012` folder.
-        suffix: The ending of its files; None: those of images.
-        there: Whether it exists.
-        files: The names of its files, but for junk, copies and wrong endings.
-        strays: The names with a wrong ending, by stem.
-        findings: What is wrong with what stands there.
+        name: Path within the `VOC2012` folder.
+        exists: True if it exists.
+        files: Names of its files, without junk, copies and wrong suffixes.
+        strays: Names with a wrong suffix, by stem.
+        findings: Findings in it.
     """
 
     name: str
-    suffix: str | None
-    there: bool
+    exists: bool
     files: frozenset[str]
     strays: dict[str, str]
     findings: tuple[Finding, ...]
 
 
 def _read(layout: Layout, name: str, suffix: str | None) -> Folder:
-    """Look at every entry of a folder, without opening files."""
+    """List a folder, without opening files."""
     path = layout.folder / name
     if not path.is_dir():
-        finding = Finding(name, "folder-missing", "there is no such folder: restore it from the archive")
-        return Folder(name, suffix, False, frozenset(), {}, (finding,))
+        finding = Finding(name, "folder-missing", "restore it from the archive")
+        return Folder(name, False, frozenset(), {}, (finding,))
     files, strays, found = set[str](), dict[str, str](), list[Finding]()
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            kind, text = _look(entry, suffix)
+            kind, text = _check_entry(entry, suffix)
             if kind is None:
                 files.add(entry.name)
             else:
                 found.append(Finding(f"{name}/{entry.name}", kind, text))
             if kind == "wrong-ending":
                 strays[Path(entry.name).stem] = entry.name
-    return Folder(name, suffix, True, frozenset(files), strays, (*found, *_collisions(name, files)))
+    lower = dict[str, str]()
+    for file in sorted(files):
+        other = lower.setdefault(file.lower(), file)
+        if other != file:
+            text = f"the same file as {other} on some systems: rename one"
+            found.append(Finding(f"{name}/{file}", "file-case", text))
+    return Folder(name, True, frozenset(files), strays, tuple(found))
 
 
-def _look(entry: os.DirEntry[str], suffix: str | None) -> tuple[str | None, str]:
-    """The kind of fault of an entry, and what to say of it; None if it may stand there."""
+def _check_entry(entry: os.DirEntry[str], suffix: str | None) -> tuple[str | None, str]:
+    """Kind and text of the finding of an entry; None: it is valid."""
     stem = Path(entry.name).stem
     try:
-        status = entry.stat()  # of what a link leads to
-    except OSError as fault:
-        return "not-a-file", f"it cannot be opened ({fault.strerror}): put a file in its place, or remove it"
+        status = entry.stat()  # follows links
+    except OSError as error:
+        return "not-a-file", f"cannot be opened ({error.strerror}): replace it by a file, or remove it"
     if stat.S_ISDIR(status.st_mode):
         return "sub-folder", "move its files out, or remove it"
     if not stat.S_ISREG(status.st_mode):
-        return "not-a-file", "it is a pipe or a device: put a file in its place, or remove it"
+        return "not-a-file", "a pipe or a device: replace it by a file, or remove it"
     if _JUNK.fullmatch(entry.name):
         return "junk-file", "remove it"
     if suffix is None and Path(entry.name).suffix.lower() not in IMAGE_ENDINGS:
-        return "wrong-ending", f"no image ends in that way ({', '.join(sorted(IMAGE_ENDINGS))}): remove it"
+        return "wrong-ending", f"not an image suffix ({', '.join(sorted(IMAGE_ENDINGS))}): remove it"
     if suffix is not None and not entry.name.endswith(suffix):
-        return "wrong-ending", f"call it {stem}{suffix} if it belongs there, else remove it"
+        return "wrong-ending", f"rename it to {stem}{suffix}, or remove it"
     if _COPY.fullmatch(stem):
         return "second-copy", "remove it"
     if status.st_size == 0:
-        return "empty-file", "it has 0 bytes: restore it from the archive"
+        return "empty-file", "0 bytes: restore it from the archive"
     return None, ""
 
 
-def _collisions(folder: str, files: Iterable[str]) -> list[Finding]:
-    found, seen = [], dict[str, str]()
-    for name in sorted(files):
-        other = seen.setdefault(name.lower(), name)
-        if other != name:
-            text = f"it and {other} are one file on some machines: rename one"
-            found.append(Finding(f"{folder}/{name}", "file-case", text))
-    return found
-
-
 def _missing(folder: Folder, paths: Iterable[Path], kind: str) -> list[Finding]:
-    """The files that are not there, but for those that other findings name.
-
-    Args:
-        folder: Where they should be.
-        paths: Of what lists name.
-        kind: `image-missing` or `mask-missing`.
-    """
-    if not folder.there:
+    """Files of splits that are missing and have no other finding."""
+    if not folder.exists:
         return []
-    named = {f.file for f in folder.findings if f.kind in ("empty-file", "not-a-file", "sub-folder")}
+    reported = {f.file for f in folder.findings if f.kind in ("empty-file", "not-a-file", "sub-folder")}
     lower = {name.lower(): name for name in folder.files}
     found = []
     for path in sorted(set(paths)):
         name = path.name
-        if name in folder.files or path.stem in folder.strays or f"{folder.name}/{name}" in named:
+        if name in folder.files or path.stem in folder.strays or f"{folder.name}/{name}" in reported:
             continue
         near = lower.get(name.lower())
-        remedy = f"{near} is there: rename it" if near else "restore it, or remove its id from the lists"
+        remedy = f"{near} exists: rename it" if near else "restore it, or remove its id from the splits"
         found.append(Finding(f"{folder.name}/{name}", kind, remedy))
     return found
 
 
-def _twice(layout: Layout, ids: Iterable[str]) -> list[Finding]:
-    """Ids that mean two images."""
-    text = "remove one of the two, or name the ending of all images with --data.image_suffix"
+def examine_folders(layout: Layout, lists: Sequence[SplitList]) -> tuple[list[Finding], int]:
+    """Check the folders; returns findings and the number of images in no split."""
+    ids = {id for each in lists for id in each.ids}
+    remedy = "remove one, or set the suffix of all images with --data.image_suffix"
     several = ((id, layout.images(id)) for id in sorted(ids))
-    return [
-        Finding(layout.name(found[1]), "image-twice", f"{found[0].name} has the id '{id}' too: {text}")
+    twice = [
+        Finding(layout.name(found[1]), "image-twice", f"{found[0].name} also has the id '{id}': {remedy}")
         for id, found in several
         if len(found) > 1
     ]
-
-
-def _unlisted(folder: Folder, listed: Iterable[Path]) -> list[Finding]:
-    """Masks that no list names; images without a mask are normal, VOC has 17,125 for 2,913 masks."""
-    names = {path.name for path in listed}
-    text = "no list names it: add its id to one, or remove it"
-    return [Finding(f"{folder.name}/{name}", "mask-unlisted", text) for name in sorted(folder.files - names)]
-
-
-def examine_folders(layout: Layout, lists: Sequence[SplitList]) -> tuple[list[Finding], int]:
-    """What is wrong with the folders, and how many images no list names."""
-    ids = {id for each in lists for id in each.ids}
-    twice = _twice(layout, ids)
     if layout.image_folder == layout.mask_folder or any("/" in id for id in ids):
-        return twice, 0  # files of several kinds, or in sub-folders: the lists were made of what is there
+        return twice, 0  # mixed files or sub-folders: the splits were made from the files
     images = _read(layout, layout.image_folder, layout.image_suffix)
     paths = [path for id in ids for path in layout.images(id)]
     found = [*images.findings, *twice, *_missing(images, paths, "image-missing")]
@@ -149,5 +125,8 @@ def examine_folders(layout: Layout, lists: Sequence[SplitList]) -> tuple[list[Fi
         masks = _read(layout, name, layout.mask_suffix)
         found += [*masks.findings, *_missing(masks, there, "mask-missing")]
         if name == layout.masks_of(""):
-            found += _unlisted(masks, (layout.mask(id, "") for id in ids))
+            # Images without a mask are normal: VOC has 17,125 images and 2,913 masks.
+            unlisted = sorted(masks.files - {layout.mask(id, "").name for id in ids})
+            text = "add its id to a split, or remove it"
+            found += [Finding(f"{name}/{file}", "mask-unlisted", text) for file in unlisted]
     return found, len(images.files - {path.name for path in paths})

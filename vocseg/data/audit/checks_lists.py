@@ -16,35 +16,35 @@ _ENDINGS = re.compile(r"\.(jpe?g|png|txt)$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class SplitList:
-    """A list as an audit reads it.
+    """A split file.
 
     Attributes:
-        split: Its name, without the ending.
-        file: Its path within the `VOC2012` folder.
-        ids: What it names, each once and in its order; lines that are no id are left out.
-        findings: What is wrong with the way it is written.
-        whole: Whether no line was left out.
+        split: Name of the split.
+        file: Path within the `VOC2012` folder.
+        ids: Ids in order, without duplicates and invalid lines.
+        findings: Findings in the file.
+        complete: True if no line was invalid.
     """
 
     split: str
     file: str
     ids: tuple[str, ...]
     findings: tuple[Finding, ...]
-    whole: bool
+    complete: bool
 
     @property
     def trains(self) -> bool:
-        """Whether it is a list to train on before the score on val is known."""
+        """True for training splits that exclude val."""
         return self.split.startswith("train") and not self.split.startswith("trainval")
 
     @property
     def scores(self) -> bool:
-        """Whether it is a list to score on."""
+        """True for evaluation splits."""
         return self.split.startswith(("val", "test"))
 
 
 def read_lists(layout: Layout) -> list[SplitList]:
-    """Every list of a data set, by name; else the sub-folders of the images, or all pairs."""
+    """Read all splits, sorted by name; without split files, sub-folders of images or all pairs."""
     folder = split_list(layout.folder, "train").parent
     if not folder.is_dir():
         return _from_folders(layout)
@@ -55,7 +55,7 @@ def _from_folders(layout: Layout) -> list[SplitList]:
     ids, _ = layout.pairs("")
     tops = sorted({id.partition("/")[0] for id in ids if "/" in id})
     if not tops or any("/" not in id for id in ids):
-        return [SplitList("all", layout.image_folder, tuple(ids), (), whole=True)]
+        return [SplitList("all", layout.image_folder, tuple(ids), (), complete=True)]
     return [
         SplitList(
             top, f"{layout.image_folder}/{top}", tuple(id for id in ids if id.startswith(f"{top}/")), (), True
@@ -68,17 +68,15 @@ def _read(path: Path, file: str) -> SplitList:
     split = path.stem
     try:
         data = read_regular(path)[0]
-    except OSError as fault:
-        finding = Finding(
-            file, "list-unreadable", f"it cannot be read ({fault.strerror}): put the list there"
-        )
-        return SplitList(split, file, (), (finding,), whole=False)
+    except OSError as error:
+        finding = Finding(file, "list-unreadable", f"cannot be read ({error.strerror}): restore it")
+        return SplitList(split, file, (), (finding,), complete=False)
     try:
         text = data.removeprefix(_BOM).decode()
-    except UnicodeDecodeError as fault:
-        where = data.removeprefix(_BOM)[: fault.start].count(b"\n") + 1
+    except UnicodeDecodeError as error:
+        where = data.removeprefix(_BOM)[: error.start].count(b"\n") + 1
         finding = Finding(file, "list-encoding", f"line {where} is not UTF-8: save it as UTF-8")
-        return SplitList(split, file, (), (finding,), whole=False)
+        return SplitList(split, file, (), (finding,), complete=False)
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
     ids, found = _ids(lines, file)
     if data.startswith(_BOM):
@@ -87,13 +85,13 @@ def _read(path: Path, file: str) -> SplitList:
         count = text.count("\r")
         found.append(Finding(file, "list-line-ends", f"{count:,} lines end with CRLF: save it with LF"))
     dropped = {finding.kind for finding in found} & {"list-odd-id", "list-empty"}
-    return SplitList(split, file, tuple(dict.fromkeys(ids)), tuple(found), whole=not dropped)
+    return SplitList(split, file, tuple(dict.fromkeys(ids)), tuple(found), complete=not dropped)
 
 
 def _ids(lines: list[str], file: str) -> tuple[list[str], list[Finding]]:
-    """The ids on the lines, and what is wrong with the lines."""
+    """Ids and findings of the lines."""
     if not any(line.strip() for line in lines):
-        return [], [Finding(file, "list-empty", "it names no image: write one id a line")]
+        return [], [Finding(file, "list-empty", "write one id per line")]
     wrong = {
         "list-blank-line": [f"line {k}" for k, line in enumerate(lines, 1) if not line.strip()],
         "list-spaces": [
@@ -119,22 +117,22 @@ def _ids(lines: list[str], file: str) -> tuple[list[str], list[Finding]]:
 
 _REMEDY = {
     "list-blank-line": "remove blank lines",
-    "list-spaces": "remove spaces round the id",
-    "list-odd-id": f"an id is the file's name without folder and ending, {MOST_ID_BYTES} bytes at most",
-    "list-duplicate": "name each image once",
+    "list-spaces": "remove spaces around the id",
+    "list-odd-id": f"an id is a file name without folder and suffix, at most {MOST_ID_BYTES} bytes",
+    "list-duplicate": "keep one line per image",
 }
 
 
 def compare_lists(lists: Iterable[SplitList], layout: Layout) -> list[Finding]:
-    """What is wrong between lists: one that is missing, images that they share or do not."""
+    """Check for missing splits and shared images."""
     by_name = {each.split: each for each in lists}
     usual = {"train", "val"} if split_list(layout.folder, "").parent.is_dir() else set[str]()
     found = [
         Finding(
             layout.name(split_list(layout.folder, split)),
             "list-missing",
-            "there is no such list: restore it, name another with --data.train_split or --data.val_split, or "
-            "let --data.val_fraction 0.2 draw the images to score on",
+            "restore it, pass another with --data.train_split or --data.val_split, or split at random with "
+            "--data.val_fraction 0.2",
         )
         for split in sorted(usual - by_name.keys())
         if usual & by_name.keys()
@@ -143,16 +141,16 @@ def compare_lists(lists: Iterable[SplitList], layout: Layout) -> list[Finding]:
         for trained in filter(lambda each: each.trains, by_name.values()):
             shared = sorted(set(scored.ids) & set(trained.ids))
             if shared:
-                text = f"{len(shared):,} of its images are in {scored.split}.txt too: {some(shared)}"
+                text = f"{len(shared):,} of its images are also in {scored.split}.txt: {some(shared)}"
                 found.append(Finding(trained.file, "list-overlap", text))
     return found + _compare_trainval(by_name)
 
 
 def _compare_trainval(lists: dict[str, SplitList]) -> list[Finding]:
     parts = [lists.get(split) for split in ("train", "val", "trainval")]
-    if any(part is None or not part.whole for part in parts):
+    if any(part is None or not part.complete for part in parts):
         return []
     train, val, both = (set(part.ids) for part in parts if part is not None)
-    differ = [(both - train - val, "is in neither of the two"), ((train | val) - both, "is missing")]
+    differ = [(both - train - val, "is in neither train nor val"), ((train | val) - both, "is missing")]
     texts = [f"{some(sorted(ids))} {what}" for ids, what in differ if ids]
     return [Finding(lists["trainval"].file, "list-trainval", "; ".join(texts))] if texts else []

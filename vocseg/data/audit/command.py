@@ -8,8 +8,8 @@ from vocseg.data.audit.checks_folders import examine_folders
 from vocseg.data.audit.checks_lists import SplitList, compare_lists, read_lists
 from vocseg.data.audit.near_duplicates import find_near_duplicates
 from vocseg.data.audit.repair import check_target, repair_masks
-from vocseg.data.audit.report import Audit, distribution, examine_classes, print_summary, tell_repair
-from vocseg.data.audit.scan import DatasetScan, survey
+from vocseg.data.audit.report import Audit, distribution, examine_classes, print_repair, print_summary
+from vocseg.data.audit.scan import DatasetScan, scan_files
 from vocseg.data.class_files import known_classes
 from vocseg.data.classes import ClassList
 from vocseg.data.fingerprint import cache_folder, write_contents, write_manifest
@@ -31,52 +31,47 @@ def audit(
     cache: Path | None = None,
     progress: bool = True,
 ) -> Audit:
-    """Examine every list, image and mask of a data set, and name each fault by file.
+    """Check every split, image and mask of a data set.
 
-    Prints the class distribution and each list's fingerprint. Writes a report, and a manifest by which later
-    runs notice that a file has changed; it names the files without a fault. The data set's own files are
-    never changed. The exit code is 1 if there are faults.
+    Prints the findings, the class distribution and the fingerprint of each split. Writes a report, and a
+    manifest of the valid files with which later runs detect changes. The data set is not modified. The exit
+    code is 1 if there are faults.
 
     Args:
         root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
-        report: Where to write the report (JSON); null: `audit.json` beside the manifest.
+        report: Report file (JSON); null: `audit.json` beside the manifest.
         repair: New folder for a copy in which masks that are renderings of the palette (RGB, RGBA, grey, or a
             palette in another order) are converted exactly; those that cannot be are named.
-        classes: The user's own class list, one name a line or YAML; null: VOC's 21.
+        classes: Class list, one name per line or YAML; null: VOC's 21 classes.
         image_folder: Folder of the images within `VOC2012`.
-        image_suffix: Ending of the images; null: any.
+        image_suffix: Suffix of the images; null: any.
         mask_folder: Folder of the masks; null: SegmentationClass (for `trainaug`, SegmentationClassAug).
-        mask_suffix: What follows an image's id in the name of its mask.
-        mask_values: Value of each class in the masks, in the order of `classes`; null: 0, 1, 2, ..., or what
-            `classes` says.
-        cache: Folder for the manifest and what else is derived from the data; null: `.vocseg` within the data
-            set, or the user's own cache where that cannot be written.
+        mask_suffix: Suffix that follows the id in a mask's file name.
+        mask_values: Value of each class in the masks, in the order of `classes`; null: as in `classes`,
+            else 0, 1, 2, ...
+        cache: Folder of the manifest and other derived files; null: `.vocseg` within the data set, or the
+            user's cache folder if that is read-only.
         progress: Show a progress bar.
 
     Returns:
-        What was found.
+        Findings, class distributions and fingerprints.
 
     Raises:
-        UserError: If there is no data set, or a place to write to cannot be used.
+        UserError: If there is no data set, or an output cannot be written.
     """
     layout = _layout(root, Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix))
     if repair is not None:
         check_target(repair, layout.folder)
     known = known_classes(classes, mask_values)
     cache = cache_folder(layout.folder, cache)
-    result = _examine(layout, known, report or cache / "audit.json", cache, progress)
-    if repair is not None:
-        tell_repair(repair_masks(layout.folder, repair, result.findings, known, progress), repair)
-    return result
-
-
-def _examine(layout: Layout, classes: ClassList, report: Path, cache: Path, progress: bool) -> Audit:
-    """Look at everything, write down what was seen, and say it."""
+    report = report or cache / "audit.json"
     lists = read_lists(layout)
-    seen = survey(layout, lists, classes, progress)
-    result = _judge(layout, lists, seen, classes)
-    _write(result, seen, cache, report)
+    scan = scan_files(layout, lists, known, progress)
+    result = _combine(layout, lists, scan, known)
+    _write(result, scan, cache, report)
     print_summary(result, layout, cache, report)
+    if repair is not None:
+        print_repair(repair_masks(layout.folder, repair, result.findings, known, progress), repair)
     return result
 
 
@@ -84,21 +79,21 @@ def _layout(root: Path, naming: Layout) -> Layout:
     folder = find_set(root, naming.image_folder)
     if folder is None:
         raise UserError(
-            f"there is no data set in {shown(root, 200)}: name the folder that holds VOCdevkit/VOC2012, "
-            "or get VOC with `python -m vocseg download`"
+            f"no data set in {shown(root, 200)}. Pass the folder that holds VOCdevkit/VOC2012, or download "
+            "VOC with `python -m vocseg download`."
         )
     if naming.image_suffix is not None and not naming.image_suffix.startswith("."):
-        raise UserError(f"--image_suffix {naming.image_suffix} has no dot: write .{naming.image_suffix}")
+        raise UserError(f"--image_suffix {naming.image_suffix} has no dot. Pass .{naming.image_suffix}.")
     return replace(naming, folder=folder)
 
 
-def _judge(layout: Layout, lists: Sequence[SplitList], seen: DatasetScan, classes: ClassList) -> Audit:
-    """Put together what the lists, the folders and the files say."""
+def _combine(layout: Layout, lists: Sequence[SplitList], seen: DatasetScan, classes: ClassList) -> Audit:
+    """Combine the findings of splits, folders and files."""
     folders, unlisted = examine_folders(layout, lists)
     named = [each for each in lists if each.ids]
     shown = [distribution(each, seen, layout, classes) for each in named]
     training = [each for each in named if each.trains]
-    training = training or [each for each in named if not each.scores]  # a list of any name
+    training = training or [each for each in named if not each.scores]  # splits of other names
     findings = [
         *(finding for each in lists for finding in each.findings),
         *compare_lists(lists, layout),
@@ -123,20 +118,20 @@ def _judge(layout: Layout, lists: Sequence[SplitList], seen: DatasetScan, classe
 
 
 def _unsound(each: SplitList, seen: DatasetScan, layout: Layout) -> bool:
-    """Whether a mask of a list has a fault of its own, so that it may show anything."""
+    """Return whether a mask of a split has a fault, so that its classes are unreliable."""
     masks = (seen.masks.get(layout.name(layout.mask(id, each.split))) for id in each.ids)
     return any(mask is None or not mask.sound for mask in masks)
 
 
 def _write(result: Audit, seen: DatasetScan, cache: Path, report: Path) -> None:
-    """The report, the manifest, and what spares later runs the reading."""
+    """Write the report, the manifest, and the digests that later runs reuse."""
     contents = {each.name: each.content for each in seen.sound if each.content is not None}
     try:
         atomic_write(report, result.to_json())
         write_contents(cache, contents)
         write_manifest(cache, contents)
-    except OSError as fault:
+    except OSError as error:
         raise UserError(
-            f"the report {report} and the manifest in {cache} cannot both be written ({fault.strerror}): "
-            "name other places with --report and --cache"
-        ) from fault
+            f"the report {report} and the manifest in {cache} cannot both be written: {error.strerror}. "
+            "Pass other paths with --report and --cache."
+        ) from error

@@ -1,94 +1,97 @@
-"""Findings of an audit."""
+"""Findings of an audit and records of its files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from vocseg.data.fingerprint import FileContent
+
+Bytes = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
 Level = Literal["fault", "note"]
 
-LIST_KINDS = {
-    "list-missing": "there is no such list",
-    "list-empty": "the list names no image",
-    "list-unreadable": "the list cannot be read",
-    "list-encoding": "the list is not UTF-8",
-    "list-byte-order-mark": "the list begins with a byte order mark",
-    "list-line-ends": "the list has Windows line ends",
-    "list-blank-line": "the list has blank lines",
-    "list-spaces": "lines of the list begin or end with spaces",
-    "list-odd-id": "a line of the list is no plain id",
-    "list-duplicate": "the list names an image twice",
-    "list-overlap": "an image is in a list to train on and in a list to score on",
-    "list-one-class": "no mask of the list shows any class but the first",
-    "list-absent-class": "no mask of the list shows some of the classes",
-    "list-void": "more than a third of the pixels in the masks of the list are void",
-    "list-trainval": "trainval is not train and val together",
-}
-FOLDER_KINDS = {
+KINDS = {
+    # splits
+    "list-missing": "the split file is missing",
+    "list-empty": "the split has no image",
+    "list-unreadable": "the split file cannot be read",
+    "list-encoding": "the split file is not UTF-8",
+    "list-byte-order-mark": "the split file begins with a byte order mark",
+    "list-line-ends": "the split file has Windows line ends",
+    "list-blank-line": "the split file has blank lines",
+    "list-spaces": "lines of the split file begin or end with spaces",
+    "list-odd-id": "a line of the split file is not an id",
+    "list-duplicate": "the split has an image twice",
+    "list-overlap": "an image is in a training and in an evaluation split",
+    "list-one-class": "the masks of the split contain the first class only",
+    "list-absent-class": "the masks of the split lack some classes",
+    "list-void": "more than a third of the mask pixels of the split are ignored (255)",
+    "list-trainval": "trainval is not the union of train and val",
+    # folders
     "folder-missing": "a folder is missing",
-    "image-twice": "two images have the id",
-    "image-missing": "an image that a list names is missing",
-    "mask-missing": "the mask of an image that a list names is missing",
-    "mask-unlisted": "no list names this mask",
-    "wrong-ending": "the file's ending is not the folder's",
+    "image-twice": "two images have the same id",
+    "image-missing": "an image of a split is missing",
+    "mask-missing": "the mask of an image of a split is missing",
+    "mask-unlisted": "the mask is in no split",
+    "wrong-ending": "the file's suffix is not the folder's",
     "junk-file": "the file does not belong to the data set",
-    "second-copy": "a second copy, by its name",
+    "second-copy": "the name is that of a second copy",
     "sub-folder": "a folder where files are expected",
     "not-a-file": "a pipe, a device or a broken link where a file is expected",
-    "file-case": "names of files differ by upper and lower case only",
-}
-FILE_KINDS = {
+    "file-case": "file names differ by upper and lower case only",
+    # files
     "empty-file": "the file has no content",
-    "unreadable": "the file is no picture, or cannot be decoded",
+    "unreadable": "the file is not an image, or cannot be decoded",
     "truncated": "the file ends too early",
-    "damaged": "bytes of the file are damaged, though it may decode",
-    "trailing-bytes": "something follows the end of the picture",
-    "wrong-format": "the file's content is not what its ending says",
-    "animated": "the file holds several pictures",
-    "too-large": "the picture has more pixels than can be meant",
-    "sixteen-bit": "the picture has more than 8 bits a channel",
-}
-IMAGE_KINDS = {
-    "image-rotated": "the camera says to turn the image",
-    "image-cmyk": "the image has printing colours",
-    "image-greyscale": "the image is stored in grey",
+    "damaged": "the file is corrupt, though it may decode",
+    "trailing-bytes": "bytes follow the end of the image",
+    "wrong-format": "the file's format is not that of its suffix",
+    "animated": "the file holds several images",
+    "too-large": "the image has more pixels than allowed",
+    "sixteen-bit": "the image has more than 8 bits per channel",
+    # images
+    "image-rotated": "the EXIF orientation rotates the image",
+    "image-cmyk": "the image is stored as CMYK",
+    "image-greyscale": "the image is stored as greyscale",
     "image-palette": "the image is stored with a palette",
     "image-alpha": "the image has an alpha channel",
-    "image-mode": "the image is stored in an unusual way",
-    "image-tiny": "the image is smaller than anything in it could be",
-    "image-blank": "the image shows one colour",
-    "copy": "the list holds one photograph twice",
-    "copy-across": "one photograph is in lists to train and to score on",
-    "near-copy-across": "all but the same photograph is in lists to train and to score on",
-}
-MASK_KINDS = {
+    "image-mode": "the image has an unsupported mode",
+    "image-tiny": "the image is smaller than 32 pixels",
+    "image-blank": "the image has one colour only",
+    "copy": "the split has identical images",
+    "copy-across": "identical images are in training and evaluation splits",
+    "near-copy-across": "near-duplicates are in training and evaluation splits",
+    # masks
     "mask-rgb": "the mask holds colours, not class indices",
-    "mask-colour": "the mask has a colour that is no class's",
+    "mask-colour": "the mask has a colour of no class",
     "mask-alpha": "the mask has an alpha channel",
     "mask-grey": "the mask is a greyscale copy of the palette",
     "mask-palette": "the mask's palette is in another order",
     "mask-jpeg": "the mask was compressed as JPEG",
-    "mask-one-bit": "the mask has one bit a pixel",
-    "mask-mode": "the mask is stored in an unusual way",
-    "mask-values": "the mask holds values that mean nothing",
-    "mask-void": "the whole mask is void",
-    "mask-background": "the whole mask is background",
-    "size-mismatch": "the mask is not as large as its image",
+    "mask-one-bit": "the mask has one bit per pixel",
+    "mask-mode": "the mask has an unsupported mode",
+    "mask-values": "the mask holds values of no class",
+    "mask-void": "all pixels of the mask are ignored (255)",
+    "mask-background": "all pixels of the mask are background",
+    "size-mismatch": "the mask and its image differ in size",
 }
-KINDS = {**LIST_KINDS, **FOLDER_KINDS, **FILE_KINDS, **IMAGE_KINDS, **MASK_KINDS}
 NOTES = {
-    *("trailing-bytes", "image-greyscale", "image-palette", "image-alpha"),  # reading makes RGB of them
-    *("list-absent-class", "list-void"),  # may be meant
+    *("trailing-bytes", "image-greyscale", "image-palette", "image-alpha"),  # converted to RGB on reading
+    *("list-absent-class", "list-void"),  # may be intended
 }
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One thing that an audit found.
+    """One finding of an audit.
 
     Attributes:
         file: Path within the `VOC2012` folder, with slashes.
         kind: One of `KINDS`.
-        text: What is wrong with this very file, and what to do.
+        text: Details and remedy.
     """
 
     file: str
@@ -97,12 +100,45 @@ class Finding:
 
     @property
     def level(self) -> Level:
-        """A note is worth knowing, but harms nothing."""
+        """`fault`, or `note` if it is harmless."""
         return "note" if self.kind in NOTES else "fault"
 
 
+@dataclass(frozen=True)
+class FileRecord:
+    """Properties of an image or a mask.
+
+    Attributes:
+        name: Its path within the `VOC2012` folder.
+        findings: Findings in this file.
+        size: Width and height as stored; None if it does not decode.
+        content: Digests; None if a run cannot read it.
+        orientation: EXIF orientation of an image; 1: upright.
+        thumbnail: Greyscale thumbnail of an image, uint8 `[64,64]`.
+        counts: Number of pixels with each value of a mask, int64 `[256]`.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+    size: tuple[int, int] | None = None
+    content: FileContent | None = None
+    orientation: int = 1
+    thumbnail: Bytes | None = None
+    counts: Counts | None = None
+
+    @property
+    def sound(self) -> bool:
+        """True if there is no fault."""
+        return self.content is not None and all(finding.level == "note" for finding in self.findings)
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """Format width and height: `500x375`."""
+    return f"{size[0]}x{size[1]}"
+
+
 class UnreadableFile(Exception):
-    """A file of which nothing can be told beyond one finding."""
+    """A file that cannot be checked beyond one finding."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.text)
@@ -110,6 +146,6 @@ class UnreadableFile(Exception):
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """The first few names and how many more there are: `a, b, c and 7 more`."""
+    """Return the first names and the number of others: `a, b, c and 7 more`."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

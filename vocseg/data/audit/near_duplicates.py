@@ -9,29 +9,27 @@ import numpy.typing as npt
 
 from vocseg.data.audit.checks_images import THUMBNAIL
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.file_record import Bytes, FileRecord
-from vocseg.data.audit.findings import Finding, some
+from vocseg.data.audit.findings import Bytes, FileRecord, Finding, some
 
 _Floats = npt.NDArray[np.float32]
 
-# Measured: of 2.2 million pairs of different VOC photographs (3,365 to train on, 336 to score on, as they are
-# and mirrored), those above 0.92 in the first are below 0.31 in the second. Of 2,400 altered copies (half
-# size, a third by nearest pixel, JPEG quality 30, light x0.6 and x1.25, grey, mirrored, several at once) none
-# is below 0.94 in the first and 0.69 in the second. A crop of a few percent may be missed.
+# Correlation thresholds. 2.2 million pairs of different VOC images: coarse > 0.92 implies fine < 0.31.
+# 2,400 altered copies (scaled, JPEG quality 30, brightness, greyscale, mirrored): coarse 0.94, fine 0.69 at
+# least. A crop of a few percent may be missed.
 _COARSE, _FINE = 0.92, 0.55
-_ROWS = 1024  # of the product of all pairs at a time: 6 MB with 1,449 columns
+_ROWS = 1024  # of the correlation matrix at a time: 6 MB with 1,449 columns
 
 
 def find_near_duplicates(lists: Sequence[SplitList], images: Mapping[str, FileRecord]) -> list[Finding]:
-    """Photographs that occur twice in the lists to train and to score on.
+    """Find copies and near-duplicates within and across training and evaluation splits.
 
     Args:
-        lists: Every list.
-        images: What was seen of each listed id's photograph.
+        lists: All splits.
+        images: Records by id.
     """
     trained = {id: each.split for each in lists if each.trains for id in reversed(each.ids)}
     scored = {id: each.split for each in lists if each.scores for id in reversed(each.ids)}
-    both = trained.keys() & scored.keys()  # a fault of the lists, which says so itself
+    both = trained.keys() & scored.keys()  # reported as list-overlap
     found = _copies(trained, scored, images)
     pairs = _near(
         [images[id] for id in sorted(trained.keys() - both) if id in images],
@@ -40,7 +38,10 @@ def find_near_duplicates(lists: Sequence[SplitList], images: Mapping[str, FileRe
     shown: dict[str, list[str]] = defaultdict(list)
     for one, two, mirrored in pairs:
         shown[two.name].append(one.name + " (mirrored)" * mirrored)
-    return found + [_near_finding(name, others) for name, others in shown.items()]
+    for name, others in shown.items():
+        text = f"in an evaluation split, but near-duplicate of training image {some(others)}: keep one"
+        found.append(Finding(name, "near-copy-across", text))
+    return found
 
 
 def _copies(
@@ -56,7 +57,7 @@ def _copies(
         splits = {id: trained.get(id) or scored[id] for id in ids}
         last = next((id for id in reversed(ids) if id in scored), ids[-1]) if across else ids[-1]
         others = [f"{images[id].name} ({splits[id]})" for id in ids if id != last]
-        text = f"its pixels ({splits[last]}) are those of {some(others)}: keep one"
+        text = f"identical pixels ({splits[last]}): {some(others)}: keep one"
         found.append(Finding(images[last].name, "copy-across" if across else "copy", text))
     return found
 
@@ -64,19 +65,23 @@ def _copies(
 def _near(
     trained: Sequence[FileRecord], scored: Sequence[FileRecord]
 ) -> Iterator[tuple[FileRecord, FileRecord, bool]]:
-    """Pairs across the two that show one photograph, and whether mirrored; exact copies left out."""
-    trained, scored = ([each for each in some if each.thumbnail is not None] for some in (trained, scored))
+    """Near-duplicate pairs across the two, and whether mirrored; without exact copies."""
+    trained, scored = ([each for each in group if each.thumbnail is not None] for group in (trained, scored))
     if not trained or not scored:
         return
-    first, second = _thumbnails(trained), _thumbnails(scored)
+    first, second = (  # [N,64,64]
+        np.stack([each.thumbnail for each in group if each.thumbnail is not None])
+        for group in (trained, scored)
+    )
     for mirrored in (False, True):
         for row, column in _alike(first, second[:, :, ::-1] if mirrored else second):
-            if not _same(trained[row], scored[column]):
+            one, two = trained[row].content, scored[column].content
+            if one is None or two is None or one.pixels != two.pixels:
                 yield trained[row], scored[column], mirrored
 
 
 def _alike(first: Bytes, second: Bytes) -> Iterator[tuple[int, int]]:
-    """Pairs whose light goes together, and then whose detail does: matrix products of all with all."""
+    """Pairs with correlated coarse brightness and fine detail: matrix products of all pairs."""
     left, right = _coarse(first), _coarse(second)
     for start in range(0, len(left), _ROWS):
         pairs = left[start : start + _ROWS] @ right.T > _COARSE
@@ -88,33 +93,21 @@ def _alike(first: Bytes, second: Bytes) -> Iterator[tuple[int, int]]:
             yield start + int(rows[row]), int(columns[column])
 
 
-def _same(one: FileRecord, two: FileRecord) -> bool:
-    return one.content is not None and two.content is not None and one.content.pixels == two.content.pixels
-
-
-def _thumbnails(some: Sequence[FileRecord]) -> Bytes:
-    return np.stack([each.thumbnail for each in some if each.thumbnail is not None])  # N,64,64
-
-
 def _coarse(thumbnails: Bytes) -> _Floats:
-    """`[N,256]`: the light in 16x16 fields, whatever the brightness and the contrast."""
+    """`[N,256]`: normalised mean brightness of 16x16 cells."""
     size, step = THUMBNAIL // 16, len(thumbnails)
     return _unit(thumbnails.astype(np.float32).reshape(step, 16, size, 16, size).mean((2, 4)))
 
 
 def _fine(thumbnails: Bytes) -> _Floats:
-    """`[N,4096]`: the detail that is left when soft light and large shapes are taken away."""
+    """`[N,4096]`: normalised high-pass image."""
     plain = thumbnails.astype(np.float32)
     return _unit(plain - np.stack([cv2.GaussianBlur(each, (0, 0), 3) for each in plain]))
 
 
-def _unit(pictures: _Floats) -> _Floats:
-    flat = pictures.reshape(len(pictures), -1)
+def _unit(images: _Floats) -> _Floats:
+    flat = images.reshape(len(images), -1)
     flat = flat - flat.mean(1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.asarray(flat / np.maximum(length, 1e-3), np.float32)  # a picture of one colour is like none
-
-
-def _near_finding(scored: str, trained: Sequence[str]) -> Finding:
-    text = f"it is to score on, but shows what is in {some(trained)}, which is to train on: keep one"
-    return Finding(scored, "near-copy-across", text)
+    # 1e-3: an image of one colour correlates with none
+    return np.asarray(flat / np.maximum(length, 1e-3), np.float32)

@@ -1,4 +1,4 @@
-"""Repair of the masks that an audit finds fault with."""
+"""Repair of masks."""
 
 import shutil
 from collections.abc import Sequence
@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from vocseg.constants import PALETTE
 from vocseg.data.audit.checks_masks import REPAIRABLE, NotExactError, recover
-from vocseg.data.audit.findings import Finding
+from vocseg.data.audit.findings import Bytes, Finding
 from vocseg.data.classes import ClassList
 from vocseg.data.mask_png import save_mask
 from vocseg.errors import UserError
@@ -20,11 +19,11 @@ from vocseg.utils.progress import follow
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair did.
+    """Result of a repair.
 
     Attributes:
-        converted: The masks that were converted, by path within the `VOC2012` folder.
-        refused: Why the others were not, by the same.
+        converted: Paths of converted masks within the `VOC2012` folder.
+        refused: Reasons why others were not converted, by path.
     """
 
     converted: tuple[str, ...]
@@ -32,90 +31,70 @@ class Repair:
 
 
 def check_target(out: Path, voc: Path) -> None:
-    """Refuse a place where a repaired copy cannot go, before any work.
+    """Check the folder of the repaired copy.
 
     Raises:
         UserError: If it exists, or lies within the data set.
     """
     if out.exists() or out.is_symlink():
-        raise UserError(f"--repair {out} exists already: name a folder that does not, nothing is overwritten")
+        raise UserError(f"--repair {out} exists already. Pass a new folder.")
     if out.resolve().is_relative_to(voc.resolve()):
-        raise UserError(f"--repair {out} lies within the data set {voc}: name a folder outside it")
+        raise UserError(f"--repair {out} lies within the data set {voc}. Pass a folder outside it.")
 
 
 def repair_masks(
     voc: Path, out: Path, findings: Sequence[Finding], classes: ClassList, progress: bool = True
 ) -> Repair:
-    """Write a copy of a data set in which every mask that can be is converted exactly.
+    """Write a copy of a data set with masks converted exactly to class indices.
 
     Args:
         voc: The `VOC2012` folder; it is not changed.
-        out: The folder to hold `VOCdevkit/VOC2012`; written whole or not at all, only if a mask is converted.
-        findings: Of an audit.
-        classes: What the masks' colours mean.
+        out: Folder of the new `VOCdevkit/VOC2012`; written atomically, only if a mask is converted.
+        findings: Findings of an audit.
+        classes: Classes of the masks' colours.
         progress: Show a progress bar.
 
     Raises:
-        UserError: If there is no room for a copy, or it cannot be written.
+        UserError: If the disk has no room, or the copy cannot be written.
     """
-    masks, refused = dict[str, npt.NDArray[np.uint8]](), dict[str, str]()
+    masks, refused = dict[str, Bytes](), dict[str, str]()
     for name in sorted({finding.file for finding in findings if finding.kind in REPAIRABLE}):
         try:
             with Image.open(voc / name) as picture:
                 masks[name] = recover(picture, classes)
-        except NotExactError as fault:
-            refused[name] = str(fault)
+        except NotExactError as error:
+            refused[name] = str(error)
     if masks:
         _write(voc, out, masks, classes, progress)
     return Repair(tuple(masks), refused)
 
 
-def _write(
-    voc: Path, out: Path, masks: dict[str, npt.NDArray[np.uint8]], classes: ClassList, progress: bool
-) -> None:
-    """Copy beside the target, put the masks in, then rename."""
+def _write(voc: Path, out: Path, masks: dict[str, Bytes], classes: ClassList, progress: bool) -> None:
     part = out.with_name(f".{out.name}.part")
+    copy = part / "VOCdevkit" / "VOC2012"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(voc, out)
+        files = [path for path in sorted(voc.rglob("*")) if path.is_file()]
+        needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(out.parent).free
+        if free < needed:
+            raise UserError(
+                f"--repair {out} needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free. "
+                "Free some space, or pass another folder."
+            )
         shutil.rmtree(part, ignore_errors=True)
-        copy = part / "VOCdevkit" / "VOC2012"
-        _copy(voc, copy, set(masks), progress)
-        for name, mask in masks.items():
-            _save(mask, copy / name, classes)
+        for path in follow(files, "copying other files", len(files), progress):
+            name = path.relative_to(voc)
+            if name.parts[0] != ".vocseg" and name.as_posix() not in masks:  # .vocseg: derived from old files
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy / name)  # without permissions, which may be read-only
+        for file, mask in masks.items():
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            save_mask(mask, copy / file, classes.palette if classes.as_stored else PALETTE)
+            with Image.open(copy / file) as written:
+                if not np.array_equal(np.asarray(written), mask):
+                    raise RuntimeError(f"{copy / file} differs from the mask written into it")
         part.rename(out)
-    except OSError as fault:
-        raise UserError(
-            f"--repair {out} cannot be written ({fault.strerror}): name another folder"
-        ) from fault
+    except OSError as error:
+        raise UserError(f"--repair {out} cannot be written: {error.strerror}. Pass another path.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _copy(voc: Path, copy: Path, but: set[str], progress: bool) -> None:
-    """Copy files without their rights, which may forbid changes; links would tie the two sets together."""
-    files = [path for path in sorted(voc.rglob("*")) if path.is_file()]
-    for path in follow(files, "copying the rest", len(files), progress):
-        name = path.relative_to(voc)
-        if name.parts[0] != ".vocseg" and name.as_posix() not in but:  # what was derived from the old files
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy / name)
-
-
-def _save(mask: npt.NDArray[np.uint8], path: Path, classes: ClassList) -> None:
-    """Write a mask as VOC's are, and read it back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_mask(mask, path, classes.palette if classes.as_stored else PALETTE)
-    with Image.open(path) as written:
-        if not np.array_equal(np.asarray(written), mask):
-            raise RuntimeError(f"{path} does not read as it was written")
-
-
-def _check_room(voc: Path, out: Path) -> None:
-    needed = sum(path.stat().st_size for path in voc.rglob("*") if path.is_file())
-    free = shutil.disk_usage(out.parent).free
-    if free < needed:
-        raise UserError(
-            f"a repaired copy needs {needed / 1e9:.1f} GB in {out.parent}, but {free / 1e9:.1f} GB are free: "
-            "make room, or name another folder with --repair"
-        )

@@ -5,18 +5,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.file_record import FileRecord
-from vocseg.data.audit.findings import KINDS, Finding, some
+from vocseg.data.audit.findings import KINDS, FileRecord, Finding, some
 from vocseg.data.audit.repair import Repair
 from vocseg.data.audit.scan import DatasetScan
 from vocseg.data.classes import ClassList
@@ -27,14 +25,14 @@ from vocseg.errors import printable
 
 @dataclass(frozen=True)
 class Distribution:
-    """What a list holds.
+    """Classes and fingerprint of a split.
 
     Attributes:
-        split: Its name.
-        images: How many it names.
-        fingerprint: Over ids and decoded content; None while a file of it cannot be decoded.
-        pixels: By class, then void: how many pixels of all masks.
-        images_with: By class, then void: in how many masks it occurs.
+        split: Name of the split.
+        images: Number of images.
+        fingerprint: Hash of ids and decoded content; None: a file cannot be decoded.
+        pixels: Number of pixels of each class, then of 255.
+        images_with: Number of masks with each class, then with 255.
     """
 
     split: str
@@ -45,19 +43,19 @@ class Distribution:
 
     @property
     def shares(self) -> list[float]:
-        """By class, 0..1: the share of the pixels that are not void."""
+        """Fraction of the labelled pixels by class, 0..1."""
         known = max(sum(self.pixels[:-1]), 1)
         return [count / known for count in self.pixels[:-1]]
 
 
 def distribution(each: SplitList, seen: DatasetScan, layout: Layout, classes: ClassList) -> Distribution:
-    """Count what the masks of a list hold, and take its fingerprint.
+    """Count the classes in the masks of a split, and compute its fingerprint.
 
     Args:
-        each: The list.
-        seen: Its files.
-        layout: Where they lie.
-        classes: What the values of the masks mean.
+        each: The split.
+        seen: Records of its files.
+        layout: Location of the files.
+        classes: Classes of the masks.
     """
     masks = [seen.masks.get(layout.name(layout.mask(id, each.split))) for id in each.ids]
     counts = np.zeros((len(masks), len(classes) + 1), np.int64)
@@ -74,7 +72,7 @@ def distribution(each: SplitList, seen: DatasetScan, layout: Layout, classes: Cl
 
 
 def _by_class(counts: npt.NDArray[np.int64], classes: ClassList) -> npt.NDArray[np.int64]:
-    """Values to classes, with void behind them; values that mean nothing are in neither."""
+    """Pixels by class, then of 255; unknown values are not counted."""
     known = np.where(classes.known, counts, 0)
     sums = np.bincount(classes.table, weights=known, minlength=IGNORE_INDEX + 1).astype(np.int64)
     return np.concatenate([sums[: len(classes)], sums[IGNORE_INDEX:]])
@@ -93,49 +91,49 @@ def _fingerprint(
 
 
 def examine_classes(each: SplitList, found: Distribution, classes: ClassList) -> list[Finding]:
-    """What is wrong with the classes that the masks of a list show.
+    """Check the classes in the masks of a split.
 
     Args:
-        each: The list.
-        found: What it holds.
-        classes: What the values of the masks mean.
+        each: The split.
+        found: Its class counts.
+        classes: Classes of the masks.
     """
     void, counts = found.pixels[-1], found.pixels[:-1]
     if not sum(found.pixels):
         return []
     absent = [f"'{name}'" for name, number in zip(classes.names, counts, strict=True) if not number]
     if not any(counts[1:]):
-        value = f"if {IGNORE_INDEX} means a class, use --data.mask_values '[0, {IGNORE_INDEX}]'"
-        other = "name other masks with --data.mask_folder, or other classes with --data.classes"
-        alone = f"{classes.names[0]}{' and void' if void else ''} alone"
-        text = f"its masks show {alone}: {value if void else other}"
+        value = f"if {IGNORE_INDEX} is a class, pass --data.mask_values '[0, {IGNORE_INDEX}]'"
+        other = "pass other masks with --data.mask_folder, or other classes with --data.classes"
+        alone = f"{classes.names[0]}{' and 255' if void else ''} only"
+        text = f"its masks contain {alone}: {value if void else other}"
         return [Finding(each.file, "list-one-class", text)]
     findings = []
     if absent:
-        text = f"no mask shows {some(absent)}: correct the list with --data.classes, if that is not meant"
+        text = f"no mask contains {some(absent)}: if not intended, correct the class list with --data.classes"
         findings.append(Finding(each.file, "list-absent-class", text))
     if void > VOID_SHARE * sum(found.pixels):
         text = (
-            f"{void / sum(found.pixels):.0%} of the pixels are void ({IGNORE_INDEX}): if that is a class, "
-            "give it its value with --data.mask_values"
+            f"{void / sum(found.pixels):.0%} of the pixels are ignored ({IGNORE_INDEX}): if that is a class, "
+            "pass its value with --data.mask_values"
         )
         findings.append(Finding(each.file, "list-void", text))
     return findings
 
 
-_FORMAT = 1  # of the JSON file; raised when a key changes its meaning or goes
+_FORMAT = 1  # of the JSON file; increased when a key changes its meaning or is removed
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """Result of an audit.
 
     Attributes:
-        files: How many files were read.
-        unlisted_images: How many images no list names; in VOC most, which have no mask.
-        findings: By file.
-        lists: Every list that names images.
-        classes: What the masks' values mean.
+        files: Number of files read.
+        unlisted_images: Number of images in no split; most of VOC's, which have no mask.
+        findings: All findings, sorted by file.
+        lists: Every split with images.
+        classes: Classes of the masks.
     """
 
     files: int
@@ -146,26 +144,23 @@ class Audit:
 
     @property
     def faults(self) -> tuple[Finding, ...]:
-        """The findings that should be put right."""
+        """Findings to correct."""
         return tuple(finding for finding in self.findings if finding.level == "fault")
 
     @property
     def notes(self) -> tuple[Finding, ...]:
-        """The findings that harm nothing."""
+        """Harmless findings."""
         return tuple(finding for finding in self.findings if finding.level == "note")
 
     @property
     def exit_code(self) -> int:
-        """1 if there are faults, as with a linter."""
+        """1 if there are faults, else 0."""
         return 1 if self.faults else 0
 
     def to_json(self) -> str:
-        """The report: the same text for the same data, wherever and whenever it was examined."""
-        return json.dumps(self._plain(), indent=1, ensure_ascii=False) + "\n"
-
-    def _plain(self) -> dict[str, Any]:
+        """Return the report; it depends on the data only, not on time or path."""
         names = [*self.classes.names, "void"]
-        return {
+        content = {
             "format": _FORMAT,
             "files": self.files,
             "unlisted_images": self.unlisted_images,
@@ -191,121 +186,94 @@ class Audit:
                 for f in self.findings
             ],
         }
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-_SHOWN = 5  # findings of one kind; the report has them all
-_BAR = 16  # characters
-_EIGHTHS = " ▏▎▍▌▋▊▉"
+_SHOWN = 5  # findings of one kind; the report has all
 
 
-def audit_tables(audit: Audit) -> Group:
-    """Lists with fingerprints, the class distribution, and the findings if there are any."""
-    parts: list[RenderableType] = [_lists(audit.lists), _classes(audit)] if audit.lists else []
-    if audit.findings:
-        parts.append(_findings(audit.findings))
-    return Group(*parts)
-
-
-def _lists(lists: Sequence[Distribution]) -> Table:
-    table = Table(title="lists", title_justify="left")
-    table.add_column("list")
-    table.add_column("images", justify="right")
-    table.add_column("fingerprint (ids and decoded content)")
+def _split_table(lists: Sequence[Distribution]) -> Table:
+    table = Table("split", "images", "fingerprint (ids, content)", title="splits", title_justify="left")
+    table.columns[1].justify = "right"
     for each in lists:
-        table.add_row(
-            Text(printable(each.split)),
-            f"{each.images:,}",
-            each.fingerprint or "none: a file is missing or cannot be read",
-        )
+        fingerprint = each.fingerprint or "none: a file is missing or corrupt"
+        table.add_row(Text(printable(each.split)), f"{each.images:,}", fingerprint)
     return table
 
 
-def _classes(audit: Audit) -> Table:
-    """Share of pixels and number of images by class, but for trainval, which repeats two other lists."""
+def _class_table(audit: Audit) -> Table:
+    """Percentage of pixels and number of images by class, without trainval, the union of two others."""
     shown = [each for each in audit.lists if not each.split.startswith("trainval")][:3]
-    table = Table(title="classes: share of the pixels that are not void, and images", title_justify="left")
+    table = Table(title="classes: % of labelled pixels, and images", title_justify="left")
     table.add_column("class", no_wrap=True)
     for each in shown:
         table.add_column(Text(f"{printable(each.split)} %"), justify="right")
         table.add_column("images", justify="right")
-    table.add_column(Text(f"{printable(shown[0].split)}, background aside" if shown else ""), no_wrap=True)
-    most = max(shown[0].shares[1:], default=0.0) if shown else 0.0
     for k, name in enumerate(audit.classes.names):
-        cells = [cell for each in shown for cell in _cells(100 * each.shares[k], each.images_with[k])]
-        table.add_row(Text(name), *cells, _bar(shown[0].shares[k], most) if k and shown else "")
+        table.add_row(Text(name), *_cells([(each.shares[k], each.images_with[k]) for each in shown]))
     table.add_section()
-    table.add_row("void", *[cell for each in shown for cell in _void_cells(each)], "", style="dim")
+    ignored = [(each.pixels[-1] / max(sum(each.pixels), 1), each.images_with[-1]) for each in shown]
+    table.add_row("ignored (% of all)", *_cells(ignored), style="dim")
     return table
 
 
-def _cells(percent: float, images: int) -> tuple[str, str]:
-    return (f"{percent:.2f}", f"{images:,}") if images else ("-", "-")
+def _cells(values: Sequence[tuple[float, int]]) -> list[str]:
+    cells = ((f"{100 * share:.2f}", f"{images:,}") if images else ("-", "-") for share, images in values)
+    return [cell for pair in cells for cell in pair]
 
 
-def _void_cells(each: Distribution) -> tuple[str, str]:
-    """Void's share is one of all pixels: the others leave it out."""
-    return _cells(100 * each.pixels[-1] / max(sum(each.pixels), 1), each.images_with[-1])
-
-
-def _bar(share: float, most: float) -> str:
-    eighths = round(8 * _BAR * share / most) if most else 0
-    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-
-
-def _findings(findings: Sequence[Finding]) -> Table:
-    table = Table(title="findings", title_justify="left", show_lines=False)
+def _finding_table(findings: Sequence[Finding]) -> Table:
+    table = Table(title="findings", title_justify="left")
     table.add_column("file", overflow="fold", ratio=2)
-    table.add_column("what is wrong", overflow="fold", ratio=3)
+    table.add_column("finding", overflow="fold", ratio=3)
     kinds: dict[str, list[Finding]] = defaultdict(list)
     for finding in sorted(findings, key=lambda finding: (finding.level, list(KINDS).index(finding.kind))):
         kinds[finding.kind].append(finding)
     for kind, found in kinds.items():
         colour = "yellow" if found[0].level == "note" else "red"
         table.add_section()
-        table.add_row(
-            Text(f"{kind} ({len(found):,})", style=f"bold {colour}"), Text(KINDS[kind], style="bold")
-        )
+        title = Text(f"{kind} ({len(found):,})", style=f"bold {colour}")
+        table.add_row(title, Text(KINDS[kind], style="bold"))
         for finding in found[:_SHOWN]:
             table.add_row(Text(printable(finding.file)), Text(printable(finding.text)))
         if len(found) > _SHOWN:
-            table.add_row(
-                Text(f"and {len(found) - _SHOWN:,} more", style="dim"), Text("see the report", style="dim")
-            )
+            table.add_row(f"and {len(found) - _SHOWN:,} more", "see the report", style="dim")
     return table
 
 
 def print_summary(result: Audit, layout: Layout, cache: Path, report: Path) -> None:
-    """Print the tables, where the rest is, and in the last line how many faults there are.
+    """Print the tables, the written files and the number of faults.
 
     Args:
-        result: What was found.
-        layout: Where the data lie.
-        cache: Where the manifest was written.
-        report: What was written for programs.
+        result: The audit.
+        layout: Location of the data set.
+        cache: Folder of the manifest.
+        report: The JSON report.
     """
-    from rich.console import Console
-
     console = Console()
-    console.print(audit_tables(result))
-    spare = f"; {result.unlisted_images:,} images are in no list" if result.unlisted_images else ""
+    if result.lists:
+        console.print(_split_table(result.lists), _class_table(result))
+    if result.findings:
+        console.print(_finding_table(result.findings))
+    spare = f"; {result.unlisted_images:,} images are in no split" if result.unlisted_images else ""
     print(f"{layout.folder}: {result.files:,} files read{spare}")
     print(f"report: {report}; manifest: {cache / MANIFEST}")
     faults, notes = len(result.faults), len(result.notes)
     files = len({finding.file for finding in result.faults})
-    said = f"{_count(faults, 'fault')} in {_count(files, 'file')}" if faults else "no fault"
-    print(said + (f", {_count(notes, 'note')}" if notes else ""))
+    summary = f"{_count(faults, 'fault')} in {_count(files, 'file')}" if faults else "no fault"
+    print(summary + (f", {_count(notes, 'note')}" if notes else ""))
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def tell_repair(repaired: Repair, out: Path) -> None:
-    """Print which masks were not repaired, and how many were.
+def print_repair(repaired: Repair, out: Path) -> None:
+    """Print the numbers of masks that were and were not converted, and the reasons.
 
     Args:
-        repaired: What was done.
-        out: Where the copy is.
+        repaired: Result of the repair.
+        out: Folder of the copy.
     """
     for name, why in repaired.refused.items():
         print(f"not repaired: {name}: {why}")

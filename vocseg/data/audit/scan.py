@@ -9,11 +9,10 @@ from functools import partial
 
 from PIL import Image
 
-from vocseg.data.audit.checks_images import compare_pair, see_photograph
+from vocseg.data.audit.checks_images import check_image, compare_pair
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.checks_masks import see_mask
-from vocseg.data.audit.file_record import FileRecord
-from vocseg.data.audit.findings import Finding
+from vocseg.data.audit.checks_masks import check_mask
+from vocseg.data.audit.findings import FileRecord, Finding
 from vocseg.data.classes import ClassList
 from vocseg.data.voc import Layout
 from vocseg.utils.progress import follow
@@ -21,12 +20,12 @@ from vocseg.utils.progress import follow
 
 @dataclass(frozen=True)
 class DatasetScan:
-    """What was seen of every file that is there.
+    """Records of all files.
 
     Attributes:
-        images: By id.
-        masks: By path within the `VOC2012` folder.
-        pairs: What is wrong between images and masks.
+        images: Records by id.
+        masks: Records by path within the `VOC2012` folder.
+        pairs: Findings between images and masks.
     """
 
     images: Mapping[str, FileRecord]
@@ -35,50 +34,49 @@ class DatasetScan:
 
     @property
     def files(self) -> list[FileRecord]:
-        """All of them, by name."""
+        """All records, sorted by name."""
         return sorted([*self.images.values(), *self.masks.values()], key=lambda seen: seen.name)
 
     @property
     def sound(self) -> list[FileRecord]:
-        """Those that a run would take."""
+        """Records without a fault."""
         wrong = {finding.file for finding in self.pairs}
         return [seen for seen in self.files if seen.sound and seen.name not in wrong]
 
 
-def survey(
+def scan_files(
     layout: Layout, lists: Sequence[SplitList], classes: ClassList, progress: bool = True
 ) -> DatasetScan:
-    """Read every image and every mask that a list names once, with all cores.
+    """Read every image and mask of the splits once, with all cores.
 
     Args:
-        layout: Where they lie.
-        lists: What names them.
-        classes: What the masks may hold.
+        layout: Location of the files.
+        lists: All splits.
+        classes: Classes of the masks.
         progress: Show a progress bar.
     """
     ids = sorted({id for each in lists for id in each.ids})
     mask_of = {(each.split, id): layout.mask(id, each.split) for each in lists for id in each.ids}
     masks = sorted({path for path in mask_of.values() if os.path.isfile(path)})
-    found = {id: layout.images(id) for id in ids}  # two for one id are a fault of the folder
-    photographs = [id for id, paths in found.items() if len(paths) == 1 and os.path.isfile(paths[0])]
-    named = [(path, layout.name(path)) for path in (*(found[id][0] for id in photographs), *masks)]
+    paths = {id: layout.images(id) for id in ids}  # two for one id: reported as image-twice
+    found = {id: each[0] for id, each in paths.items() if len(each) == 1 and os.path.isfile(each[0])}
     jobs: list[Callable[[], FileRecord]] = [
-        *(partial(see_photograph, *each) for each in named[: len(photographs)]),
-        *(partial(see_mask, *each, classes) for each in named[len(photographs) :]),
+        *(partial(check_image, path, layout.name(path)) for path in found.values()),
+        *(partial(check_mask, path, layout.name(path), classes) for path in masks),
     ]
-    seen = _run(jobs, progress)
-    images = dict(zip(photographs, seen, strict=False))
-    by_name = {each.name: each for each in seen[len(photographs) :]}
+    records = _run(jobs, progress)
+    images = dict(zip(found, records, strict=False))
+    by_name = {each.name: each for each in records[len(found) :]}
     pairs = [
-        (images[id], by_name.get(layout.name(mask_of[split, id])))
-        for split, id in sorted(mask_of)
+        (images[id], by_name.get(layout.name(path)))
+        for (_, id), path in sorted(mask_of.items())
         if id in images
     ]
     return DatasetScan(images, by_name, _compare(pairs))
 
 
 def _compare(pairs: Sequence[tuple[FileRecord, FileRecord | None]]) -> tuple[Finding, ...]:
-    """One finding a file, since several lists may name one pair; those that know a mask say more."""
+    """One finding per file, as splits may share pairs; pairs with a mask take precedence."""
     found: dict[str, Finding] = {}
     for image, mask in sorted(pairs, key=lambda pair: pair[1] is None or pair[1].size is None):
         for finding in compare_pair(image, mask):
@@ -87,12 +85,12 @@ def _compare(pairs: Sequence[tuple[FileRecord, FileRecord | None]]) -> tuple[Fin
 
 
 def _run(jobs: Sequence[Callable[[], FileRecord]], progress: bool) -> list[FileRecord]:
-    """Decoding and hashing leave Python's lock, so threads use every core."""
-    Image.init()  # before the threads, which would all do it
+    """Run in threads: decoding and hashing release the GIL."""
+    Image.init()  # once, not in every thread
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # what PIL warns of is found and named
+        warnings.simplefilter("ignore")  # reported as findings
         done = pool.map(lambda job: job(), jobs)
         try:
-            return list(follow(done, "examining the data", len(jobs), progress))
+            return list(follow(done, "checking files", len(jobs), progress))
         finally:
             pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Download of an archive and its place on disk."""
+"""Archive of a data set: its sources, download and checksum."""
 
 import errno
 import hashlib
@@ -7,46 +7,90 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from vocseg.data.download.http import PartialDownload
-from vocseg.data.download.retry import PermanentError, RetryPolicy, host
+from vocseg.data.download.http import PartialDownload, PermanentError, RetryPolicy, transfer
 from vocseg.errors import Interrupted, UserError
 
-_ELSEWHERE = "free some space there, or name another folder with --root (--data.root for fit)"
-_USERS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ELSEWHERE = "Free some space there, or pass another folder with --root (fit: --data.root)."
+_DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def addresses(mirrors: Sequence[str], name: str, known: Sequence[str], only: bool) -> list[str]:
+    """Return the URLs to try, in order and without duplicates: mirrors, then the known ones.
+
+    Args:
+        mirrors: URLs that the user passed; one that ends with / is a folder that holds the archive.
+        name: File name of the archive.
+        known: URLs that are always tried.
+        only: Try the mirrors only.
+
+    Raises:
+        UserError: If a mirror is not an HTTP URL.
+    """
+    return list(dict.fromkeys([*(_address(mirror, name) for mirror in mirrors), *(() if only else known)]))
+
+
+def _address(mirror: str, name: str) -> str:
+    try:
+        parts = urlsplit(mirror)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # e.g. a port that is not a number
+        valid = False
+    if not valid:
+        raise UserError(
+            f"--mirror {mirror} is not a valid URL. It must start with http:// or https:// and a host "
+            "(local file: --archive)."
+        )
+    return mirror + name if mirror.endswith("/") else mirror
+
+
+def host(address: str) -> str:
+    """Return host and port of a URL, without a password."""
+    return urlsplit(address).netloc.rpartition("@")[2]
 
 
 @contextmanager
-def alone_in(root: Path) -> Iterator[None]:
-    """Make the folder, and work in it while no other process does.
+def locked(root: Path) -> Iterator[None]:
+    """Create a folder and lock it against other downloads.
 
     Raises:
-        UserError: If it cannot be made or written to, or becomes full.
+        UserError: If it cannot be created or written to, or the disk is full.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise UserError(f"the folder {root} cannot be made ({fault.strerror}): name another one") from fault
+    except OSError as error:
+        raise UserError(
+            f"the folder {root} cannot be created: {error.strerror}. Pass another one."
+        ) from error
+    lock = FileLock(root / ".download.lock")
     try:
-        with _lock(root):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"waiting for another process that downloads to {root}")
+            lock.acquire()
+        try:
             yield
-    except OSError as fault:
-        if fault.errno not in _USERS:
+        finally:
+            lock.release()
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
             raise
-        where = fault.filename or root
-        raise UserError(f"{where} cannot be read or written ({fault.strerror}): {_ELSEWHERE}") from fault
+        where = error.filename or root
+        raise UserError(f"{where} cannot be read or written: {error.strerror}. {_ELSEWHERE}") from error
 
 
 def check_room(root: Path, title: str, fetch: int, unpack: int) -> None:
-    """Refuse before anything is written.
+    """Check the free space.
 
     Args:
         root: An existing folder.
-        title: What is to be put there.
-        fetch: Bytes still to be fetched.
-        unpack: Bytes that it takes unpacked.
+        title: Name of the data set.
+        fetch: Bytes to download.
+        unpack: Bytes of the unpacked files.
 
     Raises:
         UserError: If less is free.
@@ -54,35 +98,21 @@ def check_room(root: Path, title: str, fetch: int, unpack: int) -> None:
     needed, free = fetch + unpack, shutil.disk_usage(root).free
     if free < needed:
         raise UserError(
-            f"{title} needs {needed / 1e9:.1f} GB in {root} ({fetch / 1e9:.1f} to fetch, {unpack / 1e9:.1f} "
-            f"unpacked), but {free / 1e9:.1f} GB are free: {_ELSEWHERE}"
+            f"{title} needs {needed / 1e9:.1f} GB in {root} ({fetch / 1e9:.1f} to download, "
+            f"{unpack / 1e9:.1f} unpacked), but {free / 1e9:.1f} GB are free. {_ELSEWHERE}"
         )
-
-
-@contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    lock = FileLock(root / ".download.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process is at work in {root}: waiting for it to finish")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A known file.
+    """A published archive.
 
     Args:
-        title: What it holds.
-        dataset: What the command line calls that.
-        name: Its file name.
-        md5: Its MD5, in hexadecimal.
-        size: Its bytes.
+        title: Name of its data set.
+        dataset: Value of `--dataset`.
+        name: File name.
+        md5: Checksum, hexadecimal.
+        size: Size in bytes.
     """
 
     title: str
@@ -92,98 +122,95 @@ class Archive:
     size: int
 
     def local(self, root: Path, given: Path | None) -> Path | None:
-        """The file that the user has: the one named, else one under its usual name in the folder.
+        """Return the user's own file: `given`, or one with the usual name in `root`.
 
         Raises:
-            UserError: If the one named is no file.
+            UserError: If `given` is not a regular file.
         """
         if given is None:
             return root / self.name if (root / self.name).is_file() else None
         if not given.is_file():
             what = "is a folder" if given.is_dir() else "is a pipe or a device"
             what = what if given.exists() else "does not exist"
-            raise UserError(f"--archive {given} {what}: it must be the file {self.name}")
+            raise UserError(f"--archive {given} {what}. Pass the file {self.name}.")
         return given
 
     def to_fetch(self, root: Path, given: Path | None) -> int:
-        """Bytes that are still missing on this machine."""
+        """Return the number of bytes to download."""
         return 0 if self.local(root, given) else max(0, self.size - PartialDownload(root, self.name).size)
 
-    def obtain(self, root: Path, sources: Sequence[str], given: Path | None, patience: RetryPolicy) -> Path:
-        """A file with the right MD5: the user's own, else fetched.
+    def obtain(self, root: Path, sources: Sequence[str], given: Path | None, policy: RetryPolicy) -> Path:
+        """Return the user's own file, or download it; the MD5 is verified.
 
         Raises:
-            UserError: If the user's own is another one, or no source has the right one.
+            UserError: If the user's file has another MD5, or no source provides the right one.
         """
         own = self.local(root, given)
         if own is None:
-            return self._fetch(PartialDownload(root, self.name), sources, patience)
+            return self._fetch(PartialDownload(root, self.name), sources, policy)
         found = _md5(own)
         if found != self.md5:
             raise UserError(
-                f"{own} has MD5 {found}, not {self.md5}: it is incomplete or another file; "
-                "get it anew, or move it away to have it fetched"
+                f"{own} has MD5 {found}, not {self.md5}: it is incomplete or another file. "
+                "Get it again, or move it away to download it."
             )
-        print(f"using {own}, which stays where it is")
+        print(f"using {own}; it is not removed")
         return own
 
     def discard(self, root: Path) -> None:
-        """Remove what was fetched, once it is of no more use; never what is the user's."""
+        """Remove the downloaded archive; never the user's own."""
         part = PartialDownload(root, self.name)
         if part.size:
-            print(f"removed the fetched archive ({part.size / 1e9:.1f} GB)")
+            print(f"removed the downloaded archive ({part.size / 1e9:.1f} GB)")
         part.remove()
 
-    def _fetch(self, part: PartialDownload, sources: Sequence[str], patience: RetryPolicy) -> Path:
+    def _fetch(self, part: PartialDownload, sources: Sequence[str], policy: RetryPolicy) -> Path:
         if 0 < part.size < self.size:
-            print(f"going on with {self.name} at {_progress(part.size, self.size)}")
-        faults = []
+            print(f"resuming {self.name} at {_progress(part.size, self.size)}")
+        reasons: list[str] = []
         for source in sources:
             try:
-                self._fetch_from(source, part, patience)
+                self._fetch_from(source, part, policy)
                 return part.path
-            except PermanentError as fault:
-                faults.append(f"{host(source)}: {fault}")
-                if len(sources) > 1:  # a list, of which the refusal at the end repeats nothing
-                    more = len(faults) < len(sources)
-                    print(f"  {faults[-1]}{'; asking the next source' if more else ''}", flush=True)
+            except PermanentError as error:
+                reasons.append(f"{host(source)}: {error}")
+                if len(sources) > 1:
+                    more = len(reasons) < len(sources)
+                    print(f"  {reasons[-1]}{'; trying the next source' if more else ''}", flush=True)
             except (KeyboardInterrupt, Interrupted):
-                print(f"kept {_progress(part.size, self.size)}: the next run goes on from there")
+                print(f"saved {_progress(part.size, self.size)}: the next run resumes there")
                 raise
-        why = f"from any of its {len(faults)} sources, whose reasons are above" if faults[1:] else ""
-        why = why or f"({''.join(faults) or 'no source is named'})"
+        # Several reasons were printed above.
+        why = (
+            f"all {len(reasons)} sources failed" if reasons[1:] else "".join(reasons) or "no source is given"
+        )
         raise UserError(
-            f"{self.title} could not be fetched {why}: "
-            f"run this again to go on, name another --mirror, or get {self.name} "
-            f"(MD5 {self.md5}) by other means and run "
-            f"`python -m vocseg download --dataset {self.dataset} --archive FILE`"
+            f"{self.title} could not be downloaded: {why}. Run this again to resume, pass another --mirror, "
+            f"or get {self.name} (MD5 {self.md5}) by other means and run "
+            f"`python -m vocseg download --dataset {self.dataset} --archive FILE`."
         )
 
-    def _fetch_from(self, source: str, part: PartialDownload, patience: RetryPolicy) -> None:
-        """Fetch what is missing; if old and new bytes do not fit together, all of it."""
+    def _fetch_from(self, source: str, part: PartialDownload, policy: RetryPolicy) -> None:
         while True:
-            begun = part.size > 0
+            resumed = part.size > 0
             if part.size != self.size:
-                self._transfer(source, part, patience)
+                self._transfer(source, part, policy)
             found = _md5(part.path)
             if found == self.md5:
                 return
             part.remove()
-            if not begun:
+            if not resumed:
                 raise PermanentError(f"its file has MD5 {found}, not {self.md5}")
-            print("what was begun before is damaged or of another file: fetching all of it anew")
+            print("the resumed file has a wrong MD5: downloading all of it again")
 
-    def _transfer(self, source: str, part: PartialDownload, patience: RetryPolicy) -> None:
-        from rich.progress import BarColumn, DownloadColumn, Progress
+    def _transfer(self, source: str, part: PartialDownload, policy: RetryPolicy) -> None:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
         from rich.progress import TimeRemainingColumn as TimeColumn
-        from rich.progress import TransferSpeedColumn as SpeedColumn
 
-        from vocseg.data.download.http import transfer  # imports requests, for which --help need not wait
-
-        columns = (BarColumn(), DownloadColumn(), SpeedColumn(), TimeColumn())
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeColumn())
         with Progress("[progress.description]{task.description}", *columns) as bar:
             task = bar.add_task(f"{self.title} from {host(source)}", total=self.size, completed=part.size)
-            transfer(source, part, self.size, patience, lambda here: bar.update(task, completed=here))
+            transfer(source, part, self.size, policy, lambda here: bar.update(task, completed=here))
 
 
 def _md5(path: Path) -> str:

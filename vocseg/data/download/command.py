@@ -1,11 +1,11 @@
-"""`download`: fetches and unpacks the data sets."""
+"""`download`: data sets."""
 
 import shlex
 from pathlib import Path
 from typing import Literal
 
 from vocseg.data import voc
-from vocseg.data.download.retry import addresses
+from vocseg.data.download.archive import addresses
 from vocseg.data.download.sbd import download_sbd
 from vocseg.data.download.voc import download_voc
 from vocseg.errors import UserError
@@ -18,36 +18,36 @@ def download(
     archive: Path | None = None,
     only_mirrors: bool = False,
 ) -> Path:
-    """Get VOC 2012, or SBD's masks for its larger training list; what was stopped goes on.
+    """Download and unpack VOC 2012, or SBD's masks for its larger training split; resumes if interrupted.
 
     Args:
         root: Folder that gets `VOCdevkit/VOC2012`.
-        dataset: `voc`: VOC 2012 train and val (2.0 GB to fetch); `sbd`: the masks and the list of `trainaug`,
-            10,582 images (1.4 GB to fetch), on top of VOC, which is fetched first if it is missing.
-        mirror: Address to ask before the known ones, http:// or https://; one that ends with / is a folder
-            that holds the archive under its usual name. Give it once for each mirror.
-        archive: The archive on this machine: used as it is, left where it is, nothing is fetched.
-        only_mirrors: Ask the mirrors only, none of the known addresses.
+        dataset: `voc`: VOC 2012 train and val (2.0 GB). `sbd`: masks and the split `trainaug` of 10,582
+            images (1.4 GB), added to VOC, which is downloaded first if it is missing.
+        mirror: URL to try before the known ones, http:// or https://. One that ends with / is a folder with
+            the archive under its usual name. Repeat the flag for several mirrors.
+        archive: Local archive, used instead of a download and not removed.
+        only_mirrors: Try the mirrors only, none of the known URLs.
 
     Returns:
         The `VOC2012` folder.
 
     Raises:
-        UserError: If flags contradict each other, no source gives the right archive, or it cannot be stored.
+        UserError: If flags contradict each other, no source has the right archive, or it cannot be stored.
     """
     if archive is not None and (mirror or only_mirrors):
-        raise UserError("--archive names a file on this machine, nothing is fetched: leave out the mirrors")
+        raise UserError("--archive downloads nothing. Remove --mirror and --only_mirrors.")
     if only_mirrors and not mirror:
-        raise UserError("--only_mirrors true leaves no address to ask: give at least one --mirror")
+        raise UserError("--only_mirrors true leaves no source. Pass at least one --mirror.")
     if dataset == "sbd" and only_mirrors and voc.find(root) is None:
-        raise UserError(f"SBD needs VOC 2012, which is not in {root}: get it first, with --dataset voc")
-    get, name, known = (
+        raise UserError(f"SBD needs VOC 2012, which is not in {root}. Download it first with --dataset voc.")
+    install, name, known = (
         (download_voc, voc.ARCHIVE, voc.SOURCES)
         if dataset == "voc"
         else (download_sbd, voc.SBD_ARCHIVE, voc.SBD_SOURCES)
     )
     sources = addresses(mirror or [], name, known, only_mirrors)
-    folder = get(root, sources, archive)
+    folder = install(root, sources, archive)
     flags = "" if root == Path("data") else f" --data.root {shlex.quote(str(root))}"
     flags += " --data.train_split trainaug" if dataset == "sbd" else ""
     print(f"next     python -m vocseg fit{flags}")

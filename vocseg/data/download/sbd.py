@@ -15,8 +15,8 @@ from PIL import Image
 
 from vocseg import constants
 from vocseg.data import voc
-from vocseg.data.download.archive import Archive, alone_in, check_room
-from vocseg.data.download.retry import USUAL, RetryPolicy
+from vocseg.data.download.archive import Archive, check_room, locked
+from vocseg.data.download.http import DEFAULT_POLICY, RetryPolicy
 from vocseg.data.download.unpack import members, opened
 from vocseg.data.download.voc import download_voc
 from vocseg.data.image_io import read_image
@@ -27,7 +27,7 @@ from vocseg.utils.progress import follow
 
 
 class Content(NamedTuple):
-    """What an image shows: a digest of its decoded pixels and their shape, and its size."""
+    """SHA-256 of the decoded pixels and shape of an image, and its size."""
 
     digest: bytes
     height: int
@@ -38,7 +38,7 @@ def contents(folder: Path, ids: Sequence[str]) -> dict[str, Content]:
     """Decode images with all cores.
 
     Raises:
-        UserError: If one is missing or damaged.
+        UserError: If one is missing or corrupt.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = pool.map(lambda id: _content(voc.image_path(folder, id)), ids)
@@ -49,11 +49,11 @@ def contents(folder: Path, ids: Sequence[str]) -> dict[str, Content]:
 
 
 def check_leak(shown: dict[str, Content], training: Sequence[str], validation: Sequence[str]) -> None:
-    """Compare two lists by id and by decoded pixels.
+    """Compare two splits by id and by decoded pixels.
 
     Args:
-        shown: What the images of both show.
-        training: Ids of one list.
+        shown: Contents of the images of both, by id.
+        training: Ids of one split.
         validation: Ids of the other.
 
     Raises:
@@ -63,65 +63,67 @@ def check_leak(shown: dict[str, Content], training: Sequence[str], validation: S
     owners = {shown[id].digest: id for id in validation}
     for id in training:
         if id in held_out:
-            raise UserError(f"the image {id} is to be trained on, but is on the validation list: remove it")
-        twin = owners.get(shown[id].digest)
-        if twin is not None:
+            raise UserError(f"the training image {id} is in the validation split. Remove it.")
+        duplicate = owners.get(shown[id].digest)
+        if duplicate is not None:
             raise UserError(
-                f"the image {id}, which is to be trained on, is the validation image {twin} under another "
-                "name: restore it from the official archive"
+                f"the training image {id} is a copy of the validation image {duplicate}. "
+                "Restore it from the official archive."
             )
 
 
 def _content(path: Path) -> Content:
     pixels = read_image(path)
     height, width = pixels.shape[:2]
-    shape = f"{height}x{width}:".encode()  # other shapes may have the same bytes
+    shape = f"{height}x{width}:".encode()  # images of different shapes may have the same bytes
     return Content(hashlib.sha256(shape + pixels.tobytes()).digest(), height, width)
 
 
 Bytes = npt.NDArray[np.uint8]
 
-_ROOM = PurePosixPath("benchmark_RELEASE/dataset")
+_BASE = PurePosixPath("benchmark_RELEASE/dataset")
 
 
 def convert(archive: Path, folder: Path, skip: set[str]) -> set[str]:
     """Write the masks of an archive as PNGs, without unpacking it.
 
     Args:
-        archive: The right `benchmark.tgz`.
+        archive: `benchmark.tgz`.
         folder: An existing, empty folder for `ID.png`.
-        skip: Ids whose masks are not wanted.
+        skip: Ids without masks to write.
 
     Returns:
-        The ids of SBD's own two lists.
+        The ids of SBD's two splits.
 
     Raises:
-        UserError: If the archive is not laid out as it should be, or a mask in it is malformed.
+        UserError: If the archive has another layout, or a mask in it is malformed.
     """
-    lists: dict[str, set[str]] = {}
+    splits: dict[str, set[str]] = {}
     with opened(archive, "converting masks") as tar:
         for member in members(tar, archive, folder):
             path = PurePosixPath(member.name)
-            if not member.isfile() or _ROOM not in (path.parent, path.parent.parent):
+            if not member.isfile() or _BASE not in (path.parent, path.parent.parent):
                 continue
             content = tar.extractfile(member)
             assert content is not None  # it is a file
-            if path.parent == _ROOM and path.name in ("train.txt", "val.txt"):
-                lists[path.stem] = set(content.read().decode(errors="replace").split())
-            elif path.parent == _ROOM / "cls" and path.suffix == ".mat" and path.stem not in skip:
+            if path.parent == _BASE and path.name in ("train.txt", "val.txt"):
+                splits[path.stem] = set(content.read().decode(errors="replace").split())
+            elif path.parent == _BASE / "cls" and path.suffix == ".mat" and path.stem not in skip:
                 mask = read_mat(content.read(), f"{member.name} of {archive}")
                 save_mask(mask, folder / f"{path.stem}.png")
-    if lists.keys() != {"train", "val"}:
-        raise UserError(f"{archive} has no {_ROOM}/train.txt and val.txt: it is not SBD's archive")
-    return lists["train"] | lists["val"]
+    if splits.keys() != {"train", "val"}:
+        raise UserError(
+            f"{archive} has no {_BASE}/train.txt and val.txt: it is not SBD's archive. Get it again."
+        )
+    return splits["train"] | splits["val"]
 
 
 def read_mat(content: bytes, name: str) -> Bytes:
-    """The mask uint8 `[H,W]` of classes 0..20 in one of SBD's files; they know no void.
+    """Read the mask uint8 `[H,W]` of classes 0..20 in one of SBD's files; they have no ignored pixels.
 
     Args:
-        content: The file's bytes.
-        name: What to call it in a complaint.
+        content: Content of the file.
+        name: Its name in error messages.
 
     Raises:
         UserError: If it is no MATLAB file, or holds something else.
@@ -131,15 +133,15 @@ def read_mat(content: bytes, name: str) -> Bytes:
     try:
         found = loadmat(io.BytesIO(content), variable_names=["GTcls"])
         mask = np.asarray(found["GTcls"][0]["Segmentation"][0])
-    except Exception as fault:  # damaged files make scipy raise nearly anything
+    except Exception as error:  # scipy raises nearly anything on corrupt files
         raise UserError(
-            f"{name} is not a mask of SBD ({type(fault).__name__}: {shown(fault)}): get the archive anew"
-        ) from fault
+            f"{name} is not a mask of SBD: {type(error).__name__}: {shown(error)}. Get the archive again."
+        ) from error
     if mask.ndim != 2 or mask.dtype != np.uint8 or not mask.size or mask.max() >= len(constants.CLASSES):
         most = mask.max() if mask.size and np.issubdtype(mask.dtype, np.number) else "nothing"
         raise UserError(
             f"{name} holds {shown(mask.dtype)} {list(mask.shape)} with values up to {most}, "
-            f"not uint8 [H,W] of classes 0..{len(constants.CLASSES) - 1}: get the archive anew"
+            f"not uint8 [H,W] of classes 0..{len(constants.CLASSES) - 1}. Get the archive again."
         )
     return mask
 
@@ -148,35 +150,35 @@ def download_sbd(
     root: Path = Path("data"),
     sources: Sequence[str] = voc.SBD_SOURCES,
     archive: Path | None = None,
-    patience: RetryPolicy = USUAL,
+    policy: RetryPolicy = DEFAULT_POLICY,
 ) -> Path:
-    """Get SBD (1.4 GB) and add `SegmentationClassAug/` and the list `trainaug` to VOC 2012.
+    """Download SBD (1.4 GB) and add `SegmentationClassAug/` and the split `trainaug` to VOC 2012.
 
-    The list is SBD's images and VOC's training images, less VOC's validation images, sorted; where VOC has a
-    mask of its own, that one is taken.
+    The split is SBD's images and VOC's training images without VOC's validation images, sorted. VOC's own
+    masks take precedence.
 
     Args:
-        root: Folder that holds VOC 2012; VOC is fetched first if it is missing.
-        sources: Addresses of the archive, asked in order.
-        archive: The archive on this machine; None: one that lies in `root`, else it is fetched.
-        patience: When a source is given up.
+        root: Folder that holds VOC 2012; VOC is downloaded first if it is missing.
+        sources: URLs of the archive, tried in order.
+        archive: Local archive; None: one in `root`, else it is downloaded.
+        policy: Limits after which a source is given up.
 
     Returns:
         The `VOC2012` folder.
 
     Raises:
-        UserError: If the archive is not to be had or malformed, it cannot be stored, an image is missing or
-            not of its mask's size, or a validation image would be trained on.
+        UserError: If the archive is unavailable or malformed, it cannot be stored, an image is missing or
+            not of its mask's size, or training and validation share an image.
     """
-    there = voc.find(root)
-    if there is None or not _is_there(there):
-        _official().local(root, archive)  # what is no file is refused before anything is written
-    folder = there or download_voc(root, patience=patience)
-    if not _is_there(folder):
-        with alone_in(root):
-            if not _mended(folder):
-                return _install(root, folder, sources, archive, patience)
-    print(f"trainaug is there already: {voc.split_list(folder, 'trainaug')}")
+    existing = voc.find(root)
+    if existing is None or not _is_installed(existing):
+        _official().local(root, archive)  # raises before anything is written
+    folder = existing or download_voc(root, policy=policy)
+    if not _is_installed(folder):
+        with locked(root):
+            if not _completed(folder):
+                return _install(root, folder, sources, archive, policy)
+    print(f"trainaug exists already: {voc.split_list(folder, 'trainaug')}")
     return folder
 
 
@@ -185,22 +187,22 @@ def _masks(folder: Path) -> Path:
 
 
 def _pending(folder: Path) -> Path:
-    """The whole list, which gets its name last."""
+    """The complete split file, renamed last."""
     return voc.split_list(folder, "trainaug").with_suffix(".part")
 
 
-def _is_there(folder: Path) -> bool:
+def _is_installed(folder: Path) -> bool:
     return voc.split_list(folder, "trainaug").is_file() and _masks(folder).is_dir()
 
 
-def _mended(folder: Path) -> bool:
-    """Whether list and masks stand, after finishing what was stopped at its last step."""
+def _completed(folder: Path) -> bool:
+    """Return whether split and masks exist, after completing an interrupted last step."""
     listed, masks = voc.split_list(folder, "trainaug"), _masks(folder)
     if masks.is_dir() and not listed.exists() and _pending(folder).is_file():
         _pending(folder).replace(listed)
-    if masks.exists() != listed.exists():  # nothing of ours: to be overwritten by nobody
-        here, gone = (masks, listed) if masks.exists() else (listed, masks)
-        raise UserError(f"{here} is there without {gone}: move it away to have both made, or restore them")
+    if masks.exists() != listed.exists():  # not written by this command
+        found, missing = (masks, listed) if masks.exists() else (listed, masks)
+        raise UserError(f"{found} exists without {missing}. Move it away to create both, or restore them.")
     return listed.exists()
 
 
@@ -209,17 +211,17 @@ def _official() -> Archive:
 
 
 def _install(
-    root: Path, folder: Path, sources: Sequence[str], given: Path | None, patience: RetryPolicy
+    root: Path, folder: Path, sources: Sequence[str], given: Path | None, policy: RetryPolicy
 ) -> Path:
     archive = _official()
     check_room(root, archive.title, archive.to_fetch(root, given), voc.SBD_UNPACKED_BYTES)
-    path = archive.obtain(root, sources, given, patience)
+    path = archive.obtain(root, sources, given, policy)
     part = folder / ".SegmentationClassAug.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
         ids = _write_masks(path, folder, part)
-        _prove(folder, part, ids)
+        _verify(folder, part, ids)
         atomic_write(_pending(folder), "\n".join(ids) + "\n")
         part.rename(_masks(folder))
     finally:
@@ -230,13 +232,15 @@ def _install(
 
 
 def _write_masks(archive: Path, folder: Path, part: Path) -> list[str]:
-    """One mask for each id of the list, which is returned."""
+    """Write one mask for each id, and return the ids."""
     val = set(voc.split_ids(folder, "val"))
     official = {path.stem: path for path in (folder / "SegmentationClass").glob("*.png")}
     sbd = convert(archive, part, skip=val | official.keys())
     ids = sorted((sbd | set(voc.split_ids(folder, "train"))) - val)
     if len(ids) != voc.SBD_TRAINAUG:
-        raise UserError(f"SBD and VOC give {len(ids):,} ids, not {voc.SBD_TRAINAUG:,}: one is not official")
+        raise UserError(
+            f"SBD and VOC give {len(ids):,} ids, not {voc.SBD_TRAINAUG:,}: one is not official. Replace it."
+        )
     for id in official.keys() & set(ids):
         shutil.copyfile(official[id], part / f"{id}.png")
     unlisted = {path.stem for path in part.iterdir()} - set(ids)
@@ -245,8 +249,8 @@ def _write_masks(archive: Path, folder: Path, part: Path) -> list[str]:
     return ids
 
 
-def _prove(folder: Path, part: Path, ids: list[str]) -> None:
-    """Look at every image: it must be there, fit its mask, and be none of the validation images."""
+def _verify(folder: Path, part: Path, ids: list[str]) -> None:
+    """Check that every image exists, has its mask's size, and is not a validation image."""
     val = voc.split_ids(folder, "val")
     shown = contents(folder, [*ids, *val])
     for id in ids:
@@ -257,10 +261,10 @@ def _prove(folder: Path, part: Path, ids: list[str]) -> None:
 
 def _check_mask(path: Path, shown: Content) -> None:
     if not path.is_file():
-        raise UserError(f"neither SBD nor VOC has a mask for the image {path.stem}: get both archives anew")
+        raise UserError(f"neither SBD nor VOC has a mask for the image {path.stem}. Get both archives again.")
     with Image.open(path) as mask:
         if mask.size != (shown.width, shown.height):
             raise UserError(
                 f"SBD's mask of {path.stem} is {mask.width}x{mask.height} pixels, but its image is "
-                f"{shown.width}x{shown.height}: restore JPEGImages/{path.stem}.jpg from the official archive"
+                f"{shown.width}x{shown.height}. Restore that image from the official archive."
             )

@@ -9,64 +9,60 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from vocseg.errors import UserError, shown
 
 _OF_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EINVAL}
+_CORRUPT = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 
 
 @contextmanager
 def opened(archive: Path, description: str) -> Iterator[tarfile.TarFile]:
-    """A tar archive, packed or not, with a bar that shows how far it is read.
+    """Open a tar archive, compressed or not, with a progress bar.
 
     Raises:
-        UserError: If it is no such archive, or damaged.
+        UserError: If it is not a complete tar archive.
     """
     import rich.progress
 
-    try:
-        with (
-            rich.progress.open(archive, "rb", description=description) as file,
-            _tar(file, archive) as tar,
-        ):
+    with rich.progress.open(archive, "rb", description=description) as file:
+        with _reading(archive, (Exception,)):  # tarfile raises more than its own errors on corrupt headers
+            tar = tarfile.open(fileobj=file)  # noqa: SIM115
+        with _reading(archive, _CORRUPT), tar:
             yield tar
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as fault:
-        raise _broken(archive, fault) from fault
 
 
-def _tar(file: BinaryIO, archive: Path) -> tarfile.TarFile:
+@contextmanager
+def _reading(archive: Path, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Convert errors of reading an archive, but not those of the disk."""
     try:
-        return tarfile.open(fileobj=file)
-    except Exception as fault:  # as in `_next`
-        if isinstance(fault, OSError) and fault.errno is not None:
-            raise  # the disk's
-        raise _broken(archive, fault) from fault
-
-
-def _broken(archive: Path, fault: Exception) -> UserError:
-    return UserError(
-        f"{archive} is not a whole tar archive ({shown(fault) or type(fault).__name__}): get it anew"
-    )
+        yield
+    except errors as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = shown(error) or type(error).__name__
+        raise UserError(f"{archive} is not a complete tar archive: {reason}. Get it again.") from error
 
 
 def members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[tarfile.TarInfo]:
-    """What an archive holds, in its order, each entry checked before it is handed out.
+    """Yield the checked entries of an archive, in order.
 
     Raises:
-        UserError: If an entry leaves the folder, is a link that does, is no file, folder or link, or is there
-            twice.
+        UserError: If an entry or its link leaves the folder, is a device or a pipe, or is a duplicate.
     """
     seen: set[str] = set()
     entries = iter(tar)
-    while (member := _next(entries, archive)) is not None:
-        fault = _fault(member, folder) or ("is there twice" if _name(member) in seen else None)
-        if fault:
-            raise UserError(
-                f"the entry '{shown(member.name)}' of {archive} {fault}: nothing of it was unpacked"
-            )
+    while True:
+        with _reading(archive, (Exception,)):
+            member = next(entries, None)
+        if member is None:
+            return
+        name = posixpath.normpath(member.name)
+        error = "is a duplicate" if name in seen else _error(member, folder)
+        if error:
+            raise UserError(f"the entry '{shown(member.name)}' of {archive} {error}. Nothing was unpacked.")
         if not member.isdir():
-            seen.add(_name(member))
+            seen.add(name)
         yield member
 
 
@@ -82,33 +78,18 @@ def unpack(archive: Path, folder: Path) -> None:
                 tar.extract(member, folder, filter="data")
             except tarfile.TarError:
                 raise
-            except OSError as fault:
-                if fault.errno not in _OF_NAMES:
-                    raise  # the disk's
-                raise _impossible(member, archive, fault.strerror) from fault
-            except Exception as fault:  # a link to no entry, a time that is none
-                raise _impossible(member, archive, type(fault).__name__) from fault
+            except Exception as error:  # e.g. a link to no entry, an invalid time
+                if isinstance(error, OSError) and error.errno not in _OF_NAMES:
+                    raise  # of the disk
+                reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+                raise UserError(
+                    f"the entry '{shown(member.name)}' of {archive} cannot be unpacked: {reason}. "
+                    "Nothing was unpacked."
+                ) from error
 
 
-def _next(entries: Iterator[tarfile.TarInfo], archive: Path) -> tarfile.TarInfo | None:
-    """The next entry; None: there is no more."""
-    try:
-        return next(entries, None)
-    except Exception as fault:  # tarfile lets through what numbers and packings make it stumble over
-        if isinstance(fault, OSError) and fault.errno is not None:
-            raise  # the disk's
-        raise _broken(archive, fault) from fault
-
-
-def _impossible(member: tarfile.TarInfo, archive: Path, why: str | None) -> UserError:
-    return UserError(
-        f"the entry '{shown(member.name)}' of {archive} cannot be unpacked ({why}): "
-        "nothing of it was unpacked"
-    )
-
-
-def _fault(member: tarfile.TarInfo, folder: Path) -> str | None:
-    """What is wrong with an entry: seen in its text, and in where the system would put it."""
+def _error(member: tarfile.TarInfo, folder: Path) -> str | None:
+    """Error of an entry, by its text and by the path that the system would resolve."""
     if _leaves(member.name):
         return "leaves the folder"
     base = posixpath.dirname(member.name) if member.issym() else ""
@@ -121,13 +102,9 @@ def _fault(member: tarfile.TarInfo, folder: Path) -> str | None:
     except tarfile.FilterError:
         return "leaves the folder"
     except (OSError, ValueError):
-        return "has a name that is none"
+        return "has an invalid name"
     return None
 
 
 def _leaves(name: str) -> bool:
     return name.startswith(("/", "\\")) or ".." in posixpath.normpath(name).split("/")
-
-
-def _name(member: tarfile.TarInfo) -> str:
-    return posixpath.normpath(member.name)
