@@ -83,7 +83,7 @@ def check_equal_scores(one: Path, other: Path) -> None:
     assert a["input_resolution"]["matrix"] == b["input_resolution"]["matrix"]
     assert a["input_resolution"]["protocol"] == b["input_resolution"]["protocol"]
     assert a["input_resolution"]["loss"] == pytest.approx(b["input_resolution"]["loss"], rel=1e-5)
-    scores = [(folder / "image_scores_original.npz").read_bytes() for folder in (one, other)]
+    scores = [(folder / "per_image_confusion_original.npz").read_bytes() for folder in (one, other)]
     assert scores[0] == scores[1]
 
 

@@ -85,7 +85,9 @@ def test_flips_and_scales_score_as_a_recomputation_does(
     label = "predicted at 64x64; tta: flip, scales 0.5 1 1.5"
     assert f"7 images at original resolution ({label})" in said
     assert "input resolution (at 64x64; tta: flip, scales 0.5 1 1.5): mean IoU" in said
-    original = load_per_image_confusion(here / "lightning_logs/test/version_0/image_scores_original.npz")
+    original = load_per_image_confusion(
+        here / "lightning_logs/test/version_0/per_image_confusion_original.npz"
+    )
     network = _network(trained / "unet_voc.pth")
     for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
         # Antialiased bytes, as the network gets them.
@@ -117,7 +119,9 @@ def test_windows_score_as_a_recomputation_does(
     assert "input resolution (resized to 64x64, without windows): mean IoU" in said
     assert "upper bound" not in said
     assert "at original resolution (mean" in said
-    original = load_per_image_confusion(here / "lightning_logs/test/version_0/image_scores_original.npz")
+    original = load_per_image_confusion(
+        here / "lightning_logs/test/version_0/per_image_confusion_original.npz"
+    )
     network = _network(trained / "unet_voc.pth")
     for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
         total, times = torch.zeros(21, *truth.shape), torch.zeros(truth.shape)
@@ -157,8 +161,12 @@ def test_validate_sees_variants_and_says_so(sample: Path, trained: Path, here: P
     said = " ".join(capsys.readouterr().out.split())
     assert "validate: val, 7 images at 64x64; tta: flip (data" in said
     _run("validate", trained, sample)
-    plain = load_per_image_confusion(here / "lightning_logs/validate/version_1/image_scores_network.npz")
-    flipped = load_per_image_confusion(here / "lightning_logs/validate/version_0/image_scores_network.npz")
+    plain = load_per_image_confusion(
+        here / "lightning_logs/validate/version_1/per_image_confusion_network.npz"
+    )
+    flipped = load_per_image_confusion(
+        here / "lightning_logs/validate/version_0/per_image_confusion_network.npz"
+    )
     assert (plain.protocol.tta, flipped.protocol.tta) == (None, "flip")
     assert (plain.matrices != flipped.matrices).any()
 
@@ -209,7 +217,7 @@ def test_scores_hold_all_that_the_table_shows(
     )
     assert f"loss {found['input_resolution']['loss']:.3f}" in said
     band = load_per_image_confusion(
-        here / "lightning_logs/test/version_0/image_scores_original.npz"
+        here / "lightning_logs/test/version_0/per_image_confusion_original.npz"
     ).total_band()
     assert band is not None
     assert original["trimap_matrix"] == band.tolist()
@@ -292,13 +300,13 @@ def test_finetuning_is_told_as_a_paired_comparison_and_leaves_both_sides(
     folder = here / "lightning_logs/finetune/version_0"
     found = json.loads((folder / "scores.json").read_text())
     before, after = (
-        load_per_image_confusion(folder / f"image_scores_{name}.npz") for name in ("before", "network")
+        load_per_image_confusion(folder / f"per_image_confusion_{name}.npz") for name in ("before", "network")
     )
     assert before.ids == after.ids
     assert before.total().tolist() == found["before"]["matrix"]
     assert after.total().tolist() == found["after"]["matrix"]
     best = read_weights(folder / "unet_voc.pth").description["score"]
     assert found["after"]["mean_iou"] == best["mean_iou"]
-    (again,) = compare([str(folder / "image_scores_before.npz"), str(folder)])
+    (again,) = compare([str(folder / "per_image_confusion_before.npz"), str(folder)])
     assert found["comparison"]["mean_iou"] == again.as_dict()["mean_iou"]
     assert found["comparison"]["class_iou"] == again.as_dict()["class_iou"]

@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from vocseg import __version__
 
 # Stands for Python: notes what is asked of it; `venv` makes a folder with itself, `pip` fails on request.
 STUB = """#!/bin/sh
@@ -110,3 +113,12 @@ def test_where_chromium_cannot_be_had_it_is_said_what_to_install(
     tmp_path: Path, there: list[str], uid: int, apt: int
 ) -> None:
     assert "apt-get install chromium" in _browser(tmp_path / "a", *there, uid=uid, apt=apt)[1]
+
+
+def test_console_script_runs_the_module(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["vocseg"]
+    monkeypatch.setattr(sys, "argv", ["vocseg", "--version"])
+    EntryPoint("vocseg", declared, "console_scripts").load()()
+    assert capsys.readouterr().out == f"vocseg {__version__}\n"

@@ -181,7 +181,8 @@ def _run_tool(command: str, words: list[str]) -> None:
         raise SystemExit(code)
 
 
-if __name__ == "__main__":
+def console() -> None:
+    """Run a command as the whole process, as `python -m vocseg` and the script `vocseg` do."""
     try:
         main()
     except SystemExit as end:
@@ -191,3 +192,7 @@ if __name__ == "__main__":
     finally:
         if sys.platform != "win32":  # torch would report DataLoader workers that end with this process
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    console()

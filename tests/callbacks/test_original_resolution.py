@@ -43,8 +43,8 @@ def test_a_test_scores_at_both_sizes_as_by_hand(sample: Path, trained: Path, her
     words = scoring(trained, sample)
     main(["test", *words])
     folder = here / "lightning_logs/test/version_0"
-    original = load_per_image_confusion(folder / "image_scores_original.npz")
-    network = load_per_image_confusion(folder / "image_scores_network.npz")
+    original = load_per_image_confusion(folder / "per_image_confusion_original.npz")
+    network = load_per_image_confusion(folder / "per_image_confusion_network.npz")
     found = json.loads((folder / "scores.json").read_text())
     assert (original.matrices == _by_hand(sample, trained / "unet_voc.pth", list(original.ids))).all()
     assert original.protocol.resolution == "original"
@@ -71,7 +71,9 @@ def test_the_same_on_real_photographs(real_voc: Path, trained: Path, here: Path)
             "24",
         ]
     )
-    original = load_per_image_confusion(here / "lightning_logs/test/version_0/image_scores_original.npz")
+    original = load_per_image_confusion(
+        here / "lightning_logs/test/version_0/per_image_confusion_original.npz"
+    )
     folder = voc.find(real_voc)
     assert folder is not None
     ids = voc.split_ids(folder, "val")
@@ -87,12 +89,12 @@ def test_the_same_on_real_photographs(real_voc: Path, trained: Path, here: Path)
 def test_validate_and_fit_do_it_when_asked(sample: Path, trained: Path, here: Path) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     main(["validate", *words])
-    assert not list(here.rglob("image_scores_original.npz"))
+    assert not list(here.rglob("per_image_confusion_original.npz"))
     main(["validate", *words, "--original_resolution.on_validate", "true"])
-    assert len(list(here.rglob("image_scores_original.npz"))) == 1
+    assert len(list(here.rglob("per_image_confusion_original.npz"))) == 1
     main(["test", *words, "--original_resolution.on_test", "false"])
-    assert len(list(here.rglob("image_scores_original.npz"))) == 1
-    assert len(list(here.rglob("image_scores_network.npz"))) == 3
+    assert len(list(here.rglob("per_image_confusion_original.npz"))) == 1
+    assert len(list(here.rglob("per_image_confusion_network.npz"))) == 3
 
 
 def test_a_score_of_some_images_says_how_many_they_are(sample: Path, trained: Path, here: Path) -> None:
@@ -105,6 +107,6 @@ def test_a_score_of_some_images_says_how_many_they_are(sample: Path, trained: Pa
         == found["original_resolution"]["protocol"]["images"]
         == 4
     )
-    original = load_per_image_confusion(folder / "image_scores_original.npz")
+    original = load_per_image_confusion(folder / "per_image_confusion_original.npz")
     assert len(original.ids) == 4
     assert original.matrices.any((1, 2)).all()

@@ -28,7 +28,7 @@ def _words(sample: Path, trained: Path) -> list[str]:
 def test_the_pictures_are_what_was_scored(sample: Path, tested: Path) -> None:
     """The confusion matrices follow from pictures and masks to the pixel."""
     scores, evidence, folder = (
-        load_per_image_confusion(tested / "image_scores_original.npz"),
+        load_per_image_confusion(tested / "per_image_confusion_original.npz"),
         load_evidence(tested),
         voc.find(sample),
     )
@@ -69,10 +69,10 @@ def test_only_what_scores_at_own_size_leaves_evidence_and_a_flag_switches_it_off
     main(["test", *_words(sample, trained), "--original_resolution.save_predictions", "false"])
     main(["test", *_words(sample, trained), "--trainer.fast_dev_run", "true"])
     main(["fit", *tiny(sample), "--original_resolution.on_validate", "true"])
-    assert not list(here.rglob("evidence.npz"))
+    assert not list(here.rglob("label_errors.npz"))
     assert not list(here.rglob("predictions"))
     main(["validate", *_words(sample, trained), "--original_resolution.on_validate", "true"])
-    assert len(list(here.rglob("evidence.npz"))) == 1
+    assert len(list(here.rglob("label_errors.npz"))) == 1
 
 
 @pytest.mark.slow

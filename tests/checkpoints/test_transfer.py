@@ -118,7 +118,7 @@ def test_finetune_does_not_compare_scores_of_other_classes(
     assert "the rows of background, person are copied" in said
     assert "before and after are not compared, as the classes differ" in said
     run = here / "lightning_logs" / "finetune" / "version_0"
-    assert not (run / "image_scores_before.npz").exists()
+    assert not (run / "per_image_confusion_before.npz").exists()
     assert read_weights(run / "unet_voc.pth").description["classes"] == NAMES
 
 

@@ -17,7 +17,7 @@ from vocseg.data.audit.command import audit
 
 Capture = pytest.CaptureFixture[str]
 BASE = population(60, seed=6)
-ORIGINAL, NETWORK = "image_scores_original.npz", "image_scores_network.npz"
+ORIGINAL, NETWORK = "per_image_confusion_original.npz", "per_image_confusion_network.npz"
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_skip_continues_training_and_reports(
     said = capsys.readouterr().out
     assert "1 image was skipped and not counted:\n  2007_000004 (train): the image " in said
     run = here / "lightning_logs/fit/version_0"
-    assert list(json.loads((run / "left_out.json").read_text())["train"]) == ["2007_000004"]
+    assert list(json.loads((run / "skipped_samples.json").read_text())["train"]) == ["2007_000004"]
     assert (run / "unet_voc.pth").is_file()
 
 
@@ -112,8 +112,8 @@ def test_skip_score_reports_number_of_images(
     counts = {score["protocol"]["images"] for name, score in scores.items() if name != "weights"}
     assert counts == {6}
     for name in ("network", "original"):
-        assert path.stem not in load_per_image_confusion(run / f"image_scores_{name}.npz").ids
-    assert list(json.loads((run / "left_out.json").read_text())["val"]) == [path.stem]
+        assert path.stem not in load_per_image_confusion(run / f"per_image_confusion_{name}.npz").ids
+    assert list(json.loads((run / "skipped_samples.json").read_text())["val"]) == [path.stem]
 
 
 def test_skip_corrupt_file_trains_without_cache(copy: Path, capsys: Capture) -> None:

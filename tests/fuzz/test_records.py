@@ -135,7 +135,7 @@ NPZ = _npz(SCORES)
 
 
 def _load(folder: Path, data: bytes) -> None:
-    path = folder / "image_scores_original.npz"
+    path = folder / "per_image_confusion_original.npz"
     path.write_bytes(data)
     scores = value_or_sentence(lambda: load_per_image_confusion(path), path.name)
     if scores is not None:

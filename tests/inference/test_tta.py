@@ -56,7 +56,7 @@ def _by_hand(network: torch.nn.Module, image: torch.Tensor, scales: list[float],
 def test_every_pixel_is_that_of_a_recomputation(
     module: SegmentationModule, images: torch.Tensor, flip: bool, scales: list[float]
 ) -> None:
-    module.variants = TTAConfig(flip, tuple(scales), module.network.step)
+    module.tta = TTAConfig(flip, tuple(scales), module.network.step)
     index = torch.arange(3)
     batch = {"image": images, "mask": torch.zeros(3, 64, 64, dtype=torch.uint8), "index": index}
     output = module.test_step(batch, 0)  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ def test_without_variants_logits_are_the_networks_to_the_bit(
 @torch.inference_mode()
 def test_training_never_sees_variants(module: SegmentationModule, images: torch.Tensor) -> None:
     module = copy.deepcopy(module).train()
-    module.variants = TTAConfig(True, (0.5, 1.0), module.network.step)
+    module.tta = TTAConfig(True, (0.5, 1.0), module.network.step)
     batch = {
         "image": images,
         "mask": torch.zeros(3, 64, 64, dtype=torch.uint8),

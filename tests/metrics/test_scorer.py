@@ -71,7 +71,7 @@ def test_scorer_with_ids_does_not_depend_on_order(pairs: Pairs, tested: Path) ->
     scorer = Scorer(CLASSES)
     for id, logits, mask in reversed(pairs):
         scorer.update(logits, mask, ids=id)
-    original = load_per_image_confusion(tested / "image_scores_original.npz")
+    original = load_per_image_confusion(tested / "per_image_confusion_original.npz")
     found = scorer.image_scores()
     rows = [found.ids.index(id) for id in original.ids]
     assert np.array_equal(found.matrices[rows], original.matrices)

@@ -198,7 +198,7 @@ def test_several_runs_are_compared(layout: Layout, made: Path, here: Path) -> No
 
 def test_run_without_predictions_shows_rest(made: Path, here: Path) -> None:
     shutil.copytree(made, here / "bare")
-    (here / "bare" / "evidence.npz").unlink()
+    (here / "bare" / "label_errors.npz").unlink()
     main(["report", "bare"])
     page = Page(here / "report.html")
     assert "No predictions were saved" in page.text
@@ -209,7 +209,7 @@ def test_run_without_predictions_shows_rest(made: Path, here: Path) -> None:
 def test_moved_data_is_found_with_root_flag(made: Path, layout: Layout, here: Path) -> None:
     shutil.copytree(made, here / "run")
     shutil.copytree(layout.folder, here / "moved" / "VOC2012")
-    evidence = here / "run" / "evidence.npz"
+    evidence = here / "run" / "label_errors.npz"
     _forget_place(evidence, here / "gone")
     main(["report", "run"])
     assert "could not be shown" in Page(here / "report.html").text

@@ -262,7 +262,7 @@ def test_signal_during_compilation_exits(
 def test_blocked_main_thread_is_ended(here: Path) -> None:
     code = (
         "import time, vocseg.utils.signals as it\nit._GRACE = 0.2\n"
-        "with it.INTERRUPTION:\n    try:\n        print('on', flush=True)\n        time.sleep(60)\n"
+        "with it.SIGNAL_GUARD:\n    try:\n        print('on', flush=True)\n        time.sleep(60)\n"
         "    except BaseException:\n        time.sleep(60)\n"
     )
     with subprocess.Popen(

@@ -178,7 +178,7 @@ class OriginalResolutionEval(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         with trainer.precision_plugin.forward_context():
             return self.windows(data.image_size).probabilities(
-                lambda images: module.variants.logits(module, images), image, data.batch_size, module.device
+                lambda images: module.tta.logits(module, images), image, data.batch_size, module.device
             )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class SkippedSamplesReport(Callback):
-    """Reports images that could not be read, on the terminal and as `left_out.json` in the run directory.
+    """Prints images that could not be read, and saves `skipped_samples.json` in the run directory.
 
     It reports only with `--data.on_read_error skip`.
     """
@@ -36,7 +36,7 @@ class SkippedSamplesReport(Callback):
         more = [f"  and {count - _MAX_LINES} more"] if count > _MAX_LINES else []
         print("\n".join(lines[:_MAX_LINES] + more), flush=True)
         if folder is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            atomic_write(Path(folder) / "left_out.json", json.dumps(reasons, indent=1) + "\n")
+            atomic_write(Path(folder) / "skipped_samples.json", json.dumps(reasons, indent=1) + "\n")
 
     on_test_end = on_fit_end
 

@@ -25,7 +25,7 @@ class TestTimeAugmentation(Callback):
     """
 
     def __init__(self, flip: bool = False, scales: tuple[PositiveFloat, ...] = (1.0,)) -> None:
-        self.variants = TTAConfig(flip, tuple(float(scale) for scale in scales))
+        self.config = TTAConfig(flip, tuple(float(scale) for scale in scales))
         if not scales or max(scales) > _MAX_SCALE:
             raise UserError(
                 f"--tta.scales {list(scales)} is out of range. Give at least one scale, and none above "
@@ -40,6 +40,6 @@ class TestTimeAugmentation(Callback):
         """
         if stage in ("validate", "test", "predict") and isinstance(pl_module, SegmentationModule):
             data: Any = getattr(trainer, "datamodule", None)
-            pl_module.variants = replace(self.variants, step=pl_module.network.step)
+            pl_module.tta = replace(self.config, step=pl_module.network.step)
             if data is not None:
-                pl_module.variants.sizes(data.image_size)
+                pl_module.tta.sizes(data.image_size)

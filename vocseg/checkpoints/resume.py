@@ -26,7 +26,7 @@ from vocseg.metrics.score import Score
 from vocseg.metrics.score_state import images_of, score_of
 
 Scores = tuple[Score | None, PerImageConfusion | None]  # of the split, and of each image
-COMPARED = "image_scores_network.npz"  # last file that `finetune` writes
+COMPARED = "per_image_confusion_network.npz"  # last file that `finetune` writes
 
 
 @dataclass(frozen=True)

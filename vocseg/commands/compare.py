@@ -12,7 +12,10 @@ from vocseg.metrics.run_groups import RunGroup, check_comparable
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.utils.json_values import STDOUT, as_json
 
-FILES = ("image_scores_original.npz", "image_scores_network.npz")  # the first that all runs have is compared
+FILES = (
+    "per_image_confusion_original.npz",
+    "per_image_confusion_network.npz",
+)  # the first that all runs have is compared
 Across = Literal["size", "tta", "windows"]
 _MOST_RESAMPLES = 1_000_000
 

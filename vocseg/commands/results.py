@@ -31,7 +31,7 @@ from vocseg.visualization.difference_tables import difference_tables
 from vocseg.visualization.tables import calibration_line, interval_table, resolution_lines, score_table
 
 Figures = dict[str, Any]
-ORIGINAL, NETWORK, BEFORE = (f"image_scores_{name}.npz" for name in ("original", "network", "before"))
+ORIGINAL, NETWORK, BEFORE = (f"per_image_confusion_{name}.npz" for name in ("original", "network", "before"))
 _LISTED = 10  # printed files of a kind; `predictions.json` has all
 _DATA = (  # flags of the data and of the scored split
     *("root", "classes", "image_folder", "image_suffix", "mask_folder", "mask_suffix", "mask_values"),
@@ -187,7 +187,7 @@ def report_predictions(trainer: Any, model: SegmentationModule) -> int:
     saved = not trainer.fast_dev_run
     if trainer.is_global_zero:
         origin = weights_origin(model.loaded_from, done.folder, model)
-        ways = {"size": trainer.datamodule.image_size, "tta": model.variants.label, "windows": writer.windows}
+        ways = {"size": trainer.datamodule.image_size, "tta": model.tta.label, "windows": writer.windows}
         trainer.figures = {**done.as_dict(), **ways, "weights": origin}
         if saved:
             atomic_write(done.folder / RESULTS, as_json(trainer.figures) + "\n")

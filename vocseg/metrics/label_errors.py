@@ -92,7 +92,7 @@ def regions_of(rows: Floats) -> list[DisagreementRegion]:
     return [DisagreementRegion(row[0], row[1], round(row[2]), round(row[3]), *row[4:]) for row in plain]
 
 
-FILE = "evidence.npz"
+FILE = "label_errors.npz"
 FOLDER = "predictions"
 FORMAT = 1
 
@@ -124,7 +124,7 @@ class LabelErrorData:
     origin: DataLocation  # location of the data set
 
     def save(self, folder: Path) -> None:
-        """Write `evidence.npz` atomically."""
+        """Write `label_errors.npz` atomically."""
         facts = json.dumps({"format": FORMAT, "ids": self.ids, "origin": asdict(self.origin)})
         with atomic_open(folder / FILE) as file:
             np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), regions=self.regions)

@@ -78,7 +78,7 @@ def protocol_of(data: Any, module: "SegmentationModule", images: int) -> Protoco
         module: Module that predicts.
         images: Number of scored images.
     """
-    return Protocol(**{**data.facts("val"), "images": images, "tta": module.variants.label})
+    return Protocol(**{**data.facts("val"), "images": images, "tta": module.tta.label})
 
 
 def facts_source(trainer: Any) -> Any:

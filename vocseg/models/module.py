@@ -111,7 +111,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         self.train_metrics = SegmentationMetrics(self.num_classes)
         self.val_metrics = SegmentationMetrics(self.num_classes)
         self.class_list: ClassList = numbered_classes(self.num_classes)  # replaced by the data's in setup
-        self.variants = TTAConfig()  # set by the TestTimeAugmentation callback
+        self.tta = TTAConfig()  # set by the TestTimeAugmentation callback
         self.results: dict[str, dict[str, Tensor]] = {}  # metrics of the latest epoch by stage
         self.image_size: int | None = None  # side length of the training images, in pixels
         self.loaded_from: Path | None = None  # file of the loaded weights
@@ -144,7 +144,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return logits float32 `[N,C,H,W]` at the input resolution."""
-        return self.variants.logits(self, batch["image"])
+        return self.tta.logits(self, batch["image"])
 
     def _step(self, batch: Batch, metrics: SegmentationMetrics) -> StepOutput:
         """Compute a batch, or replay the captured step on a GPU, and update the metrics."""
@@ -154,7 +154,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         elif self.training:
             tensors = self._graphs.train(self._compute, image, mask, self.network)
         else:
-            tensors = self._graphs.evaluate(self._compute, image, mask, self.variants)
+            tensors = self._graphs.evaluate(self._compute, image, mask, self.tta)
         counted = (batch["index"] >= 0).sum()  # fillers of the last batch have negative indices
         metrics.update(tensors.confusion, tensors.total, tensors.weight, counted)
         return {
@@ -166,7 +166,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
 
     def _compute(self, image: Tensor, mask: Tensor) -> StepTensors:
         """Compute logits, loss, prediction and confusion matrices without making a GPU wait."""
-        logits = self(image) if self.training else self.variants.logits(self, image)
+        logits = self(image) if self.training else self.tta.logits(self, image)
         loss = self.loss(logits, mask)
         prediction = logits.detach().argmax(1).to(torch.uint8)
         confusion = confusion_matrices(prediction, mask, self.num_classes)

@@ -29,7 +29,7 @@ Plain = Mapping[str, Any]
 Points = tuple[tuple[float, float], ...]
 
 SCORES, CURVES = "scores.json", "metrics.csv"
-IMAGE_SCORES = ("image_scores_original.npz", "image_scores_network.npz")
+IMAGE_SCORES = ("per_image_confusion_original.npz", "per_image_confusion_network.npz")
 _PRIMARY = (ORIGINAL_RESOLUTION, INPUT_RESOLUTION, "after")  # the first that exists is the page's main score
 _CLASS = "per_class_iou/"
 _AXES = ("epoch", "step")

@@ -66,7 +66,7 @@ def predict_masks(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = rebuilt(weights, path).to(device)
     size = weights.description["size"] or 256
-    variants = replace(tta.variants, step=network.step)
+    variants = replace(tta.config, step=network.step)
     variants.sizes(size)
     windows = None if stride is None else OriginalResolutionEval(window_stride=stride).windows(size)
     logits_of = partial(variants.logits, network)
