@@ -256,7 +256,7 @@ def _placeless(text: str) -> str:
 
 def _is_free(line: str) -> bool:
     """Whether a setting may differ from one start of a run to the next."""
-    return line.strip().split(":")[0] in ("workers", "root", "default_root_dir")
+    return line.strip().split(":")[0] in ("num_workers", "root", "default_root_dir")
 
 
 def table(run: Path) -> list[dict[str, str]]:

@@ -143,7 +143,7 @@ OTHERWISE = {
     "batch (limit_train_batches) None, now it is 3": ["--trainer.overfit_batches", "3"],
     "seed 42, now it is 7": ["--seed_everything", "7"],
     "optimizer (lr) 0.0001, now it is 0.5": ["--model.lr", "0.5"],
-    "schedule (ends) False, now it is True": ["--model.lr_scheduler", "cosine"],
+    "schedule (name) constant, now it is cosine": ["--model.lr_scheduler", "cosine"],
     "data (images) 20, now it is 12": ["--data.max_train_samples", "12"],
     "data (augmentation) none, now it is light": ["--data.augmentation", "light"],
     "data (augmentation) none, now it is strong": ["--data.augmentation", "strong"],

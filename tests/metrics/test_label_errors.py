@@ -96,7 +96,7 @@ def test_missing_file_gives_none_and_damaged_file_raises(tmp_path: Path) -> None
     assert load_evidence(tmp_path) is None
     _evidence().save(tmp_path)
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:300])
-    with pytest.raises(UserError, match=r"evidence\.npz is damaged"):
+    with pytest.raises(UserError, match=r"label_errors\.npz is damaged"):
         load_evidence(tmp_path)
 
 

@@ -87,7 +87,7 @@ def test_the_local_mobilenet_loads(real_voc: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (torchvision.models.resnet18, "not the weights of this encoder; its 'layer1"),
+        (torchvision.models.resnet18, "not the weights of this encoder: its 'layer1"),
         (lambda: {"a": 1}, "holds no state dict"),
         (None, "there is no such file"),
         (b"nonsense", "not a readable file of weights"),

@@ -143,7 +143,7 @@ def check_compatible(
     accepted = []
     for name in get_args(CompatKey):
         old, new = saved.get(name, current[name]), current[name]
-        for key in sorted({*old, *new}):
+        for key in sorted({*old, *new}, key=lambda key: (key != "name", key)):  # a name explains the rest
             if old.get(key) == new.get(key):
                 continue
             what = f"{key if key == name else f'{name} ({key})'} {old.get(key)}, now it is {new.get(key)}"

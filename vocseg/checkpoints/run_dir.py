@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vocseg.checkpoints.weights import WEIGHTS_NAME
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
 from vocseg.loggers import count_rows, keep_rows
 
 LOGS = "lightning_logs"
@@ -37,8 +37,8 @@ def create_run_dir(root: Path, verb: str) -> Path:
                 return parent / f"version_{number}"
     except OSError as error:
         raise UserError(
-            f"--trainer.default_root_dir {root}: no folder can be created in {parent} ({error.strerror}). "
-            "Use another one."
+            f"--trainer.default_root_dir {shown(str(root))}: no folder can be created in it "
+            f"({error.strerror}). Use another one."
         ) from error
     raise AssertionError("count() does not end")
 
