@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from tests.conftest import TINY, refused, tiny
 from vocseg import constants
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.checkpoints.weights import read_weights, save_weights
-from vocseg.cli import VocCLI
+from vocseg.cli import EXAMPLES, VocCLI
 from vocseg.config.parser import RECIPES
 from vocseg.data import voc
 from vocseg.data.dataset import VOCSegmentation
@@ -419,3 +420,35 @@ def test_monitored_class_that_does_not_occur_is_not_better(sample: Path, here: P
     flags = ["--data.max_val_samples", "1", "--best_weights.monitor", "per_class_iou/sheep"]
     main(["fit", *tiny(sample), *flags, "--trainer.limit_train_batches", "1"])
     assert (here / "lightning_logs/fit/version_0/last.ckpt").is_file()
+
+
+EXAMPLE_LINES = [(verb, line) for verb, lines in EXAMPLES.items() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("verb", "line"), EXAMPLE_LINES, ids=[f"{verb} {line}" for verb, line in EXAMPLE_LINES]
+)
+def test_example_of_the_help_parses(verb: str, line: str, trained: Path, here: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/classes.txt").write_text("background\nthing\n")
+    weights = str(trained / "unet_voc.pth")
+    words = [weights if word in ("unet_voc.pth", "best") else word for word in shlex.split(line)]
+    _printed([verb, *(word for word in words if word not in ("--json", "-"))])
+
+
+def test_help_of_scoring_leaves_training_out(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = {}
+    for verb in ("fit", "predict"):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        texts[verb] = capsys.readouterr().out
+    for flag in ("--model.loss.dice", "--model.lr ", "--best_weights.monitor", "--data.augmentation"):
+        assert flag in texts["fit"]
+        assert flag not in texts["predict"]
+    assert "--data.predict_dir" in texts["predict"]
+    assert all("--trainer.max_steps" not in text and "--help.trainer" in text for text in texts.values())
+    with pytest.raises(SystemExit):
+        main(["fit", "--help.trainer"])
+    listed = capsys.readouterr().out
+    assert "--trainer.max_steps" in listed
+    assert "--model.lr" not in listed
