@@ -300,7 +300,7 @@ def main():
     pl.seed_everything(3, verbose=False)
     found = {}
     for kind in ("module", "ours", "stock"):
-        data = VOCDataModule(root=sys.argv[1], size=32, batch_size=2)
+        data = VOCDataModule(root=sys.argv[1], image_size=32, batch_size=2)
         module = SegmentationModule(encoder=sys.argv[2])
         watch = Watch()
         trainer = pl.Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", logger=False,
@@ -361,7 +361,7 @@ def test_loaders_before_setup_work_or_say_what_is_missing(sample: Path, tmp_path
     assert _data(sample).facts("val")["images"] == 7
     with pytest.raises(UserError, match="there is no VOC 2012 below"):
         _data(tmp_path, download=False).train_dataloader()
-    with pytest.raises(UserError, match=r"predict needs --data\.images"):
+    with pytest.raises(UserError, match=r"predict needs --data\.predict_dir"):
         _data(sample).predict_dataloader()
 
 

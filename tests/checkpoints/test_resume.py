@@ -314,7 +314,7 @@ def test_finetune_starts_from_weights_of_fit_not_from_its_own(
 
 def test_allow_all_resumes_and_prints_every_difference(run: Path, recwarn: pytest.WarningsRecorder) -> None:
     main(["resume", str(run), "--allow", "all", "--model.lr", "0.001", "--data.augmentation", "light"])
-    said = [str(each.message) for each in recwarn if "not exactly" in str(each.message)]
+    said = [str(each.message) for each in recwarn if "not resumed exactly" in str(each.message)]
     assert len(said) == 2
     assert "data (augmentation) none, now it is light" in said[0]
     assert "optimizer (lr) 0.0001, now it is 0.001" in said[1]

@@ -97,7 +97,7 @@ def _environment() -> dict[str, str]:
 
 def test_own_warnings_have_no_code_location() -> None:
     code = (
-        "import warnings; from vocseg.loggers import quieten; quieten(); quieten(); "
+        "import warnings; from vocseg.loggers import filter_warnings; filter_warnings(); filter_warnings(); "
         "warnings.warn('vocseg: x is left out', stacklevel=1); warnings.warn('other', stacklevel=1)"
     )
     done = subprocess.run(

@@ -85,7 +85,7 @@ def test_weights_with_other_class_order_raise(five: Path, sample: Path, here: Pa
 
 def test_num_classes_unlike_class_list_raises(five: Path, sample: Path, here: Path, capsys: Capture) -> None:
     words = [*tiny(sample), "--data.classes", str(five / "five.yaml"), "--model.num_classes", "21"]
-    assert "--model.num_classes 21: the masks hold 5 classes" in refused(capsys, ["fit", *words])
+    assert "--model.num_classes 21: the masks have 5 classes" in refused(capsys, ["fit", *words])
 
 
 def test_predictions_use_colours_of_weights(five: Path, sample: Path, here: Path) -> None:

@@ -122,7 +122,7 @@ def test_skip_corrupt_file_trains_without_cache(copy: Path, capsys: Capture) -> 
         main(["fit", *tiny(copy), *SHORT, "--data.on_read_error", "skip"])
     said = capsys.readouterr().out
     assert "files are decoded every epoch instead (--data.on_read_error skip)" in said
-    assert "1 image was left out" in said
+    assert "1 image was skipped and not counted" in said
 
 
 def test_skip_of_too_many_images_raises(copy: Path, capsys: Capture, monkeypatch: Monkey) -> None:

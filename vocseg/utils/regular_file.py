@@ -32,9 +32,12 @@ def read_regular(path: Path, most: int = _TEXT_BYTES) -> tuple[bytes, os.stat_re
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "it is a pipe or a device, not a plain file")
-            data = file.read(most + 1) if status.st_size <= most else b""
-            if status.st_size > most or len(data) > most:
+            if status.st_size > most:
                 raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB")
+            limit = max(status.st_size, 1 << 20)  # `read` allocates so much; files of /proc have size 0
+            data = file.read(limit + 1)
+            if len(data) > limit:
+                raise OSError(errno.EBUSY, "it grows while it is read")
             return data, status
     except ValueError as error:  # NUL in the name
         raise OSError(errno.EINVAL, "its name is invalid") from error
