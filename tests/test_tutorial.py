@@ -15,7 +15,7 @@ SMALL = {
     '"max_epochs": 12': '"max_epochs": 2',
     "max_epochs=4": "max_epochs=1",
     "train=320, val=80": "train=16, val=6",
-    "train_images=160, val_images=40": "train_images=8, val_images=4",
+    "max_train_samples=160, max_val_samples=40": "max_train_samples=8, max_val_samples=4",
 }
 
 
