@@ -116,7 +116,8 @@ def _from_yaml(text: str, path: Path) -> ClassList:
     unknown = set(content) - {"classes", "others"} if isinstance(content, dict) else {"no mapping"}
     if unknown or not isinstance(content.get("classes"), list):
         raise UserError(
-            f"the class list {path}: needs a list `classes` and, for merges, `others`; see README"
+            f"the class list {path}: needs a list `classes` and, for merges, `others`; see "
+            "vocseg/data/README.md"
         )
     _check_count(len(content["classes"]), path)  # before a colour is looked up for each
     entries = [_entry(each, path) for each in content["classes"]]
