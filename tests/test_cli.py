@@ -433,7 +433,15 @@ def test_example_of_the_help_parses(verb: str, line: str, trained: Path, here: P
     Path("mine/classes.txt").write_text("background\nthing\n")
     weights = str(trained / "unet_voc.pth")
     words = [weights if word in ("unet_voc.pth", "best") else word for word in shlex.split(line)]
-    _printed([verb, *(word for word in words if word not in ("--json", "-"))])
+    words = [word for word in words if word not in ("--json", "-")]  # which would redirect the output
+    config = _printed([verb, *words])
+    for flag, value in zip(words[::2], words[1::2], strict=True):
+        if flag == "--config":
+            continue
+        found: Any = config
+        for key in flag.removeprefix("--").split("."):
+            found = found[key]
+        assert found == yaml.safe_load(value), flag
 
 
 def test_help_of_scoring_leaves_training_out(capsys: pytest.CaptureFixture[str]) -> None:

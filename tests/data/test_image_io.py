@@ -44,7 +44,7 @@ IMAGE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 MASK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "RGB": (
         lambda path: Image.new("RGB", (8, 8)).save(path),
-        "has mode RGB, a picture in colours, but --data.classes does not say",
+        "has mode RGB, a colour image, but --data.classes does not say",
     ),
     "1 bit": (lambda path: Image.new("1", (8, 8)).save(path), "has mode 1"),
     "21": (lambda path: _palette(np.eye(8) * 21).save(path), "holds the value 21 .8 pixels.*x=0, y=0"),

@@ -102,31 +102,31 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        photographs = trainer.datamodule.photographs  # type: ignore[attr-defined]
+        predict_dataset = trainer.datamodule.predict_dataset  # type: ignore[attr-defined]
         for logits, index in zip(prediction, batch["index"].tolist(), strict=True):
             if index < 0:  # padding, or an image that cannot be read
                 continue
-            name = photographs.name_of(photographs.files[index])
+            name = predict_dataset.name_of(predict_dataset.files[index])
             try:
-                image = read_image(photographs.files[index], exif=True)
+                image = read_image(predict_dataset.files[index], exif=True)
             except UserError as error:  # changed since its batch was read
-                photographs.left_out.reasons[name] = error.sentence
+                predict_dataset.left_out.reasons[name] = error.sentence
             else:
                 found = self._find(trainer, pl_module, logits, image)
-                self._images[name] = self._write(found, image, photographs.names[index], pl_module)
+                self._images[name] = self._write(found, image, predict_dataset.names[index], pl_module)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self.folder is not None
-        photographs = trainer.datamodule.photographs  # type: ignore[attr-defined]
-        each = from_all((self._images, photographs.left_out.reasons), trainer.world_size)
+        predict_dataset = trainer.datamodule.predict_dataset  # type: ignore[attr-defined]
+        each = from_all((self._images, predict_dataset.left_out.reasons), trainer.world_size)
         images = {name: facts for part, _ in each for name, facts in part.items()}
         unreadable = {name: why for _, part in each for name, why in part.items()}
         self.predicted = Predicted(
             self.folder,
-            str(photographs.source),
+            str(predict_dataset.source),
             dict(sorted(images.items())),
             dict(sorted(unreadable.items())),
-            photographs.other_files,
+            predict_dataset.other_files,
             time.monotonic() - self._started,
             self.confidence,
         )

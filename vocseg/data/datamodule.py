@@ -121,7 +121,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         policy = CachePolicy(cache, cache_dir, verify_files, self.skip)
         self.parts = SplitDatasets(policy, self.image_size, augmentation, seed, scales(crop_scale), sampling)
         self.progress = Progress(self._counted)
-        self.photographs: ImageFolderDataset | None = None  # the images to predict, once they are listed
+        self.predict_dataset: ImageFolderDataset | None = None  # the images to predict, once they are listed
         self._error: str | None = None
         self._class_pixels: list[int] | None = None
 
@@ -155,7 +155,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         """
         try:
             if self._verb() == "predict":
-                self._predict_dataset()
+                self._find_images()
                 return
             if self.download:
                 self.selection.fetch()
@@ -172,7 +172,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         if self._error is not None:
             raise UserError(self._error)
         if stage == "predict":
-            self.photographs = self._predict_dataset()
+            self.predict_dataset = self._find_images()
             return
         keep_freed_memory()
         self.parts.open(self.splits())
@@ -233,10 +233,10 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Return the images of `predict_dir`."""
-        self.photographs = self.photographs or self._predict_dataset()
-        return self._eval_dataloader(self.photographs)
+        self.predict_dataset = self.predict_dataset or self._find_images()
+        return self._eval_dataloader(self.predict_dataset)
 
-    def _predict_dataset(self) -> ImageFolderDataset:
+    def _find_images(self) -> ImageFolderDataset:
         if self.predict_dir is None:
             raise UserError("predict needs --data.predict_dir: a folder of images, or one image")
         return ImageFolderDataset(Path(self.predict_dir), self.image_size)

@@ -86,7 +86,7 @@ def decode_mask_picture(data: bytes, path: Path, classes: ClassList = VOC_CLASSE
         )
     if coloured and not classes.coloured:
         raise UserError(
-            f"the mask {path} has mode {picture.mode}, a picture in colours, but --data.classes does not say "
+            f"the mask {path} has mode {picture.mode}, a colour image, but --data.classes does not say "
             "what they mean: give a class list (.yaml or CVAT's labelmap.txt) with a `colour` for every "
             "class, or convert VOC's colours with `python -m vocseg audit --repair`"
         )
