@@ -14,18 +14,20 @@ PACKAGE = Path(__file__).parent.parent / "vocseg"
 LAYERS = (
     {"constants", "errors", "utils"},
     {"data", "metrics"},
-    {"inference", "losses", "optim", "performance"},
+    {"losses", "optim", "performance"},
     {"models"},
     {"visualization"},
-    {"callbacks", "checkpoints", "loggers"},
+    {"callbacks", "checkpoints", "inference", "loggers"},
     {"config"},
-    {"commands", "report", "submission", "trainer"},
+    {"commands", "deploy", "report", "submission", "trainer"},
     {"cli"},
     {"__main__"},
 )
 # Exceptions: `resume` is a verb of its own, but runs the command line of the run that it resumes; a process
-# watchdog prints other processes' errors as the command line does.
+# watchdog prints other processes' errors as the command line does; the module's prediction averages the
+# variants of test-time augmentation, which needs no checkpoint.
 EXCEPTIONS = {
+    ("models/module.py", "inference"),
     ("commands/resume.py", "cli"),
     ("callbacks/process_watchdog.py", "config"),
 }
