@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +19,8 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import TINY, refused, tiny
+import vocseg
+from tests.conftest import ROOT, TINY, refused, tiny
 from vocseg import constants
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.checkpoints.weights import read_weights, save_weights
@@ -247,7 +251,7 @@ def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
     }
     assert config["model"].pop("performance") == {
         **{"channels_last": True, "compile": None, "cuda_graphs": True, "fused_optimizer": None},
-        **{"cpu_fuse_upsample": None, "cpu_matmul_conv_grad": None},
+        **{"cpu_fuse_upsample": None},
     }
     assert config["model"] == {
         **{
@@ -460,3 +464,14 @@ def test_help_of_scoring_leaves_training_out(capsys: pytest.CaptureFixture[str])
     listed = capsys.readouterr().out
     assert "--trainer.max_steps" in listed
     assert "--model.lr" not in listed
+
+
+def test_terminal_shows_a_line_before_libraries_are_imported() -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "vocseg", "fit", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT) as process:
+        first = os.read(ours, 100).decode()
+        process.kill()
+    assert first.strip() == f"vocseg {vocseg.__version__} fit: loading PyTorch and Lightning"
+    os.close(ours)
+    os.close(theirs)

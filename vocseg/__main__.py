@@ -136,10 +136,12 @@ def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
     elif command in TOOLS:
         _run_tool(command, words[1:])
     elif command == "resume":
+        _print_loading(command)
         from vocseg.commands.resume import resume
 
         return resume(words[1:])
     elif command in VERBS:
+        _print_loading(command)
         from vocseg.cli import VocCLI
 
         cli = VocCLI(argv)
@@ -149,6 +151,12 @@ def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
     else:
         raise UserError(_unknown(command))
     return None
+
+
+def _print_loading(command: str) -> None:
+    """Print that the libraries are imported, which takes seconds, unless they are, or nobody watches."""
+    if sys.stderr.isatty() and "torch" not in sys.modules:
+        print(f"vocseg {__version__} {command}: loading PyTorch and Lightning", file=sys.stderr, flush=True)
 
 
 def _unknown(command: str) -> str:

@@ -79,13 +79,7 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
 
 def counted_flops(words) -> int:
     """Of forward and backward as smp and torch come: tricks that save some are no reason to count fewer."""
-    plain = build_network(
-        "unet",
-        words.encoder,
-        None,
-        21,
-        PerformanceOptions(cpu_fuse_upsample=False, cpu_matmul_conv_grad=False),
-    )
+    plain = build_network("unet", words.encoder, None, 21, PerformanceOptions(cpu_fuse_upsample=False))
     image = torch.zeros(words.batch, 3, words.size, words.size, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         plain(image).sum().backward()

@@ -15,13 +15,10 @@ from vocseg.losses.composite import CompositeLoss
 from vocseg.losses.config import CROSS_ENTROPY_ONLY as SETTINGS
 from vocseg.models.network import Network, build_network
 from vocseg.optim.optimizers import OptimizerConfig, build_optimizer
-from vocseg.performance.cpu_conv import MatmulGradConv2d
 from vocseg.performance.cpu_unet_decoder import FusedUpsampleBlock
 from vocseg.performance.options import PerformanceOptions, precision_note
 
-PLAIN = PerformanceOptions(
-    False, fused_optimizer=False, cpu_fuse_upsample=False, cpu_matmul_conv_grad=False
-)  # as smp and torch come
+PLAIN = PerformanceOptions(False, fused_optimizer=False, cpu_fuse_upsample=False)  # as smp and torch come
 CPU = torch.device("cpu")
 WAYS = {
     "as usual": PerformanceOptions(),
@@ -29,8 +26,7 @@ WAYS = {
     "fused": replace(PLAIN, fused_optimizer=True),
     "fused, channels last": replace(PLAIN, channels_last=True, fused_optimizer=True),
     "folded": replace(PLAIN, cpu_fuse_upsample=True),
-    "matmul gradients": replace(PLAIN, channels_last=True, cpu_matmul_conv_grad=True),
-    "all": PerformanceOptions(fused_optimizer=True, cpu_fuse_upsample=True, cpu_matmul_conv_grad=True),
+    "all": PerformanceOptions(fused_optimizer=True, cpu_fuse_upsample=True),
 }
 STEPS, PLAIN_LOSS = 20, CompositeLoss(SETTINGS, 21)
 
@@ -100,9 +96,8 @@ def test_optimizer_is_fused_unless_switched_off_or_clipped_under_fp16() -> None:
 
 def test_options_replace_the_layers_that_they_name() -> None:
     usual, folded = _network(PLAIN), _network(WAYS["all"])
-    assert not any(isinstance(layer, (FusedUpsampleBlock, MatmulGradConv2d)) for layer in usual.modules())
+    assert not any(isinstance(layer, FusedUpsampleBlock) for layer in usual.modules())
     assert sum(isinstance(layer, FusedUpsampleBlock) for layer in folded.modules()) == 5
-    assert sum(isinstance(layer, MatmulGradConv2d) for layer in folded.modules()) > 10
     assert all(p.is_contiguous() for p in usual.parameters())
     kernels = [p for p in folded.parameters() if p.ndim == 4]
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)

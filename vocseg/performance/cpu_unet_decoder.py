@@ -1,6 +1,5 @@
 """Fused upsampling and convolution of the U-Net decoder on CPUs."""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -9,8 +8,6 @@ from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-
-from vocseg.performance.cpu_conv import conv2d_of
 
 _TAPS = (  # which of 3 kernel rows fall on the first and on the second row of the small image
     ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0)),  # for even output rows
@@ -38,18 +35,18 @@ class FusedUpsampleBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no 
             whole: Tensor = super().forward(feature_map, target_height, target_width, skip_connection)
             return whole
         conv, norm, activation = self.conv1
-        convolve, channels = conv2d_of(conv, feature_map), feature_map.shape[1]
+        channels = feature_map.shape[1]
         skipped = conv.weight.shape[1] - channels
         # Split, not sliced: gradients of slices are zero-padded and summed, in another memory format.
         of_map, *of_skip = conv.weight.split(channels if skip_connection is None else [channels, skipped], 1)
-        x = upsampled_conv(feature_map, of_map, convolve)
+        x = upsampled_conv(feature_map, of_map)
         if skip_connection is not None:
-            x = x + convolve(skip_connection, of_skip[0], None, 1, 1)
+            x = x + functional.conv2d(skip_connection, of_skip[0], padding=1)
         folded: Tensor = self.attention2(self.conv2(activation(norm(x))))
         return folded
 
 
-def upsampled_conv(x: Tensor, weight: Tensor, conv2d: Callable[..., Tensor] = functional.conv2d) -> Tensor:
+def upsampled_conv(x: Tensor, weight: Tensor) -> Tensor:
     """Compute `conv2d(interpolate(x, scale_factor=2, mode="nearest"), weight, padding=1)` with 16/36 FLOPs.
 
     A 3x3 window on an image of doubled pixels covers 2x2 pixels of the small image. Which kernel rows fall
@@ -59,12 +56,11 @@ def upsampled_conv(x: Tensor, weight: Tensor, conv2d: Callable[..., Tensor] = fu
     Args:
         x: `[N,C,H,W]`.
         weight: `[K,C,3,3]`.
-        conv2d: Convolution function.
 
     Returns:
         `[N,K,2H,2W]`.
     """
-    return _Interleaved.apply(conv2d(x, folded_kernels(weight), None, 1, 1))  # type: ignore[no-any-return]
+    return _Interleaved.apply(functional.conv2d(x, folded_kernels(weight), padding=1))  # type: ignore[no-any-return]
 
 
 def folded_kernels(weight: Tensor) -> Tensor:

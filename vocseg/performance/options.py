@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from vocseg.errors import UserError
-from vocseg.performance.cpu_conv import with_matmul_gradients
 from vocseg.performance.cpu_unet_decoder import fold_decoder
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
@@ -27,8 +26,6 @@ class PerformanceOptions:
         cuda_graphs: Capture of steps as CUDA graphs on a single GPU.
         fused_optimizer: Fused optimizer step. null: where one exists.
         cpu_fuse_upsample: Fused upsampling and convolution in the U-Net decoder. null: on CPUs.
-        cpu_matmul_conv_grad: Convolution weight gradients by matrix products on CPUs. null: for small bf16
-            images, and in float32 on CPUs whose widest vectors are AVX2.
     """
 
     channels_last: bool = True
@@ -36,7 +33,6 @@ class PerformanceOptions:
     cuda_graphs: bool = True
     fused_optimizer: bool | None = None
     cpu_fuse_upsample: bool | None = None
-    cpu_matmul_conv_grad: bool | None = None
 
     def prepare(self, model: nn.Module) -> None:
         """Apply the options to a model in place. Parameters and their names stay.
@@ -45,9 +41,6 @@ class PerformanceOptions:
             model: Model of smp.
         """
         model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-        if self.cpu_matmul_conv_grad is not False and self.channels_last:
-            avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
-            with_matmul_gradients(model, in_float32=self.cpu_matmul_conv_grad is True or avx2)
         if self.cpu_fuse_upsample is not False:
             fold_decoder(model, everywhere=self.cpu_fuse_upsample is True)
         if self.compile is not None:
