@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tests.conftest import tiny
 from vocseg.__main__ import main
@@ -73,7 +75,7 @@ def test_runs_of_same_second_write_separate_curves(sample: Path, here: Path) -> 
 def _loggers(folder: Path) -> list[Any]:
     from vocseg.loggers import run_loggers
 
-    loggers: list[Any] = run_loggers(folder, None, training=True)["logger"]
+    loggers: list[Any] = run_loggers(folder, None, tensorboard=True)["logger"]
     return loggers
 
 
@@ -83,3 +85,15 @@ def test_filter_warnings_twice_adds_no_filter() -> None:
     before = len(logger.filters), len(warnings.filters)
     filter_warnings()
     assert (len(logger.filters), len(warnings.filters)) == before
+
+
+def test_settings_are_in_hparams_without_a_point_in_the_curves(trained: Path, tested: Path) -> None:
+    for folder, measure in ((trained, 2), (tested, 1)):
+        events = EventAccumulator(str(folder)).Reload()
+        content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+        found = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert found["data.image_size"].number_value == 64
+        assert found["model.arch"].string_value
+        assert len(events.Scalars("miou/val")) == measure
+    layout = EventAccumulator(str(trained)).Reload().Tensors("custom_scalars__config__")[0]
+    assert b"loss/train" in layout.tensor_proto.string_val[0]

@@ -28,6 +28,7 @@ from vocseg.trainer import Trainer
 from vocseg.utils.signals import SIGNAL_GUARD
 
 _TRAINING = ("fit", "finetune")
+_WITH_CURVES = (*_TRAINING, "validate", "test")  # verbs that log to TensorBoard
 # Flags that scoring and prediction accept, as recipes and config.yaml have them, but do not use.
 _TRAINING_FLAGS = (
     *("model.loss", "model.lr", "model.optimizer", "model.weight_decay", "model.momentum", "model.warmup"),
@@ -133,7 +134,7 @@ class VocCLI(LightningCLI):
                 super().__init__(
                     SegmentationModule,
                     VOCDataModule,
-                    save_config_callback=SaveTrainingConfig if self._verb in _TRAINING else None,
+                    save_config_callback=SaveTrainingConfig if self._verb in _WITH_CURVES else None,
                     trainer_class=Trainer,
                     trainer_defaults={"log_every_n_steps": 10, "enable_model_summary": False},
                     seed_everything_default=42,
@@ -256,7 +257,7 @@ class VocCLI(LightningCLI):
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning broadcasts the folder
                 self._run_directory.claim(root, verb)
-            kwargs |= run_loggers(self.folder or root, config["logger"], verb in _TRAINING)
+            kwargs |= run_loggers(self.folder or root, config["logger"], verb in _WITH_CURVES)
             if config["logger"] is not False and verb in _TRAINING:
                 kwargs["callbacks"].append(LearningRateMonitor())
         trainer = super().instantiate_trainer(**kwargs)

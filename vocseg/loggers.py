@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from torch.utils.tensorboard.summary import hparams
 
 from vocseg.utils.atomic_write import atomic_write
 
@@ -31,6 +32,21 @@ class VocTensorBoardLogger(TensorBoardLogger):
     Loss and mIoU are then the first groups, which TensorBoard unfolds.
     """
 
+    def log_settings(self, settings: Mapping[str, bool | int | float | str]) -> None:
+        """Add the run to HPARAMS, and charts with training and validation together to CUSTOM SCALARS.
+
+        Lightning's `log_hyperparams` would add a value to the curve of each metric at step 0.
+
+        Args:
+            settings: Values by flag.
+        """
+        measures = {"loss": "loss", "mean IoU": "miou", "pixel accuracy": "pixel_accuracy"}
+        tags = {f"{name}/{stage}": 0 for name in measures.values() for stage in ("val", "train")}
+        for summary in hparams(dict(settings), tags):  # type: ignore[no-untyped-call]
+            self.experiment._get_file_writer().add_summary(summary)
+        charts = {title: ["Multiline", [f"{name}/train", f"{name}/val"]] for title, name in measures.items()}
+        self.experiment.add_custom_scalars({"training and validation": charts})
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log the metrics."""
         renamed = {
@@ -40,13 +56,13 @@ class VocTensorBoardLogger(TensorBoardLogger):
         super().log_metrics(renamed, step)
 
 
-def run_loggers(folder: Path, extra: Any, training: bool) -> dict[str, Any]:
+def run_loggers(folder: Path, extra: Any, tensorboard: bool) -> dict[str, Any]:
     """Create the trainer's loggers.
 
     Args:
         folder: Run directory, or any folder on a process that does not write.
         extra: Value of `--trainer.logger`.
-        training: Whether the verb trains, and so needs TensorBoard.
+        tensorboard: Whether the verb has curves or scores.
 
     Returns:
         Arguments of the trainer. Our loggers are first, as Lightning takes the run directory from the first.
@@ -55,7 +71,7 @@ def run_loggers(folder: Path, extra: Any, training: bool) -> dict[str, Any]:
         return {"logger": False, "default_root_dir": folder}
     root, verb, version = folder.parent.parent, folder.parent.name, folder.name
     loggers: list[Any] = [AppendCSVLogger(root, verb, version)]
-    if training:
+    if tensorboard:
         loggers.insert(0, VocTensorBoardLogger(root, verb, version, default_hp_metric=False))
     loggers += [] if extra in (None, True) else extra if isinstance(extra, list) else [extra]
     return {"logger": [tolerate_errors(logger) for logger in loggers]}
@@ -87,7 +103,15 @@ def tolerate_errors(logger: Any) -> Any:
 
         return call
 
-    for name in ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint"):
+    for name in (
+        "log_metrics",
+        "log_hyperparams",
+        "log_settings",
+        "log_graph",
+        "save",
+        "finalize",
+        "after_save_checkpoint",
+    ):
         if hasattr(logger, name):
             setattr(logger, name, guarded(getattr(logger, name)))
     return logger

@@ -32,7 +32,7 @@ def _validate(
         shown = {"image": pixels, "mask": nothing, "index": index}
         panels.on_validation_batch_end(trainer, module, {"prediction": nothing}, shown, number)
         pixels.zero_()  # a replayed step writes over what it gave out
-    return [int(drawn[0, 0, 0]) for drawn in panels._draw(VOC_CLASSES)]
+    return [int(drawn[0, 0, 0]) for drawn in panels._draw(trainer, VOC_CLASSES)]
 
 
 @pytest.mark.parametrize("batch", [1, 4, 7, 32])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vocseg.constants import PALETTE
-from vocseg.visualization.draw import colour, error_map, overlay, panel, sheet
+from vocseg.visualization.draw import colour, error_map, labelled_overlay, overlay, panel, sheet
 
 
 def _case() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -22,17 +22,17 @@ def test_masks_have_voc_colours() -> None:
     assert tuple(colour(truth)[8, 0]) == PALETTE[255]
 
 
-def test_error_map_marks_missed_and_invented_pixels() -> None:
+def test_error_map_marks_false_negatives_and_false_positives() -> None:
     image, truth, prediction = _case()
     errors = error_map(image, truth, prediction)
     assert tuple(errors[0, 0]) == (50, 50, 50)  # right
     assert tuple(errors[20, 25]) == (50, 50, 50)  # right
-    assert tuple(errors[20, 12]) == (255, 255, 255)  # object missed
-    assert tuple(errors[20, 34]) == (255, 210, 0)  # object invented
+    assert tuple(errors[20, 12]) == (255, 255, 255)  # false negative
+    assert tuple(errors[20, 34]) == (255, 210, 0)  # false positive
     assert tuple(errors[8, 20]) == tuple(k // 2 for k in PALETTE[255])  # void, neither right nor wrong
 
 
-def test_error_map_marks_confused_pixels() -> None:
+def test_error_map_marks_pixels_of_a_wrong_class() -> None:
     image, truth, _ = _case()
     errors = error_map(image, truth, np.where(truth == 15, 8, 0).astype(np.uint8))  # 8: cat, nearly black
     assert tuple(errors[20, 20]) == (255, 80, 170)
@@ -61,3 +61,44 @@ def test_panels_with_different_legends_stack() -> None:
     picture = sheet([panel(image, truth, prediction), panel(image, everything, prediction)])
     assert picture.shape[1] == 1024
     assert picture.dtype == np.uint8
+
+
+def test_panel_has_the_proportions_of_the_image_and_a_title() -> None:
+    _, truth, prediction = _case()
+    wide = np.full((300, 400, 3), 200, np.uint8)
+    picture = panel(wide, truth, prediction)
+    assert (picture[:192, :255] == 200).all()
+    assert (picture[193:195] == 255).all()  # the legend's paper
+    assert panel(wide, truth, prediction, title="2007_000033").shape[0] == picture.shape[0] + 24
+    tall = panel(np.full((400, 300, 3), 200, np.uint8), truth, prediction)
+    assert (tall[:256, :32] == 255).all()
+    assert (tall[:256, 32:224] == 200).all()
+
+
+def test_panel_legend_lists_classes_by_area_without_specks() -> None:
+    image, truth, prediction = np.full((100, 100, 3), 200, np.uint8), *np.zeros((2, 100, 100), np.uint8)
+    truth[:10], truth[10:60], truth[99, :5] = 3, 12, 20
+    below = panel(image, truth, prediction)[256:]
+    columns = [np.flatnonzero((below == PALETTE[label]).all(-1).any(0)) for label in (12, 3, 20)]
+    assert columns[0][0] < columns[1][0]
+    assert not len(columns[2])
+
+
+def test_labelled_overlay_names_objects_at_the_size_of_the_image() -> None:
+    for side in (400, 1600):
+        image, mask = np.full((side, side, 3), 200, np.uint8), np.zeros((side, side), np.uint8)
+        mask[: side // 2, : side // 2] = 12
+        picture = labelled_overlay(image, mask)
+        assert picture.shape == image.shape
+        label = (picture == PALETTE[12]).all(-1)  # the solid background of the name
+        rows, columns = np.flatnonzero(label.any(1)), np.flatnonzero(label.any(0))
+        assert side / 40 < np.ptp(rows) < side / 12
+        assert rows[0] < side / 4 < rows[-1]
+        assert columns[0] < side / 4 < columns[-1]
+        assert (picture[side // 2 + side // 50 :] == 200).all()
+
+
+def test_label_of_an_object_at_the_corner_stays_inside() -> None:
+    image, mask = np.full((60, 50, 3), 90, np.uint8), np.zeros((60, 50), np.uint8)
+    mask[:4, :4] = 9
+    assert labelled_overlay(image, mask).shape == image.shape

@@ -1,5 +1,7 @@
 """Best weights by a monitored metric."""
 
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from vocseg.models.metadata import description_of, newest_score
 from vocseg.models.module import SegmentationModule
 
 _MIN_REPORTED_WAIT = 0.05  # fraction of the time spent waiting for data
+_HEADER = (
+    "            loss           mIoU %        accuracy %\n"
+    "  epoch    train    val   train    val   train    val  images/s      left"
+)  # 79 columns with the mark of the best epoch
 
 
 def best_mode(metric: str) -> str:
@@ -37,6 +43,7 @@ class BestWeights(Checkpoint):
         self.weights: Path | None = None
         self.new = False  # the newest epoch is the best, and not saved yet
         self._validated = False
+        self._started, self._epochs = 0.0, 0  # of this process: seconds of `time.monotonic`, epochs
         # Of the epoch's last validation.
         self._newest: tuple[Score | None, PerImageConfusion | None] = (None, None)
 
@@ -73,6 +80,9 @@ class BestWeights(Checkpoint):
             self.value, self.score = state_dict["value"], score_of(state_dict["score"])
             self.images = images_of(state_dict.get("images"))
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started, self._epochs = time.monotonic(), 0
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (
             trainer.state.fn == "fit"
@@ -90,7 +100,11 @@ class BestWeights(Checkpoint):
         if better:
             self.value = value
             (self.score, self.images), self.new = self._newest, True
-        pl_module.print(_epoch_line(trainer, self._validated, better))
+        if self._epochs == 0:
+            pl_module.print(_HEADER)
+        self._epochs += 1
+        seconds = (time.monotonic() - self._started) / self._epochs
+        pl_module.print(_epoch_row(trainer, self._validated, better, seconds))
         self._validated, self._newest = False, (None, None)  # an epoch may have no validation
         # `LastCheckpoint` saves both files with its next checkpoint.
         deferred = any(getattr(each, "saves_best", False) for each in trainer.callbacks)  # type: ignore[attr-defined]
@@ -113,17 +127,21 @@ class BestWeights(Checkpoint):
         return value < self.value if best_mode(self.monitor) == "min" else value > self.value
 
 
-def _epoch_line(trainer: Trainer, validated: bool, better: bool) -> str:
+def _epoch_row(trainer: Trainer, validated: bool, better: bool, seconds: float | None) -> str:
+    """Format the metrics of an epoch under `_HEADER`, and the time that the other epochs need."""
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    last = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
-    parts = [f"epoch {trainer.current_epoch + 1}{last}"]
-    stages = ("train", "val") if validated else ("train",)
-    for name, label in (("loss", "loss"), ("miou", "mIoU %"), ("pixel_accuracy", "accuracy %")):
-        values = (metrics[f"{name}/{stage}"] for stage in stages)
-        texts = (f"{value:.3f}" if name == "loss" else f"{100 * value:.1f}" for value in values)
-        parts.append(f"{label} " + ", ".join(map(" ".join, zip(texts, stages, strict=True))))
-    if "speed/images_per_s" in metrics:
-        parts.append(f"{metrics['speed/images_per_s']:.1f} images/s")
+    last = trainer.max_epochs if (trainer.max_epochs or 0) > 0 else None
+    row = f"{trainer.current_epoch + 1}/{last}" if last else f"{trainer.current_epoch + 1}"
+    row = f"{row:>7}"
+    for name, width in (("loss", 9), ("miou", 8), ("pixel_accuracy", 8)):
+        for stage in ("train", "val"):
+            value = metrics.get(f"{name}/{stage}") if validated or stage == "train" else None
+            text = "-" if value is None else f"{value:.3f}" if name == "loss" else f"{100 * value:.1f}"
+            row += f"{text:>{width if stage == 'train' else 7}}"
+    speed = metrics.get("speed/images_per_s")
+    row += f"{'-' if speed is None else f'{speed:.1f}':>10}"
+    left = None if seconds is None or not last else round(seconds * (last - trainer.current_epoch - 1))
+    row += f"{'-' if left is None else str(timedelta(seconds=left)):>10}" + ("  best" if better else "")
     if metrics.get("speed/data_wait", 0) > _MIN_REPORTED_WAIT:
-        parts.append(f"{metrics['speed/data_wait']:.0%} of the time waiting for data")
-    return " | ".join(parts + (["best so far"] if better else []))
+        row += f"\n{'':7}  {metrics['speed/data_wait']:.0%} of the time waiting for data"
+    return row

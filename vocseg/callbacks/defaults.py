@@ -6,6 +6,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger
 
 from vocseg.callbacks.best_weights import BestWeights
 from vocseg.callbacks.collapse_warning import CollapseWarning
@@ -23,6 +24,7 @@ from vocseg.callbacks.skipped_samples import SkippedSamplesReport
 from vocseg.callbacks.test_time_augmentation import TestTimeAugmentation
 from vocseg.callbacks.throughput import Throughput
 from vocseg.callbacks.weight_averaging import WeightAverager
+from vocseg.loggers import VocTensorBoardLogger
 from vocseg.utils.atomic_write import atomic_write
 
 _WITH_FLAGS: dict[str, type[Callback]] = {  # by group of flags
@@ -35,6 +37,13 @@ _WITH_FLAGS: dict[str, type[Callback]] = {  # by group of flags
     "prediction_writer": PredictionWriter,
     "progress_bar": ProgressBar,
 }
+
+
+_SETTINGS = (  # prefixes of the flags that are logged
+    *("seed_everything", "ckpt_path", "model.", "data.", "weight_averaging.", "tta.", "original_resolution."),
+    *("trainer.max_epochs", "trainer.max_steps"),
+    *("trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.devices"),
+)
 
 
 def add_standing(parser: LightningArgumentParser) -> None:
@@ -61,15 +70,34 @@ def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb:
 
 
 class SaveTrainingConfig(SaveConfigCallback):
-    """Writes `config.yaml`, and `split/` if the split is random, when training starts."""
+    """Writes `config.yaml`, and `split/` if the split is random, when training starts.
+
+    The settings of training and scoring go to TensorBoard and other loggers.
+    """
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        if stage == trainer.state.fn in ("validate", "test") and trainer.is_global_zero:
+            self._log_settings(trainer)
         if stage == "fit" and not self.already_saved:
             folder = trainer.log_dir  # on every process: it is broadcast
             path = None if folder is None else Path(folder) / self.config_filename
             if trainer.is_global_zero and path is not None and not path.exists():  # a resumed run has it
+                self._log_settings(trainer)
                 atomic_write(path, self.parser.dump(self.config, skip_none=False))
                 data = trainer.datamodule
                 for name in () if data.selection.val_fraction is None else ("train", "val"):
                     atomic_write(path.parent / "split" / f"{name}.txt", "\n".join(data.ids(name)) + "\n")
             self.already_saved = True
+
+    def _log_settings(self, trainer: Any) -> None:
+        """Log what differs between runs to TensorBoard and to loggers of the user's, such as W&B."""
+        flat = {key: value for key, value in vars(self.config.as_flat()).items() if key.startswith(_SETTINGS)}
+        plain = {
+            key: each if isinstance(each, bool | int | float | str) else "null" if each is None else str(each)
+            for key, each in flat.items()
+        }
+        for logger in trainer.loggers:
+            if isinstance(logger, VocTensorBoardLogger):
+                logger.log_settings(plain)
+            elif not isinstance(logger, CSVLogger):  # which has `config.yaml` beside it
+                logger.log_hyperparams(plain)

@@ -1,5 +1,6 @@
 """Input, ground truth and prediction in TensorBoard."""
 
+import contextlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from vocseg.data.classes import ClassList
+from vocseg.data.dataset import VOCSegmentation
+from vocseg.errors import UserError
+from vocseg.metrics.confusion import confusion_matrices, mean_iou
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.draw import Bytes, panel, sheet
+from vocseg.visualization.formatting import percent
 from vocseg.visualization.palette_png import png, show_png
 
 
@@ -60,7 +65,7 @@ class ImagePanels(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = trainer.log_dir  # on every process: it is broadcast
-        drawn = self._draw(pl_module.class_list) if trainer.is_global_zero else []  # type: ignore[arg-type]
+        drawn = self._draw(trainer, pl_module.class_list) if trainer.is_global_zero else []  # type: ignore[arg-type]
         if not drawn:
             return
         image = sheet(drawn)
@@ -74,8 +79,11 @@ class ImagePanels(Callback):
         except (OSError, ValueError) as error:  # TensorBoard's writer raises a ValueError for a full disk
             warnings.warn(f"vocseg: panels cannot be written to {folder} ({error})", stacklevel=2)
 
-    def _draw(self, classes: ClassList) -> list[Bytes]:
-        """Draw a panel of each image that was read, in the order of the split."""
+    def _draw(self, trainer: Trainer, classes: ClassList) -> list[Bytes]:
+        """Draw a panel of each image that was read, in the order of the split.
+
+        Images of our dataset have their own proportions, their id and their IoU at the input resolution.
+        """
         if not self._samples:
             return []
         indices, pixels = (torch.stack(each).cpu() for each in zip(*self._samples, strict=True))
@@ -83,7 +91,16 @@ class ImagePanels(Callback):
         found = [
             (index, one) for index, one in zip(indices.tolist(), pixels.numpy(), strict=True) if index >= 0
         ]
-        return [
-            panel(np.ascontiguousarray(one[:3].transpose(1, 2, 0)), one[3], one[4], classes)
-            for _, one in sorted(found, key=lambda each: each[0])
-        ]
+        dataset: Any = getattr(trainer.val_dataloaders, "dataset", None)
+        panels = []
+        for index, one in sorted(found, key=lambda each: each[0]):
+            image, truth, prediction = np.ascontiguousarray(one[:3].transpose(1, 2, 0)), one[3], one[4]
+            title = ""
+            if isinstance(dataset, VOCSegmentation):
+                predicted, mask = torch.from_numpy(one[4:]), torch.from_numpy(one[3:4])
+                counts = confusion_matrices(predicted, mask, len(classes.names))
+                title = f"{dataset.split.ids[index]}   mean IoU {percent(mean_iou(counts[0]).item())} %"
+                with contextlib.suppress(UserError):  # removed since it was read
+                    image = dataset.full_image(index)
+            panels.append(panel(image, truth, prediction, classes, title=title))
+        return panels

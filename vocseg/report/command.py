@@ -26,9 +26,9 @@ _MOST_IMAGES = 24  # of each kind
 _MOST_CARDS = 160  # over all runs and kinds, to limit the size of the page
 _KINDS = 5  # worst, median, best, label-error candidates, largest changes
 _MEANINGS = {
-    "missed": "object predicted as background",
-    "invented": "background predicted as object",
-    "confused": "object predicted as another class",
+    "false negative": "object predicted as background",
+    "false positive": "background predicted as object",
+    "wrong class": "object predicted as another class",
 }
 _ERROR_LEGEND = tuple(
     (f"rgb{ERRORS[name]}".replace(" ", ""), name, meaning) for name, meaning in _MEANINGS.items()

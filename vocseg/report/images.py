@@ -263,7 +263,7 @@ def _chips(triplet: ImageTriplet, classes: ClassList) -> tuple[tuple[Chip, ...],
     there = [k for k in range(first, IGNORE_INDEX) if true[k] + predicted[k]]
     there.sort(key=lambda k: -max(true[k], predicted[k]))
     shown = [k for k in there[:_CHIPS] if true[k] or predicted[k] >= _SMALLEST * triplet.truth.size]
-    where = {(True, True): "", (True, False): "missed", (False, True): "only predicted"}
+    where = {(True, True): "", (True, False): "false negative", (False, True): "false positive"}
     chips = (Chip(names[k], css(palette[k]), where[true[k] > 0, predicted[k] > 0]) for k in shown)
     return tuple(chips), len(there) - len(shown)
 

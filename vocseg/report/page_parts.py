@@ -52,7 +52,7 @@ class PageImage:
 
 @dataclass(frozen=True)
 class Chip:
-    """A class in an image; `where`: empty, missed or only predicted."""
+    """A class in an image; `where`: empty, `false negative` or `false positive`."""
 
     name: str
     colour: str

@@ -24,9 +24,9 @@ _NOTES = {
 }
 _BUDGET = {
     "boundary": ("near a boundary", f"wrong pixels within {WIDTH} pixels of another label"),
-    "background_for_object": ("objects invented", "background predicted as object"),
-    "object_for_background": ("objects missed", "object predicted as background"),
-    "another_class": ("classes confused", "object predicted as another class"),
+    "background_for_object": ("false positives", "background predicted as object"),
+    "object_for_background": ("false negatives", "object predicted as background"),
+    "another_class": ("wrong classes", "object predicted as another class"),
 }
 _CHARTS = (
     ("loss", "loss", False),

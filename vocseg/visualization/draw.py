@@ -13,9 +13,11 @@ from vocseg.data.classes import VOC_CLASSES, ClassList
 
 Bytes = npt.NDArray[np.uint8]
 
-ERRORS = {"missed": (255, 255, 255), "invented": (255, 210, 0), "confused": (255, 80, 170)}
+ERRORS = {"false negative": (255, 255, 255), "false positive": (255, 210, 0), "wrong class": (255, 80, 170)}
 
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
+_VISIBLE = 0.001  # smallest share of an image's pixels at which a class is named
+_LINE = 24  # pixels, height of a line of text in panels
 
 
 def colour(mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes:
@@ -25,21 +27,45 @@ def colour(mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes:
 
 
 def overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES, strength: float = 0.6) -> Bytes:
-    """An image `[H,W,3]` with the objects of a mask `[H,W]` tinted and outlined."""
+    """An image `[H,W,3]` with the objects of a mask `[H,W]` tinted and outlined.
+
+    The outline is one pixel wide for each 500 pixels of the longer side.
+    """
     tinted = image.astype(np.float32)
     objects = (mask != 0) & (mask != IGNORE_INDEX)
     tinted[objects] = (1 - strength) * tinted[objects] + strength * colour(mask, classes)[objects]
     outline = np.zeros(mask.shape, bool)
     outline[:, :-1] |= mask[:, :-1] != mask[:, 1:]
     outline[:-1] |= mask[:-1] != mask[1:]
+    width = round(max(mask.shape) / 500)
+    if width > 1:
+        outline = cv2.dilate(outline.astype(np.uint8), np.ones((width, width), np.uint8)).astype(bool)
     tinted[outline & (mask != IGNORE_INDEX)] = 255
     return tinted.astype(np.uint8)
 
 
 def labelled_overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes:
-    """`overlay` with a legend of the classes below it."""
-    below = legend(sorted({*np.unique(mask)} - {0, IGNORE_INDEX}), image.shape[1], classes)
-    return np.vstack([overlay(image, mask, classes), below])
+    """`overlay` with the class's name at its largest region; the size is the image's.
+
+    Classes of less than a thousandth of the image are not named.
+    """
+    canvas = Image.fromarray(overlay(image, mask, classes))
+    pen, size = ImageDraw.Draw(canvas), max(11, round(max(mask.shape) / 32))
+    for label in np.unique(mask):
+        if label in (0, IGNORE_INDEX) or (mask == label).mean() < _VISIBLE:
+            continue
+        _, _, regions, centres = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8))
+        x, y = centres[1 + int(regions[1:, cv2.CC_STAT_AREA].argmax())]
+        name, shade = classes.names[label], classes.palette[label]
+        left, top, right, bottom = pen.textbbox((0, 0), name, font=font(size))
+        border = size // 4
+        width, height = right - left + 2 * border, bottom - top + 2 * border
+        x = min(max(0, x - width / 2), max(0, image.shape[1] - width))  # inside the image
+        y = min(max(0, y - height / 2), max(0, image.shape[0] - height))
+        pen.rectangle((x, y, x + width, y + height), fill=shade)
+        ink = _INK if np.dot(shade, (0.299, 0.587, 0.114)) > 140 else _PAPER
+        pen.text((x + border - left, y + border - top), name, fill=ink, font=font(size))
+    return np.asarray(canvas)
 
 
 def error_map(image: Bytes, truth: Bytes, prediction: Bytes) -> Bytes:
@@ -50,42 +76,70 @@ def error_map(image: Bytes, truth: Bytes, prediction: Bytes) -> Bytes:
     """
     picture: Bytes = np.repeat(image.mean(2, keepdims=True) / 4, 3, axis=2).astype(np.uint8)
     wrong = (prediction != truth) & (truth != IGNORE_INDEX)
-    picture[wrong] = ERRORS["confused"]
-    picture[wrong & (truth == 0)] = ERRORS["invented"]
-    picture[wrong & (prediction == 0)] = ERRORS["missed"]
+    picture[wrong] = ERRORS["wrong class"]
+    picture[wrong & (truth == 0)] = ERRORS["false positive"]
+    picture[wrong & (prediction == 0)] = ERRORS["false negative"]
     picture[truth == IGNORE_INDEX] = np.array(VOC_CLASSES.palette[IGNORE_INDEX]) // 2
     return picture
 
 
 def panel(
-    image: Bytes, truth: Bytes, prediction: Bytes, classes: ClassList = VOC_CLASSES, cell: int = 256
+    image: Bytes,
+    truth: Bytes,
+    prediction: Bytes,
+    classes: ClassList = VOC_CLASSES,
+    cell: int = 256,
+    title: str = "",
 ) -> Bytes:
-    """Input, ground truth, prediction and errors side by side, with a legend of the classes.
+    """Input, ground truth, prediction and errors side by side, with a title and a legend of the classes.
+
+    The images have the proportions of `image`. The legend lists the classes by area.
 
     Args:
-        image: uint8 `[H,W,3]` RGB.
-        truth: uint8 `[H,W]`, 255 ignored.
-        prediction: uint8 `[H,W]`.
+        image: uint8 `[H,W,3]` RGB, in the original proportions.
+        truth: uint8 `[h,w]`, 255 ignored.
+        prediction: uint8 `[h,w]`.
         classes: Names and colours.
-        cell: Side length of each image in pixels.
+        cell: Length of each image's longer side in pixels.
+        title: Line above the images.
     """
-    masks = colour(truth, classes), colour(prediction, classes)
-    images = (image, *masks, error_map(image, truth, prediction))
-    row = np.hstack([cv2.resize(k, (cell, cell), interpolation=cv2.INTER_NEAREST_EXACT) for k in images])
+    scale = cell / max(image.shape[:2])
+    height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    shown: Bytes = cv2.resize(image, (width, height), interpolation=method).astype(np.uint8)
+    masks: list[Bytes] = [
+        np.asarray(
+            Image.fromarray(each.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST), np.uint8
+        )
+        for each in (truth, prediction)
+    ]
+    row = np.full((height, 4 * cell, 3), _PAPER, np.uint8)
+    images = (shown, *(colour(each, classes) for each in masks), error_map(shown, masks[0], masks[1]))
+    for k, each in enumerate(images):
+        left = k * cell + (cell - width) // 2
+        row[:, left : left + width] = each
     for k in range(1, len(images)):
         row[:, k * cell - 1 : k * cell + 1] = _PAPER
-    below = legend(sorted({*np.unique(truth), *np.unique(prediction)} - {0}), 4 * cell, classes)
-    return np.vstack([row, below])
+    areas = np.bincount(truth.ravel(), minlength=256) + np.bincount(prediction.ravel(), minlength=256)
+    visible = [label for label in np.argsort(-areas, kind="stable") if areas[label] > _VISIBLE * truth.size]
+    below = legend([int(label) for label in visible if label], 4 * cell, classes)
+    return np.vstack([*([_title(title, 4 * cell)] if title else []), row, below])
+
+
+def _title(text: str, width: int) -> Bytes:
+    line = Image.new("RGB", (width, _LINE), _PAPER)
+    ImageDraw.Draw(line).text((6, 4), text, fill=_INK, font=font())
+    return np.asarray(line)
 
 
 def sheet(panels: Sequence[Bytes]) -> Bytes:
     """Panels below each other, with a line of titles."""
     width = panels[0].shape[1]
-    head = Image.new("RGB", (width, 24), _PAPER)
+    head = Image.new("RGB", (width, _LINE), _PAPER)
     pen = ImageDraw.Draw(head)
     for k, title in enumerate(("input", "ground truth", "prediction")):
         pen.text((k * width // 4 + 6, 4), title, fill=_INK, font=font())
-    x = 3 * width // 4 + 3
+    x = width - sum(_chip_width(pen, name) for name in ERRORS)
     for name, shade in ERRORS.items():
         x = _chip(pen, x, 4, name, shade)
     return np.vstack([np.asarray(head), *panels])
@@ -104,18 +158,18 @@ def _chip_width(pen: ImageDraw.ImageDraw, name: str) -> int:
 
 def legend(labels: Sequence[int], width: int, classes: ClassList) -> Bytes:
     """Colours and names of classes, wrapped into lines of the given width."""
-    strip = Image.new("RGB", (width, 24 * (1 + len(labels))), _PAPER)
+    strip = Image.new("RGB", (width, _LINE * (1 + len(labels))), _PAPER)
     pen = ImageDraw.Draw(strip)
     x, y = 6, 4
     for label in labels:
         name = "ignored" if label == IGNORE_INDEX else classes.names[label]
         if x > 6 and x + _chip_width(pen, name) > width:
-            x, y = 6, y + 24
+            x, y = 6, y + _LINE
         x = _chip(pen, x, y, name, classes.palette[label])
     return np.asarray(strip)[: y + 20]
 
 
 @cache
-def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of text in images."""
-    return ImageFont.load_default(size=14)
+def font(size: int = 14) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of text in images; `size`: its height in pixels."""
+    return ImageFont.load_default(size=size)
