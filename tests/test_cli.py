@@ -24,8 +24,9 @@ from tests.conftest import ROOT, TINY, refused, tiny
 from vocseg import constants
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.checkpoints.weights import read_weights, save_weights
-from vocseg.cli import EXAMPLES, VocCLI
+from vocseg.cli import VocCLI
 from vocseg.config.parser import RECIPES
+from vocseg.config.verb_parser import EXAMPLES
 from vocseg.data import voc
 from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.samplers import SampleIndex

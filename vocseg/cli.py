@@ -1,8 +1,6 @@
 """LightningCLI of the verbs that train, score or predict."""
 
-import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,17 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.callbacks.defaults import SaveTrainingConfig, add_standing, drop_unused, without_flags
 from vocseg.callbacks.last_checkpoint import LastCheckpoint
-from vocseg.checkpoints.resume import ResumeTarget, RunDirectory, find_latest_run, requeued_run
+from vocseg.checkpoints.resume import ResumeTarget, RunDirectory
 from vocseg.checkpoints.slurm import slurm_job
 from vocseg.checkpoints.weights import WEIGHTS_NAME
 from vocseg.commands.results import JsonOutput, add_json_flag, closing_lines
 from vocseg.config.error_messages import to_user_error
 from vocseg.config.initial_weights import InitialWeights, check_scoring_flags
-from vocseg.config.parser import RECIPES, Parser, RecipeFile
+from vocseg.config.parser import RECIPES, RecipeFile
 from vocseg.config.validation import check_callbacks, check_flags, check_monitor
+from vocseg.config.verb_parser import TrainerHelp, VerbParser
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.errors import Interrupted, UserError
+from vocseg.errors import Interrupted
 from vocseg.loggers import filter_warnings, run_loggers
 from vocseg.models.module import SegmentationModule
 from vocseg.trainer import Trainer
@@ -29,81 +28,7 @@ from vocseg.utils.signals import SIGNAL_GUARD
 
 _TRAINING = ("fit", "finetune")
 _WITH_CURVES = (*_TRAINING, "validate", "test")  # verbs that log to TensorBoard
-# Flags that scoring and prediction accept, as recipes and config.yaml have them, but do not use.
-_TRAINING_FLAGS = (
-    *("model.loss", "model.lr", "model.optimizer", "model.weight_decay", "model.momentum", "model.warmup"),
-    *("model.encoder_weights", "model.encoder_lr_mult", "model.freeze_encoder", "data.sampling"),
-    *("data.augmentation", "data.crop_scale", "data.train_split", "data.max_train_samples"),
-    *("best_weights", "last_checkpoint", "weight_averaging", "image_panels"),
-)
-EXAMPLES = {
-    "fit": (
-        "--data.root ~/datasets/voc --trainer.max_epochs 50",
-        "--config standard --config fast",
-        "--data.root mine --data.classes mine/classes.txt --data.val_fraction 0.2",
-    ),
-    "finetune": ("--ckpt_path unet_voc.pth", "--ckpt_path unet_voc.pth --data.max_train_samples null"),
-    "tune": ("--target lr", "--target batch_size --max_batch_size 64"),
-    "validate": ("--ckpt_path unet_voc.pth", "--ckpt_path best"),
-    "test": (
-        "--ckpt_path unet_voc.pth",
-        "--ckpt_path unet_voc.pth --tta.flip true",
-        "--ckpt_path best --json -",
-    ),
-    "predict": (
-        "--ckpt_path unet_voc.pth --data.predict_dir photos",
-        "--ckpt_path unet_voc.pth --data.predict_dir a.jpg --prediction_writer.output_dir out",
-    ),
-}
-_MORE_HELP = (
-    "\nLightning's Trainer (--trainer.max_epochs, .accelerator, .devices, .precision, ...): --help.trainer\n"
-)
 _DEFAULT_RECIPES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}
-
-
-class TrainerHelp(argparse.Action):
-    """Prints the flags of Lightning's Trainer and exits."""
-
-    def __init__(self, option_strings: list[str], dest: str = argparse.SUPPRESS, **kwargs: Any) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, **kwargs)
-
-    def __call__(self, parser: Any, *_: Any) -> None:
-        """Print and exit."""
-        print(parser.format_trainer_help())
-        parser.exit()
-
-
-class VerbParser(Parser, LightningArgumentParser):
-    """Lightning's parser with errors of one sentence and a help without the Trainer's flags."""
-
-    verb = ""
-
-    def format_help(self, formatter: Any = None) -> str:
-        """Return a usage of one line and the flags of this project."""
-        examples = "\n".join(f"  python -m vocseg {self.verb} {each}" for each in EXAMPLES.get(self.verb, ()))
-        flags = self._formatted(lambda flag: not flag.startswith("trainer"))
-        return f"{flags}{_MORE_HELP}\nexamples:\n{examples}\n"
-
-    def format_trainer_help(self) -> str:
-        """Return the flags of Lightning's Trainer."""
-        return self._formatted(lambda flag: flag.startswith("trainer"))
-
-    def _formatted(self, shown: Callable[[str], bool]) -> str:
-        scores = self.verb in ("validate", "test", "predict")
-        groups, usage, helps = self._action_groups, self.usage, [action.help for action in self._actions]
-        self.usage = f"python -m vocseg {self.verb} [--config RECIPE] [--GROUP.FLAG VALUE ...]"
-        for action in self._actions:
-            if not shown(action.dest) or (scores and action.dest.startswith(_TRAINING_FLAGS)):
-                action.help = argparse.SUPPRESS
-        used = [g for g in groups if any(a.help != argparse.SUPPRESS for a in g._group_actions)]
-        own = ("help", "ckpt_path")  # the groups of the verb itself come first
-        self._action_groups = sorted(used, key=lambda g: not any(a.dest in own for a in g._group_actions))
-        try:
-            return str(super().format_help())
-        finally:
-            self._action_groups, self.usage = groups, usage
-            for action, text in zip(self._actions, helps, strict=True):
-                action.help = text
 
 
 class VocCLI(LightningCLI):
@@ -205,7 +130,8 @@ class VocCLI(LightningCLI):
         config = self.config[verb]
         self._json_output.open(config["json"])
         check_scoring_flags(verb, config)
-        self._find_resumed_run(verb, config)
+        if verb in _TRAINING:
+            self._run_directory.find_resumed(verb, config, self._args)
         weights = InitialWeights(verb, config)
         if weights.defaults:
             for each in self._parsers:
@@ -218,23 +144,6 @@ class VocCLI(LightningCLI):
         if "best_weights" in config:
             monitor = config["best_weights"]["monitor"]
             check_monitor("--best_weights.monitor", monitor, weights.classes.names)
-
-    def _find_resumed_run(self, verb: str, config: Any) -> None:
-        """Find the run of `fit --ckpt_path last`, or of a job that SLURM requeued."""
-        directory = self._run_directory
-        if verb == "fit" and config["ckpt_path"] == "last":
-            directory.resumed = find_latest_run(config)
-            if directory.resumed.verb != verb:
-                folder = directory.resumed.folder
-                raise UserError(
-                    f"{verb} --ckpt_path last: {folder} is a run of {directory.resumed.verb}. Resume it "
-                    f"with: python -m vocseg resume {folder}"
-                )
-        elif verb in _TRAINING and directory.resumed is None:
-            root = Path(config["trainer"]["default_root_dir"] or ".")
-            directory.resumed = requeued_run(root, verb, self._args)
-        if verb == "fit" and directory.resumed is not None:
-            config["ckpt_path"] = None  # the weights that the run started from are not needed any more
 
     def before_instantiate_classes(self) -> None:
         """Set the data's seed after Lightning has drawn a random one, and the number of classes.

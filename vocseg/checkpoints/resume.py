@@ -147,6 +147,31 @@ class RunDirectory:
         self.path: Path | None = None
         self._lock: Any = None
 
+    def find_resumed(self, verb: str, config: Namespace, words: Sequence[str]) -> None:
+        """Find the run of `fit --ckpt_path last`, or of a job that SLURM requeued.
+
+        Args:
+            verb: `fit` or `finetune`.
+            config: Its flags. `ckpt_path` becomes None if a run is resumed.
+            words: The command line.
+
+        Raises:
+            UserError: If there is none, or it is of another verb.
+            Stopped: See `requeued_run`.
+        """
+        if verb == "fit" and config["ckpt_path"] == "last":
+            self.resumed = find_latest_run(config)
+            if self.resumed.verb != verb:
+                folder = self.resumed.folder
+                raise UserError(
+                    f"{verb} --ckpt_path last: {folder} is a run of {self.resumed.verb}. Resume it with: "
+                    f"python -m vocseg resume {folder}"
+                )
+        elif self.resumed is None:
+            self.resumed = requeued_run(Path(config["trainer"]["default_root_dir"] or "."), verb, words)
+        if verb == "fit" and self.resumed is not None:
+            config["ckpt_path"] = None  # the weights that the run started from are not needed any more
+
     def claim(self, root: Path, verb: str) -> None:
         """Create the directory and lock it until `release`. A resumed run is rewound to its checkpoint.
 
