@@ -135,4 +135,4 @@ def test_run_that_stopped_early_trains_on_from_its_end(
     end = str(undisturbed("early") / "last.ckpt")
     capsys.readouterr()
     main(["fit", *_flags(sample, here, "early"), "--ckpt_path", end, "--trainer.min_epochs", "5"])
-    assert "epoch 5/5" in capsys.readouterr().out
+    assert " 5/5 " in capsys.readouterr().out
