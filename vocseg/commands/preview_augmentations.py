@@ -145,6 +145,7 @@ def augmentations(
     atomic_write(output, stream.getvalue())
     height, width = sheet.shape[:2]
     print(f"wrote {output} ({width}x{height}): {', '.join(chosen)} on {len(positions)} of '{part.name}'")
+    print(f"next     python -m vocseg fit --data.root {root} --data.augmentation {chosen[-1]}")
     return output
 
 

@@ -261,7 +261,8 @@ def print_summary(result: Audit, layout: Layout, cache: Path, report: Path) -> N
     faults, notes = len(result.faults), len(result.notes)
     files = len({finding.file for finding in result.faults})
     summary = f"{_count(faults, 'fault')} in {_count(files, 'file')}" if faults else "no fault"
-    print(summary + (f", {_count(notes, 'note')}" if notes else ""))
+    summary += f", {_count(notes, 'note')}" if notes else ""
+    console.print(summary, style="bold red" if faults else "bold green")
 
 
 def _count(number: int, what: str) -> str:
