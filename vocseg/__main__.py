@@ -41,6 +41,7 @@ TOOLS = {
         "download",
         "download VOC 2012 (2.0 GB), or SBD's masks for it (1.4 GB)",
     ),
+    "models": ("vocseg.commands.models", "models", "list decoders and encoders: models [PART OF A NAME]"),
     "audit": ("vocseg.data.audit.command", "audit", "check a data set, list each error, repair masks"),
     "import": (
         "vocseg.commands.import_annotations",
@@ -69,6 +70,7 @@ TOOLS = {
 LEADING = {  # flags that may be positional
     ("runs",): " RUN [RUN ...]",
     ("root",): " [ROOT]",
+    ("search",): " [NAME]",
     ("format", "source", "output"): " FORMAT SRC OUT",
 }
 
