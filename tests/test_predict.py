@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,17 @@ def test_an_image_that_cannot_be_read_costs_no_other_and_the_exit_code_is_1(
 def test_an_image_that_breaks_between_its_batch_and_its_mask_is_listed(
     trained: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vocseg.callbacks import prediction_writer
+    from vocseg.data import predict_dataset
 
-    plain = prediction_writer.read_image
+    plain, times = predict_dataset.read_image, Counter[str]()
     (photos / "c.jpg").write_bytes((photos / "a.jpg").read_bytes())
-    monkeypatch.setattr(
-        prediction_writer,
-        "read_image",
-        lambda path, exif: plain(Path("gone") if path.stem == "a" else path, exif),
-    )
+
+    def read(path: Path, exif: bool) -> Any:
+        times[path.stem] += 1
+        return plain(Path("gone") if path.stem == "a" and times["a"] > 1 else path, exif)
+
+    monkeypatch.setattr(predict_dataset, "read_image", read)
+    monkeypatch.setattr(predict_dataset, "_MOST_KEPT", -1)  # as with images of more bytes
     _predict(trained, "--data.predict_dir", "photos", code=1)
     assert "2 of 3 images predicted in " in capsys.readouterr().out
     assert sorted(path.name for path in FOLDER.rglob("masks/**/*.png")) == ["b.png", "c.png"]
