@@ -26,6 +26,7 @@ from vocseg.models.module import SegmentationModule
 from vocseg.utils.atomic_write import AtomicFolder, UnwritableError, atomic_write
 from vocseg.utils.json_values import as_json
 
+
 def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: int) -> dict[str, Any]:
     """Write `overlays/NAME.mp4`, `predictions.json`, and with `video_masks` masks in `masks/NAME/`.
 
