@@ -243,3 +243,22 @@ def test_a_folder_that_cannot_hold_results_is_refused_by_name(
     words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
     said = refused(capsys, [*words, "--prediction_writer.output_dir", "out"])
     assert "--prediction_writer.output_dir out cannot be used" in said
+
+
+def test_result_that_cannot_be_written_ends_with_one_sentence(
+    trained: Path, photos: Path, capsys: Capture
+) -> None:
+    Path("out/overlays").mkdir(parents=True)
+    Path("out/overlays/trip").write_text("in the place of a folder")
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
+    said = refused(capsys, [*words, "--prediction_writer.output_dir", "out"])
+    assert "out/overlays/trip/day 2/b.jpg cannot be written (" in said
+    assert sorted(path.name for path in Path("out").rglob("*.png")) == ["a.png", "b.png"]
+
+
+def test_workers_and_threads_give_the_same_files(trained: Path, photos: Path) -> None:
+    for name, workers in (("threads", "null"), ("processes", "1")):
+        words = ["--data.num_workers", workers, "--prediction_writer.output_dir", name]
+        _predict(trained, "--data.predict_dir", "photos", *words)
+    for path in Path("threads").rglob("*.[pj][np]g"):
+        assert path.read_bytes() == Path("processes", path.relative_to("threads")).read_bytes()

@@ -92,7 +92,8 @@ class PredictionWriter(BasePredictionWriter):
             (each for each in callbacks if isinstance(each, OriginalResolutionEval) and each.window), None
         )
         self.windows = None if self._full is None else f"stride {self._full.stride:g}"
-        trainer.datamodule.predict_dataset.keep = True  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.predict_dataset.keep = not data.num_workers  # images do not come back from other processes
         self._streams = Streams(torch.get_num_threads())
 
     def write_on_batch_end(

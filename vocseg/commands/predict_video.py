@@ -48,7 +48,10 @@ def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: in
     )
     if writer.confidence:
         raise UserError("--prediction_writer.confidence true is for images. Leave it out for a video.")
-    folder, predictor = Path(writer.folder or trainer.log_dir or "."), _predictor(trainer, module, size)
+    folder, predictor = (
+        Path(writer.folder or trainer.log_dir or trainer.default_root_dir),
+        _predictor(trainer, module, size),
+    )
     started, pixels, frames, overlay = time.monotonic(), Counter[str](), 0, f"overlays/{path.stem}.mp4"
     with ExitStack() as stack:
         masks = _mask_folder(folder / "masks" / path.stem, stack) if writer.video_masks else None
