@@ -21,6 +21,7 @@ from vocseg.data.predict_dataset import ImageFolderDataset, is_several, is_video
 from vocseg.data.resize import resize_image
 from vocseg.errors import UserError
 from vocseg.inference.backends import load_trained
+from vocseg.inference.hub import is_repository, load_pretrained
 from vocseg.inference.result import Result, split_probabilities
 from vocseg.inference.sliding_window import SlidingWindow
 from vocseg.inference.tta import TTAConfig
@@ -207,7 +208,8 @@ def load(
     """Load a trained network, to call it with images.
 
     Args:
-        source: `unet_voc.pth`, a `.ckpt` or an exported file.
+        source: `unet_voc.pth`, a `.ckpt` or an exported file; a folder that `push` wrote, or `user/name` of
+            the Hugging Face hub.
         device: Device of the network. None: a GPU if there is one.
         flip: Average with the mirrored image.
         scales: Scales of the side length to average over.
@@ -217,7 +219,8 @@ def load(
     Raises:
         UserError: If the file cannot be read, or an option is out of range.
     """
-    trained = load_trained(source)
+    in_smps_format = Path(source).is_dir() or is_repository(source)
+    trained = load_pretrained(source) if in_smps_format else load_trained(source)
     if device is None:
         device = "cuda" if torch.cuda.is_available() and trained.format == "pytorch" else "cpu"
     if window_stride is not None and not 0 < window_stride <= 1:
