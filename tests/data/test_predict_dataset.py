@@ -133,11 +133,11 @@ def test_pattern_and_text_file_name_results_below_their_common_folder(
     assert found.names == ["a/1", "a/x/2", "b[1]/3"]
     assert ImageFolderDataset(Path("b[1]"), 64).names == ["3"]  # a folder of that name, and no pattern
     Path("a/clip.mp4").write_bytes(b"x")
-    Path("a/list.txt").write_text("a/x/2.png\n\n1.jpg\na/x/2.png\na/gone.jpg\na/clip.mp4\na/x\n")
+    Path("a/list.txt").write_text("a/x/2.png\n\n1.jpg\na/x/2.png\na/gone.jpg\nlost.jpg\na/clip.mp4\na/x\n")
     for source in ("a/list.txt", "@a/list.txt"):
         found = ImageFolderDataset(Path(source), 64)
         assert found.names == ["x/2", "1"]  # as listed; the second counts from the list's own folder
-        assert found.left_out.reasons.keys() == {"a/gone.jpg"}
+        assert found.left_out.reasons.keys() == {"gone.jpg", "../lost.jpg"}
         assert found.other_files.keys() == {"clip.mp4", "x/"}
     Path("raw.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"raw\.txt cannot be read \(it is no text in UTF-8\)"):

@@ -112,7 +112,7 @@ class ImageFolderDataset(Dataset[Sample]):
 
     def name_of(self, path: Path) -> str:
         """Return the path of a file below the folder, or below the folder that several paths share."""
-        return path.relative_to(self._root).as_posix()
+        return Path(os.path.relpath(path, self._root)).as_posix()
 
     def _read(self, index: int) -> Bytes:
         image = read_image(self.files[index], exif=True)
@@ -122,8 +122,8 @@ class ImageFolderDataset(Dataset[Sample]):
 
     def _add(self, paths: Sequence[Path], broken: dict[str, str]) -> None:
         """Sort paths that were named one by one: any file but a video counts as an image."""
-        if paths:
-            self._root = Path(os.path.commonpath([path.parent for path in paths]))
+        if parents := [path.parent for path in paths if os.path.exists(path)]:
+            self._root = Path(os.path.commonpath(parents))
         for path in paths:
             if os.path.isdir(path):
                 self.other_files[f"{self.name_of(path)}/"] = "a folder: give it to --data.predict_dir"
@@ -215,7 +215,9 @@ def _paths(source: Path) -> list[Path]:
         ) from error
     names = [name for line in lines if (name := line.strip())]
     # Paths count from the working folder, as those of `ls` and `find`, or else from the list's own.
-    found = (Path(name) if os.path.exists(name) else path.parent / name for name in names)
+    own = [path.parent / name for name in names]
+    pairs = zip(names, own, strict=True)
+    found = (b if b.exists() and not os.path.exists(a) else a for a, b in pairs)
     return list(dict.fromkeys(Path(os.path.abspath(each)) for each in found))
 
 
