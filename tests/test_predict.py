@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,17 @@ def test_an_image_that_cannot_be_read_costs_no_other_and_the_exit_code_is_1(
 def test_an_image_that_breaks_between_its_batch_and_its_mask_is_listed(
     trained: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vocseg.callbacks import prediction_writer
+    from vocseg.data import predict_dataset
 
-    plain = prediction_writer.read_image
+    plain, times = predict_dataset.read_image, Counter[str]()
     (photos / "c.jpg").write_bytes((photos / "a.jpg").read_bytes())
-    monkeypatch.setattr(
-        prediction_writer,
-        "read_image",
-        lambda path, exif: plain(Path("gone") if path.stem == "a" else path, exif),
-    )
+
+    def read(path: Path, exif: bool) -> Any:
+        times[path.stem] += 1
+        return plain(Path("gone") if path.stem == "a" and times["a"] > 1 else path, exif)
+
+    monkeypatch.setattr(predict_dataset, "read_image", read)
+    monkeypatch.setattr(predict_dataset, "_MOST_KEPT", -1)  # as with images of more bytes
     _predict(trained, "--data.predict_dir", "photos", code=1)
     assert "2 of 3 images predicted in " in capsys.readouterr().out
     assert sorted(path.name for path in FOLDER.rglob("masks/**/*.png")) == ["b.png", "c.png"]
@@ -240,3 +243,22 @@ def test_a_folder_that_cannot_hold_results_is_refused_by_name(
     words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
     said = refused(capsys, [*words, "--prediction_writer.output_dir", "out"])
     assert "--prediction_writer.output_dir out cannot be used" in said
+
+
+def test_result_that_cannot_be_written_ends_with_one_sentence(
+    trained: Path, photos: Path, capsys: Capture
+) -> None:
+    Path("out/overlays").mkdir(parents=True)
+    Path("out/overlays/trip").write_text("in the place of a folder")
+    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
+    said = refused(capsys, [*words, "--prediction_writer.output_dir", "out"])
+    assert "out/overlays/trip/day 2/b.jpg cannot be written (" in said
+    assert sorted(path.name for path in Path("out").rglob("*.png")) == ["a.png", "b.png"]
+
+
+def test_workers_and_threads_give_the_same_files(trained: Path, photos: Path) -> None:
+    for name, workers in (("threads", "null"), ("processes", "1")):
+        words = ["--data.num_workers", workers, "--prediction_writer.output_dir", name]
+        _predict(trained, "--data.predict_dir", "photos", *words)
+    for path in Path("threads").rglob("*.[pj][np]g"):
+        assert path.read_bytes() == Path("processes", path.relative_to("threads")).read_bytes()

@@ -75,6 +75,10 @@ def _break_off(run: Path) -> None:
 
 def test_python_of_the_readmes_runs(sample: Path, trained: Path, here: Path) -> None:
     """As in one notebook: the snippets of the folders go on with the names of the one at the top."""
+    (here / "photos").mkdir()
+    picture = next((sample / "VOCdevkit/VOC2012/JPEGImages").iterdir())
+    for name in ("photo.jpg", "photos/photo.jpg"):
+        shutil.copy(picture, here / name)
     code = "\n".join(block for name in READMES for block in _blocks(name, "python"))
     for usual, small in {
         'root="data", image_size=256': f"root={str(sample)!r}, image_size=64",
@@ -91,6 +95,8 @@ def test_python_of_the_readmes_runs(sample: Path, trained: Path, here: Path) -> 
     assert Path(names["best"].best_model_path).is_file()
     assert names["trainer"].current_epoch == 2
     assert (names["epoch"], len(names["loader"])) == (2, 5)
+    assert names["result"].mask.shape == Image.open("photo.jpg").size[::-1]
+    assert Path("results/overlays/photo.jpg").is_file()
     assert names["prediction"].shape == names["batch"]["mask"].shape
     with Image.open("first.png") as picture:
         assert picture.width == 1024

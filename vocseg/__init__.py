@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vocseg.checkpoints.weights import load_network
     from vocseg.data.datamodule import VOCDataModule
     from vocseg.errors import UserError
+    from vocseg.inference.predictor import load
     from vocseg.loggers import filter_warnings
     from vocseg.metrics.scorer import Scorer
     from vocseg.models.module import SegmentationModule
@@ -25,6 +26,7 @@ __all__ = [
     "VOCDataModule",
     "filter_warnings",
     "labelled_overlay",
+    "load",
     "load_network",
     "overlay",
     "panel",
@@ -38,6 +40,7 @@ _MODULES = {
     "VOCDataModule": "data.datamodule",
     "filter_warnings": "loggers",
     "labelled_overlay": "visualization.draw",
+    "load": "inference.predictor",
     "load_network": "checkpoints.weights",
     "overlay": "visualization.draw",
     "panel": "visualization.draw",

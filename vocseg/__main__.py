@@ -64,6 +64,11 @@ TOOLS = {
         "report",
         "write one HTML page about runs: scores, curves, images, labels",
     ),
+    "push": (
+        "vocseg.commands.push",
+        "push",
+        "write weights for smp.from_pretrained: a folder or a hub repository",
+    ),
     "export": ("vocseg.commands.export", "export", "write weights for use without vocseg"),
 }
 

@@ -16,6 +16,7 @@ from vocseg.callbacks.per_image_metrics import newest_image_scores
 from vocseg.checkpoints.io import is_full_checkpoint, read_checkpoint, with_atomic_checkpoints
 from vocseg.checkpoints.resume import Scores, is_finished, scores_before
 from vocseg.checkpoints.weights import WEIGHTS_NAME
+from vocseg.commands.predict_video import predict_video
 from vocseg.commands.results import report_finetuning, report_predictions, report_scores, report_training, say
 from vocseg.commands.tune import Wanted, find_batch_size, find_learning_rate
 from vocseg.config.initial_weights import (
@@ -25,6 +26,7 @@ from vocseg.config.initial_weights import (
     validate_class_count,
 )
 from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.predict_dataset import is_video
 from vocseg.errors import UserError
 from vocseg.models.metadata import newest_score
 from vocseg.models.module import SegmentationModule
@@ -214,10 +216,16 @@ class Trainer(lightning.Trainer):
         ckpt_path: str | Path | None = None,
         weights_only: bool | None = None,
     ) -> Any:
-        """Write a mask and an overlay for every image of a folder and its sub-folders."""
+        """Write a mask and an overlay for every image of a folder and its sub-folders, or of a video."""
         if isinstance(model, SegmentationModule) and isinstance(datamodule, VOCDataModule):
             model.network.check_size(datamodule.image_size)
         path = load_initial_weights(model, ckpt_path)
+        if isinstance(model, SegmentationModule) and isinstance(datamodule, VOCDataModule):
+            source = datamodule.predict_dir
+            if source is not None and is_video(source) and source.is_file():
+                if self.is_global_zero:
+                    self.figures = predict_video(self, model, source, datamodule.image_size)
+                return None
         result = super().predict(model, dataloaders, datamodule, return_predictions, path, weights_only)
         if isinstance(model, SegmentationModule):
             self.exit_code = report_predictions(self, model)

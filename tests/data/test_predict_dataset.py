@@ -59,7 +59,7 @@ def test_other_files_are_listed_with_reason(tmp_path: Path) -> None:
     parts = {
         "notes.txt": "not an image by its ending (.txt)",
         "README": "no ending",
-        "clip.MP4": "a video: extract its frames first",
+        "clip.MP4": "a video: predict it alone",
         "._a.jpg": "hidden",
         ".git/": "hidden",
         "lightning_logs/": "runs",
@@ -92,7 +92,9 @@ def test_single_image_accepts_any_suffix(tmp_path: Path) -> None:
         ("https:/example.com/a.jpg", ["https://example.com/a.jpg is a URL", "Download the file"]),
         ("s3:/bucket/folder", ["s3://bucket/folder is a URL"]),
         ("no", ["no does not exist"]),
-        ("clip.mov", ["clip.mov is a video", "ffmpeg -i "]),
+        ("clip.mov", ["clip.mov is a video"]),
+        ("no*.jpg", ["no*.jpg: no file matches this pattern"]),
+        ("blank.txt", ["blank.txt holds no image. Give"]),
         ("empty", ["empty holds no image. Give", ".heic"]),
         ("texts", ["texts holds no image (1.txt: not an image by its ending (.txt); ", "and 2 more"]),
     ],
@@ -103,6 +105,7 @@ def test_empty_predict_dir_raises_with_reason(
     """A path turns the two slashes of a URL into one."""
     monkeypatch.chdir(tmp_path)
     Path("clip.mov").write_bytes(b"x")
+    Path("blank.txt").write_text("\n")
     for name in ("empty", "texts"):
         Path(name).mkdir()
     for k in range(5):
@@ -118,3 +121,36 @@ def test_unreadable_image_has_negative_index(tmp_path: Path) -> None:
     (tmp_path / "b.gif").write_bytes(b"GIF89a")
     found = ImageFolderDataset(tmp_path, 64)
     assert [found[k]["index"] for k in range(2)] == [0, -3]
+
+
+def test_pattern_and_text_file_name_results_below_their_common_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.jpg", "a/x/2.png", "b[1]/3.jpg"):
+        _image(tmp_path / name)
+    found = ImageFolderDataset(Path("*/**/*.*g"), 64)
+    assert found.names == ["a/1", "a/x/2", "b[1]/3"]
+    assert ImageFolderDataset(Path("b[1]"), 64).names == ["3"]  # a folder of that name, and no pattern
+    Path("a/clip.mp4").write_bytes(b"x")
+    Path("a/list.txt").write_text("a/x/2.png\n\n1.jpg\na/x/2.png\na/gone.jpg\nlost.jpg\na/clip.mp4\na/x\n")
+    for source in ("a/list.txt", "@a/list.txt"):
+        found = ImageFolderDataset(Path(source), 64)
+        assert found.names == ["x/2", "1"]  # as listed; the second counts from the list's own folder
+        assert found.left_out.reasons.keys() == {"gone.jpg", "../lost.jpg"}
+        assert found.other_files.keys() == {"clip.mp4", "x/"}
+    Path("raw.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"raw\.txt cannot be read \(it is no text in UTF-8\)"):
+        ImageFolderDataset(Path("raw.txt"), 64)
+
+
+def test_image_of_a_batch_waits_in_memory_if_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ImageFolderDataset(_image(tmp_path / "a.png"), 64)
+    assert found[0]["index"] == 0
+    assert found._kept == {}  # a stock DataLoader never takes it
+    found.keep = True
+    assert found[0]["index"] == 0
+    (tmp_path / "a.png").unlink()
+    assert found.full_image(0).shape == (6, 8, 3)
+    with pytest.raises(UserError, match=r"a\.png is missing"):
+        found.full_image(0)

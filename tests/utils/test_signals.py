@@ -202,20 +202,22 @@ def test_signal_during_scoring_leaves_no_files(
 def test_signal_during_predict_leaves_complete_files(
     sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from vocseg.callbacks import prediction_writer
+    from vocseg.inference.result import Result
 
-    monkeypatch.setattr(
-        prediction_writer, "write_prediction", _at(2, signal.SIGINT, prediction_writer.write_prediction)
-    )
+    saved = _at(2, signal.SIGINT, Result.save)
+    monkeypatch.setattr(Result, "save", lambda *arguments: saved(*arguments))
     photos = sample / "VOCdevkit/VOC2012/JPEGImages"
     words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", str(photos)]
     said = _stopped(words, signal.SIGINT, capsys)
     assert "vocseg: stopped by SIGINT; all files in lightning_logs/predict/version_0 are complete" in said
-    for name in ("masks", "overlays"):
-        found = list((here / "lightning_logs/predict/version_0" / name).iterdir())
-        assert len(found) == 2
-        for path in found:
-            Image.open(path).load()
+    found = [
+        list((here / "lightning_logs/predict/version_0" / name).iterdir()) for name in ("masks", "overlays")
+    ]
+    masks, overlays = ({path.stem for path in each} for each in found)
+    assert masks == overlays
+    assert 2 <= len(masks) < len(list(photos.iterdir()))  # those under way are completed
+    for path in (*found[0], *found[1]):
+        Image.open(path).load()
 
 
 def test_signal_before_resume_leaves_run_unchanged(

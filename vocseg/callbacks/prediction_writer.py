@@ -1,26 +1,23 @@
 """Masks and overlays of `predict`."""
 
-import io
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from PIL import Image
 from torch import Tensor
 
 from vocseg.callbacks.original_resolution import OriginalResolutionEval
 from vocseg.callbacks.skipped_samples import from_all
 from vocseg.data.classes import ClassList
-from vocseg.data.image_io import Bytes, read_image
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import Bytes
 from vocseg.errors import UserError
-from vocseg.metrics.upsample import argmax_upsampled, full_size_confidence
-from vocseg.utils.atomic_write import atomic_write
-from vocseg.visualization.draw import labelled_overlay
+from vocseg.inference.result import Result, split_probabilities
+from vocseg.utils.streams import Streams
 
 RESULTS = "predictions.json"
 
@@ -63,16 +60,20 @@ class PredictionWriter(BasePredictionWriter):
         output_dir: Folder of the results. Default: the run directory.
         confidence: Additional images `confidence/NAME.png` with the predicted class's probability (grey, 0 to
             255).
+        video_masks: Masks of a video's frames, `masks/NAME/000000.png` and so on, beside its overlay.
     """
 
-    def __init__(self, output_dir: Path | None = None, confidence: bool = False) -> None:
+    def __init__(
+        self, output_dir: Path | None = None, confidence: bool = False, video_masks: bool = False
+    ) -> None:
         super().__init__(write_interval="batch")
-        self.folder, self.confidence = output_dir, confidence
+        self.folder, self.confidence, self.video_masks = output_dir, confidence, video_masks
         self.predicted: Predicted | None = None  # set at the end
         self.windows: str | None = None  # label of sliding windows, if used
         self._images: dict[str, dict[str, Any]] = {}
         self._started = 0.0  # seconds of `time.monotonic`
         self._full: OriginalResolutionEval | None = None  # set if sliding windows are used
+        self._streams: Streams | None = None  # writes while the network computes
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         log_dir = trainer.log_dir  # on every process: it is broadcast
@@ -91,6 +92,9 @@ class PredictionWriter(BasePredictionWriter):
             (each for each in callbacks if isinstance(each, OriginalResolutionEval) and each.window), None
         )
         self.windows = None if self._full is None else f"stride {self._full.stride:g}"
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.predict_dataset.keep = not data.num_workers  # images do not come back from other processes
+        self._streams = Streams(torch.get_num_threads())
 
     def write_on_batch_end(
         self,
@@ -102,21 +106,30 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
+        module: Any = pl_module
         predict_dataset = trainer.datamodule.predict_dataset  # type: ignore[attr-defined]
         for logits, index in zip(prediction, batch["index"].tolist(), strict=True):
             if index < 0:  # padding, or an image that cannot be read
                 continue
-            name = predict_dataset.name_of(predict_dataset.files[index])
+            path, name = predict_dataset.files[index], predict_dataset.names[index]
+            shown = predict_dataset.name_of(path)
             try:
-                image = read_image(predict_dataset.files[index], exif=True)
+                image = predict_dataset.full_image(index)
             except UserError as error:  # changed since its batch was read
-                predict_dataset.left_out.reasons[name] = error.sentence
-            else:
-                found = self._find(trainer, pl_module, logits, image)
-                self._images[name] = self._write(found, image, predict_dataset.names[index], pl_module)
+                predict_dataset.left_out.reasons[shown] = error.sentence
+                continue
+            of_image = partial(self._write, shown, image, module.class_list, name, path)
+            if self._full is None:
+                assert self._streams is not None
+                self._streams.put(of_image, logits)
+            else:  # the logits of the resized image are not used; those of a large image take a gigabyte
+                of_image(*split_probabilities(self._full.probabilities(trainer, module, image)))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self.folder is not None
+        assert self._streams is not None
+        self._streams.wait()
+        self._streams.close()
         predict_dataset = trainer.datamodule.predict_dataset  # type: ignore[attr-defined]
         each = from_all((self._images, predict_dataset.left_out.reasons), trainer.world_size)
         images = {name: facts for part, _ in each for name, facts in part.items()}
@@ -131,90 +144,23 @@ class PredictionWriter(BasePredictionWriter):
             self.confidence,
         )
 
-    def _find(
-        self, trainer: Trainer, module: Any, logits: Tensor, image: Bytes
-    ) -> tuple[Bytes, Bytes | None]:
-        """Return classes at the original resolution, uint8 `[H,W]`, and optionally their probabilities."""
-        if self._full is None:
-            shape = (image.shape[0], image.shape[1])
-            confidence = full_size_confidence(logits, shape) if self.confidence else None
-            return full_size_mask(logits, shape), None if confidence is None else _grey(confidence)
-        # With windows, the logits of the resized image are not used.
-        confidence, best = self._full.probabilities(trainer, module, image).max(0)
-        return np.asarray(best.cpu().numpy(), np.uint8), _grey(confidence) if self.confidence else None
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._streams is not None:
+            self._streams.close()
 
     def _write(
-        self, found: tuple[Bytes, Bytes | None], image: Bytes, name: str, module: Any
-    ) -> dict[str, Any]:
-        """Write the results of an image, and return its entry of `predictions.json`."""
+        self,
+        shown: str,
+        image: Bytes,
+        classes: ClassList,
+        name: str,
+        path: Path,
+        logits: Tensor,
+        mask: Bytes | None = None,
+    ) -> None:
+        """Write the results of an image, and add its entry of `predictions.json`."""
         assert self.folder is not None
-        try:
-            files = write_prediction(image, *found, self.folder, name, module.class_list)
-        except UserError:
-            raise
-        except OSError as error:
-            raise UserError(
-                f"{self.folder}: the results of {name} cannot be written ({error.strerror}). "
-                "Set another folder with --prediction_writer.output_dir."
-            ) from error
-        height, width = image.shape[:2]
-        return {"width": width, "height": height, **files, "classes": _areas(found[0], module.class_list)}
-
-
-def full_size_mask(logits: Tensor, shape: Sequence[int]) -> Bytes:
-    """Return the best class of every pixel at the original resolution.
-
-    Args:
-        logits: Logits `[C,h,w]` at the input resolution.
-        shape: Height and width of the image.
-
-    Returns:
-        uint8 `[H,W]`.
-    """
-    height, width = shape
-    return np.asarray(argmax_upsampled(logits, (height, width)).cpu().numpy(), np.uint8)
-
-
-def write_prediction(
-    image: Bytes, mask: Bytes, confidence: Bytes | None, folder: Path, name: str, classes: ClassList
-) -> dict[str, str]:
-    """Write mask, overlay and optionally confidence.
-
-    Args:
-        image: RGB uint8 `[H,W,3]`.
-        mask: Class indices uint8 `[H,W]`.
-        confidence: Probability of the predicted class, uint8 `[H,W]`, 255 for 1.
-        folder: Parent of a folder for each kind.
-        name: File name without extension. May contain folders.
-        classes: The classes.
-
-    Returns:
-        Relative paths by kind.
-    """
-    mask_file, overlay_file = io.BytesIO(), io.BytesIO()
-    save_mask(mask, mask_file, classes.palette)
-    Image.fromarray(labelled_overlay(image, mask, classes)).save(overlay_file, "JPEG", quality=92)
-    files = {"mask": (f"masks/{name}.png", mask_file), "overlay": (f"overlays/{name}.jpg", overlay_file)}
-    if confidence is not None:
-        grey = io.BytesIO()
-        Image.fromarray(confidence).save(grey, "PNG")
-        files["confidence"] = (f"confidence/{name}.png", grey)
-    for path, content in files.values():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(folder / path, content.getvalue())
-    return {kind: path for kind, (path, _) in files.items()}
-
-
-def _grey(probabilities: Tensor) -> Bytes:
-    """Probabilities `[H,W]` as uint8, 255 for 1."""
-    return np.asarray((probabilities * 255).round().cpu().numpy(), np.uint8)
-
-
-def _areas(mask: Bytes, classes: ClassList) -> dict[str, dict[str, float]]:
-    """Pixels and fraction of the image of each class in it."""
-    counts = np.bincount(mask.ravel(), minlength=len(classes)).tolist()
-    return {
-        name: {"pixels": count, "share": count / mask.size}
-        for name, count in zip(classes.names, counts, strict=True)
-        if count
-    }
+        result = Result(image, logits, classes, name, path, mask)
+        files = result.save(self.folder, self.confidence)
+        height, width = result.mask.shape
+        self._images[shown] = {"width": width, "height": height, **files, "classes": result.areas}

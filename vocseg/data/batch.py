@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from vocseg.data.samplers import EpochPosition, Progress
 from vocseg.data.skipped import SkippedSamples
 from vocseg.data.worker_watchdog import WorkerWatchdog, check_shared_memory, end_workers_at_exit
+from vocseg.utils.streams import Streams
 
 
 class Sample(TypedDict):
@@ -96,7 +97,9 @@ class TimedDataLoader(DataLoader[Batch]):
         clock, fields = time.perf_counter, self.__dict__  # torch's __setattr__ is slow
         fields["waited"], fields["_given"], since = 0.0, 0, clock()
         left_out: SkippedSamples | None = getattr(self.dataset, "left_out", None)
-        for batch in self._from_workers() if self.num_workers else self._in_process():
+        threads = getattr(self.dataset, "threads", 0)
+        in_process = self._from_threads(threads) if threads else self._in_process()
+        for batch in self._from_workers() if self.num_workers else in_process:
             fields["waited"] += clock() - since
             if left_out is not None:
                 left_out.note(batch["index"])
@@ -115,13 +118,24 @@ class TimedDataLoader(DataLoader[Batch]):
         finally:
             watchdog.close()
 
+    def _from_threads(self, threads: int) -> Iterator[Batch]:
+        def fetch(items: Any) -> Batch:
+            samples: Any = [self.dataset[item] for item in items]
+            return collate(samples)
+
+        with Streams(threads) as streams:
+            for batch in streams.map(fetch, self.batch_sampler or ()):
+                yield _pinned(batch) if self.pin_memory else batch
+
     def _in_process(self) -> Iterator[Batch]:
         # torch's own iterator takes as long as making the batch.
         fetch = getattr(self.dataset, "__getitems__", None)
         for items in self.batch_sampler or ():
             samples: Any = fetch(items) if fetch else [self.dataset[item] for item in items]
             batch = collate(samples)
-            if self.pin_memory:
-                image, mask, index = (batch[key].pin_memory() for key in ("image", "mask", "index"))
-                batch = {"image": image, "mask": mask, "index": index}
-            yield batch
+            yield _pinned(batch) if self.pin_memory else batch
+
+
+def _pinned(batch: Batch) -> Batch:
+    image, mask, index = (batch[key].pin_memory() for key in ("image", "mask", "index"))
+    return {"image": image, "mask": mask, "index": index}

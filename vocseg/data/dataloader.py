@@ -44,9 +44,11 @@ def make_dataloader(
 ) -> TimedDataLoader:
     """Create the DataLoader of one process.
 
-    `workers` is the number of DataLoader workers (None: see `useful_workers`), `timeout` the seconds to wait
-    for a batch from them.
+    `workers` is the number of DataLoader workers (None: 0 if the dataset has threads, else see
+    `useful_workers`), `timeout` the seconds to wait for a batch from them.
     """
+    if workers is None and hasattr(dataset, "threads"):
+        workers = 0
     if workers is None:
         ready = isinstance(dataset, VOCSegmentation) and dataset.ready
         batch_bytes = batch_size * getattr(dataset, "item_bytes", 0)

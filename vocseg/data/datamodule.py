@@ -56,7 +56,8 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         mask_suffix: Part of a mask's file name after the image's id, for example `_mask.png`.
         val_fraction: Fraction of the images for validation, drawn by id and `subset_seed` from `train_split`,
             or without lists from all images with a mask. null: `val_split` is used.
-        predict_dir: Folder of images for `predict`, searched with its sub-folders, or one image.
+        predict_dir: Images for `predict`: a folder, searched with its sub-folders, one image, a video, a
+            pattern such as 'photos/*.jpg', or a text file with a path on each line.
         num_workers: Number of DataLoader workers. null: 0 on a CPU or where reading is cheap, else one per
             core, at most 8.
         timeout: Seconds to wait for a batch from a DataLoader worker.
@@ -238,7 +239,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
 
     def _find_images(self) -> ImageFolderDataset:
         if self.predict_dir is None:
-            raise UserError("predict needs --data.predict_dir: a folder of images, or one image")
+            raise UserError("predict needs --data.predict_dir: a folder of images, one image or a video")
         return ImageFolderDataset(Path(self.predict_dir), self.image_size)
 
     def splits(self) -> dict[str, Split]:

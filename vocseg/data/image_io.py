@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, features
+from PIL import ExifTags, Image, ImageFile, ImageOps, features
 
 from vocseg.data.classes import VOC_CLASSES, ClassList
 from vocseg.errors import UserError, shown
@@ -50,7 +50,8 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
         raise UserError(f"the image {path} has mode {picture.mode}: save it with 8 bits a channel{remedy}")
     # cv2 decodes to the same pixels in two thirds of the time, but fills the missing part of a truncated file
     # with grey. So PIL decodes whatever is not plain RGB with an end marker.
-    if picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_END_OF_JPEG) and not exif:
+    plain = picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_END_OF_JPEG)
+    if plain and not (exif and _is_turned(picture)):
         with contextlib.suppress(cv2.error):
             flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
             pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -61,6 +62,14 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
         return np.asarray((ImageOps.exif_transpose(picture) if exif else picture).convert("RGB"))
     except Exception as error:  # PIL's decoders raise nearly anything on damaged bytes
         raise _unreadable(path, "image", error, exif) from error
+
+
+def _is_turned(picture: Image.Image) -> bool:
+    """Return whether EXIF data say so, or are damaged."""
+    try:
+        return bool(picture.getexif().get(ExifTags.Base.Orientation, 1) != 1)
+    except Exception:  # PIL raises nearly anything on damaged bytes
+        return True
 
 
 def decode_mask_picture(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:

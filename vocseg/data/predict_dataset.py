@@ -1,5 +1,6 @@
 """Dataset of images without masks."""
 
+import glob
 import os
 import re
 import stat
@@ -19,43 +20,60 @@ from vocseg.data.resize import resize_image
 from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.data.skipped import SkippedSamples, lost
 from vocseg.errors import UserError, printable
+from vocseg.utils.regular_file import read_regular
 
 _IMAGES = {
     *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".avif", ".heic", ".heif"),
 }
 _VIDEOS = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"}
-_VIDEO = "a video: extract its frames first, for example with `ffmpeg -i {} frames/%05d.png`"
+_VIDEO = "a video: predict it alone, with --data.predict_dir {}"
+_LIST, _LIST_BYTES = ".txt", 1 << 26  # text file with a path on each line
 _RESULTS = ("masks", "overlays", "confidence")  # folders that `predict` writes, the first two always
 _RUNS = "lightning_logs"
 _URL = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)", re.DOTALL)
 _LISTED = 3  # files in an error message
+_MOST_KEPT = 1 << 29  # bytes of the images that wait for `full_image`
 
 
 class ImageFolderDataset(Dataset[Sample]):
-    """The images of a folder and its sub-folders (or one image), with masks that are all 255.
+    """The images of a folder and its sub-folders, a pattern or a text file (or one image), with masks of 255.
 
     Attributes:
         files: The images, sorted by path.
-        names: Unique names of their results: the path below the folder without its ending.
+        keep: Whether images of batches wait in memory for `full_image`.
+        threads: Threads of `TimedDataLoader` that decode. Decoders do not hold Python's lock.
+        names: Unique names of their results: the path below the folder (of several paths: below the folder
+            that they share) without its ending.
         other_files: Reason why a path below the folder is no image.
         left_out: Images that cannot be read, with reasons.
     """
 
+    threads = min(8, os.cpu_count() or 1)
+
     def __init__(self, source: Path, size: int) -> None:
-        """List the images of a folder, or one image, to resize them to `size` pixels each way.
+        """List the images, to resize them to `size` pixels each way.
+
+        Args:
+            source: A folder, an image, a pattern such as `photos/**/*.jpg`, or a text file with a path on
+                each line (`list.txt` or `@list.txt`).
+            size: Side length in pixels.
 
         Raises:
             UserError: If there is no image.
         """
-        self.source, self._size = source, size
+        self.source, self._size, self.keep = source, size, False
+        self._root = source if os.path.isdir(source) else source.parent
+        self._kept: dict[int, Bytes] = {}
         self.files: list[Path] = []
         self.other_files: dict[str, str] = {}
         broken: dict[str, str] = {}
         if os.path.isdir(source):
             self._list(source, broken)
             self.files.sort()
-        elif os.path.isfile(source) and source.suffix.lower() not in _VIDEOS:
+        elif is_several(source):
+            self._add(_paths(source), broken)
+        elif os.path.isfile(source) and not is_video(source):
             self.files = [source]
         shown = [self.name_of(file) for file in self.files]
         self.names = _result_names(shown)
@@ -81,12 +99,40 @@ class ImageFolderDataset(Dataset[Sample]):
             "index": -1 if draw.filler else index,
         }
 
+    def full_image(self, index: int) -> Bytes:
+        """Return an image at its original resolution, RGB uint8 `[H,W,3]`.
+
+        An image that waits is handed out once. Every other one is read again.
+
+        Raises:
+            UserError: If it cannot be read.
+        """
+        image = self._kept.pop(index, None)
+        return read_image(self.files[index], exif=True) if image is None else image
+
     def name_of(self, path: Path) -> str:
-        """Return the path of a file below the folder; the file's name, if it is the source itself."""
-        return path.name if path == self.source else path.relative_to(self.source).as_posix()
+        """Return the path of a file below the folder, or below the folder that several paths share."""
+        return Path(os.path.relpath(path, self._root)).as_posix()
 
     def _read(self, index: int) -> Bytes:
-        return resize_image(read_image(self.files[index], exif=True), (self._size, self._size))
+        image = read_image(self.files[index], exif=True)
+        if self.keep and sum(each.nbytes for each in list(self._kept.values())) <= _MOST_KEPT:
+            self._kept[index] = image
+        return resize_image(image, (self._size, self._size))
+
+    def _add(self, paths: Sequence[Path], broken: dict[str, str]) -> None:
+        """Sort paths that were named one by one: any file but a video counts as an image."""
+        if parents := [path.parent for path in paths if os.path.exists(path)]:
+            self._root = Path(os.path.commonpath(parents))
+        for path in paths:
+            if os.path.isdir(path):
+                self.other_files[f"{self.name_of(path)}/"] = "a folder: give it to --data.predict_dir"
+            elif not os.path.exists(path):
+                broken[self.name_of(path)] = f"the image {path} does not exist: correct its path"
+            elif is_video(path) or not path.is_file():
+                self.other_files[self.name_of(path)] = str(_file_reason(path))
+            else:
+                self.files.append(path)
 
     def _list(self, folder: Path, broken: dict[str, str]) -> None:
         """Sort everything below a folder into images, broken links to images, and the rest."""
@@ -121,11 +167,14 @@ class ImageFolderDataset(Dataset[Sample]):
                 f"--data.predict_dir {url[1]}://{url[2]} is a URL, and URLs are not downloaded. Download the "
                 "file and give its path."
             )
-        if self.source.suffix.lower() in _VIDEOS and os.path.isfile(self.source):
-            return f"--data.predict_dir {source} is {_VIDEO.format(source)}."
-        if not os.path.exists(source):
+        if is_video(self.source) and os.path.isfile(self.source):
+            return f"--data.predict_dir {source} is a video, which `predict` takes, but no image."
+        if _is_pattern(self.source):
+            return f"--data.predict_dir {source}: no file matches this pattern. Correct it."
+        if not os.path.exists(source) and not is_several(self.source):
             return (
-                f"--data.predict_dir {source} does not exist. Give a folder of images ({takes}) or one image."
+                f"--data.predict_dir {source} does not exist. Give a folder of images ({takes}), one image, "
+                "a video, a pattern or a text file of paths."
             )
         left_out = self.left_out.reasons | self.other_files
         others = [f"{name}: {why}" for name, why in left_out.items()]
@@ -135,6 +184,41 @@ class ImageFolderDataset(Dataset[Sample]):
             f"{source} holds no image{listed}. Give --data.predict_dir a folder of images ({takes}) or one "
             "image."
         )
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a path is a video's by its ending."""
+    return path.suffix.lower() in _VIDEOS
+
+
+def is_several(path: Path) -> bool:
+    """Return whether a path stands for several images: a folder, a pattern or a text file of paths."""
+    return os.path.isdir(path) or _is_pattern(path) or path.suffix.lower() == _LIST
+
+
+def _is_pattern(path: Path) -> bool:
+    return glob.has_magic(str(path)) and not os.path.exists(path)
+
+
+def _paths(source: Path) -> list[Path]:
+    """Paths that match a pattern, sorted, or those of a text file in its order; each once."""
+    if _is_pattern(source):
+        return [Path(os.path.abspath(path)) for path in sorted(glob.glob(str(source), recursive=True))]
+    path = source if source.exists() else Path(str(source).removeprefix("@"))
+    try:
+        lines = read_regular(path, _LIST_BYTES)[0].decode().splitlines()
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise UserError(
+            f"--data.predict_dir {source} cannot be read ({reason}). Give a text file with the path of an "
+            "image on each line."
+        ) from error
+    names = [name for line in lines if (name := line.strip())]
+    # Paths count from the working folder, as those of `ls` and `find`, or else from the list's own.
+    own = [path.parent / name for name in names]
+    pairs = zip(names, own, strict=True)
+    found = (b if b.exists() and not os.path.exists(a) else a for a, b in pairs)
+    return list(dict.fromkeys(Path(os.path.abspath(each)) for each in found))
 
 
 def _folder_reason(path: Path, predicted: bool) -> str | None:
@@ -153,7 +237,7 @@ def _file_reason(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if path.name.startswith("."):
         return "a hidden file"
-    if suffix in _VIDEOS:
+    if is_video(path):
         return _VIDEO.format(path)
     if suffix not in _IMAGES:
         return f"not an image by its ending ({suffix})" if suffix else "not an image: it has no ending"

@@ -1,6 +1,7 @@
 """LightningModule: network, loss, metrics, optimizer."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -35,6 +36,7 @@ from vocseg.optim.optimizers import OptimizerConfig, OptimizerName, build_optimi
 from vocseg.performance.cuda_graph import CudaGraphCache, StepTensors, can_capture
 from vocseg.performance.options import PerformanceOptions
 from vocseg.utils.safe_load import SafeCheckpointMixin
+from vocseg.utils.streams import logits_by_image
 
 _DEFAULT_OPTIONS = PerformanceOptions()
 
@@ -144,7 +146,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return logits float32 `[N,C,H,W]` at the input resolution."""
-        return self.tta.logits(self, batch["image"])
+        return logits_by_image(partial(self.tta.logits, self), batch["image"])
 
     def _step(self, batch: Batch, metrics: SegmentationMetrics) -> StepOutput:
         """Compute a batch, or replay the captured step on a GPU, and update the metrics."""

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from vocseg.callbacks.original_resolution import OriginalResolutionEval
-from vocseg.callbacks.prediction_writer import full_size_mask
 from vocseg.callbacks.test_time_augmentation import TestTimeAugmentation
 from vocseg.checkpoints.weights import Weights, read_weights, rebuilt
 from vocseg.constants import CLASSES
@@ -18,6 +17,7 @@ from vocseg.data.image_io import Bytes, read_image
 from vocseg.data.resize import resize_image
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
+from vocseg.inference.result import full_size_mask
 
 
 def read_voc_weights(path: Path, competition: int) -> Weights:

