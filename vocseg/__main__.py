@@ -63,7 +63,11 @@ TOOLS = {
         "report",
         "write one HTML page about runs: scores, curves, images, labels",
     ),
-    "export": ("vocseg.commands.export", "export", "write weights for use without vocseg"),
+    "export": (
+        "vocseg.commands.export",
+        "export",
+        "write ONNX, OpenVINO or other files, compared with PyTorch",
+    ),
 }
 
 LEADING = {  # flags that may be positional
@@ -163,7 +167,7 @@ def _unknown(command: str) -> str:
 def _run_tool(command: str, words: list[str]) -> None:
     from jsonargparse import auto_cli
 
-    from vocseg.config.parser import Parser, append_list_flags, positional_to_flag
+    from vocseg.config.parser import Parser, append_list_flags, complete_switches, positional_to_flag
 
     module, name, _ = TOOLS[command]
     tool = getattr(import_module(module), name)
@@ -172,7 +176,7 @@ def _run_tool(command: str, words: list[str]) -> None:
     words = positional_to_flag(words, leading, tool) if leading else words
     result = auto_cli(
         tool,
-        args=append_list_flags(words, tool),
+        args=complete_switches(append_list_flags(words, tool), tool),
         prog=f"python -m vocseg {command}{LEADING.get(leading, '')}",
         as_positional=False,
         parser_class=Parser,
