@@ -66,7 +66,12 @@ TOOLS = {
     "export": (
         "vocseg.commands.export",
         "export",
-        "write ONNX, OpenVINO or other files, compared with PyTorch",
+        "write an ONNX, OpenVINO or torch.export file, compared with PyTorch",
+    ),
+    "benchmark": (
+        "vocseg.commands.benchmark",
+        "benchmark",
+        "measure latency, throughput and mean IoU of each format on this machine",
     ),
 }
 

@@ -1,11 +1,12 @@
 """Post-training quantisation to int8, with a limit to the loss of mean IoU."""
 
 import copy
+import io
 import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from vocseg.checkpoints.compatibility import network_shape
+from vocseg.checkpoints.compatibility import Description, network_shape
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.deploy.convert import (
     ExportFormat,
@@ -84,7 +85,9 @@ def export_int8(
         found: Comparison | None = None
         for count in _KEPT:
             if count and not ranking:
-                ranking = sensitive_layers(plain_network(source), batches[:_RANKED_ON])
+                ranking = sensitive_layers(
+                    plain_network(source.network, source.description), batches[:_RANKED_ON]
+                )
             trial = settings._replace(precision="int8", kept=tuple(ranking[:count]))
             _save(kind, quantized(kind, model, batches, trial.kept), part, source, trial)
             after = score_network(exported_network(part), options.data, "int8")
@@ -222,21 +225,20 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(before)
 
 
-def plain_network(source: Source) -> Network:
-    """Return a copy of the network in which every layer is called as a module, as hooks need."""
-    shape = network_shape(source.description)
+def plain_network(network: Network, description: Description) -> Network:
+    """Return a copy of a network as smp builds it: contiguous, every layer called as a module."""
+    shape = network_shape(description)
     options = PerformanceOptions(channels_last=False, cpu_fuse_upsample=False)
-    network = build_network(
-        str(shape["arch"]), str(shape["encoder"]), None, int(shape["num_classes"]), options
-    )
-    network.load_state_dict(source.network.state_dict())
-    return network.eval()
+    arch, encoder, classes = str(shape["arch"]), str(shape["encoder"]), int(shape["num_classes"])
+    copied = build_network(arch, encoder, None, classes, options)
+    copied.load_state_dict(network.state_dict())
+    return copied.eval()
 
 
 def sensitive_layers(network: Network, batches: Batches) -> list[str]:

@@ -45,7 +45,7 @@ def read_onnx(path: Path) -> tuple[Any, Description, ExportSettings]:
         raise UserError(f"--ckpt_path {path}: is not an ONNX file, or is damaged. Use another.") from error
     if not model.graph.node or not model.opset_import:
         raise UserError(f"--ckpt_path {path}: is not an ONNX file, or is damaged. Use another.")
-    for name, tensor in _tensors(model):
+    for name, tensor in _tensors(model, path):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_external(path, name, tensor)
     texts = [entry.value for entry in model.metadata_props if entry.key == KEY]
@@ -56,28 +56,28 @@ def read_onnx(path: Path) -> tuple[Any, Description, ExportSettings]:
     return model, *exported_settings(path, content)
 
 
-def _tensors(model: Any) -> Iterator[tuple[str, Any]]:
+def _tensors(model: Any, path: Path) -> Iterator[tuple[str, Any]]:
     """Names and values of all constants; the operators are checked on the way."""
     foreign = {each.domain for each in model.opset_import} | {node.domain for node in model.graph.node}
     if names := sorted(foreign - _DOMAINS):
-        raise UserError(_custom(f"operators of the domain '{shown(names[0], 40)}'"))
+        raise UserError(_custom(path, f"operators of the domain '{shown(names[0], 40)}'"))
     if model.functions:
-        raise UserError(_custom("functions"))
+        raise UserError(_custom(path, "functions"))
     yield from ((shown(each.name, 60), each) for each in model.graph.initializer)
     for sparse in model.graph.sparse_initializer:
         yield from ((shown(sparse.values.name, 60), each) for each in (sparse.values, sparse.indices))
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.graphs or attribute.HasField("g"):
-                raise UserError(_custom(f"a sub-graph in '{shown(node.name, 40)}'"))
+                raise UserError(_custom(path, f"a sub-graph in '{shown(node.name, 40)}'"))
             if attribute.sparse_tensor.values.dims or attribute.sparse_tensors:
-                raise UserError(_custom(f"a sparse constant in '{shown(node.name, 40)}'"))
+                raise UserError(_custom(path, f"a sparse constant in '{shown(node.name, 40)}'"))
             for tensor in (attribute.t, *attribute.tensors):
                 yield shown(node.name, 60), tensor
 
 
-def _custom(what: str) -> str:
-    return f"--ckpt_path: the ONNX file has {what}, which `export` never writes. It is not loaded."
+def _custom(path: Path, what: str) -> str:
+    return f"--ckpt_path {path}: has {what}, which `export` never writes. It is not loaded."
 
 
 def _check_external(path: Path, name: str, tensor: Any) -> None:
@@ -118,7 +118,7 @@ def load_onnx(path: Path, threads: int | None = None) -> tuple[ExportedNetwork, 
     options.intra_op_num_threads, options.inter_op_num_threads = threads or 0, 1
     # Threads that spin between two images take the cores of those that decode and write.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    external = any(tensor.data_location for _, tensor in _tensors(model))
+    external = any(tensor.data_location for _, tensor in _tensors(model, path))
     try:
         session = onnxruntime.InferenceSession(
             str(path) if external else model.SerializeToString(), options, ["CPUExecutionProvider"]
