@@ -63,9 +63,9 @@ def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, An
         raise UserError(
             f"--ckpt_path {path}: contains a function to call, which vocseg never writes. Do not trust it."
         )
+    check_description(path, description)
     if not _is_state(state):
         raise UserError(_not_ours(path, "state_dict"))
-    check_description(path, description)
     return state, description
 
 
