@@ -414,7 +414,17 @@ def test_export_writes_a_plain_state_dict(
 ) -> None:
     import segmentation_models_pytorch as smp
 
-    main(["export", "--ckpt_path", str(trained / "unet_voc.pth"), "--format", "pth", "--output", "bare.pth"])
+    main(
+        [
+            "export",
+            "--ckpt_path",
+            str(trained / "unet_voc.pth"),
+            "--format",
+            "pth",
+            "--output_file",
+            "bare.pth",
+        ]
+    )
     model = smp.create_model("unet", TINY, None, classes=21)
     model.load_state_dict(torch.load("bare.pth", weights_only=True))
     assert "create_model" in capsys.readouterr().out

@@ -69,7 +69,16 @@ TOOLS = {
         "push",
         "write weights for smp.from_pretrained: a folder or a hub repository",
     ),
-    "export": ("vocseg.commands.export", "export", "write weights for use without vocseg"),
+    "export": (
+        "vocseg.commands.export",
+        "export",
+        "write an ONNX, OpenVINO or torch.export file, compared with PyTorch",
+    ),
+    "benchmark": (
+        "vocseg.commands.benchmark",
+        "benchmark",
+        "measure latency, throughput and mean IoU of each format on this machine",
+    ),
 }
 
 LEADING = {  # flags that may be positional
@@ -178,7 +187,7 @@ def _unknown(command: str) -> str:
 def _run_tool(command: str, words: list[str]) -> None:
     from jsonargparse import auto_cli
 
-    from vocseg.config.parser import Parser, append_list_flags, positional_to_flag
+    from vocseg.config.parser import Parser, append_list_flags, complete_switches, positional_to_flag
 
     module, name, _ = TOOLS[command]
     tool = getattr(import_module(module), name)
@@ -187,7 +196,7 @@ def _run_tool(command: str, words: list[str]) -> None:
     words = positional_to_flag(words, leading, tool) if leading else words
     result = auto_cli(
         tool,
-        args=append_list_flags(words, tool),
+        args=complete_switches(append_list_flags(words, tool), tool),
         prog=f"python -m vocseg {command}{LEADING.get(leading, '')}",
         as_positional=False,
         parser_class=Parser,

@@ -139,6 +139,9 @@ class VocCLI(LightningCLI):
             super().parse_arguments(parser, args)
             config = self.config[verb]
         weights.apply(config)
+        self._exported = config["ckpt_path"] if weights.exported else None
+        if weights.exported:  # Lightning would read it as a checkpoint
+            config["ckpt_path"] = None
         self._num_classes = config["model"]["num_classes"]
         check_flags(verb, config)
         if "best_weights" in config:
@@ -146,13 +149,15 @@ class VocCLI(LightningCLI):
             check_monitor("--best_weights.monitor", monitor, weights.classes.names)
 
     def before_instantiate_classes(self) -> None:
-        """Set the data's seed after Lightning has drawn a random one, and the number of classes.
+        """Set the data's seed after Lightning has drawn a random one, number of classes and exported file.
 
         Lightning overwrites the number of classes by that of a `.ckpt`.
         """
         config = self.config[self.subcommand]
         config["model"]["num_classes"] = self._num_classes
         config["data"]["seed"] = int(config["seed_everything"])
+        if self._exported is not None:
+            config["ckpt_path"] = self._exported
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Create the run directory, the loggers and the default callbacks."""

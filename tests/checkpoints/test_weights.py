@@ -120,5 +120,5 @@ def test_export_of_weights_that_are_not_their_network_is_refused(
     content["description"][key] = value
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(UserError, match=rf"{value}"):
-        export(tmp_path / "x.pth", output=tmp_path / "y.pth")
+        export(tmp_path / "x.pth", output_file=tmp_path / "y.pth")
     assert not (tmp_path / "y.pth").exists()

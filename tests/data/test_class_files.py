@@ -97,7 +97,7 @@ def test_predictions_use_colours_of_weights(five: Path, sample: Path, here: Path
 
 
 def test_export_contains_classes(five: Path, here: Path, capsys: Capture) -> None:
-    main(["export", "--ckpt_path", _weights(five), "--output", "bare.pth"])
+    main(["export", "--ckpt_path", _weights(five), "--output_file", "bare.pth"])
     assert "classes=5" in capsys.readouterr().out
     assert torch.load("bare.pth", weights_only=True)["segmentation_head.0.bias"].shape == (5,)
 

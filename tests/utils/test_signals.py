@@ -171,7 +171,7 @@ def test_error_after_signal_becomes_interrupted(
             raise RuntimeError("unexpected pos 64 vs 0") from None
 
     monkeypatch.setattr("vocseg.utils.safe_load.torch.save", write)
-    words = ["export", "--ckpt_path", str(trained / "unet_voc.pth"), "--output", str(here / "out.pth")]
+    words = ["export", "--ckpt_path", str(trained / "unet_voc.pth"), "--output_file", str(here / "out.pth")]
     said = _stopped(words, signal.SIGINT, capsys)
     assert said == "vocseg: stopped by SIGINT; no partial result was left: run it again\n"
     assert list(here.iterdir()) == []

@@ -63,15 +63,28 @@ def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, An
         raise UserError(
             f"--ckpt_path {path}: contains a function to call, which vocseg never writes. Do not trust it."
         )
+    check_description(path, description)
+    if not _is_state(state):
+        raise UserError(_not_ours(path, "state_dict"))
+    return state, description
+
+
+def check_description(path: Path, description: dict[str, Any]) -> None:
+    """Check the description in a file.
+
+    Args:
+        path: The file, for error messages.
+        description: Its description.
+
+    Raises:
+        UserError: If it is of a newer version, for other inputs, or invalid.
+    """
     number = description.get("format")
     if isinstance(number, int) and number > FORMAT:
         made_by = str(description.get("vocseg", ""))[:40]
         raise UserError(f"--ckpt_path {path}: made by vocseg {made_by}, newer than this one. Update vocseg.")
-    if (invalid := _invalid_entry(description)) or not _is_state(state):
-        raise UserError(
-            f"--ckpt_path {path}: its {invalid or 'state_dict'} is not what vocseg writes. Use a run's "
-            f"{WEIGHTS_NAME} or .ckpt."
-        )
+    if invalid := _invalid_entry(description):
+        raise UserError(_not_ours(path, invalid))
     found = description["normalisation"]
     for key, wanted in NORMALISATION.items():
         if not _is_close(found.get(key), wanted):
@@ -79,7 +92,10 @@ def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, An
                 f"--ckpt_path {path}: was trained on images with {key} {str(found.get(key))[:60]}, but this "
                 f"version uses {key} {wanted}. Use the version of vocseg that made it."
             )
-    return state, description
+
+
+def _not_ours(path: Path, entry: str) -> str:
+    return f"--ckpt_path {path}: its {entry} is not what vocseg writes. Use a run's {WEIGHTS_NAME} or .ckpt."
 
 
 def plain_network(content: Any) -> dict[str, Tensor]:

@@ -10,11 +10,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from vocseg.checkpoints.compatibility import check_classes, check_shape, described_classes, network_shape
 from vocseg.checkpoints.run_dir import newest_checkpoint, newest_weights
 from vocseg.checkpoints.transfer import read_pretrained, transfer
-from vocseg.checkpoints.weights import load_weights, read_weights
+from vocseg.checkpoints.weights import load_weights
 from vocseg.data.class_files import known_classes
 from vocseg.data.classes import ClassList
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
+from vocseg.inference.backends import file_format, load_trained, read_description
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.file_type import local_file
 
@@ -91,10 +92,17 @@ class InitialWeights:
         self.path = resolve_ckpt_path(verb, config)
         self._description: dict[str, Any] | None = None
         self._shape: dict[str, str | int] = {}
+        self.exported = False  # whether the file was written by `export`
         if self.path is None:
             return
         trains = verb in _TRAINING  # takes weights of other classes, and bare state dicts
-        self._description = (read_pretrained if trains else read_weights)(self.path).description
+        self.exported = file_format(self.path) != "pytorch"
+        if trains and self.exported:
+            raise UserError(
+                f"--ckpt_path {self.path}: is an exported file, which cannot be trained. Give the weights it "
+                "was made from, unet_voc.pth or a .ckpt."
+            )
+        self._description = read_pretrained(self.path).description if trains else read_description(self.path)
         if self._description is None:
             return
         self._shape = network_shape(self._description)
@@ -127,7 +135,14 @@ def load_initial_weights(model: LightningModule | None, ckpt_path: str | Path | 
     """
     if not isinstance(model, SegmentationModule) or ckpt_path is None or ckpt_path in OWN_WORDS:
         return ckpt_path
-    model.class_list = described_classes(load_weights(model, ckpt_path))
+    if file_format(ckpt_path) == "pytorch":
+        description = load_weights(model, ckpt_path)
+    else:
+        trained = load_trained(ckpt_path)
+        description = trained.description
+        check_shape(Path(ckpt_path), network_shape(description), model.hparams)
+        model.network = trained.network  # type: ignore[assignment]  # with Network's interface for inference
+    model.class_list = described_classes(description)
     model.loaded_from = Path(ckpt_path)
     return None
 

@@ -101,6 +101,15 @@ def append_list_flags(words: list[str], tool: Callable[..., Any]) -> list[str]:
     return [re.sub(f"^{flags}", r"\1+", word) for word in words]
 
 
+def complete_switches(words: list[str], tool: Callable[..., Any]) -> list[str]:
+    """Give flags of type bool that stand alone the value true."""
+    switches = {f"--{name}" for name, hint in get_type_hints(tool).items() if hint is bool}
+    return [
+        f"{word}=true" if word in switches and after.startswith("-") else word
+        for word, after in zip(words, [*words[1:], "-"], strict=True)
+    ]
+
+
 def _list_flags(tool: Callable[..., Any]) -> list[str]:
     hints = get_type_hints(tool).items()
     return [name for name, hint in hints if any(get_origin(k) is list for k in (hint, *get_args(hint)))]

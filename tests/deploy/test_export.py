@@ -1,0 +1,220 @@
+"""Exported files against PyTorch."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import refused
+from tests.deploy.conftest import FLAGS
+from vocseg.__main__ import main
+from vocseg.checkpoints.weights import load_network, read_weights
+from vocseg.commands.compare import compare
+from vocseg.deploy import convert
+from vocseg.deploy.graph import ExportGraph
+from vocseg.deploy.images import network_input, sample_images
+from vocseg.errors import UserError
+from vocseg.inference.backends import load_trained, read_description
+from vocseg.metrics.upsample import argmax_upsampled
+
+Capture = pytest.CaptureFixture[str]
+every_file = pytest.mark.parametrize("name", FLAGS)
+
+
+@every_file
+def test_exported_file_has_the_logits_and_the_description_of_the_weights(
+    exported: Path, weights: Path, name: str
+) -> None:
+    network, description, kind = load_trained(exported / name, threads=1)
+    expected = read_weights(weights).description
+    assert kind == {"onnx": "onnx", "xml": "openvino", "pt2": "torch_export"}[name.split(".")[1]]
+    assert {key: description[key] for key in expected} == json.loads(json.dumps(expected))
+    assert description["score"]["protocol"]["images"] == 7
+    assert read_description(exported / name) == description
+    images = torch.cat([network_input(image, 64) for image in sample_images(3).images])
+    with torch.inference_mode():
+        logits = load_network(weights)(images)
+    found = network(images)
+    if name.startswith("probabilities"):  # their logarithms
+        logits = logits.log_softmax(1)
+    torch.testing.assert_close(found, logits, rtol=1e-4, atol=1e-4)
+
+
+@every_file
+def test_comparison_is_written_beside_the_file(exported: Path, name: str) -> None:
+    record = json.loads((exported / f"{name}.json").read_text())
+    parity = record["parity"]
+    assert record["file"] == name
+    assert parity["passed"]
+    assert parity["largest_difference"] < parity["largest_allowed"] / 100
+    assert 0.995 <= parity["equal_pixels"] <= 1
+    assert parity["images"] == 8
+    assert parity["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_mask_has_the_size_of_the_image_and_the_classes_of_predict(exported: Path, weights: Path) -> None:
+    network: Any = load_trained(exported / "mask.xml").network
+    whole = sample_images(1).images[0]
+    for image in (whole, whole[:50, :41], whole[::3, :64]):
+        pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+        mask = network.outputs(pixels)["mask"][0]
+        with torch.inference_mode():
+            logits = load_network(weights)(network_input(np.ascontiguousarray(image), 64))[0]
+        expected = argmax_upsampled(logits, image.shape[:2]).numpy()
+        assert mask.shape == image.shape[:2]
+        assert (mask == expected).mean() > 0.99
+
+
+@every_file
+def test_printed_lines_of_python_use_the_file(exported: Path, name: str) -> None:
+    from vocseg.deploy.export import usage
+    from vocseg.inference.exported import exported_settings
+
+    settings = exported_settings(exported / name, read_description(exported / name))[1]
+    kind = load_trained(exported / name).format
+    text = usage(exported / name, kind, settings)  # type: ignore[arg-type]
+    image = np.zeros((1, 3, 64, 64), np.uint8)
+    names: dict[str, Any] = {"image": image, "torch": torch}
+    exec(re.sub(r"(?m)^    ", "", text.partition("\n\nimage:")[0]), names)
+    found = np.asarray(names[settings.outputs[0]])
+    assert found.shape == ((1, 64, 64) if settings.output == "mask" else (1, 21, 64, 64))
+
+
+class Swapped(ExportGraph):
+    """Takes BGR for RGB."""
+
+    def forward(self, image: torch.Tensor) -> Any:
+        return super().forward(image.flip(1))
+
+
+class WithoutMean(ExportGraph):
+    """Leaves the mean of the normalisation out."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        network = load_network(FAULTY[0])
+        network.mean.zero_()
+        self.network = network
+
+
+FAULTY: list[Path] = []
+
+
+@pytest.mark.parametrize(("fault", "kind"), [(Swapped, "torch_export"), (WithoutMean, "openvino")])
+def test_planted_fault_is_refused_and_leaves_no_file(
+    weights: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, fault: Any, kind: Any
+) -> None:
+    FAULTY[:] = [weights]
+    monkeypatch.setattr(convert, "ExportGraph", fault)
+    path = here / f"x{convert.SUFFIXES[kind]}"
+    words = ["export", "--ckpt_path", str(weights), "--format", kind, "--output_file", str(path)]
+    said = refused(capsys, words)
+    assert "was not written: it differs from PyTorch" in said
+    assert "largest difference of logits" in said
+    assert said.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+@every_file
+def test_scores_of_an_exported_file_are_those_of_its_weights(
+    exported: Path, sample: Path, tested: Path, here: Path, name: str
+) -> None:
+    cli = main([
+        *("test", "--ckpt_path", str(exported / name), "--data.root", str(sample)),
+        *("--trainer.accelerator", "cpu", "--data.batch_size", "1"),
+    ])  # fmt: skip
+    assert cli is not None
+    expected = json.loads((tested / "scores.json").read_text())
+    found = json.loads((here / "lightning_logs/test/version_0/scores.json").read_text())
+    for key in ("original_resolution", "input_resolution"):
+        assert found[key]["protocol"] == expected[key]["protocol"]
+        assert found[key]["mean_iou"] == pytest.approx(expected[key]["mean_iou"], abs=1e-4)
+        assert found[key]["pixel_accuracy"] == pytest.approx(expected[key]["pixel_accuracy"], abs=1e-4)
+    assert found["weights"]["path"] == str((exported / name).resolve())
+    difference = compare([str(tested), "lightning_logs/test/version_0"])[0].measures["mean_iou"].difference
+    assert difference.estimate == pytest.approx(0, abs=1e-4)
+
+
+def test_predict_and_validate_take_an_exported_file(
+    exported: Path, weights: Path, sample: Path, here: Path, capsys: Capture
+) -> None:
+    photos = sample / "VOCdevkit/VOC2012/JPEGImages"
+    picture = str(sorted(photos.iterdir())[0])
+    masks = []
+    for name in ("mask.xml", "unet_voc.pth"):
+        flags = ["--data.predict_dir", picture, "--prediction_writer.output_dir", str(here / name)]
+        main(["predict", "--ckpt_path", str(exported / name), *flags, "--trainer.accelerator", "cpu"])
+        masks.append(np.asarray(_png(next((here / name / "masks").iterdir()))))
+    assert (masks[0] == masks[1]).mean() > 0.999
+    words = ["validate", "--ckpt_path", str(exported / "mask.xml"), "--data.root", str(sample)]
+    main([*words, "--trainer.accelerator", "cpu", "--tta.flip", "true"])
+    capsys.readouterr()
+    for flags, what in {
+        ("--tta.scales", "[0.5, 1]"): "takes uint8 images of 64x64 pixels. Leave out --tta.scales",
+        ("--data.image_size", "128"): "mask.xml was exported for 64",
+        ("--model.encoder", "resnet18"): "contains a network with encoder tu-test",
+    }.items():
+        assert what in refused(capsys, [*words, "--trainer.accelerator", "cpu", *flags])
+    words = ["finetune", "--ckpt_path", str(exported / "mask.xml"), "--data.root", str(sample)]
+    assert "is an exported file, which cannot be trained" in refused(capsys, words)
+
+
+def _png(path: Path) -> Any:
+    from PIL import Image
+
+    return Image.open(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (["--int8"], "--int8 is not for --format pth"),
+        (["--output", "mask"], "--output is not for --format pth"),
+        (["--format", "onnx", "--output_file", "x.pth"], "x.pth: onnx needs the ending .onnx"),
+        (["--format", "onnx", "--int8"], "--int8 needs --data_root FOLDER"),
+        (["--format", "onnx", "--output", "masks"], "--output"),
+        (["--format", "onnx", "--data_root", "nowhere"], "nowhere"),
+    ],
+)
+def test_flags_that_do_not_fit_raise(
+    weights: Path, here: Path, capsys: Capture, flags: list[str], what: str
+) -> None:
+    said = refused(capsys, ["export", "--ckpt_path", str(weights), *flags])
+    assert what in said
+    assert said.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+def test_exported_file_is_not_exported_again(exported: Path, here: Path, capsys: Capture) -> None:
+    words = ["export", "--ckpt_path", str(exported / "mask.xml"), "--format", "openvino"]
+    assert "is an exported file. Give the weights it was made from" in refused(capsys, words)
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [("onnx", "probabilities.onnx"), ("onnxruntime", "probabilities.onnx"), ("openvino", "mask.xml")],
+)
+def test_missing_package_raises_with_the_extra(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, package: str, name: str
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf'needs the package {package}: type pip install "vocseg\[deploy\]"'):
+        load_trained(exported / name)
+
+
+def test_result_is_the_same_from_eight_threads(exported: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    images = [network_input(image, 64) for image in sample_images(8).images]
+    for name in ("mask.xml", "probabilities.onnx"):
+        network = load_trained(exported / name, threads=1).network
+        alone = [network(image) for image in images]
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(network, images * 3))
+        assert all(torch.equal(a, b) for a, b in zip(alone * 3, together, strict=True))

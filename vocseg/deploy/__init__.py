@@ -1,0 +1,1 @@
+"""Export, quantisation and measurement of networks for use without this package."""

@@ -1,0 +1,127 @@
+"""Conversion of networks to ONNX, OpenVINO IR and torch.export."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from vocseg.checkpoints.compatibility import Description
+from vocseg.deploy.graph import ExportGraph
+from vocseg.inference.exported import INPUT, KEY, ExportSettings, missing
+from vocseg.models.network import Network
+from vocseg.utils.json_values import as_json
+
+ExportFormat = Literal["onnx", "openvino", "torch_export"]
+SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torch_export": ".pt2"}
+_OPSET = 18  # of ONNX
+_MOST_EDGE = 16384  # pixels of an image of any size
+
+
+def metadata(description: Description, settings: ExportSettings) -> str:
+    """Return the description as it is stored in an exported file."""
+    return as_json({**description, "export": {**settings._asdict(), "kept": list(settings.kept)}})
+
+
+def write_exported(
+    path: Path, kind: ExportFormat, network: Network, description: Description, settings: ExportSettings
+) -> None:
+    """Convert a network and write the file; not atomically.
+
+    Args:
+        path: The file, with the suffix of its format.
+        kind: Format.
+        network: Network in eval mode.
+        description: Description of its weights.
+        settings: Settings of the export.
+
+    Raises:
+        UserError: If a package is missing.
+    """
+    program, text = _program(network, settings), metadata(description, settings)
+    if kind == "torch_export":
+        with _quiet():
+            torch.export.save(program, path, extra_files={KEY: text})
+        return
+    model = _onnx_model(program, settings)
+    if kind == "onnx":
+        save_onnx(model, path, text)
+    else:
+        save_openvino(openvino_model(model), path, text)
+
+
+def onnx_model(network: Network, settings: ExportSettings) -> Any:
+    """Convert a network to an `onnx.ModelProto`."""
+    return _onnx_model(_program(network, settings), settings)
+
+
+def openvino_model(model: Any) -> Any:
+    """Convert an `onnx.ModelProto` to an `openvino.Model` with the same names of nodes."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise missing("openvino", "--format openvino") from error
+    return openvino.convert_model(io.BytesIO(model.SerializeToString()))
+
+
+def save_onnx(model: Any, path: Path, text: str) -> None:
+    """Write an `onnx.ModelProto` with metadata."""
+    del model.metadata_props[:]
+    model.metadata_props.add(key=KEY, value=text)
+    path.write_bytes(model.SerializeToString())
+
+
+def save_openvino(model: Any, path: Path, text: str) -> None:
+    """Write an `openvino.Model` with metadata, as `.xml` and `.bin`."""
+    import openvino
+
+    model.set_rt_info(text, [KEY])
+    openvino.save_model(model, str(path), compress_to_fp16=False)
+
+
+def _program(network: Network, settings: ExportSettings) -> ExportedProgram:
+    dimensions = {0: Dim("batch", min=1, max=1024)} if settings.dynamic_batch else {}
+    edge = settings.size
+    shape = (2 if settings.dynamic_batch else 1, 3, edge, edge)
+    if settings.output == "mask":
+        dimensions |= {
+            2: Dim("height", min=2, max=_MOST_EDGE),
+            3: Dim("width", min=2, max=_MOST_EDGE),
+        }
+        shape = (*shape[:2], edge + 5, edge + 3)  # no size of the network: torch would make it a constant
+    example = torch.zeros(shape, dtype=torch.uint8)
+    graph = ExportGraph(network, settings.size, settings.output).eval().requires_grad_(False)
+    with _quiet(), torch.no_grad():
+        return torch.export.export(graph, (example,), dynamic_shapes=(dimensions,))
+
+
+def _onnx_model(program: ExportedProgram, settings: ExportSettings) -> Any:
+    try:
+        import onnxscript  # noqa: F401  # used by torch
+    except ImportError as error:
+        raise missing("onnxscript", "--format onnx or openvino") from error
+    with _quiet():
+        exported = torch.onnx.export(
+            program,
+            input_names=[INPUT],
+            output_names=list(settings.outputs),
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert exported is not None
+    model = exported.model_proto
+    for node in model.graph.node:  # stack traces with the paths of this machine
+        del node.metadata_props[:]
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide messages of torch's exporters, which do not apply here."""
+    with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
+        yield

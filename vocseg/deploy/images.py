@@ -1,0 +1,112 @@
+"""Images for checks, calibration and scores of exported files."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vocseg.checkpoints.compatibility import Description, check_classes
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.image_io import Bytes
+from vocseg.data.resize import resize_image
+from vocseg.data.synthetic import draw_scene
+from vocseg.metrics.scorer import Scorer
+from vocseg.utils.progress import follow
+from vocseg.utils.yaml_loader import read_yaml
+
+SAMPLE = "sample set"
+_DATA = (  # settings of a run's data that say what its images and classes are
+    *("classes", "image_folder", "image_suffix", "mask_folder", "mask_suffix", "mask_values"),
+    *("train_split", "val_split", "val_fraction", "subset_seed"),
+)
+
+
+class CheckImages(NamedTuple):
+    """Images RGB uint8 `[H,W,3]`, and where they are from."""
+
+    images: list[Bytes]
+    source: str
+
+
+def sample_images(count: int) -> CheckImages:
+    """Draw images of the sample set; nothing is written."""
+    return CheckImages(
+        [
+            draw_scene(np.random.default_rng([2, k]), [1 + k % 20, 1 + (7 * k + 5) % 20])[0]
+            for k in range(count)
+        ],
+        SAMPLE,
+    )
+
+
+def run_data(
+    root: Path, ckpt_path: Path, description: Description, size: int, max_val_samples: int | None = None
+) -> VOCDataModule:
+    """Open a data set with the folders, classes and splits of the run that trained the weights.
+
+    Args:
+        root: As `--data.root`.
+        ckpt_path: The weights. A `config.yaml` beside them has the settings of the data.
+        description: Description of the weights.
+        size: Side length of the network's input in pixels.
+        max_val_samples: Number of validation images, a random subset. None: all.
+
+    Raises:
+        UserError: If the data cannot be read, or has other classes.
+    """
+    config = ckpt_path.with_name("config.yaml")
+    content = read_yaml(config, str(config)) if config.is_file() else {}
+    found = content.get("data") if isinstance(content, dict) else None
+    given = {name: found[name] for name in _DATA if name in found} if isinstance(found, dict) else {}
+    if given.get("classes") is not None:
+        given["classes"] = Path(given["classes"])
+    data = VOCDataModule(
+        root=root,
+        image_size=size,
+        batch_size=1,
+        max_val_samples=max_val_samples,
+        download=False,
+        cache=False,
+        verify_files=False,
+        **given,
+    )
+    check_classes(ckpt_path, description, data.classes)
+    return data
+
+
+def validation_images(data: VOCDataModule, count: int) -> CheckImages:
+    """Return validation images at their original resolution, evenly spread over the split."""
+    return CheckImages([data.full_image(k) for k in _spread(len(data.ids("val")), count)], str(data.root))
+
+
+def training_images(data: VOCDataModule, count: int) -> list[Bytes]:
+    """Return training images at their original resolution, evenly spread over the split."""
+    dataset = data.train_dataset
+    return [dataset.full_image(k) for k in _spread(len(data.ids("train")), count)]
+
+
+def _spread(total: int, count: int) -> list[int]:
+    return np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist()  # type: ignore[no-any-return]
+
+
+def network_input(image: Bytes, size: int) -> Tensor:
+    """Resize an image uint8 `[H,W,3]` to uint8 `[1,3,S,S]`, as `predict` does."""
+    return torch.from_numpy(resize_image(image, (size, size))).permute(2, 0, 1)[None].contiguous()
+
+
+def score_network(network: nn.Module, data: VOCDataModule, what: str) -> Scorer:
+    """Score a network on the validation images at their original resolution, as `test` does.
+
+    Args:
+        network: Network from uint8 `[1,3,S,S]` to logits.
+        data: The data.
+        what: Label of the progress bar.
+    """
+    scorer, ids = Scorer(data.classes.names), data.ids("val")
+    with torch.inference_mode():
+        for k in follow(range(len(ids)), what, len(ids)):
+            logits = network(network_input(data.full_image(k), data.image_size))
+            scorer.update(logits[0], data.full_mask(k), ids[k])
+    return scorer

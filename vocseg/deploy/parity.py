@@ -1,0 +1,129 @@
+"""Comparison of an exported file with PyTorch."""
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vocseg import __version__
+from vocseg.deploy.images import CheckImages, network_input
+from vocseg.errors import UserError
+from vocseg.inference.exported import ExportedNetwork, Precision
+from vocseg.metrics.upsample import argmax_upsampled
+from vocseg.models.network import Network
+
+CHECKED = 8  # images
+_SHARE: dict[Precision, float] = {"float32": 0.995, "int8": 0.8}  # least share of equal pixels
+_DIFFERENCE = 1e-3  # largest difference of float32, as a fraction of the range of PyTorch's values
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Differences between an exported file and PyTorch.
+
+    Attributes:
+        images: Number of images.
+        source: Where they are from.
+        values: Output whose differences were measured: logits or probabilities.
+        largest_difference: Largest absolute difference.
+        largest_allowed: Its tolerance. None: not limited, as in int8.
+        equal_pixels: Share of pixels with the same class.
+        least_allowed: Its tolerance.
+    """
+
+    images: int
+    source: str
+    values: str
+    largest_difference: float
+    largest_allowed: float | None
+    equal_pixels: float
+    least_allowed: float
+
+    @property
+    def passed(self) -> bool:
+        """Return whether both are within their tolerance. NaN is not."""
+        near = self.largest_allowed is None or self.largest_difference <= self.largest_allowed
+        return bool(near and np.isfinite(self.largest_difference) and self.equal_pixels >= self.least_allowed)
+
+    @property
+    def line(self) -> str:
+        """One line for the terminal."""
+        limit = "" if self.largest_allowed is None else f" (allowed {self.largest_allowed:.2g})"
+        share = f"{100 * self.equal_pixels:.3f} % (at least {100 * self.least_allowed:g} %)"
+        return (
+            f"parity with PyTorch on {self.images} images ({self.source}): largest difference of "
+            f"{self.values} {self.largest_difference:.2g}{limit}, equal pixels {share}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, with the versions of the packages that were compared."""
+        return {**asdict(self), "passed": self.passed, "versions": _versions()}
+
+
+def measure_parity(network: Network, exported: ExportedNetwork, images: CheckImages) -> Parity:
+    """Compare an exported file with the network that it was made from.
+
+    Values are compared at the input resolution. Classes too, but for a file of masks: from the image at its
+    original resolution to the mask at the same, with the resizing of `predict`.
+
+    Args:
+        network: The network.
+        exported: The loaded file.
+        images: Images to compare on.
+    """
+    settings = exported.settings
+    size, name = settings.size, settings.outputs[-1]
+    largest, spread, equal, pixels = 0.0, 1.0, 0, 0
+    for image in images.images:
+        small = network_input(image, size)
+        with torch.inference_mode():
+            logits = network(small)
+        expected = (logits.softmax(1) if name == "probabilities" else logits).numpy()
+        found = exported.outputs(small)[name]
+        largest = float(np.maximum(largest, np.abs(found - expected).max()))  # NaN stays
+        spread = max(spread, float(np.ptp(expected)))
+        if settings.output == "mask":
+            classes = argmax_upsampled(logits[0], (image.shape[0], image.shape[1])).numpy()
+            whole = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+            same = exported.outputs(whole)["mask"][0] == classes
+        else:
+            same = found.argmax(1) == expected.argmax(1)
+        equal, pixels = equal + int(same.sum()), pixels + same.size
+    return Parity(
+        len(images.images),
+        images.source,
+        name,
+        largest,
+        _DIFFERENCE * spread if settings.precision == "float32" else None,
+        equal / pixels,
+        _SHARE[settings.precision],
+    )
+
+
+def check_parity(network: Network, exported: ExportedNetwork, images: CheckImages, file: Path) -> Parity:
+    """Compare as `measure_parity` does.
+
+    Raises:
+        UserError: If a difference is above its tolerance.
+    """
+    parity = measure_parity(network, exported, images)
+    if not parity.passed:
+        raise UserError(
+            f"{file} was not written: it differs from PyTorch. P{parity.line[1:]}. Try another "
+            f"--format{', or leave out --int8' if exported.settings.precision == 'int8' else ''}, and report "
+            "this if it stays."
+        )
+    return parity
+
+
+def _versions() -> dict[str, str]:
+    found = {"vocseg": __version__}
+    for name in ("torch", "onnx", "onnxruntime", "openvino", "nncf"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,276 @@
+"""Post-training quantisation to int8, with a limit to the loss of mean IoU."""
+
+import copy
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from vocseg.checkpoints.compatibility import Description, network_shape
+from vocseg.data.datamodule import VOCDataModule
+from vocseg.deploy.convert import (
+    ExportFormat,
+    metadata,
+    onnx_model,
+    openvino_model,
+    save_onnx,
+    save_openvino,
+)
+from vocseg.deploy.export import Source, exported_network, staged, write_record
+from vocseg.deploy.images import network_input, score_network, training_images
+from vocseg.deploy.parity import check_parity
+from vocseg.errors import UserError
+from vocseg.inference.exported import INPUT, ExportSettings, missing
+from vocseg.metrics.paired_test import Comparison
+from vocseg.models.network import Network, build_network
+from vocseg.performance.options import PerformanceOptions
+
+_WARNED = 0.5  # points of mean IoU
+_KEPT = (0, 1, 3, 7, 15)  # numbers of layers in float32 that are tried in turn
+_RANKED_ON = 2  # images
+_PREFIX = "network.model."  # of the parameters in an export
+Batches = list[npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """Data and limits of quantisation.
+
+    Attributes:
+        data: Data set of calibration and scores.
+        calibration_images: Number of training images.
+        max_drop: Largest loss of mean IoU, in points of 100.
+    """
+
+    data: VOCDataModule
+    calibration_images: int
+    max_drop: float
+
+
+def export_int8(
+    source: Source, path: Path, kind: ExportFormat, settings: ExportSettings, options: Int8Options
+) -> list[str]:
+    """Quantise a network, score it and write the file. Nothing is left if it loses too much.
+
+    The float32 file is compared with PyTorch first. Then layers return to float32, the most sensitive first,
+    until the loss is at most 0.5 points.
+
+    Returns:
+        Lines for the terminal.
+
+    Raises:
+        UserError: If the format cannot be quantised, a package is missing, or a limit is exceeded.
+    """
+    if kind == "torch_export":
+        raise UserError("--int8 is for --format onnx and openvino. Choose one of them.")
+    images = training_images(options.data, options.calibration_images)
+    batches = [network_input(image, settings.size).numpy() for image in images]
+    with staged(path) as part:
+        model = onnx_model(source.network, settings)
+        _save(kind, model if kind == "onnx" else openvino_model(model), part, source, settings)
+        exact = exported_network(part)
+        lines = [check_parity(source.network, exact, source.images, path).line]
+        before = score_network(exact, options.data, "float32")
+        ranking: list[str] = []
+        found: Comparison | None = None
+        for count in _KEPT:
+            if count and not ranking:
+                ranking = sensitive_layers(
+                    plain_network(source.network, source.description), batches[:_RANKED_ON]
+                )
+            trial = settings._replace(precision="int8", kept=tuple(ranking[:count]))
+            _save(kind, quantized(kind, model, batches, trial.kept), part, source, trial)
+            after = score_network(exported_network(part), options.data, "int8")
+            found = after.compare(before)
+            lines.append(_line(found, trial.kept))
+            if drop(found) <= _WARNED:
+                break
+        assert found is not None
+        if drop(found) > options.max_drop:
+            raise UserError(
+                f"{path} was not written: {lines[-1]}, above --max_drop {options.max_drop:g}. Use the "
+                "float32 file, more --calibration_images, or a larger --max_drop."
+            )
+        if drop(found) > _WARNED:
+            lines.append(f"warning: int8 loses more than {_WARNED:g} points of mean IoU")
+        parity = check_parity(source.network, exported_network(part), source.images, path)
+        content = {"format": kind, "precision": "int8", "kept_in_float32": list(trial.kept)}
+        comparison = {name: each for name, each in found.as_dict().items() if name != "images"}
+        write_record(part, {**content, "parity": parity.as_dict(), "comparison": comparison})
+    return [*lines, parity.line]
+
+
+def drop(found: Comparison) -> float:
+    """Return the loss of mean IoU in points of 100."""
+    return -100 * (found.measures["mean_iou"].difference.estimate or 0.0)
+
+
+def _line(found: Comparison, kept: Sequence[str]) -> str:
+    each = found.measures["mean_iou"]
+    low, high = each.difference.low, each.difference.high
+    ends = "" if low is None or high is None else f" [{100 * low:+.2f}, {100 * high:+.2f}]"
+    layers = f", {len(kept)} layers in float32" if kept else ""
+    return (
+        f"mean IoU {100 * (each.before or 0):.2f} in float32, {100 * (each.after or 0):.2f} in int8{layers}: "
+        f"{-drop(found):+.2f}{ends} points"
+    )
+
+
+def _save(kind: ExportFormat, model: Any, path: Path, source: Source, settings: ExportSettings) -> None:
+    text = metadata(source.description, settings)
+    (save_onnx if kind == "onnx" else save_openvino)(model, path, text)
+
+
+def quantized(kind: ExportFormat, model: Any, batches: Batches, kept: Sequence[str]) -> Any:
+    """Quantise a converted network.
+
+    Args:
+        kind: onnx or openvino.
+        model: `onnx.ModelProto` in float32.
+        batches: Calibration images, each uint8 `[1,3,S,S]`.
+        kept: Names of layers that stay in float32.
+
+    Returns:
+        `onnx.ModelProto` or `openvino.Model`.
+    """
+    exact = _exact_nodes(model, kept)
+    return (_quantized_onnx if kind == "onnx" else _quantized_openvino)(model, batches, exact)
+
+
+def _exact_nodes(model: Any, kept: Sequence[str]) -> list[str]:
+    """Names of the nodes that stay in float32: pre- and postprocessing, and kept convolutions."""
+    nodes = list(model.graph.node)
+    convolutions = [k for k, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose")]
+    first, last = convolutions[0], convolutions[-1]
+    weights = {f"{_PREFIX}{name}.weight" for name in kept}
+    return [
+        node.name
+        for k, node in enumerate(nodes)
+        if not first <= k <= last or (k in convolutions and node.input[1] in weights)
+    ]
+
+
+def _quantized_onnx(model: Any, batches: Batches, exact: list[str]) -> Any:
+    try:
+        import onnx
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            CalibrationMethod,
+            QuantFormat,
+            QuantType,
+            quantize_static,
+        )
+    except ImportError as error:
+        raise missing("onnxruntime", "--int8") from error
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter(batches)
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self._left, None)
+            return None if batch is None else {INPUT: batch}
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "int8.onnx"
+        quantize_static(
+            copy.deepcopy(model),
+            path,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            # Without VNNI, products of 8-bit numbers overflow 16 bits: weights have 7.
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=exact,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": True},
+        )
+        return onnx.load(path)
+
+
+def _quantized_openvino(model: Any, batches: Batches, exact: list[str]) -> Any:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            import nncf
+    except ImportError as error:
+        raise missing("nncf", "--int8") from error
+    with _quiet():
+        return nncf.quantize(
+            openvino_model(model),
+            nncf.Dataset(batches),
+            subset_size=len(batches),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(names=exact, validate=False),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE  # as reduce_range above
+            ),
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide progress and advice of the libraries."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def plain_network(network: Network, description: Description) -> Network:
+    """Return a copy of a network as smp builds it: contiguous, every layer called as a module."""
+    shape = network_shape(description)
+    options = PerformanceOptions(channels_last=False, cpu_fuse_upsample=False)
+    arch, encoder, classes = str(shape["arch"]), str(shape["encoder"]), int(shape["num_classes"])
+    copied = build_network(arch, encoder, None, classes, options)
+    copied.load_state_dict(network.state_dict())
+    return copied.eval()
+
+
+def sensitive_layers(network: Network, batches: Batches) -> list[str]:
+    """Return the names of the convolutions, those that change the logits most in int8 first.
+
+    Each layer alone gets weights of 8 bits per channel and inputs of 8 bits per tensor.
+
+    Args:
+        network: As `plain_network` makes it.
+        batches: Images, each uint8 `[1,3,S,S]`.
+    """
+    image = torch.from_numpy(np.concatenate(batches))
+    layers = {name: each for name, each in network.model.named_modules() if isinstance(each, nn.Conv2d)}
+    with torch.inference_mode():
+        exact = network(image)
+        errors = {name: _error_in_int8(network, layer, image, exact) for name, layer in layers.items()}
+    return sorted(errors, key=lambda name: -errors[name])
+
+
+def _error_in_int8(network: nn.Module, layer: nn.Conv2d, image: Tensor, exact: Tensor) -> float:
+    """Mean squared difference of the logits if one layer is quantised."""
+    weight = layer.weight.data
+    hook = layer.register_forward_pre_hook(lambda _, inputs: (_rounded(inputs[0], inputs[0].abs().amax()),))
+    layer.weight.data = _rounded(weight, weight.abs().amax((1, 2, 3), keepdim=True))
+    try:
+        return float((network(image) - exact).square().mean())
+    finally:
+        layer.weight.data = weight
+        hook.remove()
+
+
+def _rounded(values: Tensor, largest: Tensor) -> Tensor:
+    """Values rounded to 127 steps on each side of 0."""
+    step = largest.clamp(min=1e-12) / 127
+    return (values / step).round() * step
