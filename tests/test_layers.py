@@ -34,7 +34,7 @@ EXCEPTIONS = {
 HEAVY = {"torch", "torchvision", "lightning", "torchmetrics", "segmentation_models_pytorch", "albumentations"}
 WITHOUT_TORCH = (  # with all that they import at their top
     *("__main__", "constants", "errors", "config/parser"),
-    *("utils/atomic_write", "utils/checksum", "utils/file_type", "utils/regular_file", "utils/signals"),
+    *("utils/atomic_write", "utils/checksum", "utils/regular_file", "utils/signals"),
     *("data/classes", "data/class_files", "data/fingerprint", "data/splits", "data/synthetic", "data/voc"),
     *("commands/compare", "commands/preview_augmentations", "visualization/contact_sheet"),
     *(

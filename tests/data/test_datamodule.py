@@ -167,7 +167,7 @@ def test_trainaug_downloads_sbd_for_voc_only(
 ) -> None:
     shutil.copytree(sample, tmp_path / "set")
     asked: list[Path] = []
-    monkeypatch.setattr("vocseg.data.selection.download_sbd", asked.append)
+    monkeypatch.setattr("vocseg.data.splits.download_sbd", asked.append)
     with pytest.raises(UserError, match="there is no split 'trainaug'"):
         _ready(tmp_path / "set", train_split="trainaug")
     assert asked == []

@@ -13,7 +13,7 @@ from safetensors.torch import save as save_safely
 from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, value_or_sentence
 from vocseg.checkpoints.compatibility import described_classes, network_shape
 from vocseg.checkpoints.weights import read_weights
-from vocseg.models.encoder_weights import load_encoder_file
+from vocseg.models.network import load_encoder_file
 
 DESCRIPTION = {
     "format": 1,

@@ -18,10 +18,11 @@ import torch
 from PIL import Image
 
 from tests.conftest import ROOT, refused
-from vocseg import UserError, load
 from vocseg.__main__ import main
 from vocseg.constants import IMAGENET_MEAN, IMAGENET_STD
+from vocseg.errors import UserError
 from vocseg.inference.hub import is_repository
+from vocseg.inference.predictor import load
 
 Capture = pytest.CaptureFixture[str]
 COMMIT = "5" * 40

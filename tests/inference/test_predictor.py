@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vocseg import UserError, load
 from vocseg.__main__ import main
 from vocseg.data import voc
-from vocseg.inference.predictor import Predictor
+from vocseg.errors import UserError
+from vocseg.inference.predictor import Predictor, load
 from vocseg.inference.result import Result
 
 

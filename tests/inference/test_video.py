@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import refused
-from vocseg import UserError, load
 from vocseg.__main__ import main
 from vocseg.data import voc
 from vocseg.data.image_io import read_image
+from vocseg.errors import UserError
+from vocseg.inference.predictor import load
 from vocseg.inference.video import open_video, read_frames, video_info
 
 Capture = pytest.CaptureFixture[str]

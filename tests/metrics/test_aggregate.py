@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vocseg.metrics.aggregate import (
-    MEASURES,
-    compute_metrics,
-    error_budget,
-    tp_gt_pred,
-)
+from vocseg.metrics.aggregate import MEASURES, compute_metrics, error_budget, tp_gt_pred
 from vocseg.metrics.confusion import mean_iou, pixel_accuracy
 
 NAMES = ("background", "cat", "dog")

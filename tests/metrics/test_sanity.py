@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vocseg.metrics.sanity import collapse, shifted_labels
+from vocseg.callbacks.collapse_warning import collapse, shifted_labels
 
 NAMES = ("background", *(f"class {k}" for k in range(1, 21)))
 

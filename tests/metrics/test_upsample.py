@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from vocseg.metrics.boundary import boundary_band
+from vocseg.metrics.aggregate import boundary_band
 from vocseg.metrics.upsample import argmax_upsampled
 
 SHAPES = [(375, 500), (500, 333), (64, 80), (30, 41), (1, 1), (200, 1)]

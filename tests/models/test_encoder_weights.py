@@ -10,7 +10,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from vocseg.errors import UserError
-from vocseg.models.encoder_weights import load_encoder_file
+from vocseg.models.network import load_encoder_file
 
 
 def _features(encoder: torch.nn.Module) -> torch.Tensor:

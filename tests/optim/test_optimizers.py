@@ -6,8 +6,7 @@ from torch import nn
 
 from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
-from vocseg.optim.encoder_freezing import EncoderFreezer
-from vocseg.optim.optimizers import OptimizerConfig, build_optimizer, parameter_groups
+from vocseg.optim.optimizers import EncoderFreezer, OptimizerConfig, build_optimizer, parameter_groups
 
 TINY = "tu-test_resnet.r160_in1k"
 

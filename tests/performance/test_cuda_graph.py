@@ -15,13 +15,7 @@ from vocseg.__main__ import main
 from vocseg.models import module as module_file
 from vocseg.models.module import SegmentationModule
 from vocseg.performance import cuda_graph
-from vocseg.performance.cuda_graph import (
-    CudaGraphCache,
-    CudaGraphSlot,
-    StepGraph,
-    StepTensors,
-    can_capture,
-)
+from vocseg.performance.cuda_graph import CudaGraphCache, CudaGraphSlot, StepGraph, StepTensors, can_capture
 from vocseg.performance.options import PerformanceOptions
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to record on")

@@ -18,8 +18,7 @@ from vocseg.data.voc import Layout
 from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.label_errors import DataLocation, LabelErrorData, prediction_path
 from vocseg.metrics.per_image import PerImageConfusion
-from vocseg.metrics.score import Score
-from vocseg.metrics.scores_json import scores_dict
+from vocseg.metrics.score import Score, scores_dict
 
 NAMES = (
     "background",

@@ -11,8 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from vocseg.callbacks.per_image_metrics import newest_image_scores
 from vocseg.checkpoints.weights import WEIGHTS_NAME, save_weights
 from vocseg.metrics.per_image import PerImageConfusion
-from vocseg.metrics.score import Score
-from vocseg.metrics.score_state import images_of, plain_images, plain_score, score_of
+from vocseg.metrics.score import Score, images_of, plain_images, plain_score, score_of
 from vocseg.models.metadata import description_of, newest_score
 from vocseg.models.module import SegmentationModule
 

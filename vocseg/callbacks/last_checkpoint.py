@@ -21,7 +21,7 @@ from vocseg.checkpoints.io import STATE_KEY, own_weights, relocate, share, valid
 from vocseg.checkpoints.run_dir import mark, missing_run_dir
 from vocseg.checkpoints.slurm import requeue
 from vocseg.errors import Interrupted, Stopped
-from vocseg.metrics.score_state import plain_images, plain_score
+from vocseg.metrics.score import plain_images, plain_score
 from vocseg.models.lightning_loops import Place, settle
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.signals import SIGNAL_GUARD, SIGNALS

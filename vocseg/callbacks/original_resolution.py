@@ -17,7 +17,7 @@ from vocseg.callbacks.prediction_saver import PredictionSaver
 from vocseg.constants import IGNORE_INDEX
 from vocseg.errors import UserError
 from vocseg.inference.sliding_window import SlidingWindow
-from vocseg.metrics.boundary import boundary_band
+from vocseg.metrics.aggregate import boundary_band
 from vocseg.metrics.calibration import BINS, Calibration, calibration_counts
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.metrics.per_image import PerImageConfusion

@@ -22,8 +22,7 @@ from vocseg.checkpoints.run_dir import (
 from vocseg.checkpoints.slurm import slurm_job
 from vocseg.errors import Interrupted, Stopped, UserError
 from vocseg.metrics.per_image import PerImageConfusion
-from vocseg.metrics.score import Score
-from vocseg.metrics.score_state import images_of, score_of
+from vocseg.metrics.score import Score, images_of, score_of
 
 Scores = tuple[Score | None, PerImageConfusion | None]  # of the split, and of each image
 COMPARED = "per_image_confusion_network.npz"  # last file that `finetune` writes

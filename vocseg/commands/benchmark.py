@@ -9,21 +9,8 @@ from typing import Any, Literal
 from jsonargparse.typing import PositiveInt
 
 from vocseg.checkpoints.weights import read_weights, rebuilt
-from vocseg.deploy.benchmark import (
-    EAGER,
-    Speed,
-    Variant,
-    given_file,
-    make_variants,
-    measure_speed,
-)
-from vocseg.deploy.images import (
-    network_input,
-    run_data,
-    sample_images,
-    score_network,
-    training_images,
-)
+from vocseg.deploy.benchmark import EAGER, Speed, Variant, given_file, make_variants, measure_speed
+from vocseg.deploy.images import network_input, run_data, sample_images, score_network, training_images
 from vocseg.errors import UserError
 from vocseg.inference.backends import file_format, read_description
 from vocseg.utils.atomic_write import atomic_write

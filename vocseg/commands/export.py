@@ -7,14 +7,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 
 from vocseg.checkpoints.weights import Weights, read_weights, rebuilt
 from vocseg.deploy.convert import SUFFIXES, ExportFormat
-from vocseg.deploy.export import (
-    Source,
-    default_path,
-    export_float,
-    next_commands,
-    record_path,
-    usage,
-)
+from vocseg.deploy.export import Source, default_path, export_float, next_commands, record_path, usage
 from vocseg.deploy.images import run_data, sample_images, validation_images
 from vocseg.deploy.parity import CHECKED
 from vocseg.deploy.quantize import Int8Options, export_int8

@@ -21,8 +21,7 @@ from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.paired_test import compare_groups
 from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.run_groups import RunGroup
-from vocseg.metrics.score import Score
-from vocseg.metrics.scores_json import scores_dict
+from vocseg.metrics.score import Score, scores_dict
 from vocseg.models.metadata import newest_score
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.atomic_write import atomic_write

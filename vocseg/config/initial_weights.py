@@ -17,7 +17,7 @@ from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.inference.backends import file_format, load_trained, read_description
 from vocseg.models.module import SegmentationModule
-from vocseg.utils.file_type import local_file
+from vocseg.utils.regular_file import local_file
 
 _TRAINING = ("fit", "finetune", "tune")  # verbs that take weights of other classes
 

@@ -16,8 +16,7 @@ from vocseg.data.dataset import SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes
 from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.data.samplers import EpochPosition, EvalSampler, Order, Progress, ResumableSampler
-from vocseg.data.selection import Selection
-from vocseg.data.splits import Split, SplitFacts
+from vocseg.data.splits import Selection, Split, SplitFacts
 from vocseg.data.transforms.crops import SCALES, scales
 from vocseg.data.transforms.sample_rng import Augmentation, Sampling
 from vocseg.data.voc import Layout

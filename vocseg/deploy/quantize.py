@@ -18,14 +18,7 @@ from torch import Tensor, nn
 
 from vocseg.checkpoints.compatibility import Description, network_shape
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.deploy.convert import (
-    ExportFormat,
-    metadata,
-    onnx_model,
-    openvino_model,
-    save_onnx,
-    save_openvino,
-)
+from vocseg.deploy.convert import ExportFormat, metadata, onnx_model, openvino_model, save_onnx, save_openvino
 from vocseg.deploy.export import Source, exported_network, staged, write_record
 from vocseg.deploy.images import network_input, score_network, training_images
 from vocseg.deploy.parity import check_parity

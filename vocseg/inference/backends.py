@@ -7,7 +7,7 @@ from torch import nn
 
 from vocseg.checkpoints.compatibility import Description
 from vocseg.checkpoints.weights import read_weights, rebuilt
-from vocseg.utils.file_type import local_file
+from vocseg.utils.regular_file import local_file
 
 FORMATS = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch_export"}  # others: pytorch
 

@@ -21,7 +21,7 @@ from vocseg.inference.exported import (
     exported_settings,
     unreadable,
 )
-from vocseg.utils.file_type import local_file
+from vocseg.utils.regular_file import local_file
 
 # torch.export.load unpickles, evaluates expressions and looks up functions by name: only what `export` writes
 # passes.

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from vocseg.constants import CLASSES, IGNORE_INDEX
 from vocseg.errors import UserError, shown
+from vocseg.metrics.aggregate import boundary_band
 from vocseg.metrics.bootstrap import score_intervals
-from vocseg.metrics.boundary import boundary_band
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.metrics.paired_test import Comparison, compare_groups
 from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.metrics.protocol import Protocol
 from vocseg.metrics.run_groups import RunGroup
-from vocseg.metrics.scores_json import scores_dict
+from vocseg.metrics.score import scores_dict
 from vocseg.metrics.upsample import argmax_upsampled
 
 Array = Tensor | npt.NDArray[Any]

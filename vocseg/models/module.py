@@ -30,9 +30,8 @@ from vocseg.models.lightning_loops import keep_validation, load_loader_states
 from vocseg.models.metadata import DESCRIPTION_KEY, description_of, facts_source
 from vocseg.models.network import build_network
 from vocseg.models.step_seed import seed_step
-from vocseg.optim.encoder_freezing import EncoderFreezer
 from vocseg.optim.lr_schedulers import LRSchedule, ScheduleName
-from vocseg.optim.optimizers import OptimizerConfig, OptimizerName, build_optimizer
+from vocseg.optim.optimizers import EncoderFreezer, OptimizerConfig, OptimizerName, build_optimizer
 from vocseg.performance.cuda_graph import CudaGraphCache, StepTensors, can_capture
 from vocseg.performance.options import PerformanceOptions
 from vocseg.utils.safe_load import SafeCheckpointMixin

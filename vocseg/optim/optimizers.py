@@ -1,4 +1,4 @@
-"""Optimizers and their parameter groups."""
+"""Optimizers, and freezing of the encoder."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,41 @@ from torch import nn, optim
 from torch.optim import Optimizer
 
 from vocseg.errors import UserError
+
+
+@dataclass(frozen=True)
+class EncoderFreezer:
+    """Freezes an encoder's weights and BatchNorm statistics for the first epochs.
+
+    Attributes:
+        epochs: Number of epochs.
+    """
+
+    epochs: int = 0
+
+    def before_step(self, encoder: nn.Module, epoch: int, single_process: bool) -> None:
+        """Freeze or unfreeze before a step, as validation and resume may have come between.
+
+        Args:
+            encoder: Encoder of the network.
+            epoch: Current epoch, from 0.
+            single_process: Whether one process trains. DDP expects a gradient of every parameter, so that
+                several processes compute them and `clear_gradients` drops them.
+        """
+        if not self.epochs:
+            return
+        frozen = epoch < self.epochs
+        if encoder.training == frozen:
+            encoder.train(not frozen)
+        for parameter in encoder.parameters():
+            parameter.requires_grad_(not (frozen and single_process))
+
+    def clear_gradients(self, encoder: nn.Module, epoch: int) -> None:
+        """Remove the gradients of a frozen encoder before the optimizer's step."""
+        if epoch < self.epochs:
+            for parameter in encoder.parameters():
+                parameter.grad = None
+
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 

@@ -5,9 +5,8 @@ from typing import Any
 
 from vocseg import __version__
 from vocseg.data.classes import numbered_classes
-from vocseg.metrics.aggregate import TRIMAP, ErrorBudget, error_budget
+from vocseg.metrics.aggregate import TRIMAP, WIDTH, ErrorBudget, error_budget
 from vocseg.metrics.bootstrap import Interval, ScoreIntervals, score_intervals
-from vocseg.metrics.boundary import WIDTH
 from vocseg.metrics.protocol import Protocol
 from vocseg.report.charts import Chart, chart
 from vocseg.report.load_run import LoadedRun

@@ -13,7 +13,7 @@ from torch import Tensor
 from vocseg.errors import UserError
 from vocseg.utils.atomic_write import atomic_open
 from vocseg.utils.checksum import DamagedError, append_checksum, verify_zip
-from vocseg.utils.file_type import foreign_type, local_file
+from vocseg.utils.regular_file import foreign_type, local_file
 
 
 def write_tensors(content: object, path: Path) -> None:

@@ -8,9 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vocseg.metrics.aggregate import TRIMAP, ErrorBudget, error_budget
+from vocseg.metrics.aggregate import TRIMAP, WIDTH, ErrorBudget, error_budget
 from vocseg.metrics.bootstrap import FEWEST_IMAGES, Interval, ScoreIntervals, score_intervals
-from vocseg.metrics.boundary import WIDTH
 from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.visualization.formatting import percent
