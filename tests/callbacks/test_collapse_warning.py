@@ -1,13 +1,15 @@
-"""The alarm sounds on planted faults, once, and is silent on a healthy run."""
+"""Warnings about planted faults, and none about a valid run."""
 
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import tiny
 from vocseg.__main__ import main
+from vocseg.callbacks.collapse_warning import collapse, shifted_labels
 from vocseg.models.module import SegmentationModule
 
 
@@ -18,7 +20,7 @@ def _alarms(words: list[str]) -> list[str]:
     return [str(each.message) for each in caught if str(each.message).startswith("vocseg: ")]
 
 
-def test_a_healthy_run_is_left_in_peace(sample: Path, here: Path) -> None:
+def test_valid_run_gives_no_warning(sample: Path, here: Path) -> None:
     assert _alarms(["fit", *tiny(sample), "--model.lr", "1e-3", "--trainer.max_epochs", "4"]) == []
 
 
@@ -36,3 +38,72 @@ def test_collapsed_predictions_warn_after_patience(
     said = _alarms(["fit", *tiny(sample), "--trainer.max_epochs", "4"])
     assert len(said) == 1
     assert "100.0% of the pixels are predicted as 'background'" in said[0]
+
+
+NAMES = ("background", *(f"class {k}" for k in range(1, 21)))
+
+
+def _true_pixels() -> np.ndarray:
+    return np.array([730_000, *(np.arange(1, 21) * 1_300)])
+
+
+def _background_only() -> np.ndarray:
+    matrix = np.zeros((21, 21), np.int64)
+    matrix[:, 0] = _true_pixels()
+    return matrix
+
+
+def _good(share: float = 0.8) -> np.ndarray:
+    true = _true_pixels()
+    matrix = np.diag((share * true).astype(np.int64))
+    matrix[:, 0] += ((1 - share) * true).astype(np.int64)
+    return matrix
+
+
+def test_background_everywhere_is_collapse() -> None:
+    sentence = collapse(_background_only(), NAMES)
+    assert sentence is not None
+    assert "100.0% of the pixels are predicted as 'background', but only 72.8% are" in sentence
+    assert "pixel accuracy of 0.73" in sentence
+
+
+def test_another_class_everywhere_is_collapse() -> None:
+    matrix = np.zeros((21, 21), np.int64)
+    matrix[:, 8] = _true_pixels()
+    sentence = collapse(matrix, NAMES)
+    assert sentence is not None
+    assert "'class 8'" in sentence
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 1.0])
+def test_network_with_objects_is_no_collapse(share: float) -> None:
+    assert collapse(_good(share), NAMES) is None
+    assert shifted_labels(_good(share)) is None
+
+
+def test_mostly_background_data_is_no_collapse() -> None:
+    matrix = np.zeros((2, 2), np.int64)
+    matrix[:, 0] = [990, 10]
+    assert collapse(matrix, ("background", "speck")) is None
+
+
+@pytest.mark.parametrize(("shift", "word"), [(1, "before"), (-1, "after")])
+def test_shifted_labels_are_detected(shift: int, word: str) -> None:
+    matrix = np.roll(_good(0.9), shift, axis=1)
+    sentence = shifted_labels(matrix)
+    assert sentence is not None
+    assert f"the one {word} it" in sentence
+
+
+def test_empty_matrix_gives_no_warning() -> None:
+    empty = np.zeros((21, 21), np.int64)
+    assert collapse(empty, NAMES) is None
+    assert shifted_labels(empty) is None
+
+
+def test_random_matrices_give_no_warning() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        matrix = random.integers(0, 1000, (21, 21))
+        assert collapse(matrix, NAMES) is None
+        assert shifted_labels(matrix) is None
