@@ -180,9 +180,9 @@ def test_invalid_classes_raise(classes: Any) -> None:
 
 
 def test_package_exports_scorer_without_lightning() -> None:
-    assert vocseg.metrics.scorer.Scorer is Scorer
+    assert vocseg.Scorer is Scorer
     code = (
-        "import sys, vocseg; assert 'torch' not in sys.modules; vocseg.metrics.scorer.Scorer(3)\n"
+        "import sys, vocseg; assert 'torch' not in sys.modules; vocseg.Scorer(3)\n"
         "assert not {'lightning', 'torchmetrics', 'segmentation_models_pytorch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -106,7 +106,7 @@ def complete_switches(words: list[str], tool: Callable[..., Any]) -> list[str]:
     switches = {f"--{name}" for name, hint in get_type_hints(tool).items() if hint is bool}
     return [
         f"{word}=true" if word in switches and after.startswith("-") else word
-        for word, after in zip(words, [*words[1:], "-"], strict=True)
+        for word, after in zip(words, [*words[1:], "-"], strict=False)  # "-": the end
     ]
 
 
