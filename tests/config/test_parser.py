@@ -7,7 +7,7 @@ import pytest
 from jsonargparse.typing import PositiveInt
 
 from tests.conftest import refused
-from vocseg.config.parser import Parser
+from vocseg.config.parser import Parser, complete_switches
 from vocseg.errors import UserError
 
 Capture = pytest.CaptureFixture[str]
@@ -75,3 +75,12 @@ def test_invalid_value_in_recipe_is_refused_with_file_and_flag(
 def test_unknown_flag_is_refused_with_similar_flags(here: Path, capsys: Capture) -> None:
     assert "--model.lrr 1; do you mean --model.lr?" in refused(capsys, ["fit", "--model.lrr", "1"])
     assert "--nothing 1; --help lists the flags" in refused(capsys, ["fit", "--nothing", "1"])
+
+
+def test_bare_switch_gets_the_value_true_and_no_words_stay_none() -> None:
+    def tool(int8: bool = False, size: int = 1) -> None: ...
+
+    assert complete_switches([], tool) == []
+    assert complete_switches(["--int8", "--size", "3"], tool) == ["--int8=true", "--size", "3"]
+    assert complete_switches(["--size", "3", "--int8"], tool) == ["--size", "3", "--int8=true"]
+    assert complete_switches(["--int8", "false"], tool) == ["--int8", "false"]
