@@ -66,6 +66,8 @@ def export(
             if given:
                 raise UserError(f"{flag} is not for --format pth. Choose --format onnx, for example.")
         return _export_state_dict(weights, ckpt_path, output_file)
+    if int8 and data_root is None:
+        raise UserError("--int8 needs --data_root FOLDER, images to calibrate and to score on.")
     description = weights.description
     size = image_size or description["size"]
     if size is None or size % network.step:
@@ -83,8 +85,7 @@ def export(
     images = sample_images(CHECKED) if data is None else validation_images(data, CHECKED)
     source = Source(network, description, images)
     if int8:
-        if data is None:
-            raise UserError("--int8 needs --data_root FOLDER, images to calibrate and to score on.")
+        assert data is not None  # checked above
         lines = export_int8(source, path, kind, settings, Int8Options(data, calibration_images, max_drop))
     else:
         lines = [export_float(source, path, kind, settings).line]

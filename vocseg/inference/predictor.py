@@ -35,7 +35,7 @@ _WINDOWS = 4  # sliding windows per forward pass
 Pixels = Bytes | Image.Image | Tensor
 
 
-class _Picture(NamedTuple):
+class _DecodedImage(NamedTuple):
     """An image uint8 `[H,W,3]`, the name of its result, its file, and its position in a video in seconds."""
 
     image: Bytes
@@ -143,7 +143,7 @@ class Predictor:
             found = ImageFolderDataset(path, self.size)  # names what is wrong with the path
             return self._results([partial(_read, path, found.names[0])], tta)[0]
         if isinstance(source, np.ndarray | Image.Image | Tensor):
-            return self._results([partial(_picture, source)], tta)[0]
+            return self._results([partial(_from_pixels, source)], tta)[0]
         if isinstance(source, Iterable):
             return self._iterate(_items(source), tta)
         raise UserError(
@@ -151,7 +151,7 @@ class Predictor:
         )
 
     def _iterate(
-        self, jobs: Iterator[Callable[[], _Picture]], tta: TTAConfig, leave_out: bool = False
+        self, jobs: Iterator[Callable[[], _DecodedImage]], tta: TTAConfig, leave_out: bool = False
     ) -> Iterator[Result]:
         """Yield the results of images in their order; several are under way, so that all cores work."""
         on_cpu = self.device.type == "cpu"
@@ -166,7 +166,7 @@ class Predictor:
                         yield result
 
     def _results(
-        self, jobs: list[Callable[[], _Picture]], tta: TTAConfig, leave_out: bool = False
+        self, jobs: list[Callable[[], _DecodedImage]], tta: TTAConfig, leave_out: bool = False
     ) -> list[Any]:
         """Read and predict a few images. With `leave_out`, errors stand in for unreadable ones."""
         found: list[Any] = []
@@ -177,23 +177,29 @@ class Predictor:
                 if not leave_out:
                     raise
                 found.append(error)
-        pictures = [each for each in found if isinstance(each, _Picture)]
-        results = iter(self._predict(pictures, tta) if pictures else ())
-        return [next(results) if isinstance(each, _Picture) else each for each in found]
+        decoded = [each for each in found if isinstance(each, _DecodedImage)]
+        results = iter(self._predict(decoded, tta) if decoded else ())
+        return [next(results) if isinstance(each, _DecodedImage) else each for each in found]
 
-    def _predict(self, pictures: list[_Picture], tta: TTAConfig) -> Iterator[Result]:
+    def _predict(self, decoded: list[_DecodedImage], tta: TTAConfig) -> Iterator[Result]:
         predict = partial(tta.logits, self.network)
         with torch.inference_mode(), self._context():
             if self.windows is None:
-                resized = [torch.from_numpy(resize_image(each.image, (self.size,) * 2)) for each in pictures]
+                resized = [torch.from_numpy(resize_image(each.image, (self.size,) * 2)) for each in decoded]
                 batch = predict(torch.stack(resized).to(self.device).permute(0, 3, 1, 2))  # [N,C,S,S]
                 logits: list[tuple[Tensor, Bytes | None]] = [(one, None) for one in batch]
             else:
                 slide = partial(self.windows.probabilities, predict, batch=_WINDOWS, device=self.device)
-                logits = [split_probabilities(slide(image=each.image)) for each in pictures]
-        for picture, (one, mask) in zip(pictures, logits, strict=True):
+                logits = [split_probabilities(slide(image=each.image)) for each in decoded]
+        for each, (one, mask) in zip(decoded, logits, strict=True):
             yield Result(
-                picture.image, one, self.class_list, picture.name, picture.path, mask, picture.seconds
+                each.image,
+                one,
+                self.class_list,
+                each.name,
+                each.path,
+                mask,
+                each.seconds,
             )
 
 
@@ -234,24 +240,24 @@ def load(
     return Predictor(trained.network, described_classes(trained.description), size, device, tta, windows)
 
 
-def _read(path: Path, name: str) -> _Picture:
-    return _Picture(read_image(path, exif=True), name, path)
+def _read(path: Path, name: str) -> _DecodedImage:
+    return _DecodedImage(read_image(path, exif=True), name, path)
 
 
-def _files(found: ImageFolderDataset) -> Iterator[Callable[[], _Picture]]:
+def _files(found: ImageFolderDataset) -> Iterator[Callable[[], _DecodedImage]]:
     for reason in found.left_out.reasons.values():  # broken links and missing files
         warnings.warn(f"vocseg: left out: {reason}", stacklevel=2)
     for path, name in zip(found.files, found.names, strict=True):
         yield partial(_read, path, name)
 
 
-def _frames(path: Path) -> Iterator[Callable[[], _Picture]]:
+def _frames(path: Path) -> Iterator[Callable[[], _DecodedImage]]:
     for number, frame in enumerate(read_frames(path)):
         name = f"{path.stem}/{number:06}"
-        yield partial(lambda frame, name: _Picture(frame.image, name, path, frame.seconds), frame, name)
+        yield partial(lambda frame, name: _DecodedImage(frame.image, name, path, frame.seconds), frame, name)
 
 
-def _items(items: Iterable[Any]) -> Iterator[Callable[[], _Picture]]:
+def _items(items: Iterable[Any]) -> Iterator[Callable[[], _DecodedImage]]:
     """The images of a list, with distinct names."""
     taken = Counter[str]()
     for number, item in enumerate(items):
@@ -260,14 +266,14 @@ def _items(items: Iterable[Any]) -> Iterator[Callable[[], _Picture]]:
         taken[name.casefold()] += 1
         if taken[name.casefold()] > 1:
             name = f"{name}_{taken[name.casefold()]}"
-        yield partial(_read, Path(item), name) if is_file else partial(_picture, item, name)
+        yield partial(_read, Path(item), name) if is_file else partial(_from_pixels, item, name)
 
 
-def _picture(pixels: Any, name: str = "image") -> _Picture:
+def _from_pixels(pixels: Any, name: str = "image") -> _DecodedImage:
     """Convert an array, a PIL image or a tensor to RGB uint8 `[H,W,3]`."""
     if isinstance(pixels, Image.Image):
         try:
-            return _Picture(np.array(ImageOps.exif_transpose(pixels).convert("RGB")), name)
+            return _DecodedImage(np.array(ImageOps.exif_transpose(pixels).convert("RGB")), name)
         except Exception as error:  # PIL's decoders raise nearly anything on damaged bytes
             raise UserError(f"the PIL image cannot be read ({error}). Open the file again.") from error
     if isinstance(pixels, Tensor):
@@ -285,4 +291,4 @@ def _picture(pixels: Any, name: str = "image") -> _Picture:
             f"the {type(pixels).__name__.lower()} {kind} {list(shape)} is no image: give uint8 RGB, an array "
             "[H,W,3] or a tensor [3,H,W], with values 0 to 255"
         )
-    return _Picture(np.array(array, order="C"), name)
+    return _DecodedImage(np.array(array, order="C"), name)

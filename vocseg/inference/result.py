@@ -162,9 +162,9 @@ def split_probabilities(probabilities: Tensor) -> tuple[Tensor, Bytes]:
     return probabilities.clamp_(min=1e-12).log_(), mask
 
 
-def _encoded(picture: Image.Image, format: str, **options: Any) -> bytes:
+def _encoded(image: Image.Image, format: str, **options: Any) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, format, **options)
+    image.save(stream, format, **options)
     return stream.getvalue()
 
 
