@@ -40,6 +40,7 @@ HANGING = 1800.0  # seconds from which a run hangs, also on a machine with much 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]
 EVENTS = "events.out.tfevents.*"
 STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
+CONNECTED = "all processes are connected"
 
 CONFIGURATIONS: dict[str, list[str]] = {
     "epochs": ["--last_checkpoint.every_minutes", "0"],
@@ -343,9 +344,11 @@ class Chain:
         while True:
             stopping = self.stops < most
             pids = self._start()
+            share = self.chance.uniform(0.1, 0.8)
             if stopping and (self.ranks > 1 or signal.SIGKILL not in signals):
                 self._begin(pids[0])  # before, nobody listens, and who starts processes ends them
-            codes = [wait(pids[0], self.chance.uniform(0.1, 0.8) * seconds if stopping else HANGING)]
+                share /= 2
+            codes = [wait(pids[0], share * seconds if stopping else HANGING)]
             if codes[0] is None:
                 assert stopping, "it hangs"
                 self._stop(pids, self.chance.choice(signals))
@@ -366,9 +369,12 @@ class Chain:
             assert set(codes) <= {128 + number, 0}, f"{codes}: {self.log.read_text()[-3000:]}"
 
     def _begin(self, pid: int) -> None:
-        """Wait until it trains."""
-        seen = self._length
-        while "\nrun " not in self.log.read_text()[seen:] and not _ended(pid):
+        """Wait until it trains; several processes: until they are connected.
+
+        Before, a process waits for the other for half an hour, and torchrun ends it.
+        """
+        seen, sign = self._length, "\nrun " if self.ranks == 1 else CONNECTED
+        while sign not in self.log.read_text()[seen:] and not _ended(pid):
             time.sleep(0.01)
 
     def runs(self) -> list[Path]:
@@ -422,6 +428,8 @@ def stop_at(hook: int, number: int) -> list[str]:
 
     def counted(trainer: Any, name: str, *args: Any, **kwargs: Any) -> None:
         called.append(name)
+        if name == "on_train_epoch_start":
+            print(CONNECTED, flush=True)
         if len(called) == hook:
             os.kill(os.getpid(), number)
         call_hooks(trainer, name, *args, **kwargs)
