@@ -11,6 +11,7 @@ import torch
 
 from tests.conftest import refused
 from tests.deploy.conftest import FLAGS
+from tests.forks import run
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import load_network, read_weights
 from vocseg.commands.compare import compare
@@ -67,6 +68,19 @@ def test_mask_has_the_size_of_the_image_and_the_classes_of_predict(exported: Pat
         expected = argmax_upsampled(logits, image.shape[:2]).numpy()
         assert mask.shape == image.shape[:2]
         assert (mask == expected).mean() > 0.99
+
+
+def test_signal_after_openvino_networks_were_dropped_is_handled(exported: Path, here: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from vocseg import load\n"
+        "one, other = load(sys.argv[1]), load(sys.argv[1])\n"
+        "del one, other\n"  # the first one first
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled', flush=True))\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+    )
+    done = run([str(exported / "mask.xml")], here, code)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @every_file

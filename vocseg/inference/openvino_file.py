@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -97,14 +98,13 @@ def load_openvino(path: Path, threads: int | None = None) -> tuple[ExportedNetwo
     """
     description, settings = read_openvino(path)
     try:
-        import openvino
+        core = _core()
     except ImportError as error:
         raise missing("openvino", f"--ckpt_path {path}") from error
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
-        core = openvino.Core()
         compiled = core.compile_model(core.read_model(str(path)), "CPU", options)
         names = {name: compiled.output(name) for name in settings.outputs}
     except Exception as error:  # OpenVINO raises RuntimeError and its own
@@ -118,3 +118,15 @@ def load_openvino(path: Path, threads: int | None = None) -> tuple[ExportedNetwo
         return {name: found[output].copy() for name, output in names.items()}
 
     return ExportedNetwork(run, settings, len(description["classes"]), path), description
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO's core, one for the whole process.
+
+    A core installs a stack for signal handlers and frees it with itself. If another core was made after it,
+    that one restores the freed stack at its own end, and the next signal (Ctrl-C) is a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
