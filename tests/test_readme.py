@@ -46,6 +46,8 @@ REPLACED = {
     "--data.max_train_samples": "8",
     "--data.max_val_samples": "4",
     "--max_batch_size": "4",
+    "--formats": "pytorch",
+    "--rounds": "1",
 }
 
 

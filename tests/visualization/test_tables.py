@@ -1,6 +1,7 @@
 """Score tables."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from rich.console import Console, RenderableType
 from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.protocol import Protocol
 from vocseg.metrics.score import Score
+from vocseg.visualization import tables
 from vocseg.visualization.tables import calibration_line, resolution_lines, score_table
 
 PROTOCOL = Protocol("val", 200, "0123456789abcdef", 256)
@@ -26,6 +28,14 @@ def _text(table: RenderableType) -> str:
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(table)
     return console.export_text()
+
+
+def test_three_best_and_worst_classes_have_a_colour() -> None:
+    console = Console(width=100, record=True, file=open("/dev/null", "w"), force_terminal=True)  # noqa: SIM115
+    console.print(tables._class_table([(f"c{k}", f"{k}", k / 21) for k in range(21)]))
+    text = console.export_text(styles=True)
+    assert set(re.findall(r"31m(c\d+)", text)) == {"c0", "c1", "c2"}
+    assert set(re.findall(r"32m(c\d+)", text)) == {"c18", "c19", "c20"}
 
 
 def test_score_table_has_protocol_classes_and_totals() -> None:

@@ -31,11 +31,12 @@ _BUDGET_NAMES = {
     "another_class": "object predicted as another class",
 }
 _BAR = 18  # characters
+_MARKED = 3  # best and worst classes in colour
 
 
 def score_table(score: "Score", title: str) -> Group:
     """IoU of each class in two columns, and the totals."""
-    cells = [(name, percent(iou)) for name, iou in zip(score.classes, score.class_iou, strict=True)]
+    cells = [(name, percent(iou), iou) for name, iou in zip(score.classes, score.class_iou, strict=True)]
     absent = sum(iou is None for iou in score.class_iou)
     missing = f" ({absent} neither present nor predicted)" if absent else ""
     totals = (
@@ -46,14 +47,24 @@ def score_table(score: "Score", title: str) -> Group:
     return Group(Text(f"\n{title}: {score.protocol}"), _class_table(cells), Text(totals))
 
 
-def _class_table(cells: Sequence[tuple[str, str]]) -> Table:
+def _class_table(cells: Sequence[tuple[str, str, float | None]]) -> Table:
+    """Names, texts and values in two columns, with the best and the worst classes in colour."""
     table = Table()
     for _ in range(2):
         table.add_column("class")
         table.add_column("IoU %", justify="right", no_wrap=True)
-    half = (len(cells) + 1) // 2
-    for left, right in zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
-        table.add_row(Text(left[0]), left[1], Text(right[0]), right[1])
+    known = sorted(value for _, _, value in cells if value is not None)
+    marked = min(_MARKED, len(known) // 3)
+    low, high = (known[marked - 1], known[-marked]) if marked else (0.0, 0.0)
+    texts = []
+    for name, text, value in cells:
+        style = ""
+        if value is not None and low < high:
+            style = "red" if value <= low else "green" if value >= high else ""
+        texts.append((Text(name, style), Text(text, style)))
+    half = (len(texts) + 1) // 2
+    for left, right in zip_longest(texts[:half], texts[half:], fillvalue=("", "")):
+        table.add_row(*left, *right)
     return table
 
 
@@ -105,7 +116,7 @@ def interval_table(scores: PerImageConfusion, title: str, intervals: ScoreInterv
     """Classes and totals with 95 % intervals, and the error budget."""
     known = intervals or score_intervals(scores)
     cells = [
-        (name, interval_text(iou) + _no_interval(iou, known.images[name]))
+        (name, interval_text(iou) + _no_interval(iou, known.images[name]), iou.estimate)
         for name, iou in known.class_iou.items()
     ]
     parts: list[RenderableType] = [Text(f"\n{title}: {scores.protocol}"), _class_table(cells)]
