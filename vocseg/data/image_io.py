@@ -44,35 +44,35 @@ class ImageMask(NamedTuple):
 
 def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
     """Decode the bytes of an image file; see `read_image`. `path` is for error messages."""
-    picture = _open(data, path, "image", exif)
-    if picture.mode not in _IMAGE_MODES:
-        remedy = f", for example by {TO_8_BITS}" if picture.mode.startswith("I") else " (RGB)"
-        raise UserError(f"the image {path} has mode {picture.mode}: save it with 8 bits a channel{remedy}")
+    image = _open(data, path, "image", exif)
+    if image.mode not in _IMAGE_MODES:
+        remedy = f", for example by {TO_8_BITS}" if image.mode.startswith("I") else " (RGB)"
+        raise UserError(f"the image {path} has mode {image.mode}: save it with 8 bits a channel{remedy}")
     # cv2 decodes to the same pixels in two thirds of the time, but fills the missing part of a truncated file
     # with grey. So PIL decodes whatever is not plain RGB with an end marker.
-    plain = picture.format == "JPEG" and picture.mode == "RGB" and data.endswith(_END_OF_JPEG)
-    if plain and not (exif and _is_turned(picture)):
+    plain = image.format == "JPEG" and image.mode == "RGB" and data.endswith(_END_OF_JPEG)
+    if plain and not (exif and _is_turned(image)):
         with contextlib.suppress(cv2.error):
             flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
             pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-            if pixels is not None and pixels.shape[:2] == (picture.height, picture.width):
+            if pixels is not None and pixels.shape[:2] == (image.height, image.width):
                 return np.asarray(pixels, np.uint8)
     try:
-        picture.load()
-        return np.asarray((ImageOps.exif_transpose(picture) if exif else picture).convert("RGB"))
+        image.load()
+        return np.asarray((ImageOps.exif_transpose(image) if exif else image).convert("RGB"))
     except Exception as error:  # PIL's decoders raise nearly anything on damaged bytes
         raise _unreadable(path, "image", error, exif) from error
 
 
-def _is_turned(picture: Image.Image) -> bool:
+def _is_turned(image: Image.Image) -> bool:
     """Return whether EXIF data say so, or are damaged."""
     try:
-        return bool(picture.getexif().get(ExifTags.Base.Orientation, 1) != 1)
+        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
     except Exception:  # PIL raises nearly anything on damaged bytes
         return True
 
 
-def decode_mask_picture(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
+def decode_mask_image(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
     """Decode the bytes of a mask file.
 
     Returns:
@@ -81,35 +81,35 @@ def decode_mask_picture(data: bytes, path: Path, classes: ClassList = VOC_CLASSE
     Raises:
         UserError: If the file is damaged, or neither of the two.
     """
-    picture = _open(data, path, "mask")
-    coloured = picture.mode in ("RGB", "RGBA")
-    if picture.mode not in ("P", "L") and not coloured:
+    image = _open(data, path, "mask")
+    coloured = image.mode in ("RGB", "RGBA")
+    if image.mode not in ("P", "L") and not coloured:
         raise UserError(
-            f"the mask {path} has mode {picture.mode}, but masks are palette PNGs (mode P) whose pixels are "
+            f"the mask {path} has mode {image.mode}, but masks are palette PNGs (mode P) whose pixels are "
             "class indices: save it as such"
         )
-    if picture.format in _LOSSY:
+    if image.format in _LOSSY:
         raise UserError(
-            f"the mask {path} is a {picture.format}, whose lossy compression changes class indices: make it "
+            f"the mask {path} is a {image.format}, whose lossy compression changes class indices: make it "
             "again from its source, as PNG"
         )
     if coloured and not classes.coloured:
         raise UserError(
-            f"the mask {path} has mode {picture.mode}, a colour image, but --data.classes does not say "
+            f"the mask {path} has mode {image.mode}, a colour image, but --data.classes does not say "
             "what they mean: give a class list (.yaml or CVAT's labelmap.txt) with a `colour` for every "
             "class, or convert VOC's colours with `python -m vocseg audit --repair`"
         )
-    if picture.mode == "L" and picture.format == "PNG" and picture.tile[0][3] != "L":
+    if image.mode == "L" and image.format == "PNG" and image.tile[0][3] != "L":
         raise UserError(
             f"the mask {path} is grey with fewer than 8 bits a pixel, which readers stretch to 0..255: save "
             "it with 8, or with a palette"
         )
     try:
-        picture.load()
-        pixels = np.asarray(picture)
+        image.load()
+        pixels = np.asarray(image)
     except Exception as error:  # as above
         raise _unreadable(path, "mask", error) from error
-    if picture.mode == "RGBA" and (clear := pixels[..., 3] < 255).any():
+    if image.mode == "RGBA" and (clear := pixels[..., 3] < 255).any():
         raise UserError(
             f"the mask {path} is transparent in {_pixels(clear)}: save it without an alpha channel, on the "
             "colour of the background"
@@ -167,18 +167,18 @@ def _open(data: bytes, path: Path, kind: str, own: bool = False) -> ImageFile.Im
     """Read the header of an image or mask file; `own` is true for a user's image outside a data set."""
     formats = _formats(data, path)
     try:
-        picture = Image.open(io.BytesIO(data), formats=formats)
-        frames = 1 if picture.format in _STILLS else getattr(picture, "n_frames", 1)
+        image = Image.open(io.BytesIO(data), formats=formats)
+        frames = 1 if image.format in _STILLS else getattr(image, "n_frames", 1)
     except Exception as error:  # as above
         raise _unreadable(path, kind, error, own) from error
     if frames > 1:
         raise UserError(f"the {kind} {path} is an animation: keep one frame of it")
-    if picture.width * picture.height > MOST_PIXELS:
+    if image.width * image.height > MOST_PIXELS:
         raise UserError(
-            f"the {kind} {path} has {picture.width}x{picture.height} pixels by its header, more than the "
+            f"the {kind} {path} has {image.width}x{image.height} pixels by its header, more than the "
             f"{MOST_PIXELS:,} that are read: restore it, or make it smaller"
         )
-    return picture
+    return image
 
 
 def _formats(data: bytes, path: Path) -> tuple[str, ...]:
@@ -249,7 +249,7 @@ def read_mask(path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
         UserError: If the file is missing, damaged, no mask, or holds a value that is no class's.
     """
     data, _ = read_bytes(path, "mask")
-    return mask_values(decode_mask_picture(data, path, classes), path, classes)
+    return mask_values(decode_mask_image(data, path, classes), path, classes)
 
 
 def check_sizes(pair: ImageMask, image_path: Path, mask_path: Path) -> None:

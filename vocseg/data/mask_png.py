@@ -22,6 +22,6 @@ def save_mask(
         palette: 256 RGB colours.
         compress_level: zlib's, 0..9; -1: its default.
     """
-    picture = Image.fromarray(mask)
-    picture.putpalette([channel for colour in palette for channel in colour])
-    picture.save(path, "PNG", compress_level=compress_level)
+    image = Image.fromarray(mask)
+    image.putpalette([channel for colour in palette for channel in colour])
+    image.save(path, "PNG", compress_level=compress_level)

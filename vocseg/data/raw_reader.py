@@ -25,7 +25,7 @@ from vocseg.data.image_io import (
     ImageMask,
     check_sizes,
     decode_image,
-    decode_mask_picture,
+    decode_mask_image,
     mask_values,
     read_bytes,
 )
@@ -72,7 +72,7 @@ class ImageMaskReader:
         classes = self.split.classes
 
         def decode(data: bytes, path: Path) -> tuple[Bytes, Bytes]:
-            pixels = decode_mask_picture(data, path, classes)
+            pixels = decode_mask_image(data, path, classes)
             return pixels, mask_values(pixels, path, classes)
 
         image = self._read(image_path, "image", lambda data, path: (decode_image(data, path),) * 2)

@@ -33,10 +33,10 @@ class Section(NamedTuple):
 
 def tinted(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes:
     """An image `[H,W,3]` with tinted objects; ignored pixels (255) are cream."""
-    picture = overlay(image, mask, classes, _TINT)
+    tinted = overlay(image, mask, classes, _TINT)
     void, cream = mask == IGNORE_INDEX, np.array(classes.palette[IGNORE_INDEX])
-    picture[void] = (image[void] * (1 - _TINT) + cream * _TINT).astype(np.uint8)
-    return picture
+    tinted[void] = (image[void] * (1 - _TINT) + cream * _TINT).astype(np.uint8)
+    return tinted
 
 
 def contact_sheet(sections: Sequence[Section], cell: int, classes: ClassList = VOC_CLASSES) -> Bytes:

@@ -83,13 +83,13 @@ def error_map(image: Bytes, truth: Bytes, prediction: Bytes) -> Bytes:
     White: object predicted as background. Yellow: background predicted as object. Pink: object predicted as
     another class. Ignored pixels (255) are cream.
     """
-    picture: Bytes = np.repeat(image.mean(2, keepdims=True) / 4, 3, axis=2).astype(np.uint8)
+    errors: Bytes = np.repeat(image.mean(2, keepdims=True) / 4, 3, axis=2).astype(np.uint8)
     wrong = (prediction != truth) & (truth != IGNORE_INDEX)
-    picture[wrong] = ERRORS["wrong class"]
-    picture[wrong & (truth == 0)] = ERRORS["false positive"]
-    picture[wrong & (prediction == 0)] = ERRORS["false negative"]
-    picture[truth == IGNORE_INDEX] = np.array(VOC_CLASSES.palette[IGNORE_INDEX]) // 2
-    return picture
+    errors[wrong] = ERRORS["wrong class"]
+    errors[wrong & (truth == 0)] = ERRORS["false positive"]
+    errors[wrong & (prediction == 0)] = ERRORS["false negative"]
+    errors[truth == IGNORE_INDEX] = np.array(VOC_CLASSES.palette[IGNORE_INDEX]) // 2
+    return errors
 
 
 def panel(

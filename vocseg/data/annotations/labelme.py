@@ -160,10 +160,10 @@ def _drawn(kind: str, points: list[tuple[float, float]], width: int, height: int
 def _bitmap(points: list[tuple[float, float]], data: Any, width: int, height: int, where: str) -> Bools:
     """Decode a region that is stored as an image of its bounding box."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=("PNG",)) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
+        with Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=("PNG",)) as image:
+            if image.width * image.height > MOST_PIXELS:
                 raise ValueError("it is too large")
-            bitmap = np.asarray(picture.convert("L"), bool)
+            bitmap = np.asarray(image.convert("L"), bool)
     except Exception as error:  # Pillow raises nearly anything on corrupt bytes
         reason = shown(str(error) or type(error).__name__)
         raise UserError(f"{where} has a corrupt mask: {reason}. Draw it again in labelme.") from error

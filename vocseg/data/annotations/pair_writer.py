@@ -64,8 +64,8 @@ class PairWriter:
 
     def _save(self, image: AnnotatedImage, data: bytes, pixels: Bytes, rotated: bool) -> None:
         """Write an image unchanged, or encode it if it was rotated or has an unknown suffix."""
-        with Image.open(io.BytesIO(data)) as picture:
-            kind = str(picture.format)
+        with Image.open(io.BytesIO(data)) as opened:
+            kind = str(opened.format)
         default = ".jpg" if kind in ("JPEG", "MPO") else f".{kind.lower()}"
         suffix = image.file.suffix if image.file else default
         name = f"JPEGImages/{image.id}"
@@ -87,8 +87,8 @@ def _upright(image: AnnotatedImage, data: bytes) -> tuple[Bytes, list[str]]:
     """
     pixels = decode_image(data, image.location)
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        with Image.open(io.BytesIO(data)) as opened:
+            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises nearly anything on corrupt EXIF, which programs ignore
         orientation = 1
     if orientation not in range(2, 9):

@@ -14,7 +14,7 @@ from vocseg.data.audit.checks_files import DecodedFile, open_decoded
 from vocseg.data.audit.findings import Bytes, Counts, FileRecord, Finding, UnreadableFile
 from vocseg.data.classes import ClassList
 from vocseg.data.fingerprint import FileContent
-from vocseg.data.image_io import decode_mask_picture, mask_values
+from vocseg.data.image_io import decode_mask_image, mask_values
 from vocseg.errors import UserError
 
 _Codes = npt.NDArray[np.int64]
@@ -150,7 +150,7 @@ def _see_colours(opened: DecodedFile, path: Path, classes: ClassList) -> FileRec
     """Check a mask in the colours of the class list."""
     name, size = opened.name, opened.image.size
     try:
-        pixels = decode_mask_picture(opened.data, path, classes)
+        pixels = decode_mask_image(opened.data, path, classes)
         values = mask_values(pixels, path, classes)
     except UserError as error:
         kind = "mask-alpha" if "transparent" in error.sentence else "mask-colour"

@@ -60,8 +60,8 @@ def repair_masks(
     masks, refused = dict[str, Bytes](), dict[str, str]()
     for name in sorted({finding.file for finding in findings if finding.kind in REPAIRABLE}):
         try:
-            with Image.open(voc / name) as picture:
-                masks[name] = recover(picture, classes)
+            with Image.open(voc / name) as image:
+                masks[name] = recover(image, classes)
         except NotExactError as error:
             refused[name] = str(error)
     if masks:
