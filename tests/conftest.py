@@ -1,7 +1,10 @@
 """What the tests share: a small synthetic set, flags for a tiny network, and what a refusal looks like."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other workers
@@ -28,6 +31,7 @@ settings.load_profile("vocseg")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TINY = "tu-test_resnet.r160_in1k"  # a 2.3 M parameter U-Net
 
 
@@ -96,3 +100,15 @@ def tested(sample: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory
     words = scoring(trained, sample)
     main(["test", *words, "--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(folder)])
     return folder / "lightning_logs" / "test" / "version_0"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome; install one: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -79,6 +79,7 @@ TOOLS = {
         "benchmark",
         "measure latency, throughput and mean IoU of each format on this machine",
     ),
+    "app": ("vocseg.commands.app", "app", "serve a page to try a network, or two side by side"),
 }
 
 LEADING = {  # flags that may be positional

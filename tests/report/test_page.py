@@ -1,6 +1,5 @@
 """The report page in an offline browser."""
 
-import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -10,8 +9,6 @@ import pytest
 
 from tests.report.made_runs import IDS, NAMES, safe, write_data, write_run
 from vocseg.report.command import report
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
@@ -24,18 +21,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = "".join(f"{k},{9 * k},{2 / (k + 1)},{2.2 / (k + 1)},{k / 9},{k / 10}\n" for k in range(8))
     (runs[0] / "metrics.csv").write_text("epoch,step,loss/train,loss/val,miou/train,miou/val\n" + rows)
     return report(list(map(str, runs)), folder / "report.html", images=3).path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome; install one: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

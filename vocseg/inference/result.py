@@ -122,10 +122,10 @@ class Result:
         """
         files = {
             "mask": (f"masks/{self.name}.png", self.mask_png()),
-            "overlay": (f"overlays/{self.name}.jpg", _encoded(self.overlay(), "JPEG", quality=_JPEG_QUALITY)),
+            "overlay": (f"overlays/{self.name}.jpg", encoded(self.overlay(), "JPEG", quality=_JPEG_QUALITY)),
         }
         if confidence:
-            grey = _encoded(Image.fromarray(self.confidence), "PNG")
+            grey = encoded(Image.fromarray(self.confidence), "PNG")
             files["confidence"] = (f"confidence/{self.name}.png", grey)
         for path, content in files.values():
             atomic_write(Path(folder) / path, content)
@@ -139,7 +139,7 @@ class Result:
 
     def _repr_png_(self) -> bytes:
         """Show the overlay in a notebook."""
-        return _encoded(self.overlay(), "PNG")
+        return encoded(self.overlay(), "PNG")
 
 
 def full_size_mask(logits: Tensor, shape: Sequence[int]) -> Bytes:
@@ -162,7 +162,8 @@ def split_probabilities(probabilities: Tensor) -> tuple[Tensor, Bytes]:
     return probabilities.clamp_(min=1e-12).log_(), mask
 
 
-def _encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    """Return an image as the bytes of a file; `options`: Pillow's."""
     stream = io.BytesIO()
     image.save(stream, format, **options)
     return stream.getvalue()

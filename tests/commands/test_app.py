@@ -1,0 +1,96 @@
+"""`app`: start, end and wrong input."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import refused
+from vocseg.__main__ import main
+from vocseg.commands import app as command
+
+
+def test_interrupt_closes_the_page(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gradio", reason='Gradio is not installed: pip install "vocseg[app]"')
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    seen = []
+
+    def visit() -> None:
+        for _ in range(600):
+            time.sleep(0.1)
+            try:
+                seen.append(requests.get(f"http://127.0.0.1:{port}", timeout=30).text)
+                break
+            except requests.ConnectionError:
+                continue
+        os.kill(os.getpid(), signal.SIGINT)
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    with pytest.raises(SystemExit) as exit:
+        main(["app", "--ckpt_path", str(trained / "unet_voc.pth"), "--port", str(port)])
+    visitor.join()
+    assert exit.value.code == 128 + signal.SIGINT
+    said = capsys.readouterr()
+    assert f"Open http://127.0.0.1:{port} in a browser. Ctrl-C ends the page.\n" in said.out
+    assert said.err.endswith("vocseg: stopped by SIGINT; the page is closed\n")
+    assert "vocseg-result" in seen[0]
+    assert "GRADIO_TEMP_DIR" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--ckpt_path", "nothing.pth", "--port", "0"], "nothing.pth: there is no such file"),
+        (["--ckpt_path", "a", "--ckpt_path", "b", "--ckpt_path", "c"], "--ckpt_path is given 3 times"),
+        (["--ckpt_path", "a", "--port", "99999"], "--port 99999 is no port"),
+        (["--ckpt_path", "a", "--host", "no host"], "the page cannot be served at --host 'no host'"),
+    ],
+)
+def test_wrong_flag_is_refused(
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: name)
+    assert sentence in refused(capsys, ["app", *words])
+
+
+def test_port_in_use_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: name)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refused(capsys, ["app", "--ckpt_path", "a", "--port", port])
+    assert f"--port {port}: another program uses the port." in said
+
+
+def test_missing_gradio_is_named_with_the_command_to_type(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    assert 'Install it: pip install "vocseg[app]"' in refused(capsys, ["app", "--ckpt_path", "a"])
+
+
+def test_address_for_other_machines_is_said_to_have_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    with command._listen("0.0.0.0", 0) as listener:
+        command._print_address(listener)
+        port = listener.getsockname()[1]
+    said = capsys.readouterr().out
+    assert f"Open http://127.0.0.1:{port} in" in said
+    assert "there is no password" in said
+
+
+def test_networks_are_named_by_file_and_folder_unless_these_are_equal() -> None:
+    assert command._names(["runs/a/unet_voc.pth", "runs/b/unet_voc.pth"]) == [
+        "a/unet_voc.pth",
+        "b/unet_voc.pth",
+    ]
+    assert command._names(["x/a/w.pth", "y/a/w.pth"]) == ["x/a/w.pth", "y/a/w.pth"]
