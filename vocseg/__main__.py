@@ -64,6 +64,11 @@ TOOLS = {
         "report",
         "write one HTML page about runs: scores, curves, images, labels",
     ),
+    "curves": (
+        "vocseg.report.curves",
+        "curves",
+        "draw loss and mean IoU by epoch of one or several runs: a PNG or SVG file",
+    ),
     "push": (
         "vocseg.commands.push",
         "push",
