@@ -109,5 +109,5 @@ def test_wrong_arguments_of_curves_are_refused(logged: Path, here: Path, capsys:
     (here / "empty" / "metrics.csv").write_text("epoch,step,lr-Adam\n0,0,1\n")
     assert "has neither loss nor mean IoU" in refused(capsys, ["curves", "empty"])
     (here / "empty" / "metrics.csv").write_text("epoch,step\n")
-    assert "has no curves (metrics.csv)" in refused(capsys, ["curves", "empty"])
+    assert "its training has no metrics.csv with values" in refused(capsys, ["curves", "empty"])
     assert not (here / "curves.png").exists()

@@ -82,7 +82,8 @@ def curves(runs: list[str], output: Path = Path("curves.png"), labels: list[str]
     for run in loaded:
         if run.curves is None:
             raise UserError(
-                f"{run.folder} has no curves (metrics.csv). Pass the folder of a run of `fit` or `finetune`."
+                f"{run.folder}: its training has no metrics.csv with values beside a config.yaml. Pass the "
+                "folder of a run of `fit` or `finetune`."
             )
     picture = curve_picture(loaded, labels)
     atomic_write(output, as_svg(picture) if output.suffix.lower() == ".svg" else as_png(picture))
