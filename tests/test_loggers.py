@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from tests.conftest import tiny
+from tests.conftest import refused, tiny
 from vocseg.__main__ import main
 from vocseg.loggers import AppendCSVLogger, VocTensorBoardLogger, filter_warnings
 
@@ -97,3 +97,26 @@ def test_settings_are_in_hparams_without_a_point_in_the_curves(trained: Path, te
         assert len(events.Scalars("miou/val")) == measure
     layout = EventAccumulator(str(trained)).Reload().Tensors("custom_scalars__config__")[0]
     assert b"loss/train" in layout.tensor_proto.string_val[0]
+
+
+def test_other_loggers_get_curves_settings_panels_and_confusion(sample: Path, here: Path) -> None:
+    cli = main(["fit", *tiny(sample), *SHORT, "--trainer.logger", "tests.recording_logger.RecordingLogger"])
+    assert cli is not None
+    logger: Any = cli.trainer.loggers[-1]
+    assert {"loss/train", "loss/val", "miou/val", "per_class_iou/cat", "lr-Adam"} <= {
+        name.partition("/pg")[0] for name in logger.metrics
+    }
+    assert (logger.settings["data.image_size"], logger.settings["model.optimizer"]) == (64, "adam")
+    assert {*logger.images} == {"validation/panels", "validation/confusion"}
+    assert all(step == 2 and min(image.size) > 100 for ((step, image),) in logger.images.values())
+
+
+@pytest.mark.parametrize(("early", "reason"), [("true", "no server at 127.0.0.1"), ("false", "Log in first")])
+def test_logger_that_cannot_be_used_is_refused_before_training(
+    sample: Path, here: Path, capsys: pytest.CaptureFixture[str], early: str, reason: str
+) -> None:
+    flags = ["--trainer.logger", "tests.recording_logger.UnreachableLogger", "--trainer.logger.early", early]
+    said = refused(capsys, ["fit", *tiny(sample), *SHORT, *flags])
+    assert "--trainer.logger: the logger cannot be used (" in said
+    assert reason in said
+    assert not list(here.glob("lightning_logs/fit/*"))

@@ -64,6 +64,11 @@ TOOLS = {
         "report",
         "write one HTML page about runs: scores, curves, images, labels",
     ),
+    "curves": (
+        "vocseg.report.curves",
+        "curves",
+        "draw loss and mean IoU by epoch of one or several runs: a PNG or SVG file",
+    ),
     "push": (
         "vocseg.commands.push",
         "push",
@@ -80,12 +85,18 @@ TOOLS = {
         "measure latency, throughput and mean IoU of each format on this machine",
     ),
     "app": ("vocseg.commands.app", "app", "serve a page to try a network, or two side by side"),
+    "completion": (
+        "vocseg.completion",
+        "completion",
+        "print a script for the Tab key: completion bash, completion zsh",
+    ),
 }
 
 LEADING = {  # flags that may be positional
     ("runs",): " RUN [RUN ...]",
     ("root",): " [ROOT]",
     ("search",): " [NAME]",
+    ("shell",): " SHELL",
     ("format", "source", "output"): " FORMAT SRC OUT",
 }
 
@@ -122,7 +133,7 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     try:
         check_readable(words)
         with SIGNAL_GUARD, SIGNAL_GUARD.claiming():
-            return _dispatch(words, argv)
+            return dispatch(words, argv)
     except (UserError, Stopped) as end:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # only one process prints
             ERROR_PRINTER.print(end.sentence)
@@ -146,7 +157,8 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
             del os.environ[MAIN_PROCESS]  # processes started later do not belong to the run
 
 
-def _dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
+def dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
+    """Run a command as `main` does, without its handling of errors and signals."""
     command = words[0] if words else "--help"
     if command in ("-h", "--help", "--version"):
         print(f"vocseg {__version__}" if command == "--version" else _help())

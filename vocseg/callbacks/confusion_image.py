@@ -1,16 +1,15 @@
-"""Confusion matrix as an image in TensorBoard."""
+"""Confusion matrix as an image in loggers."""
 
 from functools import cache
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image, ImageDraw, ImageFont
 
 from vocseg.visualization.confusion import MatrixView, matrix_view
 from vocseg.visualization.draw import Bytes
-from vocseg.visualization.palette_png import png, show_png
+from vocseg.visualization.logged_images import image_loggers, log_image, png
 
 _CELL, _MARGIN = 30, 10  # pixels
 _INK, _PAPER, _EMPTY = (23, 33, 43), (255, 255, 255), (234, 238, 242)
@@ -20,17 +19,16 @@ _TITLE = "rows: true classes, columns: predicted; per cent of the row, shades lo
 
 
 class ConfusionMatrixImage(Callback):
-    """Logs the confusion matrix of every validation as an image to TensorBoard."""
+    """Logs the confusion matrix of every validation as an image to TensorBoard, W&B and MLflow."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        boards = [each for each in trainer.loggers if isinstance(each, TensorBoardLogger)]
+        loggers = image_loggers(trainer.loggers)
         results: Any = getattr(pl_module, "results", {}).get("val")
-        if trainer.sanity_checking or not trainer.is_global_zero or not boards or results is None:
+        if trainer.sanity_checking or not trainer.is_global_zero or not loggers or results is None:
             return
         names: Any = pl_module.class_list.names  # type: ignore[union-attr]
         image = confusion_image(matrix_view(results["matrix"].numpy(), names))
-        for board in boards:
-            show_png(board, "validation/confusion", image, png(image), trainer.global_step)
+        log_image(loggers, "validation/confusion", image, png(image), trainer.global_step)
 
 
 def confusion_image(view: MatrixView) -> Bytes:

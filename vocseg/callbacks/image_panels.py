@@ -1,4 +1,4 @@
-"""Input, ground truth and prediction in TensorBoard."""
+"""Input, ground truth and prediction in loggers."""
 
 import contextlib
 import warnings
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jsonargparse.typing import NonNegativeInt
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from vocseg.data.classes import ClassList
@@ -19,13 +18,14 @@ from vocseg.metrics.confusion import confusion_matrices, mean_iou
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.draw import Bytes, panel, sheet
 from vocseg.visualization.formatting import percent
-from vocseg.visualization.palette_png import png, show_png
+from vocseg.visualization.logged_images import image_loggers, log_image, png
 
 
 class ImagePanels(Callback):
     """Logs input, ground truth, prediction and errors of fixed validation images.
 
-    They are written to TensorBoard and to `panels.png` in the run directory after every validation.
+    They are written to TensorBoard, W&B and MLflow, and to `panels.png` in the run directory, after every
+    validation.
 
     Args:
         num_images: Number of images, spread evenly over the split. 0 disables the panels.
@@ -70,13 +70,11 @@ class ImagePanels(Callback):
             return
         image = sheet(drawn)
         encoded = png(image)
+        log_image(image_loggers(trainer.loggers), "validation/panels", image, encoded, trainer.global_step)
         try:
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    show_png(logger, "validation/panels", image, encoded, trainer.global_step)
             if folder is not None and trainer.loggers:
                 atomic_write(Path(folder) / "panels.png", encoded)
-        except (OSError, ValueError) as error:  # TensorBoard's writer raises a ValueError for a full disk
+        except OSError as error:
             warnings.warn(f"vocseg: panels cannot be written to {folder} ({error})", stacklevel=2)
 
     def _draw(self, trainer: Trainer, classes: ClassList) -> list[Bytes]:

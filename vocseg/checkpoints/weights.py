@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+import xxhash
 from torch import Tensor
 
 from vocseg import __version__
@@ -31,7 +33,8 @@ def weights_origin(weights: Path | None, folder: Path, module: Any) -> dict[str,
         module: Module that was scored.
 
     Returns:
-        Plain values: absolute and relative path, training run or None, network, version.
+        Plain values: absolute and relative path, training run or None, digest of the parameters (None: of an
+        exported file), network, version.
     """
     where: dict[str, str | None] = {"path": None, "relative": None, "run": None}
     if weights is not None:
@@ -39,7 +42,18 @@ def weights_origin(weights: Path | None, folder: Path, module: Any) -> dict[str,
         run = str(path.parent) if (path.parent / "metrics.csv").is_file() else None
         where = {"path": str(path), "relative": os.path.relpath(path, folder.resolve()), "run": run}
     network = {name: module.hparams.get(name) for name in ("arch", "encoder")}
-    return {**where, **network, "vocseg": __version__}
+    scored = getattr(module, "network", None)  # of another class if the file was written by `export`
+    digest = parameters_digest(scored.model.state_dict()) if isinstance(scored, Network) else None
+    return {**where, "parameters": digest, **network, "vocseg": __version__}
+
+
+def parameters_digest(state: Mapping[str, Tensor]) -> str:
+    """Return a digest of parameters by smp's names. Weights that were moved or copied have the same."""
+    digest = xxhash.xxh3_128()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from vocseg.checkpoints.run_dir import LOGS, missing_run_dir
-from vocseg.errors import UserError
+from vocseg.errors import UserError, shown
 
 _WORKERS = (
     "Check the free memory, use fewer with --data.num_workers, or read in the main process with "
@@ -45,6 +45,11 @@ def to_user_error(error: BaseException, trainer: Any = None) -> UserError | None
         )
     if missing := re.search(r"Requirement '([^']+)' not met", text):
         return UserError(f"a flag needs a package that is not installed: pip install '{missing[1]}'")
+    if reason := _logger_fault(error, frames):
+        return UserError(
+            f"--trainer.logger: the logger cannot be used ({shown(reason, 300).rstrip('.')}). Set it up, or "
+            "leave the flag out."
+        )
     # Lightning checks there whether devices, strategy and precision are compatible.
     invalid_flags = "accelerator_connector.py" in files or "`val_check_interval` (" in text
     if isinstance(error, (ValueError, TypeError)) and invalid_flags:
@@ -78,6 +83,19 @@ def to_user_error(error: BaseException, trainer: Any = None) -> UserError | None
     ):
         return UserError(f"a DataLoader worker has ended or was killed, and its batch is lost. {_WORKERS}.")
     return None
+
+
+def _logger_fault(error: BaseException, frames: list[traceback.FrameSummary]) -> str | None:
+    """Why a logger of the user's cannot be created, or cannot be opened before training; None if it can."""
+    opened = any(each.name == "_call_setup_hook" for each in frames)
+    if opened and any(Path(each.filename).parent.name == "loggers" for each in frames):
+        return str(error)
+    head, _, errors = str(error).partition("\nErrors:\n")
+    if not isinstance(error, ValueError) or "loggers.logger.Logger" not in head:
+        return None
+    reasons = [each.strip("- ") for each in errors.partition("\nGiven value type:")[0].split("\n  - ")]
+    own = [each for each in reasons if not each.startswith(("Expected a ", "Not a valid subclass"))]
+    return " ".join(own[0].split()) if own else None
 
 
 def is_lost_process(error: BaseException) -> bool:

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from vocseg.checkpoints.compatibility import Description
 from vocseg.checkpoints.weights import Weights, described, rebuilt
 from vocseg.errors import UserError, shown
 from vocseg.inference.backends import TrainedNetwork
@@ -14,7 +13,7 @@ from vocseg.utils.atomic_write import atomic_write
 from vocseg.utils.json_values import as_json
 from vocseg.utils.regular_file import read_regular
 
-CONFIG, TENSORS, DESCRIPTION, CARD = "config.json", "model.safetensors", "vocseg.json", "README.md"
+CONFIG, TENSORS, DESCRIPTION = "config.json", "model.safetensors", "vocseg.json"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _FILES = (".pth", ".pt", ".ckpt", ".onnx", ".xml", ".pt2")  # endings of files, which no repository has here
 _JSON_BYTES = 1 << 20
@@ -55,7 +54,7 @@ def load_pretrained(source: str | Path) -> TrainedNetwork:
 
 
 def save_pretrained(weights: Weights, folder: Path) -> None:
-    """Write `model.safetensors` and `config.json` as smp does, `vocseg.json` and `README.md`.
+    """Write `model.safetensors` and `config.json` as smp does, and `vocseg.json`.
 
     Other files of the folder stay.
 
@@ -74,39 +73,6 @@ def save_pretrained(weights: Weights, folder: Path) -> None:
         for name in (TENSORS, CONFIG):
             atomic_write(folder / name, (Path(made) / name).read_bytes())
     atomic_write(folder / DESCRIPTION, as_json(about) + "\n")
-    atomic_write(folder / CARD, model_card(about))
-
-
-def model_card(about: Description) -> str:
-    """Return a page about a network for the hub: use, input, classes and score."""
-    size = about["size"] or 256
-    lines = [
-        *("---", "library_name: segmentation-models-pytorch", "pipeline_tag: image-segmentation"),
-        *("tags:", "- semantic-segmentation", "- vocseg", "---", ""),
-        *(f"# {about['arch']} with {about['encoder']}, {len(about['classes'])} classes", ""),
-        *("```python", "from vocseg import load", "", 'model = load("FOLDER_OR_USER/NAME")'),
-        *('model("photo.jpg").overlay().save("overlay.png")', "```", ""),
-        *("Without vocseg:", "", "```python", "import segmentation_models_pytorch as smp", ""),
-        *('model = smp.from_pretrained("FOLDER_OR_USER/NAME").eval()', "```", ""),
-        f"Input without vocseg: RGB at {size}x{size}, `(pixels / 255 - {about['normalisation']['mean']}) / "
-        f"{about['normalisation']['std']}`.",
-        *("", f"Classes: {', '.join(map(shown, about['classes']))}.", ""),
-        _score_line(about.get("score")),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _score_line(score: Any) -> str:
-    protocol = score.get("protocol") if isinstance(score, dict) else None
-    if not isinstance(score, dict) or not isinstance(protocol, dict):
-        return "Score: not measured."
-    mean, size = score.get("mean_iou"), protocol.get("size")
-    return (
-        f"Mean IoU {100 * float(mean or 0):.1f} % on {protocol.get('images')} images of "
-        f"'{shown(str(protocol.get('split')))}' (data {shown(str(protocol.get('fingerprint')))}) at "
-        f"{size}x{size}, the input resolution, from the training run. `python -m vocseg test` gives the "
-        "score at the original resolution with an interval."
-    )
 
 
 def _read_safetensors(path: Path, source: str) -> dict[str, Any]:

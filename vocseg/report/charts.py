@@ -22,13 +22,18 @@ class Tick(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A curve: name, style (`train` dashed, `val` solid), path, dots in SVG units, points."""
+    """A curve: name, style (`train` dashed, `val` solid), places and dots in SVG units, points."""
 
     name: str
     kind: str
-    path: str
+    places: Points
     dots: Points
     points: Points
+
+    @property
+    def path(self) -> str:
+        """Path of SVG."""
+        return "M" + " L".join(f"{x} {y}" for x, y in self.places)
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,9 @@ def chart(title: str, series: Mapping[str, Points], percent: bool, best: float |
 
 
 def _line(name: str, points: Points, places: Points) -> Line:
-    path = "M" + " L".join(f"{x} {y}" for x, y in places)
     dotted = len(places) <= _MARKED and (name in ("train", "val") or len(places) == 1)
-    return Line(name, "train" if name == "train" else "val", path, places if dotted else (), points)
+    kind = "train" if name.rpartition(" ")[2] == "train" else "val"  # of several runs: `NAME train`
+    return Line(name, kind, places, places if dotted else (), points)
 
 
 def _round_steps(low: float, high: float, wanted: int = 5) -> list[float]:

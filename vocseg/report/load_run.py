@@ -5,7 +5,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ IMAGE_SCORES = ("per_image_confusion_original.npz", "per_image_confusion_network
 _PRIMARY = (ORIGINAL_RESOLUTION, INPUT_RESOLUTION, "after")  # the first that exists is the page's main score
 _CLASS = "per_class_iou/"
 _AXES = ("epoch", "step")
+_LOGS = "lightning_logs"
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,59 @@ def read_run(name: str, folder: Path) -> LoadedRun:
         None if trained is None else read_curves(trained / CURVES),
         {} if trained is None else _settings(trained / "config.yaml"),
     )
+
+
+def find_scoring_run(weights: Path, digest: str) -> Path | None:
+    """The newest run of `test`, else of `validate`, that scored these parameters.
+
+    It is searched in the `lightning_logs` of the weights and of the working folder.
+
+    Args:
+        weights: File of the weights.
+        digest: Digest of its parameters.
+    """
+    parents = (*weights.parents, *weights.absolute().parents, Path(_LOGS))
+    logs = {each.resolve(): each for each in reversed(parents) if each.name == _LOGS}
+    found = []
+    for file in (file for each in logs.values() for file in each.glob(f"*/*/{SCORES}")):
+        try:
+            scores = read_json(file)
+            if _scored(scores) == digest:
+                found.append((bool(scores.get(ORIGINAL_RESOLUTION)), file.stat().st_mtime, file.parent))
+        except (OSError, ValueError, AttributeError):  # damaged: `report` tells
+            continue
+    return max(found)[-1] if found else None
+
+
+def _scored(scores: dict[str, Any]) -> str | None:
+    """Digest of the parameters that a run of `test` or `validate` scored."""
+    if not scores.get(ORIGINAL_RESOLUTION) and not scores.get(INPUT_RESOLUTION):
+        return None
+    return (scores.get("weights") or {}).get("parameters")
+
+
+def read_scored(weights: Path, digest: str, given: Path | None) -> LoadedRun | None:
+    """Scores and curves of weights; None if neither a score nor the training is found.
+
+    Args:
+        weights: File of the weights.
+        digest: Digest of its parameters.
+        given: Folder of the run that scored them; None: it is searched.
+
+    Raises:
+        UserError: If the given run scored other weights, or a file is damaged.
+    """
+    folder = given or find_scoring_run(weights, digest)
+    trained = read_run(str(weights.parent), weights.parent) if (weights.parent / CURVES).is_file() else None
+    if folder is None:
+        return None if trained is None else replace(trained, scores={}, images=None, label_errors=None)
+    run = read_run(str(folder), folder)
+    if _scored(dict(run.scores)) != digest:
+        raise UserError(
+            f"--run {folder}: has no score of these weights by `test` or `validate`. Score them with "
+            f"`python -m vocseg test --ckpt_path {weights}`."
+        )
+    return run if trained is None else replace(run, curves=trained.curves, settings=trained.settings)
 
 
 def _scores(path: Path) -> Plain:

@@ -54,7 +54,7 @@ def _facts(run: LoadedRun) -> Iterator[tuple[str, Any]]:
     weights, model = run.scores.get("weights") or {}, run.settings.get("model") or {}
     yield "folder", run.folder.resolve()
     if run.protocol is not None:
-        yield from _protocol(run.protocol)
+        yield from protocol_facts(run.protocol)
     network = [weights.get(name) or model.get(name) for name in ("arch", "encoder")]
     yield "network", " with ".join(str(name) for name in network if name)
     yield "started from" if run.primary == "after" else "weights", weights.get("path")
@@ -68,7 +68,8 @@ def _facts(run: LoadedRun) -> Iterator[tuple[str, Any]]:
     yield "page by vocseg", __version__
 
 
-def _protocol(protocol: Protocol) -> Iterator[tuple[str, str]]:
+def protocol_facts(protocol: Protocol) -> Iterator[tuple[str, str]]:
+    """Pairs of name and value of a protocol."""
     original = protocol.resolution == "original"
     yield "images", f"{protocol.images:,} of the split '{protocol.split}'"
     yield "data fingerprint", protocol.fingerprint

@@ -1,0 +1,287 @@
+"""Model card: README.md of pushed weights, with its pictures."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from vocseg.errors import UserError, shown
+from vocseg.metrics.bootstrap import Interval, ScoreIntervals
+from vocseg.metrics.protocol import Protocol
+from vocseg.report.curves import as_png, curve_picture
+from vocseg.report.images import RunImages, ranked_images, worst_median_best
+from vocseg.report.load_run import LoadedRun
+from vocseg.report.page_parts import ClassBar, Figure
+from vocseg.report.reliability_diagram import reliability
+from vocseg.report.sections import (
+    bars_of,
+    figures_of,
+    further_figures,
+    intervals_of,
+    kind_of,
+    protocol_facts,
+)
+from vocseg.report.training_settings import changed_settings
+from vocseg.visualization.draw import panel, sheet
+from vocseg.visualization.formatting import percent
+
+CARD, CURVES_PICTURE, PANELS_PICTURE = "README.md", "curves.png", "panels.png"
+PICTURES = frozenset({CURVES_PICTURE, PANELS_PICTURE})
+_KINDS = {"worst": "lowest mean IoU", "median": "typical", "best": "highest mean IoU"}
+
+
+class Publication(NamedTuple):
+    """What the user says of weights; `dataset` and `license`: as on the hub, `panels`: with photographs."""
+
+    name: str  # folder or repository, as `load` takes it
+    dataset: str | None = None
+    license: str | None = None
+    panels: bool = False
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Contents of a card. Empty parts are left out."""
+
+    name: str
+    title: str
+    summary: str
+    size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    classes: Sequence[str]
+    protocol: Protocol | None
+    figures: Sequence[Figure]  # mean IoU first
+    intervals: bool  # whether a run of `test` or `validate` scored the weights
+    warning: str
+    calibration: str
+    facts: Sequence[tuple[str, str]]
+    bars: Sequence[ClassBar]
+    started_from: str
+    curves: str
+    recipe: str
+    panels: bool
+    weights: str  # name of their file
+    limits: Sequence[str]
+
+
+def model_card(
+    description: dict[str, Any], weights: Path, run: LoadedRun | None, publication: Publication
+) -> tuple[ModelCard, dict[str, bytes]]:
+    """A card and its files.
+
+    Args:
+        description: What the file of the weights says of the network.
+        weights: That file.
+        run: Its scores and curves.
+        publication: What the user says of it.
+
+    Returns:
+        The card, and the content of `README.md` and of the pictures by name.
+
+    Raises:
+        UserError: If panels are wanted, and cannot be drawn.
+    """
+    pictures: dict[str, bytes] = {}
+    if run is not None and run.curves is not None and "miou/val" in run.curves.series:
+        pictures[CURVES_PICTURE] = as_png(curve_picture([run]))
+    if publication.panels:
+        pictures[PANELS_PICTURE] = _panels(run, weights)
+    card = _card(description, weights, run, publication, pictures)
+    return card, {CARD: _rendered(card, publication).encode(), **pictures}
+
+
+def _card(
+    about: dict[str, Any], weights: Path, run: LoadedRun | None, publication: Publication, pictures: Any
+) -> ModelCard:
+    known = intervals_of(run) if run is not None and run.score else None
+    if run is not None and known is not None:
+        protocol = run.protocol
+        figures = (*figures_of(known), *further_figures(run))
+        bars, kind = bars_of(run, known), kind_of(run)
+    else:
+        protocol, figures, bars = _score_of_training(about)
+        kind = "at the input resolution, while training"
+    settings = dict(run.settings) if run is not None else {}
+    diagram = reliability(run.calibration) if run is not None and run.calibration else None
+    best = run.curves.best_epoch() if run is not None and run.curves is not None else None
+    count = len(about["classes"])
+    return ModelCard(
+        name=publication.name,
+        title=f"{about['arch']} with {about['encoder']}, {count} classes",
+        summary=_summary(count, figures, protocol, kind),
+        size=about["size"] or 256,
+        mean=about["normalisation"]["mean"],
+        std=about["normalisation"]["std"],
+        classes=[shown(name) for name in about["classes"]],
+        protocol=protocol,
+        figures=figures,
+        intervals=known is not None,
+        warning=(known and known.warning) or "",
+        calibration=f"{diagram.sentence}, at {diagram.where}" if diagram else "",
+        facts=tuple(_facts(about, protocol)),
+        bars=bars,
+        started_from=Path(str(settings.get("ckpt_path") or "")).name.replace("`", ""),
+        curves=f"Loss and mean IoU by epoch, the best epoch is {best:g}" if best and pictures else "",
+        recipe=_yaml(changed_settings(settings)) if settings else "",
+        panels=PANELS_PICTURE in pictures,
+        weights=shown(weights.name).replace("`", ""),
+        limits=tuple(_limits(about, run, known, protocol, publication)),
+    )
+
+
+def _score_of_training(
+    about: dict[str, Any],
+) -> tuple[Protocol | None, tuple[Figure, ...], tuple[ClassBar, ...]]:
+    """Protocol, totals and classes of the validation that the file of the weights records."""
+    try:
+        score = about["score"]
+        names, ious = (list(score[key]) for key in ("classes", "class_iou"))
+        protocol = Protocol(**score["protocol"])
+        note = "of the validation while training"
+        figures = (
+            Figure("mean IoU", Interval(float(score["mean_iou"])), note),
+            Figure("pixel accuracy", Interval(float(score["pixel_accuracy"])), note),
+        )
+        values = [Interval(None if iou is None else float(iou)) for iou in ious]
+        pairs = zip(names, values, strict=True)
+        return protocol, figures, tuple(ClassBar(shown(str(name)), "", iou) for name, iou in pairs)
+    except (KeyError, TypeError, ValueError):
+        return None, (), ()
+
+
+def _summary(count: int, figures: Sequence[Figure], protocol: Protocol | None, kind: str) -> str:
+    task = f"Semantic segmentation of images into {count} classes."
+    if not figures or protocol is None:
+        return f"{task} Score: not measured."
+    score = figures[0].interval
+    ends = f" (95 % interval {percent(score.low)} to {percent(score.high)})" if score.low is not None else ""
+    images = f"{protocol.images:,} images of the split '{protocol.split}'"
+    return f"{task} Mean IoU {percent(score.estimate)} %{ends} on {images}, {kind}."
+
+
+def _facts(about: dict[str, Any], protocol: Protocol | None) -> Iterator[tuple[str, str]]:
+    """Pairs of name and value, without paths."""
+    yield "network", f"{about['arch']} with {about['encoder']}"
+    if protocol is not None:
+        yield from protocol_facts(protocol)
+    train = about["data"].get("train") or {}
+    if train.get("images"):
+        yield "trained on", f"{train['images']} images of the split '{train.get('split')}'"
+        yield "fingerprint of the training data", str(train.get("fingerprint"))
+    yield "vocseg", str(about["vocseg"])
+
+
+def _limits(
+    about: dict[str, Any],
+    run: LoadedRun | None,
+    known: ScoreIntervals | None,
+    protocol: Protocol | None,
+    publication: Publication,
+) -> Iterator[str]:
+    count, size = len(about["classes"]), about["size"]
+    yield f"Every pixel gets one of the {count} classes. Objects of other classes become one of them."
+    yield "The score is for images like the scored ones. It may be lower on others."
+    if size:
+        yield f"Images are resized to {size}x{size}, which loses small objects."
+    if bound := run and run.scores.get("ceiling"):
+        yield f"A perfect prediction at {size}x{size} has a mean IoU of {percent(bound['mean_iou'])} %."
+    if protocol is not None and protocol.fingerprint == (about["data"].get("val") or {}).get("fingerprint"):
+        yield "The epoch was chosen by its mean IoU on the scored images. This may raise the score slightly."
+    if known is not None:
+        ious = {name: iou.estimate for name, iou in known.class_iou.items() if iou.estimate is not None}
+        lowest = sorted(ious, key=lambda name: ious[name] or 0.0)[:3]
+        worst = ", ".join(f"{name} ({percent(ious[name])} %)" for name in lowest)
+        yield f"Classes with the lowest IoU: {worst}."
+    if not publication.license:
+        yield "No licence is stated. Ask the owner before use."
+
+
+def _panels(run: LoadedRun | None, weights: Path) -> bytes:
+    """The worst, a median and the best image with ground truth, prediction and errors, as PNG."""
+    if run is None or run.images is None or run.label_errors is None:
+        raise UserError(
+            f"--panels true needs a run of `test` that saved its predictions. Make one with "
+            f"`python -m vocseg test --ckpt_path {weights}`, or leave the flag out."
+        )
+    images, drawn = RunImages(run.label_errors, run.folder, None), []
+    for kind, found in worst_median_best(ranked_images(run.images), 1).items():
+        for each in found:
+            if (triplet := images.triplet(each.id)) is not None:
+                title = f"{_KINDS[kind]}: {each.id}   mean IoU {percent(each.mean_iou)} %"
+                drawn.append(panel(*triplet, images.classes, title=title))
+    if images.missing or not drawn:
+        reason = next(iter(images.missing.values()), "the run has no images")
+        raise UserError(
+            f"--panels true: {reason}. Score the weights again with `test`, or leave the flag out."
+        )
+    stream = io.BytesIO()
+    Image.fromarray(sheet(drawn)).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _yaml(values: Any) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).strip()
+
+
+def _rendered(card: ModelCard, publication: Publication) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("vocseg.report", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"md": escape_markdown, "percent": percent, "ends": _ends}
+    template = environment.get_template("model_card.md.j2")
+    text = template.render(card=card, metadata=_metadata(card, publication))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def escape_markdown(text: str) -> str:
+    """Text in which Markdown and HTML have no effect, on one line."""
+    plain = re.sub(r"[<>&#~$]", lambda found: f"&#{ord(found[0])};", " ".join(shown(text, 2000).split()))
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", plain)
+
+
+def _ends(interval: Interval) -> str:
+    return "" if interval.low is None else f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def _metadata(card: ModelCard, publication: Publication) -> str:
+    """Front matter that the hub reads."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = []
+    if card.protocol is not None:
+        data = publication.dataset or f"data {card.protocol.fingerprint[:8]}"
+        for name, kind, figure in (("mean IoU", "mean_iou", 0), ("pixel accuracy", "accuracy", 1)):
+            value = card.figures[figure].interval.estimate
+            results.append(
+                EvalResult(
+                    task_type="image-segmentation",
+                    dataset_type=publication.dataset or "unknown",
+                    dataset_name=data,
+                    dataset_split=card.protocol.split,
+                    metric_type=kind,
+                    metric_name=f"{name}, {card.protocol.pixels}",
+                    metric_value=None if value is None else round(value, 4),
+                )
+            )
+    return ModelCardData(
+        library_name="segmentation-models-pytorch",
+        pipeline_tag="image-segmentation",
+        tags=["semantic-segmentation", "vocseg", "pytorch"],
+        datasets=[publication.dataset] if publication.dataset else None,
+        license=publication.license,
+        metrics=["mean_iou"] if results else None,
+        model_name=card.title if results else None,
+        eval_results=results or None,
+    ).to_yaml()
