@@ -21,6 +21,7 @@ from vocseg.deploy.images import network_input, sample_images
 from vocseg.errors import UserError
 from vocseg.inference.backends import load_trained, read_description
 from vocseg.metrics.upsample import argmax_upsampled
+from vocseg.utils.streams import Streams
 
 Capture = pytest.CaptureFixture[str]
 every_file = pytest.mark.parametrize("name", FLAGS)
@@ -68,6 +69,20 @@ def test_mask_has_the_size_of_the_image_and_the_classes_of_predict(exported: Pat
         expected = argmax_upsampled(logits, image.shape[:2]).numpy()
         assert mask.shape == image.shape[:2]
         assert (mask == expected).mean() > 0.99
+
+
+def test_images_side_by_side_have_the_logits_of_one_alone(exported: Path) -> None:
+    network: Any = load_trained(exported / "mask.xml").network
+    images = [network_input(image, 64) for image in sample_images(4).images]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone = [network(image) for image in images]
+        with Streams(2) as streams:
+            together = list(streams.map(network, images))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_signal_after_openvino_networks_were_dropped_is_handled(exported: Path, here: Path) -> None:

@@ -1,6 +1,5 @@
 """`benchmark`: speed and scores of each format."""
 
-import os
 import platform
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from vocseg.errors import UserError
 from vocseg.inference.backends import file_format, read_description
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.utils.json_values import STDOUT, as_json
+from vocseg.utils.streams import usable_cores
 
 _FORMATS: tuple[Literal["pytorch", "torch_export", "onnx", "openvino"], ...] = (
     *("pytorch", "torch_export", "onnx", "openvino"),
@@ -66,7 +66,7 @@ def benchmark(
             network = rebuilt(read_weights(ckpt_path), ckpt_path)
             chosen = formats or _FORMATS
             variants = make_variants(network, description, int(size), chosen, images, Path(folder), ckpt_path)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         threads = [1, cores] if cores > 1 else [1]
         speeds = measure_speed(variants, network_input(images[0], int(size)), threads, int(rounds))
         scores = _scores(variants, data, cores) if data else {}

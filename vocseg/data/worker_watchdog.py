@@ -2,7 +2,6 @@
 
 import atexit
 import multiprocessing
-import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vocseg.errors import UserError
+from vocseg.utils.streams import usable_cores
 
 T = TypeVar("T")
 
@@ -47,8 +47,7 @@ def useful_workers(ready: bool, on_gpu: bool, processes: int, batch_bytes: int) 
         0 on a CPU or if items are ready; else one per core, at most 8, within the shared memory.
     """
     # On a CPU workers take the network's cores. Sending a ready batch costs more than making it.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = max(1, min(8, cores // processes)) if on_gpu and not ready else 0
+    wanted = max(1, min(8, usable_cores() // processes)) if on_gpu and not ready else 0
     if not batch_bytes:
         return wanted
     return min(wanted, _shared_memory() // (processes * _waiting_bytes(1, batch_bytes)))

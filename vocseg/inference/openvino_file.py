@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import torch
+
 from vocseg.checkpoints.compatibility import Description
 from vocseg.errors import UserError, shown
 from vocseg.inference.exported import (
@@ -21,6 +23,7 @@ from vocseg.inference.exported import (
     unreadable,
 )
 from vocseg.utils.regular_file import read_regular
+from vocseg.utils.streams import usable_cores
 
 _MOST_XML = 64 << 20  # bytes; a network has less than one
 _BODIES = {"body", "then_body", "else_body", "body_net"}
@@ -91,42 +94,53 @@ def load_openvino(path: Path, threads: int | None = None) -> tuple[ExportedNetwo
 
     Args:
         path: The `.xml`, with its `.bin` beside it.
-        threads: Number of threads. None: all cores.
+        threads: Number of threads of an image. None: all cores, or one core if torch has one thread, as in
+            the threads of `Streams`.
 
     Raises:
         UserError: As `read_openvino`, and if OpenVINO cannot load it.
     """
     description, settings = read_openvino(path)
     try:
-        core = _core()
+        from openvino import Core
     except ImportError as error:
         raise missing("openvino", f"--ckpt_path {path}") from error
-    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    if threads is not None:
-        options["INFERENCE_NUM_THREADS"] = threads
+    core = _one_core(Core)
+
+    def hint() -> str:
+        return "THROUGHPUT" if threads is None and torch.get_num_threads() == 1 else "LATENCY"
+
+    @cache
+    def compiled(hint: str) -> Any:
+        options: dict[str, Any] = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        if hint == "THROUGHPUT":  # by itself OpenVINO gives an image several threads
+            options |= {"INFERENCE_NUM_THREADS": usable_cores(), "NUM_STREAMS": usable_cores()}
+        return core.compile_model(core.read_model(str(path)), "CPU", options)
+
     try:
-        compiled = core.compile_model(core.read_model(str(path)), "CPU", options)
-        names = {name: compiled.output(name) for name in settings.outputs}
+        for name in settings.outputs:
+            compiled(hint()).output(name)
     except Exception as error:  # OpenVINO raises RuntimeError and its own
         raise unreadable(path, error) from error
     own = threading.local()  # a request serves one thread
 
     def run(pixels: Any) -> dict[str, Any]:
-        if not hasattr(own, "request"):
-            own.request = compiled.create_infer_request()
-        found = own.request.infer({INPUT: pixels})
-        return {name: found[output].copy() for name, output in names.items()}
+        requests, kind = vars(own), hint()
+        if kind not in requests:
+            requests[kind] = compiled(kind).create_infer_request()
+        found = requests[kind].infer({INPUT: pixels})
+        return {name: found[name].copy() for name in settings.outputs}
 
     return ExportedNetwork(run, settings, len(description["classes"]), path), description
 
 
 @cache
-def _core() -> Any:
+def _one_core(kind: Any) -> Any:
     """OpenVINO's core, one for the whole process.
 
     A core installs a stack for signal handlers and frees it with itself. If another core was made after it,
     that one restores the freed stack at its own end, and the next signal (Ctrl-C) is a segmentation fault.
     """
-    import openvino
-
-    return openvino.Core()
+    return kind()

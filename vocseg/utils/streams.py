@@ -1,5 +1,6 @@
 """Threads that compute side by side."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD = 2  # items per thread that wait or are under way: memory is bounded
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Streams:
