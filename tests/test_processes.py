@@ -50,6 +50,19 @@ def test_a_sentence_goes_to_stderr_with_exit_code_2(here: Path) -> None:
     assert done.stderr.startswith("vocseg: there is no command 'fitt'; do you mean fit?")
 
 
+def test_output_whose_reader_has_ended_gives_no_traceback(here: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "reader, writer = os.pipe()\n"
+        "os.close(reader)\n"
+        "os.dup2(writer, 1)\n"
+        "from vocseg.__main__ import console\n"
+        "console()\n"
+    )
+    done = run(["--help"], here, code)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
 

@@ -4,6 +4,7 @@ import difflib
 import errno
 import inspect
 import os
+import select
 import signal
 import sys
 from importlib import import_module
@@ -218,10 +219,23 @@ def _run_tool(command: str, words: list[str]) -> None:
         raise SystemExit(code)
 
 
+def _output_is_closed() -> bool:
+    """Whether the reader of the standard output, such as `head`, has ended."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # errors are always reported
+    return bool(poll.poll(0))
+
+
 def console() -> None:
     """Run a command as the whole process, as `python -m vocseg` and the script `vocseg` do."""
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if sys.platform == "win32" or not _output_is_closed():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes the rest at its end
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except SystemExit as end:
         if SIGNAL_GUARD.received and isinstance(end.code, int):
             exit_now(end.code)
