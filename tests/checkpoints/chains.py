@@ -313,9 +313,10 @@ class Chain:
             at = self.chance.randrange(1, hooks) if stopping and self.chance.random() < 0.6 else 0
             pid = self._start(at, number)[0]
             if stopping and not at:
-                if number != signal.SIGKILL or self.chance.random() < 0.7:
+                begun = number != signal.SIGKILL or self.chance.random() < 0.7
+                if begun:
                     self._begin(pid)
-                code = wait(pid, self.chance.uniform(0, 0.8) * seconds)
+                code = wait(pid, self.chance.uniform(0, 0.4 if begun else 0.8) * seconds)
                 if code is None:
                     os.kill(pid, number)
             else:
