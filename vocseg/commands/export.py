@@ -86,10 +86,13 @@ def export(
     source = Source(network, description, images)
     if int8:
         assert data is not None  # checked above
-        lines = export_int8(source, path, kind, settings, Int8Options(data, calibration_images, max_drop))
+        for line in export_int8(
+            source, path, kind, settings, Int8Options(data, calibration_images, max_drop)
+        ):
+            print(line, flush=True)  # each takes minutes
     else:
-        lines = [export_float(source, path, kind, settings).line]
-    print("\n".join([*lines, f"wrote {path}, and the comparison in {record_path(path)}. Use it with\n"]))
+        print(export_float(source, path, kind, settings).line)
+    print(f"wrote {path}, and the comparison in {record_path(path)}. Use it with\n")
     print(f"{usage(path, kind, settings)}\n{next_commands(path, data_root)}")
     return path
 

@@ -52,14 +52,14 @@ class Int8Options:
 
 def export_int8(
     source: Source, path: Path, kind: ExportFormat, settings: ExportSettings, options: Int8Options
-) -> list[str]:
+) -> Iterator[str]:
     """Quantise a network, score it and write the file. Nothing is left if it loses too much.
 
     The float32 file is compared with PyTorch first. Then layers return to float32, the most sensitive first,
     until the loss is at most 0.5 points.
 
-    Returns:
-        Lines for the terminal.
+    Yields:
+        Lines for the terminal, as soon as they are known.
 
     Raises:
         UserError: If the format cannot be quantised, a package is missing, or a limit is exceeded.
@@ -72,10 +72,9 @@ def export_int8(
         model = onnx_model(source.network, settings)
         _save(kind, model if kind == "onnx" else openvino_model(model), part, source, settings)
         exact = exported_network(part)
-        lines = [check_parity(source.network, exact, source.images, path).line]
+        yield check_parity(source.network, exact, source.images, path).line
         before = score_network(exact, options.data, "float32")
         ranking: list[str] = []
-        found: Comparison | None = None
         for count in _KEPT:
             if count and not ranking:
                 ranking = sensitive_layers(
@@ -83,24 +82,23 @@ def export_int8(
                 )
             trial = settings._replace(precision="int8", kept=tuple(ranking[:count]))
             _save(kind, quantized(kind, model, batches, trial.kept), part, source, trial)
-            after = score_network(exported_network(part), options.data, "int8")
-            found = after.compare(before)
-            lines.append(_line(found, trial.kept))
+            found = score_network(exported_network(part), options.data, "int8").compare(before)
+            line = _line(found, trial.kept)
+            yield line
             if drop(found) <= _WARNED:
                 break
-        assert found is not None
         if drop(found) > options.max_drop:
             raise UserError(
-                f"{path} was not written: {lines[-1]}, above --max_drop {options.max_drop:g}. Use the "
+                f"{path} was not written: {line}, above --max_drop {options.max_drop:g}. Use the "
                 "float32 file, more --calibration_images, or a larger --max_drop."
             )
         if drop(found) > _WARNED:
-            lines.append(f"warning: int8 loses more than {_WARNED:g} points of mean IoU")
+            yield f"warning: int8 loses more than {_WARNED:g} points of mean IoU"
         parity = check_parity(source.network, exported_network(part), source.images, path)
+        yield parity.line
         content = {"format": kind, "precision": "int8", "kept_in_float32": list(trial.kept)}
         comparison = {name: each for name, each in found.as_dict().items() if name != "images"}
         write_record(part, {**content, "parity": parity.as_dict(), "comparison": comparison})
-    return [*lines, parity.line]
 
 
 def drop(found: Comparison) -> float:
