@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 import subprocess
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tests.conftest import refused, tiny
@@ -94,9 +96,20 @@ def test_settings_are_in_hparams_without_a_point_in_the_curves(trained: Path, te
         found = HParamsPluginData.FromString(content).session_start_info.hparams
         assert found["data.image_size"].number_value == 64
         assert found["model.arch"].string_value
+        assert not [name for name in found if name.startswith(("data.cache", "data.num_workers"))]
+        assert all(value.string_value != "null" for value in found.values())
         assert len(events.Scalars("miou/val")) == measure
     layout = EventAccumulator(str(trained)).Reload().Tensors("custom_scalars__config__")[0]
-    assert b"loss/train" in layout.tensor_proto.string_val[0]
+    tags = layout_pb2.Layout.FromString(layout.tensor_proto.string_val[0]).category[0].chart[0].multiline.tag
+    logged = EventAccumulator(str(trained)).Reload().Tags()["scalars"]
+    assert {name for name in logged for tag in tags if re.search(tag, name)} == {"loss/train", "loss/val"}
+
+
+def test_images_have_the_step_of_their_scores(trained: Path) -> None:
+    events = EventAccumulator(str(trained)).Reload()
+    steps = [event.step for event in events.Scalars("miou/val")]
+    for name in ("validation/panels", "validation/confusion"):
+        assert [event.step for event in events.Images(name)] == steps
 
 
 def test_other_loggers_get_curves_settings_panels_and_confusion(sample: Path, here: Path) -> None:
@@ -108,7 +121,7 @@ def test_other_loggers_get_curves_settings_panels_and_confusion(sample: Path, he
     }
     assert (logger.settings["data.image_size"], logger.settings["model.optimizer"]) == (64, "adam")
     assert {*logger.images} == {"validation/panels", "validation/confusion"}
-    assert all(step == 2 and min(image.size) > 100 for ((step, image),) in logger.images.values())
+    assert all(step == 1 and min(image.size) > 100 for ((step, image),) in logger.images.values())
 
 
 @pytest.mark.parametrize(("early", "reason"), [("true", "no server at 127.0.0.1"), ("false", "Log in first")])

@@ -44,7 +44,8 @@ class VocTensorBoardLogger(TensorBoardLogger):
         tags = {f"{name}/{stage}": 0 for name in measures.values() for stage in ("val", "train")}
         for summary in hparams(dict(settings), tags):  # type: ignore[no-untyped-call]
             self.experiment._get_file_writer().add_summary(summary)
-        charts = {title: ["Multiline", [f"{name}/train", f"{name}/val"]] for title, name in measures.items()}
+        # The tags are regular expressions: `loss/train` would add `loss/train_step`.
+        charts = {title: ["Multiline", [f"^{name}/(train|val)$"]] for title, name in measures.items()}
         self.experiment.add_custom_scalars({"training and validation": charts})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

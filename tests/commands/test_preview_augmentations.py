@@ -1,5 +1,6 @@
 """Command `augmentations`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -9,19 +10,21 @@ from PIL import Image
 
 from tests.conftest import refused
 from vocseg.__main__ import main
+from vocseg.commands import preview_augmentations
 from vocseg.commands.preview_augmentations import WHAT, augmentations
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.transforms.sample_rng import Augmentation
-from vocseg.visualization.contact_sheet import tinted
+from vocseg.visualization.contact_sheet import Section, tinted
 
 Capture = pytest.CaptureFixture[str]
 
-LINE, GAP = 22, 6  # of the sheet, in pixels
+LINE, GAP = 26, 6  # of the sheet, in pixels
 
 
 def _picture(sheet: np.ndarray, row: int, column: int, cell: int) -> np.ndarray:
     """A picture of the first block; column 0 is the original."""
-    y, x = LINE + GAP + row * (cell + LINE), GAP + column * (cell + GAP)
+    title = int((sheet == 225).all((1, 2)).argmax())  # below the legend
+    y, x = title + LINE + GAP + row * (cell + LINE), GAP + column * (cell + GAP)
     return sheet[y : y + cell, x : x + cell]
 
 
@@ -47,7 +50,7 @@ def test_command_draws_all_or_chosen_augmentations(sample: Path, here: Path, cap
     assert "none, light, crops, standard, strong on 2 of 'train'" in capsys.readouterr().out
     whole = Image.open(here / "augmentations.png")
     assert whole.width == 3 * (128 + GAP) + GAP  # small pictures are enlarged twice
-    assert whole.height > 5 * 2 * (128 + LINE)
+    assert 5 * 2 * (128 + LINE) < whole.height < 5 * (2 * (128 + LINE) + LINE + 2 * GAP) + 3 * LINE
     words = [
         "--augmentation",
         "crops",
@@ -65,8 +68,35 @@ def test_command_draws_all_or_chosen_augmentations(sample: Path, here: Path, cap
     assert sorted(path.name for path in here.iterdir()) == ["augmentations.png", "two.png"]
 
 
+def test_default_sheet_fits_screen_width(sample: Path, tmp_path: Path) -> None:
+    sheet = Image.open(augmentations(sample, tmp_path / "a.png"))
+    assert sheet.width == 6 * (200 + GAP) + GAP  # an original and five epochs, reduced from 256 pixels
+    assert sheet.height < 9 * (200 + LINE) + 5 * (LINE + GAP) + 4 * LINE  # one row without augmentation
+
+
+def test_inputs_without_augmentation_share_rows(sample: Path, tmp_path: Path) -> None:
+    sheet = np.asarray(Image.open(augmentations(sample, tmp_path / "a.png", ["none"], 4, image_size=64)))
+    for row, column in ((0, 1), (0, 3), (0, 5), (1, 1)):
+        assert (_picture(sheet, row, column, 128) < 255).any(2).mean() > 0.8
+    assert (_picture(sheet, 1, 2, 128) == 255).all()
+
+
+def test_epochs_count_from_one(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions: list[str] = []
+    monkeypatch.setattr(
+        preview_augmentations, "contact_sheet", lambda sections, *_: _captions(sections, captions)
+    )
+    augmentations(sample, tmp_path / "a.png", ["none", "light"], images=1, epochs=2, image_size=64)
+    assert captions == ["2007_000001", "every epoch", "2007_000001", "epoch 1", "epoch 2"]
+
+
+def _captions(sections: Sequence[Section], captions: list[str]) -> np.ndarray:
+    captions += [tile.caption for section in sections for row in section.rows for tile in row]
+    return np.zeros((8, 8, 3), np.uint8)
+
+
 def test_originals_keep_aspect_ratio(sample: Path, tmp_path: Path) -> None:
-    augmentations(sample, tmp_path / "a.png", ["none"], images=20, image_size=128)
+    augmentations(sample, tmp_path / "a.png", ["none"], images=20, epochs=1, image_size=128)
     sheet = np.asarray(Image.open(tmp_path / "a.png"))
     paper = [(_picture(sheet, row, 0, 128) == 255).all(2) for row in range(20)]
     assert sum(bool(each[0].all() or each[:, 0].all()) for each in paper) > 15  # room above or beside

@@ -1,5 +1,6 @@
 """One-line errors of the command-line parser with flag, value and accepted types."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ import pytest
 from jsonargparse.typing import PositiveInt
 
 from tests.conftest import refused
+from vocseg.__main__ import TOOLS, main
 from vocseg.config.parser import Parser, complete_switches
 from vocseg.errors import UserError
 
@@ -35,6 +37,30 @@ def test_value_of_wrong_type_raises_with_flag_value_and_types(
     assert sentence.startswith("--part.flag: ")
     assert all(word in sentence for word in [value, *words])
     assert "Union" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Path | None, "path or null"),
+        (list[Literal["none", "light"]] | None, "list of none, light or null"),
+        (PositiveInt, "int from 1"),
+        (bool | str, "true or false or text"),
+        (tuple[float, float], "list of float"),
+    ],
+)
+def test_help_has_types_in_words(kind: Any, words: str) -> None:
+    parser = Parser()
+    parser.add_argument("--flag", type=kind)
+    assert f"(type: {words}, default: null)" in " ".join(parser.format_help().split())
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_help_of_tool_has_no_python_types(tool: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main([tool, "--help"])
+    text = capsys.readouterr().out
+    assert not re.search(r"<class|(Optional|Union|Literal|list)\[|--\w+\+", text)
 
 
 CLASSES = {

@@ -59,6 +59,27 @@ def test_thin_strip_gives_no_region() -> None:
     assert regions_of(disagreement(confidence, predicted, truth)) == []
 
 
+@pytest.mark.parametrize(("depth", "found"), [(3, 0), (4, 1)])
+def test_region_along_border_of_predicted_class_is_left_out(depth: int, found: int) -> None:
+    confidence, predicted, truth = _scene()
+    truth[:, :100] = CAT
+    predicted[:, :50] = CAT
+    predicted[20:60, 50 : 50 + depth] = CAT
+    assert len(regions_of(disagreement(confidence, predicted, truth))) == found
+    predicted[20:60, 50 : 50 + depth] = DOG  # as thin, but no dog is labelled
+    assert len(regions_of(disagreement(confidence, predicted, truth))) == 1
+
+
+def test_border_grows_with_resolution_and_includes_ignored_pixels() -> None:
+    truth = np.zeros((400, 400), np.uint8)
+    truth[:, :200], truth[:, 200:204] = CAT, 255
+    confidence, predicted = np.full((400, 400), 0.99, np.float32), np.zeros((400, 400), np.uint8)
+    predicted[:, :210] = CAT  # 2.5 % of 400 pixels
+    assert regions_of(disagreement(confidence, predicted, truth)) == []
+    predicted[:, :211] = CAT
+    assert len(regions_of(disagreement(confidence, predicted, truth))) == 1
+
+
 def test_regions_are_separate_and_sorted_by_size() -> None:
     confidence, predicted, truth = _scene()
     predicted[0:10, 0:10] = CAT

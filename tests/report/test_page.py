@@ -123,6 +123,33 @@ def test_confusion_cells_are_described_by_mouse_and_keys(opened: Any) -> None:
     assert opened.locator("#run-A-confusion td[tabindex='0']").count() == 1
 
 
+def test_details_of_other_runs_unfold(opened: Any) -> None:
+    assert opened.locator("#run-A-confusion").is_visible()
+    assert opened.locator("#run-B .big").first.is_visible()
+    assert not opened.locator("#run-B-confusion").is_visible()
+    opened.locator("#run-B .more > summary").click()
+    assert opened.locator("#run-B-confusion").is_visible()
+
+
+def test_class_bars_have_class_colours(opened: Any) -> None:
+    fills = opened.locator("#run-A-classes .fill")
+    colours = {fill.evaluate("e => getComputedStyle(e).backgroundColor") for fill in fills.all()}
+    assert len(colours) == len(NAMES)
+
+
+def test_command_is_copied(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,step,miou/val\n0,2,.1\n")
+    page_file = report([str(tmp_path)], tmp_path / "report.html").path
+    context = browser.new_context(offline=True, permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    page.locator(".copy").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    command = f"python -m vocseg test --ckpt_path {tmp_path}/unet_voc.pth"
+    assert page.evaluate("navigator.clipboard.readText()") == command
+    context.close()
+
+
 def test_classes_sort_by_iou(opened: Any) -> None:
     bars = opened.locator("#run-A-classes .bars li")
     assert [bar.get_attribute("data-index") for bar in bars.all()] == ["0", "1", "2", "3"]
@@ -162,3 +189,5 @@ def test_printed_page_is_light_without_controls(opened: Any) -> None:
     assert not opened.locator(".top").is_visible()
     assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert opened.locator("#run-A-confusion table").is_visible()
+    opened.pdf()
+    assert opened.locator("#run-B-confusion table").is_visible()  # paper cannot unfold it

@@ -31,7 +31,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
-        self.feed(path.read_text(encoding="ascii"))
+        self.feed(path.read_text(encoding="ascii").replace("<wbr>", ""))  # which no reader sees
         self.text = re.sub(r"\s+", " ", " ".join(self.words))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -93,6 +93,11 @@ def test_markup_names_are_escaped(page: Path) -> None:
         assert re.sub(r"\s+", " ", name) in shown.text
 
 
+def test_paths_break_at_slashes_only(tested: Path, here: Path) -> None:
+    main(["report", str(tested), "--images", "0"])
+    assert "lightning_logs/<wbr>test/<wbr>version_0" in (here / "report.html").read_text()
+
+
 def test_page_has_no_external_resources(page: Path) -> None:
     shown = Page(page)
     links = [str(attrs[key]) for _, attrs in shown.tags for key in ("src", "href") if key in attrs]
@@ -114,7 +119,7 @@ def test_further_metrics_equal_scores_json(made: Path, page: Path) -> None:
         f"mean IoU at input resolution {network}",
         "upper bound of mean IoU 100.0 %",
         "loss at input resolution 0.500",
-        "expected calibration error 10.0 %",
+        "10.0 % expected calibration error",
         "sliding windows none: images are resized",
         "test-time augmentation none",
     ):
@@ -176,12 +181,15 @@ def test_incomparable_runs_are_shown_with_reason(
     )
 
 
-def test_fit_run_shows_curves_and_missing_parts(trained: Path, here: Path) -> None:
+def test_fit_run_shows_curves_and_missing_parts(sample: Path, trained: Path, here: Path) -> None:
     main(["report", str(trained), "--output", "out/fit.html"])
     page = Page(here / "out" / "fit.html")
     assert page.count("chart") == 4
     assert page.count("confusion") == page.count("card") == 0
     assert "No per-image scores" in page.text
+    command = f"python -m vocseg test --ckpt_path {trained / 'unet_voc.pth'} --data.root {sample}"
+    assert command in page.text
+    assert page.count("copy") == 1
     assert "over 2 epochs" in str([attrs.get("aria-label") for _, attrs in page.tags])
     assert all(name in page.text for name in CLASSES)
 
@@ -194,6 +202,8 @@ def test_several_runs_are_compared(layout: Layout, made: Path, here: Path) -> No
     assert page.text.count("prediction of A") == 3
     assert page.count("confusion") == 2
     assert page.count("run") == 2
+    assert page.count("more") == 1
+    assert "Details of run B: protocol, classes" in page.text
 
 
 def test_run_without_predictions_shows_rest(made: Path, here: Path) -> None:
@@ -307,6 +317,15 @@ def test_validations_within_epoch_have_fractional_epochs(tmp_path: Path) -> None
     curves = read_curves(_csv(tmp_path, "epoch,step,miou/val\n" + rows))
     assert curves is not None
     assert curves.series["miou/val"] == ((0.5, 0.1), (1.0, 0.2), (1.5, 0.3), (2.0, 0.4))
+
+
+def test_charts_share_epoch_axis(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed_everything: 1\n")
+    rates = "".join(f",{step},.1,\n" for step in range(4))
+    _csv(tmp_path, "epoch,step,lr-Adam,miou/val\n" + rates + "0,1,,.1\n1,3,,.2\n")
+    text = report([str(tmp_path)], tmp_path / "report.html").path.read_text()
+    axes = [re.findall(r'middle">(\d+)<', chart) for chart in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+    assert axes == [["0", "1", "2"]] * 2
 
 
 def test_score_before_finetuning_is_at_epoch_0(tmp_path: Path) -> None:

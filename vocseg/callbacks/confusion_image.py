@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vocseg.visualization.confusion import MatrixView, matrix_view
 from vocseg.visualization.draw import Bytes
-from vocseg.visualization.logged_images import image_loggers, log_image, png
+from vocseg.visualization.logged_images import image_loggers, log_image, logged_step, png
 
 _CELL, _MARGIN = 30, 10  # pixels
 _INK, _PAPER, _EMPTY = (23, 33, 43), (255, 255, 255), (234, 238, 242)
@@ -28,7 +28,7 @@ class ConfusionMatrixImage(Callback):
             return
         names: Any = pl_module.class_list.names  # type: ignore[union-attr]
         image = confusion_image(matrix_view(results["matrix"].numpy(), names))
-        log_image(loggers, "validation/confusion", image, png(image), trainer.global_step)
+        log_image(loggers, "validation/confusion", image, png(image), logged_step(trainer))
 
 
 def confusion_image(view: MatrixView) -> Bytes:

@@ -18,7 +18,7 @@ from vocseg.metrics.confusion import confusion_matrices, mean_iou
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.draw import Bytes, panel, sheet
 from vocseg.visualization.formatting import percent
-from vocseg.visualization.logged_images import image_loggers, log_image, png
+from vocseg.visualization.logged_images import image_loggers, log_image, logged_step, png
 
 
 class ImagePanels(Callback):
@@ -70,7 +70,7 @@ class ImagePanels(Callback):
             return
         image = sheet(drawn)
         encoded = png(image)
-        log_image(image_loggers(trainer.loggers), "validation/panels", image, encoded, trainer.global_step)
+        log_image(image_loggers(trainer.loggers), "validation/panels", image, encoded, logged_step(trainer))
         try:
             if folder is not None and trainer.loggers:
                 atomic_write(Path(folder) / "panels.png", encoded)

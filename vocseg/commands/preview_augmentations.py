@@ -4,6 +4,7 @@ import difflib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -23,7 +24,7 @@ from vocseg.visualization.draw import Bytes
 if TYPE_CHECKING:
     from vocseg.data.dataset import VOCSegmentation
 
-_SMALLEST, _LARGEST = 128, 512  # pixels: limits of the side length of an image on the sheet
+_SMALLEST, _WIDEST = 128, 1200  # pixels: least side length of an image on the sheet, width of the sheet
 _MOST = 100e6  # pixels of a sheet
 
 WHAT = {
@@ -43,8 +44,9 @@ def augmentation_sheet(
     Raises:
         UserError: If the sheet is too large.
     """
-    # Small images are enlarged by a whole number, so that captions fit.
-    cell = min(size, _LARGEST) if size >= _SMALLEST else size * -(-_SMALLEST // size)
+    # Small images are enlarged by a whole number, so that captions fit; large ones are reduced to the sheet.
+    largest = max(_SMALLEST, _WIDEST // (epochs + 1))
+    cell = min(size, largest) if size >= _SMALLEST else size * -(-_SMALLEST // size)
     pixels = len(positions) * (epochs + 1) * len(names) * cell**2
     if pixels > _MOST:
         raise UserError(
@@ -68,8 +70,13 @@ def _section(
         [Tile(part.full_image(k), part.full_mask(k), split.ids[k]) for k in positions],
         *(list(_inputs(part, positions, epoch)) for epoch in range(1 if name == "none" else epochs)),
     ]
+    rows = list(zip(*columns, strict=True))
+    if name == "none":  # the same input in every epoch: several images share a row
+        pairs = [(original, each._replace(caption="every epoch")) for original, each in rows]
+        side = max(1, (epochs + 1) // 2)
+        rows = [tuple(chain(*pairs[k : k + side])) for k in range(0, len(pairs), side)]
     title = f"{name}: {WHAT[name]}   ({split.name}, {size}x{size}, seed {seed})"
-    return Section(title, list(zip(*columns, strict=True)))
+    return Section(title, rows)
 
 
 def _inputs(part: "VOCSegmentation", positions: Sequence[int], epoch: int) -> Iterator[Tile]:
@@ -81,17 +88,17 @@ def _inputs(part: "VOCSegmentation", positions: Sequence[int], epoch: int) -> It
     images = batch["image"].permute(0, 2, 3, 1).numpy()  # [N,3,H,W] -> [N,H,W,3]
     for sample, image, mask in zip(samples, images, batch["mask"].numpy(), strict=True):
         other = part.partner(sample)
-        mixed = "" if other is None else f" with {part.split.ids[other]}"
-        yield Tile(np.ascontiguousarray(image), mask, f"epoch {epoch}{mixed}")
+        mixed = "" if other is None else f" + {part.split.ids[other]}"
+        yield Tile(np.ascontiguousarray(image), mask, f"epoch {epoch + 1}{mixed}")
 
 
 def augmentations(
     root: Path = Path("data"),
     output: Path = Path("augmentations.png"),
     augmentation: list[Augmentation] | None = None,
-    images: PositiveInt = 4,
+    images: PositiveInt = 2,
     image_id: list[str] | None = None,
-    epochs: PositiveInt = 6,
+    epochs: PositiveInt = 5,
     image_size: PositiveInt = 256,
     seed: NonNegativeInt = 42,
     split: str = "train",
@@ -104,9 +111,9 @@ def augmentations(
 ) -> Path:
     """Save a contact sheet of augmented training inputs.
 
-    Each row: the original image, then the exact inputs of the first epochs of `fit` with the same seed, size
-    and split. Objects are tinted in their class's colour, ignored pixels in cream. The id below an input is
-    that of an image that a piece was pasted from.
+    Each row: the original image, then the inputs of the first epochs of `fit` with the same seed, size and
+    split, reduced where the sheet would be wider than 1,200 pixels. Objects are tinted in their class's
+    colour, ignored pixels in cream. The id after an epoch is that of an image that a piece was pasted from.
 
     Args:
         root: Folder that contains `VOCdevkit/VOC2012`; also as the positional argument.

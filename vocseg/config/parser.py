@@ -19,6 +19,7 @@ from jsonargparse import (  # type: ignore[attr-defined]
     set_parsing_settings,
 )
 
+from vocseg.config.help_formatter import HelpFormatter
 from vocseg.errors import UserError, shown
 from vocseg.utils.yaml_loader import check_document, read_document
 
@@ -44,7 +45,10 @@ set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are `UserError`s."""
+    """A parser whose errors are `UserError`s, with types in words in its help."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"formatter_class": HelpFormatter, **kwargs})
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a file given by `--config`.

@@ -20,6 +20,7 @@ CONFIDENT = 0.9  # least probability of the predicted class
 REGIONS = 3  # saved of an image
 COLUMNS = 8  # of a region
 _SMALLEST = 1e-3  # of the image's pixels; smaller regions are inexact borders
+_BORDER = 0.025  # of the longer side, at least 3 pixels: a border is exact to this
 _KERNEL = np.ones((3, 3), np.uint8)
 
 
@@ -44,6 +45,9 @@ class DisagreementRegion(NamedTuple):
 def disagreement(confidence: Floats, predicted: Bytes, truth: Bytes) -> Floats:
     """The largest regions of confident disagreement in an image.
 
+    A region of which every pixel is near the label of its predicted class is left out: there the border is
+    inexact, not the label. Near is 2.5 % of the longer side, at least 3 pixels of the output.
+
     Args:
         confidence: Probability of the predicted class, float32 `[h,w]`, at the network's output resolution.
         predicted: Predicted class, uint8 `[h,w]`.
@@ -61,7 +65,7 @@ def disagreement(confidence: Floats, predicted: Bytes, truth: Bytes) -> Floats:
         region
         for kind, count in zip(kinds.tolist(), pixels.tolist(), strict=True)
         if kind and count >= _SMALLEST * pair.size
-        for region in _regions(pair == kind, confidence, *divmod(kind - 1, 256))
+        for region in _regions(pair == kind, confidence, label, *divmod(kind - 1, 256))
     ]
     rows = np.zeros((REGIONS, COLUMNS), np.float32)
     for row, region in zip(rows, sorted(found, key=lambda each: -each.weight), strict=False):
@@ -70,17 +74,20 @@ def disagreement(confidence: Floats, predicted: Bytes, truth: Bytes) -> Floats:
 
 
 def _regions(
-    where: npt.NDArray[np.bool_], confidence: Floats, label: int, predicted: int
+    where: npt.NDArray[np.bool_], confidence: Floats, mask: Bytes, label: int, predicted: int
 ) -> list[DisagreementRegion]:
     # Opening removes thin strips along an object's border.
     thick = cv2.morphologyEx(where.astype(np.uint8), cv2.MORPH_OPEN, _KERNEL)
     count, components, stats, _ = cv2.connectedComponentsWithStats(thick)
     height, width = where.shape
+    distance = cv2.distanceTransform((mask != predicted).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near = max(3.0, _BORDER * max(height, width))
     regions = []
     for k in range(1, count):
         x, y, w, h, area = (int(value) for value in stats[k])
-        if area >= _SMALLEST * where.size:
-            mean = float(confidence[components == k].mean())
+        inside = components == k
+        if area >= _SMALLEST * where.size and distance[inside].max() > near:
+            mean = float(confidence[inside].mean())
             box = (x / width, y / height, (x + w) / width, (y + h) / height)
             regions.append(DisagreementRegion(area / where.size, mean, label, predicted, *box))
     return regions

@@ -1,7 +1,7 @@
 """Line charts as SVG."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,14 +55,34 @@ class Chart:
     bottom: int = HEIGHT - _BOTTOM
 
 
-def chart(title: str, series: Mapping[str, Points], percent: bool, best: float | None = None) -> Chart | None:
-    """A chart of points by name, or None; `percent`: values are fractions, `best`: epoch to mark."""
+def epoch_range(series: Iterable[Points]) -> tuple[float, float]:
+    """Ends of an axis: from 1, or from 0 if there are points before epoch 1."""
+    xs = [x for points in series for x, _ in points]
+    return 0.0 if min(xs) < 1 else 1.0, float(max(math.ceil(max(xs)), 2))
+
+
+def chart(
+    title: str,
+    series: Mapping[str, Points],
+    percent: bool,
+    best: float | None = None,
+    epochs: tuple[float, float] | None = None,
+) -> Chart | None:
+    """A chart of points by name, or None.
+
+    Args:
+        title: Heading.
+        series: Points `(epoch, value)` by name.
+        percent: Whether values are fractions.
+        best: Epoch to mark.
+        epochs: Ends of the horizontal axis. None: `epoch_range` of the points.
+    """
     known = {name: points for name, points in series.items() if points}
     if not known:
         return None
     xs = [x for points in known.values() for x, _ in points]
     ys = [y for points in known.values() for _, y in points]
-    low, high = 0.0 if min(xs) < 1 else 1.0, float(max(math.ceil(max(xs)), 2))
+    low, high = epochs or epoch_range(known.values())
     steps = _round_steps(min(ys), max(ys)) if max(ys) > min(ys) else _round_steps(0.0, 2 * max(ys) or 1.0)
     bottom, top = steps[0], steps[-1]
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import shlex
 import time
 from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
@@ -24,7 +25,16 @@ from vocseg.report.images import (
     page_image,
 )
 from vocseg.report.load_run import LoadedRun, read_run
-from vocseg.report.page_parts import Card, ComparisonView, Figure, Gallery, PageImage, PageView, RunView
+from vocseg.report.page_parts import (
+    Card,
+    ComparisonView,
+    Figure,
+    Gallery,
+    Note,
+    PageImage,
+    PageView,
+    RunView,
+)
 from vocseg.report.reliability_diagram import reliability
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.confusion import matrix_view
@@ -231,28 +241,38 @@ def _validation_figures(run: LoadedRun) -> tuple[Figure, ...]:
     )
 
 
-def _notes(run: LoadedRun, images: RunImages | None) -> Iterator[str]:
+def _notes(run: LoadedRun, images: RunImages | None) -> Iterator[Note]:
     """Missing parts, with the remedy."""
-    command = f"python -m vocseg test --ckpt_path {run.folder / 'unet_voc.pth'}"
-    score = f"Score its weights ({command}), and report on the folder of that run."
+    score = "Score the weights, and report on the folder of that run:"
     if run.matrix is None:
-        yield f"No per-image scores, so there are no intervals, confusion matrix or images. {score}"
+        lacking = "No per-image scores, so there are no intervals, confusion matrix or images."
+        yield Note(f"{lacking} {score}", _test_command(run))
         return
     if run.images is None:
-        yield "No per-image scores, so there are no images. Score the weights again with `test`."
+        yield Note(f"No per-image scores, so there are no images. {score}", _test_command(run))
     elif run.label_errors is None and run.primary == "after":
-        yield f"Fine-tuning saves no predictions, so there are no images or label errors. {score}"
+        lacking = "Fine-tuning saves no predictions, so there are no images or label errors."
+        yield Note(f"{lacking} {score}", _test_command(run))
     elif run.label_errors is None:
-        yield (
-            "No predictions were saved (--original_resolution.save_predictions false). Images and label "
-            "errors need them: score again with `test`."
-        )
+        lacking = "No predictions were saved (--original_resolution.save_predictions false), so there are no"
+        yield Note(f"{lacking} images or label errors. {score}", _test_command(run))
     if run.curves is None:
-        yield "The run that trained these weights was not found, so there are no curves."
+        yield Note("The run that trained these weights was not found, so there are no curves.")
     if images is not None and images.missing:
         reason = next(iter(images.missing.values()))
         count = len(images.missing)
-        yield f"{count} images could not be shown ({reason}). If the data moved, pass its folder with --root."
+        yield Note(
+            f"{count} images could not be shown ({reason}). If the data moved, pass its folder with --root."
+        )
+
+
+def _test_command(run: LoadedRun) -> str:
+    """The command that scores the weights of a run."""
+    scored = (run.scores.get("weights") or {}).get("path") if run.primary != "after" else None
+    words = ["--ckpt_path", str(scored or run.folder / "unet_voc.pth")]
+    if root := (run.settings.get("data") or {}).get("root"):
+        words += ["--data.root", str(root)]
+    return f"python -m vocseg test {shlex.join(words)}"
 
 
 def _rendered(page: PageView) -> str:
@@ -268,15 +288,23 @@ def _rendered(page: PageView) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "breakable": lambda path: Markup("/<wbr>").join(str(path).split("/")),
         "percent": lambda *args: typographic(percent(*args)),
         "points": lambda value: typographic(points(value)),
         "probability": lambda value: typographic(probability(value)),
     }
     here = resources.files("vocseg.report")
-    style, script = (Markup((here / name).read_text("utf-8")) for name in ("style.css", "script.js"))
+    style, script = (
+        Markup(_unindented((here / name).read_text("utf-8"))) for name in ("style.css", "script.js")
+    )
     # The page's content security policy allows no request, and no script with another digest.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = environment.get_template("page.html.j2").render(
         page=page, style=style, script=script, script_hash=digest
     )
-    return text.encode("ascii", "xmlcharrefreplace").decode()
+    return _unindented(text).encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _unindented(text: str) -> str:
+    """Text without indentation and empty lines, which a browser does not need."""
+    return "\n".join(filter(None, map(str.strip, text.splitlines())))

@@ -47,7 +47,8 @@ _TITLES = {
 }
 _LABEL_ERRORS = (
     "Connected regions with a predicted class other than the label, at a confidence of at least "
-    f"{100 * CONFIDENT:.0f} %, the largest first. Either the label or the network is wrong."
+    f"{100 * CONFIDENT:.0f} %, the largest first, without regions along a border of "
+    "that class. Either the label or the network is wrong."
 )
 
 

@@ -19,6 +19,7 @@ from vocseg.report.page_parts import ClassBar, Figure
 from vocseg.report.reliability_diagram import reliability
 from vocseg.report.sections import (
     bars_of,
+    calibration_figure,
     figures_of,
     further_figures,
     intervals_of,
@@ -101,7 +102,7 @@ def _card(
     known = intervals_of(run) if run is not None and run.score else None
     if run is not None and known is not None:
         protocol = run.protocol
-        figures = (*figures_of(known), *further_figures(run))
+        figures = (*figures_of(known), *further_figures(run), *calibration_figure(run))
         bars, kind = bars_of(run, known), kind_of(run)
     else:
         protocol, figures, bars = _score_of_training(about)

@@ -82,6 +82,14 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Note:
+    """A missing part with the remedy, and a command to type."""
+
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
 class RunView:
     """All sections of a run; `key`: prefix of their anchors, `letter`: short name in a comparison."""
 
@@ -92,7 +100,7 @@ class RunView:
     main: Figure
     figures: tuple[Figure, ...]
     facts: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     warning: str
     bars: tuple[ClassBar, ...]
     bars_note: str

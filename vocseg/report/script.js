@@ -16,6 +16,17 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", labelTheme);
 
+  // Commands to copy, and folded details, which paper cannot open.
+  for (const button of all(".copy")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const command = button.parentElement.querySelector("code");
+      getSelection().selectAllChildren(command); // to copy by hand where a browser refuses
+      navigator.clipboard?.writeText(command.textContent).then(() => { button.textContent = "Copied"; }, () => {});
+    });
+  }
+  addEventListener("beforeprint", () => { for (const each of all("details")) each.open = true; });
+
   // Order of the classes.
   for (const group of all(".switch")) {
     group.hidden = false;

@@ -8,7 +8,7 @@ from vocseg.data.classes import numbered_classes
 from vocseg.metrics.aggregate import TRIMAP, WIDTH, ErrorBudget, error_budget
 from vocseg.metrics.bootstrap import Interval, ScoreIntervals, score_intervals
 from vocseg.metrics.protocol import Protocol
-from vocseg.report.charts import Chart, chart
+from vocseg.report.charts import Chart, chart, epoch_range
 from vocseg.report.load_run import LoadedRun
 from vocseg.report.page_parts import BudgetPart, ClassBar, Figure
 from vocseg.utils.json_values import INPUT_RESOLUTION
@@ -93,7 +93,7 @@ def _training(settings: Mapping[str, Any]) -> str:
 
 
 def further_figures(run: LoadedRun) -> Iterator[Figure]:
-    """Score at input resolution, score before fine-tuning, upper bound and calibration, where known."""
+    """Score at input resolution, score before fine-tuning and upper bound, where known."""
     windows = run.protocol is not None and run.protocol.windows
     note = "images resized, without windows" if windows else "the same predictions, on resized masks"
     others = (
@@ -111,6 +111,10 @@ def further_figures(run: LoadedRun) -> Iterator[Figure]:
         size = run.protocol.size if run.protocol else 0
         note = f"a perfect prediction at {size}x{size}"
         yield Figure("upper bound of mean IoU", Interval(bound["mean_iou"]), note)
+
+
+def calibration_figure(run: LoadedRun) -> Iterator[Figure]:
+    """Expected calibration error, where known."""
     if known := run.calibration:
         note = "mean gap between confidence and accuracy; 0 is best"
         yield Figure("expected calibration error", Interval(known.error), note)
@@ -175,10 +179,17 @@ def charts_of(run: LoadedRun) -> tuple[Chart, ...]:
     if run.curves is None:
         return ()
     series, best = run.curves.series, run.curves.best_epoch()
-    found = [
-        chart(title, {stage: series.get(f"{name}/{stage}", ()) for stage in ("train", "val")}, percent, best)
+    drawn = {
+        (title, percent): {stage: series.get(f"{name}/{stage}", ()) for stage in ("train", "val")}
         for title, name, percent in _CHARTS
-    ]
+    }
     rates = {name.removeprefix("lr-"): points for name, points in series.items() if name.startswith("lr-")}
-    found.append(chart("learning rate", rates, percent=False))
-    return tuple(each for each in found if each is not None)
+    drawn["learning rate", False] = rates
+    if not (known := [points for lines in drawn.values() for points in lines.values() if points]):
+        return ()
+    epochs = epoch_range(known)
+    charts = (
+        chart(title, lines, percent, None if lines is rates else best, epochs)
+        for (title, percent), lines in drawn.items()
+    )
+    return tuple(each for each in charts if each is not None)

@@ -12,7 +12,7 @@ from vocseg.data.classes import VOC_CLASSES, ClassList
 from vocseg.visualization.draw import Bytes, font, legend, overlay
 
 _INK, _FAINT, _PAPER, _BAND = (30, 30, 30), (110, 110, 110), 255, 225  # _BAND: background of titles
-_LINE, _GAP = 22, 6  # pixels: height of a line of text, gap between images
+_LINE, _GAP, _SIZE = 26, 6, 18  # pixels: height of a line of text, gap between images, size of letters
 _TINT = 0.4  # weaker than an overlay's, as augmentation changes colours
 
 
@@ -40,11 +40,11 @@ def tinted(image: Bytes, mask: Bytes, classes: ClassList = VOC_CLASSES) -> Bytes
 
 
 def contact_sheet(sections: Sequence[Section], cell: int, classes: ClassList = VOC_CLASSES) -> Bytes:
-    """All sections, with a legend of their classes: RGB uint8; `cell`: side length of an image in pixels."""
+    """A legend of the classes, then all sections: RGB uint8; `cell`: side length of an image in pixels."""
     rows = [row for section in sections for row in section.rows]
     width = max(len(row) for row in rows) * (cell + _GAP) + _GAP
     labels = {int(label) for row in rows for tile in row for label in np.unique(tile.mask)}
-    parts: list[Bytes] = []
+    parts = [legend(sorted(labels - {0}), width, classes), _paper(_GAP, width)]
     for section in sections:
         title = _padded(_text(section.title, width - 2 * _GAP, _INK), width)
         parts += [np.minimum(title, _BAND), _paper(_GAP, width)]
@@ -52,7 +52,7 @@ def contact_sheet(sections: Sequence[Section], cell: int, classes: ClassList = V
             images = [_framed(tinted(tile.image, tile.mask, classes), cell) for tile in row]
             captions = [np.hstack([_text(tile.caption, cell, _FAINT), _paper(_LINE, _GAP)]) for tile in row]
             parts += [_padded(np.hstack(images), width), _padded(np.hstack(captions), width)]
-    return np.vstack([*parts, legend(sorted(labels - {0}), width, classes)])
+    return np.vstack(parts)
 
 
 def _framed(image: Bytes, cell: int) -> Bytes:
@@ -72,9 +72,9 @@ def _text(text: str, width: int, ink: tuple[int, int, int]) -> Bytes:
     line = Image.new("RGB", (width, _LINE), (_PAPER,) * 3)
     pen = ImageDraw.Draw(line)
     short = text
-    while short and pen.textlength(short, font=font()) > width:
+    while short and pen.textlength(short, font=font(_SIZE)) > width:
         short = short.removesuffix("...")[:-1] + "..." if short != "..." else ""
-    pen.text((0, 2), short, fill=ink, font=font())
+    pen.text((0, 2), short, fill=ink, font=font(_SIZE))
     return np.asarray(line)
 
 

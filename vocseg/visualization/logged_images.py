@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
@@ -17,6 +18,11 @@ def png(pixels: Bytes) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", compress_level=1)  # higher levels save 10 % in twice the time
     return stream.getvalue()
+
+
+def logged_step(trainer: Trainer) -> int:
+    """The step at which Lightning logs the scores of a validation: the last that was trained, from 0."""
+    return max(trainer.global_step - 1, 0)
 
 
 def image_loggers(loggers: Iterable[Any]) -> list[Any]:
