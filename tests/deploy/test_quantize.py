@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,9 +10,10 @@ import torch
 from tests.conftest import refused
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import load_network, read_weights
-from vocseg.deploy import quantize
+from vocseg.deploy import convert, quantize
 from vocseg.deploy.images import network_input, sample_images
 from vocseg.inference.backends import load_trained
+from vocseg.inference.exported import ExportSettings
 
 Capture = pytest.CaptureFixture[str]
 
@@ -86,7 +87,33 @@ def test_layers_return_to_float32_until_the_loss_is_small_and_a_large_loss_is_re
     assert list(here.iterdir()) == []
 
 
-def test_kept_layers_and_postprocessing_are_not_quantised(weights: Path) -> None:
+def _float_layers(kind: str, model: Any) -> set[str]:
+    """Names of the convolutions whose weights are float32."""
+    if kind == "onnx":
+        weights = {each.name for each in model.graph.initializer}
+        return {each.name for each in model.graph.node if each.op_type == "Conv" and each.input[1] in weights}
+    return {
+        each.get_friendly_name().partition("/")[0]
+        for each in model.get_ordered_ops()
+        if "Convolution" in each.get_type_name()
+        and each.input_value(1).get_node().get_type_name() == "Constant"
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_only_kept_layers_are_in_float32(weights: Path, kind: Literal["onnx", "openvino"]) -> None:
+    network = load_network(weights)
+    model = convert.onnx_model(network, ExportSettings("mask", 64, False))
+    batches = [network_input(image, 64).numpy() for image in sample_images(2).images]
+    kept = ("decoder.blocks.1.conv1.0", "decoder.blocks.0.conv2.0")
+    nodes = {f"network.model.{name}.weight" for name in kept}
+    expected = {each.name for each in model.graph.node if each.op_type == "Conv" and each.input[1] in nodes}
+    assert len(expected) == 2
+    assert _float_layers(kind, quantize.quantized(kind, model, batches, kept)) == expected
+
+
+def test_sensitive_layers_are_all_convolutions_and_leave_the_network_as_it_was(weights: Path) -> None:
     read = read_weights(weights)
     network = quantize.plain_network(load_network(weights), read.description)
     images = [network_input(image, 64).numpy() for image in sample_images(2).images]

@@ -197,13 +197,17 @@ def _quantized_openvino(model: Any, batches: Batches, exact: list[str]) -> Any:
             import nncf
     except ImportError as error:
         raise missing("nncf", "--int8") from error
+    converted = openvino_model(model)
+    # A convolution of ONNX with a bias is two nodes of OpenVINO: `NAME/WithoutBiases` and `NAME`.
+    names = [each.get_friendly_name() for each in converted.get_ordered_ops()]
+    ignored = [name for name in names if name.partition("/")[0] in exact]
     with _quiet():
         return nncf.quantize(
-            openvino_model(model),
+            converted,
             nncf.Dataset(batches),
             subset_size=len(batches),
             preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(names=exact, validate=False),
+            ignored_scope=nncf.IgnoredScope(names=ignored),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE  # as reduce_range above
             ),
