@@ -222,7 +222,10 @@ def keep(trainer: Any, figures: Figures) -> None:
     trainer.figures = figures
     if folder := _output_folder(trainer):
         module = trainer.lightning_module
-        trainer.figures = figures | {"weights": weights_origin(module.loaded_from, folder, module)}
+        origin = weights_origin(module.loaded_from, folder, module)
+        if trainer.verb == "finetune":  # whose scores are of two weights, neither of them in memory
+            origin["parameters"] = None
+        trainer.figures = figures | {"weights": origin}
         atomic_write(folder / "scores.json", as_json(trainer.figures) + "\n")
 
 
