@@ -138,6 +138,5 @@ def write_finetuning(folder: Path, ids: tuple[str, ...], names: tuple[str, ...])
 def _trainer(folder: Path) -> Any:
     """As much of a trainer as the writing asks for."""
     module = SimpleNamespace(loaded_from=None, hparams={"arch": "unet", "encoder": "<tiny>"})
-    return SimpleNamespace(
-        is_global_zero=True, log_dir=str(folder), fast_dev_run=False, lightning_module=module, figures=None
-    )
+    written = {"is_global_zero": True, "log_dir": str(folder), "fast_dev_run": False, "verb": "test"}
+    return SimpleNamespace(lightning_module=module, figures=None, **written)
