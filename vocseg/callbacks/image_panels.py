@@ -72,7 +72,8 @@ class ImagePanels(Callback):
         encoded = png(image)
         log_image(image_loggers(trainer.loggers), "validation/panels", image, encoded, logged_step(trainer))
         try:
-            if folder is not None and trainer.loggers:
+            # A folder that was renamed is not made anew: saving the checkpoint reports it.
+            if folder is not None and trainer.loggers and Path(folder).is_dir():
                 atomic_write(Path(folder) / "panels.png", encoded)
         except OSError as error:
             warnings.warn(f"vocseg: panels cannot be written to {folder} ({error})", stacklevel=2)
