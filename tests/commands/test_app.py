@@ -32,9 +32,13 @@ def test_interrupt_closes_the_page(trained: Path, capsys: pytest.CaptureFixture[
         os.kill(os.getpid(), signal.SIGINT)
 
     visitor = threading.Thread(target=visit)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     visitor.start()
-    with pytest.raises(SystemExit) as exit:
-        main(["app", "--ckpt_path", str(trained / "unet_voc.pth"), "--port", str(port)])
+    try:
+        with pytest.raises(SystemExit) as exit:
+            main(["app", "--ckpt_path", str(trained / "unet_voc.pth"), "--port", str(port)])
+    finally:
+        signal.signal(signal.SIGINT, before)
     visitor.join()
     assert exit.value.code == 128 + signal.SIGINT
     said = capsys.readouterr()
