@@ -154,6 +154,7 @@ class Trainer(lightning.Trainer):
             datamodule.prepare_data()  # reports errors in training images before anything is scored
             super().validate(model, datamodule=datamodule, ckpt_path=path, verbose=False)
             self.before = newest_score(self, model), newest_image_scores(self, model)
+            model.results.pop("val", None)  # or it would be the score after, if no validation follows
         before, best = self.before, self._best()
         if best is not None and self.resumed is not None and is_finished(self.resumed):
             self.strategy.connect(model)  # only the comparison is left to do
@@ -166,6 +167,8 @@ class Trainer(lightning.Trainer):
             after = newest_score(self, model), newest_image_scores(self, model)
         if before[0] and before[1] and after[0] and after[1]:
             report_finetuning(self, (before[0], before[1]), (after[0], after[1]))
+        else:
+            say(self, "scores before and after are not compared: training made no validation")
 
     def tune(
         self,

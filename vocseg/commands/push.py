@@ -27,7 +27,7 @@ def push(
         to: Folder, or `user/name` of the Hugging Face hub. A folder in another one is `./a/b`.
         private: Visibility of a new repository of the hub: true: only its owner sees it.
         run: Folder of the run of `test` for the card. Default: the newest that scored these weights.
-        panels: Picture of three scored images with masks in the card. Photographs have owners: use it only
+        panels: Image of three scored images with masks in the card. Photographs have owners: use it only
             if yours may be published.
         dataset: Name of the data set in the card, as on the hub, for example user/name.
         license: Licence of the weights in the card, as on the hub, for example mit. Default: none is stated.
@@ -39,9 +39,9 @@ def push(
         UserError: If the weights cannot be read, `run` scored others, a file cannot be written, or the hub
             refuses.
     """
-    from vocseg.inference.hub import hub_error, is_repository, save_pretrained
+    from vocseg.inference.hub import is_repository, save_pretrained, upload
     from vocseg.report.load_run import read_scored
-    from vocseg.report.model_card import PICTURES, Publication, model_card
+    from vocseg.report.model_card import CARD_IMAGES, Publication, model_card
 
     weights = read_weights(ckpt_path)
     if "://" in to or not to.strip():
@@ -55,23 +55,9 @@ def push(
         save_pretrained(weights, folder)
         for name, content in files.items():
             atomic_write(folder / name, content)
-        for name in PICTURES.difference(files):  # of an earlier push
+        for name in CARD_IMAGES.difference(files):  # of an earlier push
             (folder / name).unlink(missing_ok=True)
-        where = to
-        if remote:
-            from huggingface_hub import HfApi
-
-            try:
-                api = HfApi()
-                where = str(api.create_repo(to, private=private, exist_ok=True))
-                api.upload_folder(
-                    repo_id=to,
-                    folder_path=folder,
-                    commit_message="vocseg push",
-                    delete_patterns=sorted(PICTURES),
-                )
-            except Exception as error:  # the hub's client raises errors of its own, of httpx, and OSError
-                raise hub_error(to, error) from error
+        where = upload(folder, to, private, CARD_IMAGES) if remote else to
     if card.intervals and found is not None:
         about = f"score of {found.folder}"
     else:

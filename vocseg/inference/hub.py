@@ -3,6 +3,7 @@
 import json
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,41 @@ def _download(repository: str) -> Path:
     try:
         return Path(snapshot_download(repository, allow_patterns=[TENSORS, DESCRIPTION]))
     except Exception as error:  # the hub's client raises errors of its own, of httpx, and OSError
-        raise hub_error(repository, error) from error
+        raise _hub_error(repository, error) from error
 
 
-def hub_error(repository: str, error: Exception) -> UserError:
+def upload(folder: Path, repository: str, private: bool, replaced: Iterable[str]) -> str:
+    """Write the files of a folder into a repository of the hub, which is created if it is missing.
+
+    Args:
+        folder: The folder.
+        repository: `user/name`.
+        private: Visibility of a new repository.
+        replaced: Names of files that are deleted there unless they are in the folder.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        UserError: If the hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        api = HfApi()
+        address = str(api.create_repo(repository, private=private, exist_ok=True))
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            commit_message="vocseg push",
+            delete_patterns=sorted(replaced),
+        )
+    except Exception as error:  # the hub's client raises errors of its own, of httpx, and OSError
+        raise _hub_error(repository, error) from error
+    return address
+
+
+def _hub_error(repository: str, error: Exception) -> UserError:
     """Return the error of a request to the hub."""
     reason = shown(" ".join(str(error).split()) or type(error).__name__, 160)
     return UserError(

@@ -46,7 +46,7 @@ class Words(NamedTuple):
     colour: str = _SOFT
 
 
-class Picture(NamedTuple):
+class Drawing(NamedTuple):
     """Strokes and words in units; a unit is three pixels of the PNG."""
 
     width: float
@@ -85,13 +85,13 @@ def curves(runs: list[str], output: Path = Path("curves.png"), labels: list[str]
                 f"{run.folder}: its training has no metrics.csv with values beside a config.yaml. Pass the "
                 "folder of a run of `fit` or `finetune`."
             )
-    picture = curve_picture(loaded, labels)
-    atomic_write(output, as_svg(picture) if output.suffix.lower() == ".svg" else as_png(picture))
+    drawing = drawn_curves(loaded, labels)
+    atomic_write(output, as_svg(drawing) if output.suffix.lower() == ".svg" else as_png(drawing))
     print(f"wrote {output}")
     return output
 
 
-def curve_picture(runs: Sequence[LoadedRun], labels: Sequence[str] | None = None) -> Picture:
+def drawn_curves(runs: Sequence[LoadedRun], labels: Sequence[str] | None = None) -> Drawing:
     """Charts of loss and mean IoU side by side, and a legend below them.
 
     Raises:
@@ -119,7 +119,7 @@ def curve_picture(runs: Sequence[LoadedRun], labels: Sequence[str] | None = None
         entries.append((f"best mean IoU of val: epoch {best:g}", _SOFT, False))
     legend = list(_legend(entries, width, _TITLE + HEIGHT))
     lowest = max(shape.y for shape in legend if isinstance(shape, Words))
-    return Picture(width, lowest + 10, (*shapes, *legend))
+    return Drawing(width, lowest + 10, (*shapes, *legend))
 
 
 def _names(runs: Sequence[LoadedRun]) -> Sequence[str]:
@@ -145,7 +145,7 @@ def _series(runs: Mapping[str, LoadedRun], name: str) -> dict[str, Points]:
 
 
 def _chart(each: Chart, left: float, colours: Mapping[str, str]) -> Iterator[Stroke | Words]:
-    """Shapes of a chart; `left`: its position in the picture."""
+    """Shapes of a chart; `left`: its position in the drawing."""
 
     def moved(points: Points) -> Points:
         return [(x + left, y + _TITLE) for x, y in points]
@@ -177,15 +177,15 @@ def _legend(entries: Sequence[tuple[str, str, bool]], width: float, top: float) 
         x += length + 24
 
 
-def as_svg(picture: Picture) -> str:
-    """A picture as an SVG file."""
-    size = f"{picture.width:g}", f"{picture.height:g}"
+def as_svg(drawing: Drawing) -> str:
+    """A drawing as an SVG file."""
+    size = f"{drawing.width:g}", f"{drawing.height:g}"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {" ".join(size)}" width="{size[0]}" '
         f'height="{size[1]}" font-family="Helvetica, Arial, sans-serif" font-size="{_FONT}">',
         f'<rect width="100%" height="100%" fill="{_PAPER}"/>',
     ]
-    for shape in picture.shapes:
+    for shape in drawing.shapes:
         if isinstance(shape, Words):
             place = f'x="{shape.x:g}" y="{shape.y:g}" text-anchor="{shape.anchor}" fill="{shape.colour}"'
             lines.append(f"<text {place}>{escape(shape.text)}</text>")
@@ -200,12 +200,12 @@ def as_svg(picture: Picture) -> str:
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
-def as_png(picture: Picture) -> bytes:
-    """A picture as a PNG file."""
+def as_png(drawing: Drawing) -> bytes:
+    """A drawing as a PNG file."""
     scale = _SCALE * _SMOOTH
-    canvas = Image.new("RGB", (round(picture.width * scale), round(picture.height * scale)), _PAPER)
+    canvas = Image.new("RGB", (round(drawing.width * scale), round(drawing.height * scale)), _PAPER)
     pen, anchors = ImageDraw.Draw(canvas), {"start": "ls", "middle": "ms", "end": "rs"}
-    for shape in picture.shapes:
+    for shape in drawing.shapes:
         if isinstance(shape, Words):
             place = shape.x * scale, shape.y * scale
             pen.text(place, shape.text, shape.colour, font(_FONT * scale), anchors[shape.anchor])

@@ -1,4 +1,4 @@
-"""Model card: README.md of pushed weights, with its pictures."""
+"""Model card: README.md of pushed weights, with its images."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from PIL import Image
 from vocseg.errors import UserError, shown
 from vocseg.metrics.bootstrap import Interval, ScoreIntervals
 from vocseg.metrics.protocol import Protocol
-from vocseg.report.curves import as_png, curve_picture
+from vocseg.report.curves import as_png, drawn_curves
 from vocseg.report.images import RunImages, ranked_images, worst_median_best
 from vocseg.report.load_run import LoadedRun
 from vocseg.report.page_parts import ClassBar, Figure
@@ -30,8 +30,8 @@ from vocseg.report.training_settings import changed_settings
 from vocseg.visualization.draw import panel, sheet
 from vocseg.visualization.formatting import percent
 
-CARD, CURVES_PICTURE, PANELS_PICTURE = "README.md", "curves.png", "panels.png"
-PICTURES = frozenset({CURVES_PICTURE, PANELS_PICTURE})
+CARD, CURVES_IMAGE, PANELS_IMAGE = "README.md", "curves.png", "panels.png"
+CARD_IMAGES = frozenset({CURVES_IMAGE, PANELS_IMAGE})
 _KINDS = {"worst": "lowest mean IoU", "median": "typical", "best": "highest mean IoU"}
 
 
@@ -82,22 +82,22 @@ def model_card(
         publication: What the user says of it.
 
     Returns:
-        The card, and the content of `README.md` and of the pictures by name.
+        The card, and the content of `README.md` and of the images by name.
 
     Raises:
         UserError: If panels are wanted, and cannot be drawn.
     """
-    pictures: dict[str, bytes] = {}
+    drawn_images: dict[str, bytes] = {}
     if run is not None and run.curves is not None and "miou/val" in run.curves.series:
-        pictures[CURVES_PICTURE] = as_png(curve_picture([run]))
+        drawn_images[CURVES_IMAGE] = as_png(drawn_curves([run]))
     if publication.panels:
-        pictures[PANELS_PICTURE] = _panels(run, weights)
-    card = _card(description, weights, run, publication, pictures)
-    return card, {CARD: _rendered(card, publication).encode(), **pictures}
+        drawn_images[PANELS_IMAGE] = _panels(run, weights)
+    card = _card(description, weights, run, publication, drawn_images)
+    return card, {CARD: _rendered(card, publication).encode(), **drawn_images}
 
 
 def _card(
-    about: dict[str, Any], weights: Path, run: LoadedRun | None, publication: Publication, pictures: Any
+    about: dict[str, Any], weights: Path, run: LoadedRun | None, publication: Publication, drawn_images: Any
 ) -> ModelCard:
     known = intervals_of(run) if run is not None and run.score else None
     if run is not None and known is not None:
@@ -127,9 +127,9 @@ def _card(
         facts=tuple(_facts(about, protocol)),
         bars=bars,
         started_from=Path(str(settings.get("ckpt_path") or "")).name.replace("`", ""),
-        curves=f"Loss and mean IoU by epoch, the best epoch is {best:g}" if best and pictures else "",
+        curves=f"Loss and mean IoU by epoch, the best epoch is {best:g}" if best and drawn_images else "",
         recipe=_yaml(changed_settings(settings)) if settings else "",
-        panels=PANELS_PICTURE in pictures,
+        panels=PANELS_IMAGE in drawn_images,
         weights=shown(weights.name).replace("`", ""),
         limits=tuple(_limits(about, run, known, protocol, publication)),
     )
