@@ -57,6 +57,15 @@ class Interrupted(BaseException):
         self.name, self.exit_code = signal.Signals(number).name, 128 + number
 
 
+def raise_worker_failure(error: BaseException) -> None:
+    """Raise `error` again if torch's handler of SIGCHLD raised it: a DataLoader worker has ended.
+
+    Any statement of the main process can raise it. A handler of all errors must not take it for its own.
+    """
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        raise error
+
+
 class ErrorPrinter:
     """Prints the first error of the process, and none of those that follow from it."""
 

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from torch.utils.tensorboard.summary import hparams
 
+from vocseg.errors import raise_worker_failure
 from vocseg.utils.atomic_write import atomic_write
 
 _default_format = warnings.formatwarning
@@ -92,6 +93,7 @@ def tolerate_errors(logger: Any) -> Any:
             try:
                 return method(*args, **kwargs)
             except Exception as error:  # TensorBoard's writer raises an empty ValueError for a full disk
+                raise_worker_failure(error)
                 if not warned:
                     warned = True
                     why = " ".join(str(error).split()) or type(error).__name__

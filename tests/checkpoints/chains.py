@@ -35,70 +35,31 @@ from vocseg.__main__ import main
 from vocseg.data.synthetic import write_sample
 
 TINY = "tu-test_efficientnet.r160_in1k"  # with linknet 0.1 M parameters
-EVERY_BATCH = ["--last_checkpoint.every_minutes", "1e-9"]
+EVERY_BATCH = "--last_checkpoint.every_minutes 1e-9"
 HANGING = 1800.0  # seconds from which a run hangs, also on a machine with much else to do
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2]
 EVENTS = "events.out.tfevents.*"
 STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 CONNECTED = "all processes are connected"
 
-CONFIGURATIONS: dict[str, list[str]] = {
-    "epochs": ["--last_checkpoint.every_minutes", "0"],
-    "batches": EVERY_BATCH,
-    "augmented": ["--data.augmentation", "strong", "--model.lr_scheduler", "onecycle", *EVERY_BATCH],
-    "dropout": [
-        "--model.arch",
-        "deeplabv3plus",
-        "--model.lr_scheduler",
-        "cosine",
-        "--model.warmup_fraction",
-        "0.2",
-        *EVERY_BATCH,
-    ],
-    "accumulated": [
-        "--trainer.accumulate_grad_batches",
-        "2",
-        *(
-            "--trainer.gradient_clip_val",
-            "1",
-            "--model.loss.dice",
-            "1",
-            "--model.loss.class_weights",
-            "balanced",
-        ),
-        *EVERY_BATCH,
-    ],
-    "plateau": ["--model.lr_scheduler", "plateau", "--trainer.val_check_interval", "0.5", *EVERY_BATCH],
-    "averaged": [
-        *(
-            "--weight_averaging.kind",
-            "ema",
-            "--weight_averaging.decay",
-            "0.9",
-            "--data.augmentation",
-            "light",
-        ),
-        *("--model.optimizer", "adamw", "--model.weight_decay", "0.1", "--model.encoder_lr_mult", "0.1"),
-        *EVERY_BATCH,
-    ],
-    "late": [
-        *(
-            "--weight_averaging.kind",
-            "swa",
-            "--weight_averaging.swa_start",
-            "0.4",
-            "--model.freeze_encoder_epochs",
-            "1",
-        ),
-        *("--model.optimizer", "sgd", "--model.lr", "1e-2", *EVERY_BATCH),
-    ],
-    "stopping": [
-        f"--trainer.callbacks+={STOPPING}",
-        "--trainer.callbacks.monitor=loss/val",
-        "--trainer.callbacks.min_delta=10",
-        "--trainer.callbacks.patience=2",
-        *EVERY_BATCH,
-    ],
+CONFIGURATIONS = {
+    name: flags.split()
+    for name, flags in {
+        "epochs": "--last_checkpoint.every_minutes 0",
+        "batches": EVERY_BATCH,
+        "augmented": f"--data.augmentation strong --model.lr_scheduler onecycle {EVERY_BATCH}",
+        "dropout": "--model.arch deeplabv3plus --model.lr_scheduler cosine --model.warmup_fraction 0.2 "
+        f"{EVERY_BATCH}",
+        "accumulated": "--trainer.accumulate_grad_batches 2 --trainer.gradient_clip_val 1 "
+        f"--model.loss.dice 1 --model.loss.class_weights balanced {EVERY_BATCH}",
+        "plateau": f"--model.lr_scheduler plateau --trainer.val_check_interval 0.5 {EVERY_BATCH}",
+        "averaged": "--weight_averaging.kind ema --weight_averaging.decay 0.9 --data.augmentation light "
+        f"--model.optimizer adamw --model.weight_decay 0.1 --model.encoder_lr_mult 0.1 {EVERY_BATCH}",
+        "late": "--weight_averaging.kind swa --weight_averaging.swa_start 0.4 --model.optimizer sgd "
+        f"--model.freeze_encoder_epochs 1 --model.lr 1e-2 {EVERY_BATCH}",
+        "stopping": f"--trainer.callbacks+={STOPPING} --trainer.callbacks.monitor=loss/val "
+        f"--trainer.callbacks.min_delta=10 --trainer.callbacks.patience=2 {EVERY_BATCH}",
+    }.items()
 }
 
 
@@ -137,31 +98,19 @@ def drawn(chance: random.Random) -> list[str]:
     flags += ["--trainer.limit_val_batches", pick(("1.0", "1.0", "0.5", "1"))]
     flags += ["--trainer.gradient_clip_val", pick(("null", "1"))]
     flags += ["--trainer.max_steps", pick(("-1", "-1", f"{epochs * batches // 3 + 1}"))]
-    flags += [
-        "--weight_averaging.kind",
-        pick(("none", "ema", "swa")),
-        "--weight_averaging.decay",
-        pick(("0.9", "0.999")),
-    ]
+    flags += ["--weight_averaging.kind", pick(("none", "ema", "swa"))]
+    flags += ["--weight_averaging.decay", pick(("0.9", "0.999"))]
     flags += ["--weight_averaging.swa_start", pick(("0", "0.4"))]
     flags += ["--model.lr_scheduler", pick(("constant", "poly", "cosine", "onecycle", "plateau", "plateau"))]
-    flags += [
-        "--model.warmup_fraction",
-        pick(("0", "0.2")),
-        "--model.optimizer",
-        pick(("adam", "adamw", "sgd")),
-    ]
+    flags += ["--model.warmup_fraction", pick(("0", "0.2"))]
+    flags += ["--model.optimizer", pick(("adam", "adamw", "sgd"))]
     flags += ["--model.weight_decay", pick(("0", "0.1")), "--model.freeze_encoder_epochs", pick("001")]
     flags += ["--model.encoder_lr_mult", pick(("1", "0.1")), "--model.arch", pick(("linknet", "fpn"))]
     flags += ["--model.loss.dice", pick("01"), "--model.loss.class_weights", pick(("null", "balanced"))]
     flags += ["--data.augmentation", pick(("none", "light", "crops", "strong"))]
     flags += ["--data.eval_batch_size", pick(("null", "1")), "--image_panels.num_images", pick("02")]
-    flags += [
-        "--last_checkpoint.every_minutes",
-        pick(("0", "1e-9", "0.003")),
-        "--last_checkpoint.every_n_epochs",
-        pick("12"),
-    ]
+    flags += ["--last_checkpoint.every_minutes", pick(("0", "1e-9", "0.003"))]
+    flags += ["--last_checkpoint.every_n_epochs", pick("12")]
     flags += ["--best_weights.monitor", pick(("miou/val", "loss/val", "loss/train"))]
     if chance.random() < 0.3:
         end = f"{STOPPING}", "--trainer.callbacks.monitor=loss/val", "--trainer.callbacks.min_delta=10"

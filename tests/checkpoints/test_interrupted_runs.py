@@ -14,52 +14,23 @@ from vocseg.__main__ import main
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
 
-SETTINGS: dict[str, list[str]] = {
-    "window": [  # six batches, an accumulation window over each validation in the middle of an epoch
-        *(
-            "--data.batch_size",
-            "3",
-            "--trainer.accumulate_grad_batches",
-            "2",
-            "--weight_averaging.kind",
-            "swa",
-        ),
-        *(
-            "--trainer.val_check_interval",
-            "0.5",
-            "--model.optimizer",
-            "adamw",
-            "--model.lr_scheduler",
-            "poly",
-        ),
-    ],
-    "odd": [  # five batches, validations after 2 and 4 of them, one unvalidated at the end
-        *(
-            "--trainer.val_check_interval",
-            "2",
-            "--trainer.log_every_n_steps",
-            "1",
-            "--image_panels.num_images",
-            "1",
-        ),
-        *("--model.lr_scheduler", "plateau", "--trainer.num_sanity_val_steps", "0", "--config", "top_k"),
-    ],
-    "sparse": [  # the second epoch has no validation; training stops at a step, not at an epoch
-        *("--trainer.check_val_every_n_epoch", "2", "--trainer.max_steps", "12"),
-        *("--trainer.max_epochs", "4", "--weight_averaging.kind", "ema"),
-    ],
-    "early": [  # early stopping is due before the least number of epochs
-        *(f"--trainer.callbacks+={STOPPING}", "--trainer.callbacks.monitor=loss/val"),
-        *("--trainer.callbacks.min_delta=10", "--trainer.callbacks.patience=1", "--trainer.min_epochs=3"),
-        *(
-            "--trainer.max_epochs",
-            "5",
-            "--trainer.log_every_n_steps",
-            "3",
-            "--trainer.limit_val_batches",
-            "1",
-        ),
-    ],
+SETTINGS = {
+    # Six batches, an accumulation window over each validation in the middle of an epoch.
+    "window": "--data.batch_size 3 --trainer.accumulate_grad_batches 2 --weight_averaging.kind swa "
+    "--trainer.val_check_interval 0.5 --model.optimizer adamw --model.lr_scheduler poly",
+    # Five batches, validations after 2 and 4 of them, one unvalidated at the end.
+    "odd": "--trainer.val_check_interval 2 --trainer.log_every_n_steps 1 --image_panels.num_images 1 "
+    "--model.lr_scheduler plateau --trainer.num_sanity_val_steps 0 --config top_k",
+    # Several validations after one step, of which `ModelCheckpoint` saves the first.
+    "repeated": "--trainer.val_check_interval 0.2 --trainer.accumulate_grad_batches 3 --config top_k "
+    "--trainer.callbacks.save_top_k=-1",
+    # The second epoch has no validation; training stops at a step, not at an epoch.
+    "sparse": "--trainer.check_val_every_n_epoch 2 --trainer.max_steps 12 --trainer.max_epochs 4 "
+    "--weight_averaging.kind ema",
+    # Early stopping is due before the least number of epochs.
+    "early": f"--trainer.callbacks+={STOPPING} --trainer.callbacks.monitor=loss/val "
+    "--trainer.callbacks.min_delta=10 --trainer.callbacks.patience=1 --trainer.min_epochs=3 "
+    "--trainer.max_epochs 5 --trainer.log_every_n_steps 3 --trainer.limit_val_batches 1",
 }
 STOPS = [  # setting, hook, epoch, which of its calls in that epoch; signal or kill
     ("window", "on_validation_batch_start", 1, 1, signal.SIGTERM),
@@ -68,6 +39,7 @@ STOPS = [  # setting, hook, epoch, which of its calls in that epoch; signal or k
     ("odd", "on_train_batch_start", 0, 5, signal.SIGTERM),
     ("odd", "on_train_batch_start", 1, 3, signal.SIGINT),
     ("odd", "on_validation_batch_start", 1, 3, signal.SIGTERM),
+    ("repeated", "on_train_epoch_start", 1, 1, signal.SIGTERM),
     ("sparse", "on_train_batch_start", 2, 1, signal.SIGTERM),
     ("sparse", "on_train_epoch_start", 2, 1, signal.SIGTERM),
     ("early", "on_train_batch_start", 2, 3, signal.SIGTERM),
@@ -75,15 +47,8 @@ STOPS = [  # setting, hook, epoch, which of its calls in that epoch; signal or k
 
 
 def _flags(sample: Path, root: Path, setting: str) -> list[str]:
-    short = [
-        "--trainer.max_epochs",
-        "2",
-        "--data.num_workers",
-        "0",
-        "--last_checkpoint.every_minutes",
-        "1e-9",
-    ]
-    return [*words(sample, root), *short, *SETTINGS[setting]]
+    short = "--trainer.max_epochs 2 --data.num_workers 0 --last_checkpoint.every_minutes 1e-9"
+    return [*words(sample, root), *short.split(), *SETTINGS[setting].split()]
 
 
 def stop_at_hook(patch: Patch, hook: str, epoch: int, which: int, number: int) -> None:

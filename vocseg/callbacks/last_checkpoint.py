@@ -17,7 +17,15 @@ from torch import Tensor, distributed
 
 from vocseg.callbacks.best_weights import BestWeights
 from vocseg.checkpoints.compatibility import Allowance, check_compatible, run_fingerprint
-from vocseg.checkpoints.io import STATE_KEY, own_weights, relocate, share, validated, window_closed
+from vocseg.checkpoints.io import (
+    STATE_KEY,
+    add_unsaved_states,
+    own_weights,
+    restore_unsaved_states,
+    share,
+    validated,
+    window_closed,
+)
 from vocseg.checkpoints.run_dir import mark, missing_run_dir
 from vocseg.checkpoints.slurm import requeue
 from vocseg.errors import Interrupted, Stopped
@@ -133,7 +141,7 @@ class LastCheckpoint(Callback):
         for each in check_compatible(saved, self._conditions, self.allow):
             rank_zero_warn(f"vocseg: the run is not resumed exactly: it was made with {each}")
         if getattr(trainer, "resumed", None) is not None:
-            relocate(trainer, checkpoint)
+            restore_unsaved_states(trainer, checkpoint)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Install the signal handlers."""
@@ -213,6 +221,7 @@ class LastCheckpoint(Callback):
             return
         place, after_validation = self._saving or (_place(trainer), False)
         settle(checkpoint["loops"], place, after_validation)
+        add_unsaved_states(trainer, checkpoint)
         folder = None if self.path is None else self.path.parent
         before, images_before = getattr(trainer, "before", (None, None))
         checkpoint[STATE_KEY] = {

@@ -18,6 +18,13 @@ from vocseg.models.lightning_loops import Place
 from vocseg.utils.safe_load import read_tensors, write_tensors
 
 STATE_KEY = "vocseg_run"  # state for resume that Lightning does not save
+# Attributes of ModelCheckpoint. By the step it saves once where several validations follow one step.
+_UNSAVED = (
+    "current_score",
+    "_last_global_step_saved",
+    "_last_checkpoint_saved",
+    "_defer_save_until_validation",
+)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -159,20 +166,38 @@ def own_weights(trainer: Trainer, place: Place) -> Iterator[None]:
         each.on_validation_epoch_start(trainer, trainer.lightning_module)
 
 
-def relocate(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Adapt the states of ModelCheckpoint callbacks to a run directory that has moved.
+def add_unsaved_states(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Add to the states of ModelCheckpoint callbacks what Lightning does not save.
+
+    Args:
+        trainer: Trainer that saves the checkpoint.
+        checkpoint: Checkpoint before it is written. Changed in place.
+    """
+    for each, state in _model_checkpoints(trainer, checkpoint):
+        state |= {name: getattr(each, name) for name in _UNSAVED}
+
+
+def restore_unsaved_states(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Restore what `add_unsaved_states` saved, and adapt paths to a run directory that has moved.
 
     Args:
         trainer: The trainer, with callbacks that are set up.
         checkpoint: Checkpoint before it is loaded. Changed in place.
     """
     # Lightning drops the best scores if the folder's name differs, and does not load the newest score.
+    for each, state in _model_checkpoints(trainer, checkpoint):
+        state |= _renamed(state, str(state["dirpath"]), str(each.dirpath))
+        for name in _UNSAVED:
+            setattr(each, name, state.get(name, getattr(each, name)))
+
+
+def _model_checkpoints(
+    trainer: Trainer, checkpoint: dict[str, Any]
+) -> Iterator[tuple[ModelCheckpoint, dict[str, Any]]]:
     states = checkpoint["callbacks"]
     for each in trainer.checkpoint_callbacks:
-        state = states.get(each.state_key)
-        if isinstance(each, ModelCheckpoint) and state is not None:
-            states[each.state_key] = _renamed(state, str(state["dirpath"]), str(each.dirpath))
-            each.current_score = state["current_score"]
+        if isinstance(each, ModelCheckpoint) and each.state_key in states:
+            yield each, states[each.state_key]
 
 
 def _renamed(value: Any, old: str, new: str) -> Any:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, ImageOps, features
 
 from vocseg.data.classes import VOC_CLASSES, ClassList
-from vocseg.errors import UserError, shown
+from vocseg.errors import UserError, raise_worker_failure, shown
 from vocseg.utils.regular_file import read_regular
 
 Bytes = npt.NDArray[np.uint8]
@@ -205,6 +205,7 @@ def _formats(data: bytes, path: Path) -> tuple[str, ...]:
 
 
 def _unreadable(path: Path, kind: str, error: Exception, own: bool = False) -> UserError:
+    raise_worker_failure(error)
     text = " ".join(str(error).split()) or type(error).__name__
     reason = "it is no image file" if "BytesIO" in text else shown(text, 120)
     remedy = "copy it again from its source" if own else "restore it from the archive"

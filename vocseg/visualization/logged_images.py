@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
+from vocseg.errors import raise_worker_failure
 from vocseg.visualization.draw import Bytes
 
 
@@ -50,6 +51,7 @@ def log_image(loggers: Iterable[Any], tag: str, pixels: Bytes, packed: bytes, st
             else:
                 logger.log_image(key=tag, images=[Image.fromarray(pixels)], step=step)
         except Exception as error:  # TensorBoard's writer raises an empty ValueError for a full disk
+            raise_worker_failure(error)
             why = " ".join(str(error).split()) or type(error).__name__
             warnings.warn(f"vocseg: {type(logger).__name__} cannot log images ({why[:200]}).", stacklevel=2)
 
