@@ -125,7 +125,7 @@ def test_other_loggers_get_curves_settings_panels_and_confusion(sample: Path, he
 
 
 @pytest.mark.parametrize(("early", "reason"), [("true", "no server at 127.0.0.1"), ("false", "Log in first")])
-def test_logger_that_cannot_be_used_is_refused_before_training(
+def test_unusable_logger_raises_before_training(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str], early: str, reason: str
 ) -> None:
     flags = ["--trainer.logger", "tests.recording_logger.UnreachableLogger", "--trainer.logger.early", early]

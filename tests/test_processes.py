@@ -23,7 +23,7 @@ def _vocseg(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["sample", "--help"], ["download", "--help"]])
-def test_help_does_not_import_what_is_heavy(here: Path, words: list[str]) -> None:
+def test_help_imports_no_heavy_package(here: Path, words: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-X", "importtime", "-m", "vocseg", *words]
     done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=True)
@@ -38,19 +38,19 @@ def test_help_does_not_import_what_is_heavy(here: Path, words: list[str]) -> Non
     assert "vocseg" in done.stdout
 
 
-def test_version_is_the_packages(here: Path) -> None:
+def test_version_equals_package_version(here: Path) -> None:
     from vocseg import __version__
 
     assert _vocseg(here, "--version").stdout == f"vocseg {__version__}\n"
 
 
-def test_a_sentence_goes_to_stderr_with_exit_code_2(here: Path) -> None:
+def test_user_error_goes_to_stderr_with_exit_code_2(here: Path) -> None:
     done = _vocseg(here, "fitt")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("vocseg: there is no command 'fitt'; do you mean fit?")
 
 
-def test_output_whose_reader_has_ended_gives_no_traceback(here: Path) -> None:
+def test_closed_pipe_gives_no_traceback(here: Path) -> None:
     code = (
         "import os, sys\n"
         "reader, writer = os.pipe()\n"
@@ -67,10 +67,10 @@ TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_score_as_one_does(sample: Path, here: Path) -> None:
+def test_two_processes_train_and_score_as_one(sample: Path, here: Path) -> None:
     """7 validation images on 3 processes: fillers count nowhere, so matrices are equal to the bit.
 
-    On two, `test_two_processes_leave_what_one_does` scores them.
+    On two, `test_two_processes_save_the_predictions_of_one` scores them.
     """
     done = run(["fit", *tiny(sample), "--data.batch_size", "2", *TWO], here)
     assert done.returncode == 0, done.stderr
@@ -120,7 +120,7 @@ def _score_on_two_nodes(here: Path, words: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_fault_on_two_processes_ends_both_with_one_sentence(sample: Path, here: Path) -> None:
+def test_error_of_two_processes_ends_both_with_one_sentence(sample: Path, here: Path) -> None:
     start = time.monotonic()
     done = run(["fit", *tiny(sample), *TWO, "--data.max_train_samples", "99"], here, timeout=120)
     assert done.returncode == 2

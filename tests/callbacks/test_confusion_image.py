@@ -7,7 +7,7 @@ from vocseg.callbacks.confusion_image import confusion_image
 from vocseg.visualization.confusion import matrix_view
 
 
-def test_shares_are_of_the_row_and_shades_logarithmic() -> None:
+def test_matrix_view_gives_row_shares_and_logarithmic_shades() -> None:
     view = matrix_view(np.array([[900, 100, 0], [0, 0, 0], [1, 99, 9900]]), ["a", "b", "c"])
     assert [cell.text for cell in view.rows[0].cells] == ["90", "10", ""]
     assert [cell.shade for cell in view.rows[2].cells] == pytest.approx([0, 0.5, 1], abs=0.011)
@@ -16,7 +16,7 @@ def test_shares_are_of_the_row_and_shades_logarithmic() -> None:
     assert [row.pixels for row in view.rows] == [1000, 0, 10_000]
 
 
-def test_of_very_many_classes_those_with_mistakes_are_shown() -> None:
+def test_matrix_view_of_many_classes_shows_those_with_errors() -> None:
     matrix = np.diag(np.full(150, 1000))
     matrix[140, 3] = 500
     view = matrix_view(matrix, [f"class {k}" for k in range(150)])
@@ -25,7 +25,7 @@ def test_of_very_many_classes_those_with_mistakes_are_shown() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 21])
-def test_the_picture_has_a_square_for_every_pair_of_classes(count: int) -> None:
+def test_confusion_image_has_a_cell_per_pair_of_classes(count: int) -> None:
     picture = confusion_image(
         matrix_view(np.eye(count, dtype=np.int64) * 9, ["x" * 30, *map(str, range(count - 1))])
     )

@@ -37,11 +37,11 @@ def _validate(
 
 @pytest.mark.parametrize("batch", [1, 4, 7, 32])
 @pytest.mark.parametrize(("world", "wanted"), [(1, [0, 3, 6, 10, 13, 16]), (2, [0, 2, 6, 10, 12, 16])])
-def test_the_same_images_are_drawn_whatever_the_batch(batch: int, world: int, wanted: list[int]) -> None:
+def test_batch_size_does_not_change_drawn_images(batch: int, world: int, wanted: list[int]) -> None:
     assert _validate(ImagePanels(6), 20, batch, world) == wanted
 
 
-def test_images_are_kept_without_a_value_asked_for() -> None:
+def test_collecting_images_reads_no_value_from_the_device() -> None:
     """Meta tensors have none, so that whoever asks for one fails."""
     panels, module = ImagePanels(2), SimpleNamespace(class_list=VOC_CLASSES)
     loader = SimpleNamespace(sampler=range(8), batch_size=4)
@@ -57,5 +57,5 @@ def test_images_are_kept_without_a_value_asked_for() -> None:
     assert len(panels._samples) == 2
 
 
-def test_an_image_that_was_left_out_is_not_drawn() -> None:
+def test_skipped_image_is_not_drawn() -> None:
     assert _validate(ImagePanels(6), 20, 4, 1, lost=(6,)) == [0, 3, 10, 13, 16]

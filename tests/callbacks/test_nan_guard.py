@@ -102,7 +102,7 @@ def _check_kept(here: Path, epoch: int, best: bool = True) -> None:
         assert all(value.isfinite().all() for value in module.state_dict().values())
 
 
-def test_weights_that_are_spoilt_stop_training_at_once(
+def test_non_finite_weights_end_training_after_one_step(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = _Planted(monkeypatch, before=_spoil, at=2)
@@ -133,7 +133,7 @@ def test_non_finite_weights_are_not_saved(
     _check_kept(here, epoch=1, best=False)
 
 
-def test_a_validation_of_outputs_that_are_no_numbers_is_no_score(
+def test_validation_with_nan_outputs_raises(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = SegmentationModule.forward
@@ -159,7 +159,7 @@ def test_scoring_non_finite_weights_raises(sample: Path, trained: Path, here: Pa
     assert not list(here.rglob("scores.json"))
 
 
-def test_the_look_changes_no_bit_of_the_training(
+def test_nan_guard_does_not_change_training(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vocseg.__main__ import main
@@ -178,7 +178,7 @@ def test_the_look_changes_no_bit_of_the_training(
 
 
 @pytest.mark.parametrize("rate", [".inf", "1e999", ".nan", "-1.0"])
-def test_a_learning_rate_that_is_none_is_refused_in_a_file_too(
+def test_invalid_learning_rate_in_config_file_raises(
     sample: Path, here: Path, capsys: Capture, rate: str
 ) -> None:
     (here / "mine.yaml").write_text(f"model:\n  lr: {rate}\n")

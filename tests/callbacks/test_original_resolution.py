@@ -39,7 +39,9 @@ def _by_hand(root: Path, weights: Path, ids: list[str]) -> np.ndarray:
     return matrices
 
 
-def test_a_test_scores_at_both_sizes_as_by_hand(sample: Path, trained: Path, here: Path) -> None:
+def test_test_scores_at_both_resolutions_equal_direct_computation(
+    sample: Path, trained: Path, here: Path
+) -> None:
     words = scoring(trained, sample)
     main(["test", *words])
     folder = here / "lightning_logs/test/version_0"
@@ -57,7 +59,9 @@ def test_a_test_scores_at_both_sizes_as_by_hand(sample: Path, trained: Path, her
 
 
 @pytest.mark.slow
-def test_the_same_on_real_photographs(real_voc: Path, trained: Path, here: Path) -> None:
+def test_test_scores_on_real_images_equal_direct_computation(
+    real_voc: Path, trained: Path, here: Path
+) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(real_voc)]
     main(
         [
@@ -86,7 +90,9 @@ def test_the_same_on_real_photographs(real_voc: Path, trained: Path, here: Path)
     )
 
 
-def test_validate_and_fit_do_it_when_asked(sample: Path, trained: Path, here: Path) -> None:
+def test_original_resolution_flag_applies_to_validate_and_fit(
+    sample: Path, trained: Path, here: Path
+) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     main(["validate", *words])
     assert not list(here.rglob("per_image_confusion_original.npz"))
@@ -97,7 +103,7 @@ def test_validate_and_fit_do_it_when_asked(sample: Path, trained: Path, here: Pa
     assert len(list(here.rglob("per_image_confusion_network.npz"))) == 3
 
 
-def test_a_score_of_some_images_says_how_many_they_are(sample: Path, trained: Path, here: Path) -> None:
+def test_score_of_limited_batches_reports_number_of_images(sample: Path, trained: Path, here: Path) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     main(["test", *words, "--data.batch_size", "2", "--trainer.limit_test_batches", "2"])
     folder = here / "lightning_logs/test/version_0"

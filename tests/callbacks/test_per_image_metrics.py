@@ -15,13 +15,13 @@ KINDS = ("original", "band", "ceiling")
 IDS = tuple("abcdef")
 
 
-def test_an_image_costs_less_than_two_kilobytes_a_matrix() -> None:
+def test_per_image_matrix_takes_less_than_two_kilobytes() -> None:
     counts = PerImageAccumulator(KINDS, 1449, 21)
     held = sum(each.element_size() * each.nelement() for each in counts.matrices.values())
     assert held / 1449 == 3 * 21 * 21 * 4 == 5292
 
 
-def test_images_are_kept_where_they_belong_and_fillers_nowhere() -> None:
+def test_per_image_matrices_are_stored_by_index_without_fillers() -> None:
     counts = PerImageAccumulator(("a", "b"), 6, 21)
     matrices = torch.arange(3).view(3, 1, 1).expand(3, 21, 21)
     counts.put(torch.tensor([4, -1, 1]), a=matrices + 1, b=torch.ones(3, 21, 21, dtype=torch.int64))
@@ -33,7 +33,7 @@ def test_images_are_kept_where_they_belong_and_fillers_nowhere() -> None:
 
 
 @pytest.mark.slow
-def test_four_times_the_images_take_no_more_memory(trained: Path, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_number_of_images(trained: Path, tmp_path: Path) -> None:
     """Logits of one image at its own size are 15 MB, so that keeping any of an image would show."""
     code = (
         "import resource, sys; from vocseg.__main__ import main; main(sys.argv[1:]); "

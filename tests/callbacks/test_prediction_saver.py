@@ -25,7 +25,7 @@ def _words(sample: Path, trained: Path) -> list[str]:
     return ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
 
 
-def test_the_pictures_are_what_was_scored(sample: Path, tested: Path) -> None:
+def test_saved_predictions_equal_what_was_scored(sample: Path, tested: Path) -> None:
     """The confusion matrices follow from pictures and masks to the pixel."""
     scores, evidence, folder = (
         load_per_image_confusion(tested / "per_image_confusion_original.npz"),
@@ -46,7 +46,7 @@ def test_the_pictures_are_what_was_scored(sample: Path, tested: Path) -> None:
         assert (np.bincount(cells, minlength=441).reshape(21, 21) == matrix).all()
 
 
-def test_scores_say_whose_weights_they_are_of(trained: Path, tested: Path) -> None:
+def test_scores_name_their_weights(trained: Path, tested: Path) -> None:
     weights = json.loads((tested / "scores.json").read_text())["weights"]
     assert weights["path"] == str((trained / "unet_voc.pth").resolve())
     assert weights["run"] == str(trained.resolve())
@@ -54,7 +54,7 @@ def test_scores_say_whose_weights_they_are_of(trained: Path, tested: Path) -> No
     assert weights["arch"] == "unet"
 
 
-def test_where_the_data_lies_is_kept(sample: Path, tested: Path) -> None:
+def test_scores_contain_data_root(sample: Path, tested: Path) -> None:
     evidence = load_evidence(tested)
     assert evidence is not None
     origin = evidence.origin
@@ -62,7 +62,7 @@ def test_where_the_data_lies_is_kept(sample: Path, tested: Path) -> None:
     assert all(layout.image(id).is_file() and layout.mask(id, origin.split).is_file() for id in evidence.ids)
 
 
-def test_only_what_scores_at_own_size_leaves_evidence_and_a_flag_switches_it_off(
+def test_predictions_are_saved_at_original_resolution_unless_disabled(
     sample: Path, trained: Path, here: Path
 ) -> None:
     main(["validate", *_words(sample, trained)])
@@ -76,7 +76,9 @@ def test_only_what_scores_at_own_size_leaves_evidence_and_a_flag_switches_it_off
 
 
 @pytest.mark.slow
-def test_two_processes_leave_what_one_does(sample: Path, trained: Path, tested: Path, here: Path) -> None:
+def test_two_processes_save_the_predictions_of_one(
+    sample: Path, trained: Path, tested: Path, here: Path
+) -> None:
     words = ["test", *_words(sample, trained), "--data.batch_size", "1", "--trainer.accelerator", "cpu"]
     for done in run_together(words, here, 2):
         assert done.returncode == 0, done.stderr

@@ -165,9 +165,7 @@ def test_error_of_one_process_is_printed_once(sample: Path, here: Path) -> None:
         assert "2007_000007.jpg cannot be read" in said
 
 
-def test_two_processes_leave_images_out_together_and_say_which(
-    sample: Path, trained: Path, here: Path
-) -> None:
+def test_two_processes_report_skipped_images_of_both(sample: Path, trained: Path, here: Path) -> None:
     shutil.copytree(sample, here / "copy", ignore=shutil.ignore_patterns(".vocseg"))
     folder = voc.find(here / "copy")
     assert folder is not None

@@ -5,7 +5,7 @@ import pytest
 from vocseg.callbacks.run_summary import _weight_lines
 
 
-def test_class_weights_are_named_and_break_between_two_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_weights_wrap_between_two_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     weights = [f"class{k} {k}.25" for k in range(6)]
     lines = _weight_lines(weights)

@@ -37,7 +37,7 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(torch.load(path, weights_only=True))
 
 
-def test_ema_keeps_the_moving_average_over_steps(sample: Path, here: Path) -> None:
+def test_ema_equals_moving_average_over_steps(sample: Path, here: Path) -> None:
     seen: list[torch.Tensor] = []
     run = _weights(seen, ["--weight_averaging.kind", "ema", "--weight_averaging.decay", "0.5"], sample)
     average = seen[0]
@@ -49,7 +49,7 @@ def test_ema_keeps_the_moving_average_over_steps(sample: Path, here: Path) -> No
     torch.testing.assert_close(_first(last["current_model_state"]), seen[-1], rtol=0, atol=0)
 
 
-def test_swa_is_the_mean_of_the_last_epochs_ends_and_nothing_before(sample: Path, here: Path) -> None:
+def test_swa_equals_mean_of_last_epochs(sample: Path, here: Path) -> None:
     seen: list[torch.Tensor] = []
     run = _weights(seen, ["--weight_averaging.kind", "swa", "--weight_averaging.swa_start", "0.5"], sample)
     torch.testing.assert_close(_first(_read(run / "last.ckpt")["state_dict"]), seen[-1], rtol=0, atol=0)
@@ -69,7 +69,7 @@ def test_swa_is_the_mean_of_the_last_epochs_ends_and_nothing_before(sample: Path
     torch.testing.assert_close(_first(kept), ends.mean(0), rtol=1e-5, atol=1e-7)
 
 
-def test_what_is_scored_is_what_is_kept(sample: Path, here: Path, capsys: Capture) -> None:
+def test_averaged_weights_are_scored_and_saved(sample: Path, here: Path, capsys: Capture) -> None:
     """The best epoch's score comes out again when its file is scored."""
     run = _weights([], ["--weight_averaging.kind", "ema", "--weight_averaging.decay", "0.9"], sample)
     capsys.readouterr()
@@ -83,7 +83,7 @@ def test_swa_without_max_epochs_raises(sample: Path, here: Path, capsys: Capture
     assert "--weight_averaging.kind swa" in refused(capsys, [*words, "--trainer.max_steps", "3"])
 
 
-def test_the_average_lies_where_training_does_and_asks_for_no_value() -> None:
+def test_average_is_on_the_training_device_and_reads_no_value() -> None:
     """Meta tensors, which stand for a GPU's, have none, so that whoever asks for one fails."""
     device = torch.device("meta")
     average, module = (

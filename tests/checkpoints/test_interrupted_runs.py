@@ -94,7 +94,7 @@ def test_run_stopped_at_hook_resumes_identically(
     assert differences(look((here / "lightning_logs/fit/version_0").resolve()), wanted) == []
 
 
-def test_run_that_stopped_early_trains_on_from_its_end(
+def test_fit_from_early_stopped_checkpoint_trains_more_epochs(
     sample: Path, undisturbed: Any, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     end = str(undisturbed("early") / "last.ckpt")

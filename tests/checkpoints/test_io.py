@@ -44,20 +44,20 @@ def _trainer(**settings: Any) -> Trainer:
     return Trainer(accelerator="cpu", max_steps=2, limit_val_batches=0, **{**quiet, **settings})
 
 
-def test_the_variable_does_make_torch_run_what_is_in_a_file(evil: Path) -> None:
+def test_unsafe_torch_variable_runs_code_of_a_file(evil: Path) -> None:
     with warnings.catch_warnings(action="ignore"):
         torch.load(evil)
     assert Path("ran").is_dir()
 
 
-def test_what_a_run_leaves_is_sealed(trained: Path) -> None:
+def test_files_of_a_run_have_checksums(trained: Path) -> None:
     for name in ("best.ckpt", "last.ckpt", "unet_voc.pth"):
         verify_zip(trained / name)
         assert b"vocseg xxh3-128 " in (trained / name).read_bytes()[-60:]
     assert not [name for name in os.listdir(trained) if name.endswith(".part")]
 
 
-def test_lightnings_own_ways_of_saving_are_whole_and_are_gone_on_from(here: Path) -> None:
+def test_checkpoints_of_lightning_callbacks_are_valid_and_resume(here: Path) -> None:
     keeper = ModelCheckpoint(here, filename="kept", every_n_train_steps=1, save_last=True)
     trainer = _trainer(callbacks=[keeper])
     trainer.fit(BoringModel())
@@ -107,7 +107,7 @@ def test_url_is_not_downloaded(here: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["last", "hpc"])
-def test_checkpoints_that_lightning_finds_itself_are_read_the_same_way(evil: Path, word: str) -> None:
+def test_checkpoint_found_by_lightning_is_read_safely(evil: Path, word: str) -> None:
     evil.rename("last.ckpt" if word == "last" else "hpc_ckpt_1.ckpt")
     keeper = ModelCheckpoint(Path.cwd(), save_last=True)
     with pytest.raises(UserError, match="objects or code"):
@@ -115,9 +115,7 @@ def test_checkpoints_that_lightning_finds_itself_are_read_the_same_way(evil: Pat
     assert not Path("ran").exists()
 
 
-def test_on_a_cluster_the_checkpoint_of_the_job_before_is_read_the_same_way(
-    evil: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoint_of_previous_slurm_job_is_read_safely(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evil.rename("hpc_ckpt_1.ckpt")
     monkeypatch.setattr("lightning.pytorch.plugins.environments.SLURMEnvironment.detect", lambda: True)
     job = {"NTASKS": "1", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
@@ -133,7 +131,7 @@ def test_other_checkpoint_plugin_raises() -> None:
         _trainer(plugins=[AsyncCheckpointIO()])
 
 
-def test_what_a_checkpoint_of_a_module_says_to_call_is_not_called(trained: Path, here: Path) -> None:
+def test_callable_named_in_hyper_parameters_is_not_called(trained: Path, here: Path) -> None:
     content = torch.load(trained / "best.ckpt", weights_only=True)
     content["hyper_parameters"]["_instantiator"] = "os.mkdir"
     torch.save(content, here / "x.ckpt")

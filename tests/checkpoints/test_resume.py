@@ -75,19 +75,19 @@ def run(broken_off: Path, here: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_chains_of_killed_runs_end_as_if_nothing_had_been() -> None:
+def test_chain_of_killed_runs_equals_uninterrupted_run() -> None:
     said = _chains("--chains", os.environ.get("VOCSEG_CHAINS", "8"), "--stops", "3")  # each configuration
     assert "0 ended otherwise" in said
 
 
 @pytest.mark.slow
-def test_chains_of_drawn_settings_end_as_if_nothing_had_been() -> None:
+def test_chain_of_drawn_settings_equals_uninterrupted_run() -> None:
     said = _chains("--drawn", "--chains", "3", "--same", "3", "--stops", "3", "--seed", "5")
     assert "0 ended otherwise" in said
 
 
 @pytest.mark.slow
-def test_chains_of_two_processes_end_as_if_nothing_had_been() -> None:
+def test_chain_of_two_processes_equals_uninterrupted_run() -> None:
     said = _chains("--chains", "2", "--stops", "2", "--ranks", "2", "--only", "batches", "averaged")
     assert "0 ended otherwise" in said
 
@@ -114,7 +114,7 @@ def test_signal_saves_and_prints_resume_command(sample: Path, here: Path, number
 
 
 @pytest.mark.parametrize("way", ["resume", "fit", "newest"])
-def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(run: Path, whole: Path, way: str) -> None:
+def test_resumed_run_equals_uninterrupted_run(run: Path, whole: Path, way: str) -> None:
     config = ["--config", str(run / "config.yaml")]
     ways = {"resume": ["resume", str(run)], "fit": ["fit", *config, "--ckpt_path", "last"]}
     newest = ["fit", *config[:1], str(shutil.copy(run / "config.yaml", run.parents[3] / "mine.yaml"))]
@@ -193,7 +193,7 @@ def test_resume_of_finished_or_missing_run_raises(
     assert sorted(path.name for path in (here / "lightning_logs/fit").iterdir()) == ["version_0"]
 
 
-def test_a_run_stopped_in_its_last_validation_goes_on(
+def test_run_stopped_in_last_validation_resumes(
     sample: Path, whole: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asking(self: Any, trainer: Any, *_: Any) -> None:
@@ -209,7 +209,7 @@ def test_a_run_stopped_in_its_last_validation_goes_on(
     assert differences(look(run), look(whole)) == []
 
 
-def test_a_best_checkpoint_that_a_kill_left_behind_is_made_up_for(run: Path, capsys: Capture) -> None:
+def test_missing_best_checkpoint_is_copied_from_last(run: Path, capsys: Capture) -> None:
     path = run / "last.ckpt"
     content = torch.load(path, weights_only=True)
     content["vocseg_run"] |= {"is_best": True, "finished": True, "epoch": 2}
@@ -239,7 +239,7 @@ def test_second_signal_exits(here: Path) -> None:
         assert process.wait(30) == 128 + signal.SIGTERM
 
 
-def test_config_of_a_moved_run_resumes_that_run(run: Path, whole: Path, here: Path) -> None:
+def test_config_of_moved_run_resumes_that_run(run: Path, whole: Path, here: Path) -> None:
     shutil.copytree(run, here / "mine")
     (run / "last.ckpt").touch()  # the newest of the standard folder
     before = (run / "last.ckpt").read_bytes()
@@ -249,13 +249,13 @@ def test_config_of_a_moved_run_resumes_that_run(run: Path, whole: Path, here: Pa
     assert _table(here / "mine") == _table(whole)
 
 
-def test_config_of_a_run_without_checkpoint_is_refused(run: Path, here: Path, capsys: Capture) -> None:
+def test_config_of_run_without_checkpoint_raises(run: Path, here: Path, capsys: Capture) -> None:
     shutil.copytree(run, here / "mine", ignore=shutil.ignore_patterns("*.ckpt"))
     said = refused(capsys, ["fit", "--config", "mine/config.yaml", "--ckpt_path", "last"])
     assert "nothing to resume in mine" in said
 
 
-def test_configs_of_two_runs_are_refused(run: Path, here: Path, capsys: Capture) -> None:
+def test_configs_of_two_runs_raise(run: Path, here: Path, capsys: Capture) -> None:
     shutil.copytree(run, here / "mine")
     configs = ["--config", "mine/config.yaml", "--config", str(run / "config.yaml")]
     assert "2 runs are given" in refused(capsys, ["fit", *configs, "--ckpt_path", "last"])
@@ -287,7 +287,7 @@ def test_moved_finetuning_run_resumes_with_its_comparison(
     assert [each for each in differences(look(here / "mine"), look(other)) if "/loops/" in each] == []
 
 
-def test_finetune_starts_from_weights_of_fit_not_from_its_own(
+def test_finetune_starts_from_newest_weights_of_fit(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     for verb in ("fit", "finetune"):
@@ -320,18 +320,18 @@ def test_allow_all_resumes_and_prints_every_difference(run: Path, recwarn: pytes
     assert "optimizer (lr) 0.0001, now it is 0.001" in said[1]
 
 
-def test_allowed_difference_in_structure_is_refused(run: Path, capsys: Capture) -> None:
+def test_allowed_difference_in_structure_raises(run: Path, capsys: Capture) -> None:
     words = ["resume", str(run), "--allow", "all", "--model.weight_decay", "0.1"]
     assert "does not match the flags" in refused(capsys, words)
 
 
-def test_part_of_the_best_checkpoint_is_cleared(run: Path) -> None:
+def test_temporary_file_of_best_checkpoint_is_removed(run: Path) -> None:
     (run / ".best.ckpt.part").hardlink_to(run / "best.ckpt")  # killed between the two names
     main(["resume", str(run)])
     assert list(run.glob(".*.part")) == []
 
 
-def test_second_name_of_the_same_file_leaves_no_part(here: Path) -> None:
+def test_share_twice_leaves_no_temporary_file(here: Path) -> None:
     path, other = here / "last.ckpt", here / "best.ckpt"
     path.write_bytes(b"state")
     for _ in range(2):
@@ -339,7 +339,7 @@ def test_second_name_of_the_same_file_leaves_no_part(here: Path) -> None:
         assert sorted(each.name for each in here.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-def test_leftovers_of_killed_tests_are_cleared_by_a_later_one(
+def test_temporary_files_of_killed_run_are_removed_by_a_later_one(
     sample: Path, trained: Path, here: Path
 ) -> None:
     dead, alive = (here / f"lightning_logs/test/version_{k}/.predictions.part" for k in range(2))

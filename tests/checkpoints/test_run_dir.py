@@ -24,7 +24,7 @@ def test_concurrent_runs_get_separate_folders(tmp_path: Path) -> None:
     assert sorted(int(folder.name[8:]) for folder in folders) == list(range(40))
 
 
-def test_the_newest_weights_win_over_the_highest_number(tmp_path: Path) -> None:
+def test_newest_weights_are_found_by_time(tmp_path: Path) -> None:
     assert newest_weights(tmp_path) is None
     for age, verb in enumerate(("finetune", "fit", "fit")):
         path = create_run_dir(tmp_path, verb) / "unet_voc.pth"
@@ -33,7 +33,7 @@ def test_the_newest_weights_win_over_the_highest_number(tmp_path: Path) -> None:
     assert newest_weights(tmp_path) == tmp_path / "lightning_logs/finetune/version_0/unet_voc.pth"
 
 
-def test_a_folder_is_dropped_only_if_its_run_never_began(tmp_path: Path) -> None:
+def test_run_directory_is_removed_only_without_results(tmp_path: Path) -> None:
     begun, unused = create_run_dir(tmp_path, "fit"), create_run_dir(tmp_path, "fit")
     (begun / "config.yaml").touch()
     (unused / "events.out.tfevents.1").touch()
@@ -50,7 +50,7 @@ def test_a_folder_is_dropped_only_if_its_run_never_began(tmp_path: Path) -> None
     assert not (tmp_path / "other" / "lightning_logs").exists()
 
 
-def test_a_run_that_is_stopped_before_its_folder_is_claimed_is_named_all_the_same(tmp_path: Path) -> None:
+def test_run_stopped_before_claim_names_its_directory(tmp_path: Path) -> None:
     own = RunDirectory(ResumeTarget(tmp_path / "run", tmp_path / "run/last.ckpt", {}))
     stop = own.stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
     assert f"Resume with: python -m vocseg resume {tmp_path / 'run'}" in str(stop)
@@ -59,7 +59,7 @@ def test_a_run_that_is_stopped_before_its_folder_is_claimed_is_named_all_the_sam
     )
 
 
-def test_the_newest_run_is_the_one_that_saved_a_checkpoint_last(tmp_path: Path) -> None:
+def test_newest_run_is_found_by_last_checkpoint(tmp_path: Path) -> None:
     for k, (run, name) in enumerate(
         [("fit/version_0", "best"), ("fit/version_1", "best"), ("finetune/version_0", "last")]
     ):

@@ -38,7 +38,7 @@ def plain(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["unet_voc.pth", "best.ckpt"])
-def test_rows_of_the_head_are_matched_by_name_and_the_rest_is_carried_over(trained: Path, name: str) -> None:
+def test_transfer_matches_head_rows_by_name_and_copies_the_rest(trained: Path, name: str) -> None:
     theirs = read_weights(trained / name).state_dict
     module = _module()
     fresh = _state(module)
@@ -52,14 +52,14 @@ def test_rows_of_the_head_are_matched_by_name_and_the_rest_is_carried_over(train
         assert torch.equal(state[key][1:4], fresh[key][1:4])
 
 
-def test_classes_in_another_order_are_moved(trained: Path) -> None:
+def test_transfer_to_reordered_classes_moves_rows(trained: Path) -> None:
     module = _module(21)
     theirs = read_weights(trained / "unet_voc.pth").state_dict
     transfer(module, read_pretrained(trained / "unet_voc.pth"), named_classes(VOC_CLASSES.names[::-1]))
     assert all(torch.equal(_state(module)[key], theirs[key].flip(0)) for key in HEAD)
 
 
-def test_a_plain_state_dict_gives_encoder_and_decoder(plain: Path) -> None:
+def test_plain_state_dict_gives_encoder_and_decoder(plain: Path) -> None:
     module = _module()
     fresh, theirs = _state(module), torch.load(plain, weights_only=True)
     said = transfer(module, read_pretrained(plain), FIVE_CLASSES)
@@ -68,7 +68,7 @@ def test_a_plain_state_dict_gives_encoder_and_decoder(plain: Path) -> None:
     assert all(torch.equal(state[key], fresh[key] if key in HEAD else theirs[key]) for key in state)
 
 
-def test_a_plain_state_dict_of_as_many_classes_is_taken_whole_and_that_is_said(plain: Path) -> None:
+def test_plain_state_dict_of_equal_class_count_is_loaded_whole(plain: Path) -> None:
     module = _module(21)
     said = transfer(module, read_pretrained(plain), VOC_CLASSES)
     assert "does not name its 21 classes: they are assumed to be those of the data" in said
@@ -76,14 +76,14 @@ def test_a_plain_state_dict_of_as_many_classes_is_taken_whole_and_that_is_said(p
     assert all(torch.equal(value, theirs[key]) for key, value in _state(module).items())
 
 
-def test_a_plain_state_dict_of_another_network_is_refused(tmp_path: Path) -> None:
+def test_plain_state_dict_of_another_network_raises(tmp_path: Path) -> None:
     torch.save(smp.create_model("unet", "resnet18", None, classes=3).state_dict(), tmp_path / "x.pth")
     with pytest.raises(UserError, match=r"x.pth: contains bare .* --model.arch and --model.encoder"):
         transfer(_module(), read_pretrained(tmp_path / "x.pth"), FIVE_CLASSES)
 
 
 @pytest.mark.parametrize("arch", ["unet", "fpn", "segformer"])
-def test_the_head_has_a_row_for_each_class_in_every_decoder(arch: str) -> None:
+def test_head_of_every_decoder_has_a_row_per_class(arch: str) -> None:
     few, more = (SegmentationModule(arch=arch, encoder=TINY, num_classes=classes) for classes in (3, 7))
     differ = {
         key
@@ -107,7 +107,7 @@ def test_fit_starts_from_weights_of_other_classes(
     assert read_weights(made).description["classes"] == NAMES
 
 
-def test_finetune_does_not_compare_scores_of_other_classes(
+def test_finetune_with_other_classes_compares_no_scores(
     trained: Path, sample: Path, here: Path, capsys: Capture
 ) -> None:
     (here / "five.yaml").write_text(FIVE)
@@ -122,7 +122,7 @@ def test_finetune_does_not_compare_scores_of_other_classes(
     assert read_weights(run / "unet_voc.pth").description["classes"] == NAMES
 
 
-def test_weights_of_another_network_are_refused_before_training(
+def test_weights_of_another_network_raise_before_training(
     trained: Path, sample: Path, here: Path, capsys: Capture
 ) -> None:
     (here / "five.yaml").write_text(FIVE)

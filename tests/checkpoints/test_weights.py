@@ -13,7 +13,7 @@ from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
 
 
-def test_the_file_describes_itself(trained: Path) -> None:
+def test_weights_file_contains_its_description(trained: Path) -> None:
     content = torch.load(trained / "unet_voc.pth", weights_only=True)
     about = content["description"]
     assert (about["arch"], about["encoder"], about["size"]) == ("unet", "tu-test_resnet.r160_in1k", 64)
@@ -25,7 +25,7 @@ def test_the_file_describes_itself(trained: Path) -> None:
     assert about["vocseg"]
 
 
-def test_plain_smp_takes_the_state_dict(trained: Path) -> None:
+def test_smp_loads_the_state_dict(trained: Path) -> None:
     content = torch.load(trained / "unet_voc.pth", weights_only=True)
     model = smp.create_model("unet", content["description"]["encoder"], None, classes=21).eval()
     model.load_state_dict(content["state_dict"])
@@ -41,7 +41,7 @@ def test_plain_smp_takes_the_state_dict(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["unet_voc.pth", "best.ckpt"])
-def test_a_file_alone_gives_a_network_that_predicts(trained: Path, name: str) -> None:
+def test_network_loads_from_weights_file_alone(trained: Path, name: str) -> None:
     network = load_network(trained / name)
     module = SegmentationModule.load_from_checkpoint(trained / "best.ckpt").eval()
     image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
@@ -50,14 +50,14 @@ def test_a_file_alone_gives_a_network_that_predicts(trained: Path, name: str) ->
     assert not network.training
 
 
-def test_pth_and_best_checkpoint_hold_the_same_network(trained: Path) -> None:
+def test_weights_file_equals_best_checkpoint(trained: Path) -> None:
     ours, lightnings = read_weights(trained / "unet_voc.pth"), read_weights(trained / "best.ckpt")
     assert ours.description["score"] == lightnings.description["score"]
     assert ours.state_dict.keys() == lightnings.state_dict.keys()
     assert all(torch.equal(value, lightnings.state_dict[key]) for key, value in ours.state_dict.items())
 
 
-def test_lightning_rebuilds_the_module_from_the_checkpoint_alone(trained: Path) -> None:
+def test_load_from_checkpoint_needs_no_arguments(trained: Path) -> None:
     module = SegmentationModule.load_from_checkpoint(trained / "last.ckpt", weights_only=True)
     assert module.hparams["encoder"] == "tu-test_resnet.r160_in1k"
 
@@ -97,7 +97,7 @@ def test_foreign_weights_file_raises(tmp_path: Path, content: object, what: str)
         read_weights(path)
 
 
-def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+def test_code_in_weights_file_is_not_run(tmp_path: Path) -> None:
     import os
 
     class Evil:
@@ -113,9 +113,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("arch", "nonsense"), ("encoder", "resnet18"), ("encoder", "nonsense")]
 )
-def test_export_of_weights_that_are_not_their_network_is_refused(
-    trained: Path, tmp_path: Path, key: str, value: str
-) -> None:
+def test_export_of_mismatching_weights_raises(trained: Path, tmp_path: Path, key: str, value: str) -> None:
     content = torch.load(trained / "unet_voc.pth", weights_only=True)
     content["description"][key] = value
     torch.save(content, tmp_path / "x.pth")
