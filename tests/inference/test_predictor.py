@@ -138,12 +138,7 @@ def test_load_and_call_options_equal_predict_flags(trained: Path, photos: Path, 
         "variants": ({"flip": True, "scales": (0.5, 1)}, ["--tta.flip", "true", "--tta.scales", "[0.5,1]"]),
         "windows": (
             {"window_stride": 1.0},
-            [
-                "--original_resolution.sliding_window",
-                "true",
-                "--original_resolution.window_stride",
-                "1",
-            ],
+            ["--original_resolution.sliding_window", "true", "--original_resolution.window_stride", "1"],
         ),
     }
     masks = {name: load(weights, device="cpu", **options)(path).mask for name, (options, _) in ways.items()}

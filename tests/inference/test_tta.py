@@ -80,11 +80,7 @@ def test_no_variants_give_bitwise_identical_logits(module: SegmentationModule, i
 def test_training_step_ignores_variants(module: SegmentationModule, images: torch.Tensor) -> None:
     module = copy.deepcopy(module).train()
     module.tta = TTAConfig(True, (0.5, 1.0), module.network.step)
-    batch = {
-        "image": images,
-        "mask": torch.zeros(3, 64, 64, dtype=torch.uint8),
-        "index": torch.arange(3),
-    }
+    batch = {"image": images, "mask": torch.zeros(3, 64, 64, dtype=torch.uint8), "index": torch.arange(3)}
     output = module._step(batch, module.train_metrics)  # type: ignore[arg-type]
     assert torch.equal(output["logits"], module(images))
 

@@ -143,10 +143,7 @@ def _added(name: str) -> Callable[[Files], Files]:
 
 
 PLACES: dict[str, tuple[Callable[[Files], Files], list[tuple[str, str, str]]]] = {
-    "another competition": (
-        _moved(folder_of(5)),
-        [("competition", f"{folder_of(5)}/{FIRST}.png", "comp6")],
-    ),
+    "another competition": (_moved(folder_of(5)), [("competition", f"{folder_of(5)}/{FIRST}.png", "comp6")]),
     "another year": (
         _moved(FOLDER.replace("2012", "2011")),
         [("name", f"{FOLDER.replace('2012', '2011')}/{FIRST}.png", FOLDER)],

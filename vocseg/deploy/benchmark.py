@@ -237,11 +237,7 @@ def _scores(variants: list[Variant], data: VOCDataModule, threads: int) -> dict[
         found[name] = {"mean_iou": scorer.compute()["mean_iou"], "images": len(scorer)}
         if EAGER in scorers and name != EAGER:
             difference = scorer.compare(scorers[EAGER]).measures["mean_iou"].difference
-            found[name] |= {
-                "difference": difference.estimate,
-                "low": difference.low,
-                "high": difference.high,
-            }
+            found[name] |= {"difference": difference.estimate, "low": difference.low, "high": difference.high}
     return found
 
 

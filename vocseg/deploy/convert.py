@@ -135,10 +135,7 @@ def _program(network: Network, settings: ExportSettings) -> ExportedProgram:
     edge = settings.size
     shape = (2 if settings.dynamic_batch else 1, 3, edge, edge)
     if settings.output == "mask":
-        dimensions |= {
-            2: Dim("height", min=2, max=_MOST_EDGE),
-            3: Dim("width", min=2, max=_MOST_EDGE),
-        }
+        dimensions |= {2: Dim("height", min=2, max=_MOST_EDGE), 3: Dim("width", min=2, max=_MOST_EDGE)}
         shape = (*shape[:2], edge + 5, edge + 3)  # no size of the network: torch would make it a constant
     example = torch.zeros(shape, dtype=torch.uint8)
     graph = ExportGraph(network, settings.size, settings.output).eval().requires_grad_(False)

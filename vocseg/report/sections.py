@@ -138,11 +138,7 @@ def further_figures(run: LoadedRun) -> Iterator[Figure]:
     note = "images resized, without windows" if windows else "the same predictions, on resized masks"
     others = (
         (INPUT_RESOLUTION, "mean IoU at input resolution", note),
-        (
-            "before",
-            "mean IoU before fine-tuning",
-            "on the same images",
-        ),
+        ("before", "mean IoU before fine-tuning", "on the same images"),
     )
     for key, name, note in others:
         if (score := run.scores.get(key)) and key != run.primary:
