@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other work
 
 import lightning.pytorch  # noqa: F401  # where its notices go is settled now, not within a test
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from vocseg.__main__ import main
@@ -77,6 +78,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Logits depend in the last bit on the number of threads and on the images of a batch."""
+    own = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(own)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def _command(root: str) -> list[str]:
 
 
 @pytest.mark.parametrize("root", EXPORTS)
-def test_an_export_trains_with_the_command_of_the_readme(root: str, here: Path) -> None:
+def test_export_trains_with_readme_command(root: str, here: Path) -> None:
     names, val = EXPORTS[root]
     exports.MAKERS[root](Path(root))
     small = ["--model.encoder", TINY, "--model.encoder_weights", "null", "--data.image_size", "64"]
@@ -46,7 +46,7 @@ def test_an_export_trains_with_the_command_of_the_readme(root: str, here: Path) 
 
 
 @pytest.mark.parametrize("root", EXPORTS)
-def test_an_audit_finds_no_fault_in_an_export(root: str, here: Path) -> None:
+def test_audit_of_export_finds_no_fault(root: str, here: Path) -> None:
     exports.MAKERS[root](Path(root))
     words = _command(root)
     names = ("classes", "image_folder", "mask_folder", "mask_suffix", "mask_values")
@@ -55,7 +55,7 @@ def test_an_audit_finds_no_fault_in_an_export(root: str, here: Path) -> None:
     assert main(["audit", root, *flags, "--progress", "false"]) is None  # else it exits with 1
 
 
-def test_the_layouts_hold_the_same_masks(tmp_path: Path) -> None:
+def test_layouts_give_same_masks(tmp_path: Path) -> None:
     cvat, roboflow = tmp_path / "cvat", tmp_path / "roboflow"
     exports.cvat(cvat)
     exports.roboflow(roboflow)

@@ -36,12 +36,11 @@ WITHOUT_TORCH = (  # with all that they import at their top
     *("__main__", "constants", "errors", "config/parser"),
     *("utils/atomic_write", "utils/checksum", "utils/regular_file", "utils/signals"),
     *("data/classes", "data/class_files", "data/fingerprint", "data/splits", "data/synthetic", "data/voc"),
-    *("commands/compare", "commands/preview_augmentations", "visualization/contact_sheet"),
+    *("commands/compare", "commands/preview_augmentations"),
     *(
         path.relative_to(PACKAGE).with_suffix("").as_posix()
         for folder in ("report", "data/audit", "data/download", "submission")
         for path in sorted((PACKAGE / folder).glob("*.py"))
-        if path.stem != "predict"
     ),
 )
 

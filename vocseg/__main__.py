@@ -76,12 +76,12 @@ TOOLS = {
         "write weights for smp.from_pretrained: a folder or a hub repository",
     ),
     "export": (
-        "vocseg.commands.export",
+        "vocseg.deploy.export",
         "export",
         "write an ONNX, OpenVINO or torch.export file, compared with PyTorch",
     ),
     "benchmark": (
-        "vocseg.commands.benchmark",
+        "vocseg.deploy.benchmark",
         "benchmark",
         "measure latency, throughput and mean IoU of each format on this machine",
     ),

@@ -7,8 +7,8 @@ import segmentation_models_pytorch as smp
 import torch
 
 from vocseg.checkpoints.weights import load_network, load_weights, read_weights
-from vocseg.commands.export import export
 from vocseg.constants import CLASSES
+from vocseg.deploy.export import export
 from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
 

@@ -57,7 +57,7 @@ def test_interrupt_closes_the_page(trained: Path, capsys: pytest.CaptureFixture[
         (["--ckpt_path", "a", "--host", "no host"], "the page cannot be served at --host 'no host'"),
     ],
 )
-def test_wrong_flag_is_refused(
+def test_invalid_app_flag_raises(
     here: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +68,7 @@ def test_wrong_flag_is_refused(
     assert sentence in refused(capsys, ["app", *words])
 
 
-def test_port_in_use_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_port_in_use_raises(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: name)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -76,14 +76,14 @@ def test_port_in_use_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert f"--port {port}: another program uses the port." in said
 
 
-def test_missing_gradio_is_named_with_the_command_to_type(
+def test_missing_gradio_raises_with_install_command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     assert 'Install it: pip install "vocseg[app]"' in refused(capsys, ["app", "--ckpt_path", "a"])
 
 
-def test_address_for_other_machines_is_said_to_have_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+def test_public_address_prints_password_warning(capsys: pytest.CaptureFixture[str]) -> None:
     with command._listen("0.0.0.0", 0) as listener:
         command._print_address(listener)
         port = listener.getsockname()[1]
@@ -92,7 +92,7 @@ def test_address_for_other_machines_is_said_to_have_no_password(capsys: pytest.C
     assert "there is no password" in said
 
 
-def test_networks_are_named_by_file_and_folder_unless_these_are_equal() -> None:
+def test_network_names_are_distinct() -> None:
     assert command._names(["runs/a/unet_voc.pth", "runs/b/unet_voc.pth"]) == [
         "a/unet_voc.pth",
         "b/unet_voc.pth",

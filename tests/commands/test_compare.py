@@ -2,13 +2,11 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, refused
+from tests.conftest import refused
 from tests.metrics.population import PROTOCOL, image_scores, population, worse
 from vocseg.__main__ import main
 from vocseg.commands.compare import compare
@@ -129,18 +127,6 @@ def test_invalid_compare_arguments_raise(runs: Path, capsys: Capture, name: str)
     assert said.count("\n") == 1
     for part in parts:
         assert part in said
-
-
-def test_compare_does_not_import_torch(runs: Path) -> None:
-    code = (
-        "import sys; from vocseg.__main__ import main; main(['compare', 'a1', 'b1']); "
-        "print({'torch', 'lightning', 'albumentations'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=runs, env={"PYTHONPATH": str(ROOT)}
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("set()\n")
 
 
 def test_only_list_flags_take_several_positionals() -> None:

@@ -91,7 +91,7 @@ def _run(*words: object) -> None:
     main(["import", *map(str, words)])
 
 
-def test_coco_run_lengths_give_the_very_masks(here: Path, capsys: Capture) -> None:
+def test_coco_run_lengths_give_exact_masks(here: Path, capsys: Capture) -> None:
     exports.coco(Path("coco"))
     parts = ["coco/annotations/instances_train.json", "set", "--val", "coco/annotations/instances_val.json"]
     _run("coco", *parts)
@@ -106,7 +106,7 @@ def test_coco_run_lengths_give_the_very_masks(here: Path, capsys: Capture) -> No
     assert "8 training and 4 validation images" in capsys.readouterr().out
 
 
-def test_labelme_polygons_give_the_masks_that_they_were_traced_on(here: Path) -> None:
+def test_labelme_polygons_give_traced_masks(here: Path) -> None:
     exports.labelme(Path("annotated"))
     _run("labelme", "annotated", "set")
     for id, _, mask in exports.pairs(12):
@@ -133,7 +133,7 @@ def test_imported_set_trains_with_the_printed_command(format: str, here: Path, c
     assert main(["audit", "my set", "--classes", "my set/classes.yaml", "--progress", "false"]) is None
 
 
-def test_drawn_list_is_that_of_the_data_module(here: Path) -> None:
+def test_random_split_equals_datamodule(here: Path) -> None:
     exports.labelme(Path("annotated"))
     _run("labelme", "annotated", "set", "--val_fraction", "0.4", "--subset_seed", "3")
     layout = Layout(here / "set")
@@ -188,19 +188,14 @@ BITMAP = _bitmap([[1, 0, 1], [0, 1, 1]])
         ({"points": [[4, 4], [1, 1]], "shape_type": "rectangle"}, [(np.s_[1:5, 1:5], 1)]),
         ({"points": [[1, 1], [4, 1], [4, 4], [1, 4]], "shape_type": "rectangle"}, [(np.s_[1:5, 1:5], 1)]),
         ({"points": [[1, 1], [4, 1], [4, 4], [1, 4]]}, [(np.s_[1:5, 1:5], 1)]),
-        (
-            {"points": [[4, 4], [6, 4]], "shape_type": "circle"},
-            [(np.s_[2:7, 3:6], 1), (np.s_[3:6, 2:7], 1)],
-        ),
+        ({"points": [[4, 4], [6, 4]], "shape_type": "circle"}, [(np.s_[2:7, 3:6], 1), (np.s_[3:6, 2:7], 1)]),
         (
             {"points": [[2, 1], [4, 2]], "shape_type": "mask", "mask": BITMAP},
             [(np.s_[1:3, 2:5], 1), (np.s_[1, 3], 0), (np.s_[2, 2], 0)],
         ),
     ],
 )
-def test_labelme_shape_covers_the_pixels_that_labelme_draws(
-    shape: dict[str, Any], wanted: Any, tmp_path: Path
-) -> None:
+def test_labelme_shape_covers_its_pixels(shape: dict[str, Any], wanted: Any, tmp_path: Path) -> None:
     _run("labelme", _labelme(tmp_path, [{"label": "dog", **shape}]), tmp_path / "set")
     assert np.array_equal(_mask(tmp_path / "set"), _filled(*wanted))
 
@@ -219,7 +214,7 @@ def test_smaller_region_is_on_top_and_crowds_are_ignored_below(tmp_path: Path, c
     assert "1 crowd regions (iscrowd) are ignored (255) (first: a.jpg)" in capsys.readouterr().out
 
 
-def test_box_without_a_region_is_never_background(tmp_path: Path, capsys: Capture) -> None:
+def test_box_without_region_is_ignored(tmp_path: Path, capsys: Capture) -> None:
     boxes = [
         {"bbox": [6, 1.5, 3.2, 2]},
         {"segmentation": [], "bbox": [0, 0, 1, 1]},
@@ -234,7 +229,7 @@ def test_box_without_a_region_is_never_background(tmp_path: Path, capsys: Captur
     assert "1 annotations of unknown images are left out (first: image_id 9)" in said
 
 
-def test_labelme_names_of_background_and_ignored_are_honoured(tmp_path: Path, capsys: Capture) -> None:
+def test_labelme_background_and_ignore_labels_are_applied(tmp_path: Path, capsys: Capture) -> None:
     shapes = [
         {"label": "zebra", "points": [[0, 0], [11, 7]], "shape_type": "rectangle"},
         {"label": "_background_", "points": [[1, 1], [2, 2]], "shape_type": "rectangle"},
@@ -253,7 +248,7 @@ def test_labelme_names_of_background_and_ignored_are_honoured(tmp_path: Path, ca
     assert "1 images without a JSON are left out" in said
 
 
-def test_category_called_background_is_the_first_class(tmp_path: Path) -> None:
+def test_background_category_is_first_class(tmp_path: Path) -> None:
     categories = [{"id": 0, "name": "Background"}, {"id": 1, "name": "dog"}]
     path = _coco(tmp_path, [{"segmentation": [SQUARE]}], categories=categories)
     _run("coco", path, tmp_path / "set")
@@ -276,7 +271,7 @@ def test_images_without_annotations_are_background_or_left_out(tmp_path: Path, c
     assert split_ids(tmp_path / "two", "trainval") == ["img_000", "img_001", "img_003"]
 
 
-def test_missing_image_is_named_or_left_out(tmp_path: Path, capsys: Capture) -> None:
+def test_missing_image_raises_or_is_omitted(tmp_path: Path, capsys: Capture) -> None:
     path = _coco(tmp_path, [{"segmentation": [SQUARE]}])
     content = json.loads(path.read_text())
     content["images"].append({"id": 3, "file_name": "far\\c.jpg"})
@@ -291,7 +286,7 @@ def test_missing_image_is_named_or_left_out(tmp_path: Path, capsys: Capture) -> 
     assert (tmp_path / "all/SegmentationClass/far/c.png").is_file()
 
 
-def test_parts_with_the_same_names_keep_all_images(tmp_path: Path) -> None:
+def test_equal_ids_in_train_and_val_are_prefixed(tmp_path: Path) -> None:
     paths = [_coco(tmp_path / name, [{"segmentation": [SQUARE]}]) for name in ("one", "two")]
     _run("coco", paths[0], tmp_path / "set", "--val", paths[1])
     assert split_ids(tmp_path / "set", "train") == ["train/a", "train/b"]
@@ -299,9 +294,7 @@ def test_parts_with_the_same_names_keep_all_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", [6, 8])
-def test_turned_image_is_written_upright_where_its_annotations_are(
-    orientation: int, tmp_path: Path, capsys: Capture
-) -> None:
+def test_rotated_image_is_written_upright(orientation: int, tmp_path: Path, capsys: Capture) -> None:
     path = _coco(tmp_path, [{"segmentation": [SQUARE]}])
     _picture(tmp_path / "a.jpg", (HEIGHT, WIDTH), orientation)  # shown as 12x8
     _run("coco", path, tmp_path / "set")
@@ -311,7 +304,7 @@ def test_turned_image_is_written_upright_where_its_annotations_are(
     assert np.array_equal(_mask(tmp_path / "set"), _filled((np.s_[1:5, 1:5], 1)))
 
 
-def test_image_annotated_as_stored_stays_as_it_is(tmp_path: Path, capsys: Capture) -> None:
+def test_image_annotated_as_stored_is_unchanged(tmp_path: Path, capsys: Capture) -> None:
     path = _coco(tmp_path, [{"segmentation": [SQUARE]}])
     _picture(tmp_path / "a.jpg", orientation=6)
     _picture(tmp_path / "b.jpg", orientation=3)
@@ -322,7 +315,7 @@ def test_image_annotated_as_stored_stays_as_it_is(tmp_path: Path, capsys: Captur
     assert "1 of these have the same size when rotated: check one of the masks (first: b)" in said
 
 
-def test_hard_links_share_the_images(tmp_path: Path) -> None:
+def test_link_creates_hard_links(tmp_path: Path) -> None:
     path = _coco(tmp_path, [{"segmentation": [SQUARE]}])
     _run("coco", path, tmp_path / "set", "--link", "true")
     assert (tmp_path / "set/JPEGImages/a.jpg").samefile(tmp_path / "a.jpg")
@@ -457,7 +450,7 @@ def test_missing_pycocotools_raises_with_install_command(
     _run("labelme", _labelme(tmp_path / "in", [SHAPE]), tmp_path / "set")  # needs nothing
 
 
-def test_killed_import_leaves_no_set_and_the_next_one_clears_it(tmp_path: Path) -> None:
+def test_killed_import_leaves_no_data_set(tmp_path: Path) -> None:
     exports.labelme(tmp_path / "in")
     slow = (
         "import sys, time; from vocseg.__main__ import main\n"
@@ -487,7 +480,7 @@ def test_killed_import_leaves_no_set_and_the_next_one_clears_it(tmp_path: Path) 
     assert not (tmp_path / "set/stray.txt").exists()
 
 
-def test_image_that_cannot_be_read_leaves_no_set(tmp_path: Path, capsys: Capture) -> None:
+def test_unreadable_image_leaves_no_data_set(tmp_path: Path, capsys: Capture) -> None:
     _labelme(tmp_path / "in", [SHAPE])
     (tmp_path / "in/b.jpg").write_bytes((tmp_path / "in/b.jpg").read_bytes()[:-40])
     said = refused(capsys, ["import", "labelme", str(tmp_path / "in"), str(tmp_path / "set")])

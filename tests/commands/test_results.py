@@ -6,14 +6,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 from jsonargparse import Namespace
 
-from tests.conftest import ROOT, refused, tiny
+from tests.conftest import refused, tiny
+from tests.forks import ENVIRONMENT
 from vocseg.__main__ import main
 from vocseg.commands.results import closing_lines
+from vocseg.loggers import filter_warnings
 
 Capture = pytest.CaptureFixture[str]
 DATA = {"root": Path("data"), "classes": None, "image_folder": "JPEGImages", "image_suffix": None}
@@ -81,26 +84,25 @@ def test_terminal_has_no_library_notices(sample: Path, here: Path) -> None:
     words = ["fit", *tiny(sample), "--data.image_size", "32", "--data.verify_files", "false"]
     code = f"from vocseg.__main__ import main; main({words!r})"
     done = subprocess.run(
-        [sys.executable, "-c", code, "word"], cwd=here, capture_output=True, text=True, env=_environment()
+        [sys.executable, "-c", code, "word"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **ENVIRONMENT},
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     for notice in ("Seed set", "available", "Trainer.fit", "Warning", "lightning/pytorch"):
         assert notice not in done.stdout
-    run = Path("lightning_logs/fit/version_0")
-    assert done.stdout.endswith("\n".join(_lines("fit", run, run / "unet_voc.pth", root=sample)) + "\n")
+    folder = Path("lightning_logs/fit/version_0")
+    assert done.stdout.endswith("\n".join(_lines("fit", folder, folder / "unet_voc.pth", root=sample)) + "\n")
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-
-
-def test_own_warnings_have_no_code_location() -> None:
-    code = (
-        "import warnings; from vocseg.loggers import filter_warnings; filter_warnings(); filter_warnings(); "
-        "warnings.warn('vocseg: x is left out', stacklevel=1); warnings.warn('other', stacklevel=1)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=_environment(), check=True
-    )
-    assert done.stderr.startswith("vocseg: x is left out\n<string>:1: UserWarning: other\n")
+def test_own_warnings_have_no_code_location(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # as it was, at the end
+    with warnings.catch_warnings():
+        for _ in range(2):
+            filter_warnings()
+    texts = ("vocseg: x is left out", "other")
+    lines = [warnings.formatwarning(UserWarning(text), UserWarning, "<string>", 1) for text in texts]
+    assert lines == ["vocseg: x is left out\n", "<string>:1: UserWarning: other\n"]

@@ -17,8 +17,7 @@ from scipy.io import savemat
 from tests.fuzz.strategies import TEXT, files, limits, value_or_sentence
 from vocseg.data.download.sbd import convert, read_mat
 from vocseg.data.download.unpack import unpack
-from vocseg.submission.archive import encode, folder_of
-from vocseg.submission.check import check_archive
+from vocseg.submission.archive import check_archive, encode, folder_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -152,7 +151,7 @@ def test_a_submission_of_any_bytes_is_sound_or_its_faults_are_named(
     path.write_bytes(data)
     _fresh(folder)
     with limits():
-        found = check_archive(path, SIZES, progress=False)
+        found = check_archive(path, SIZES)
     assert found.faults or found.masks == len(SIZES)
     assert all(len(fault.text) < 500 for fault in found.faults)
     _nothing_left(folder)

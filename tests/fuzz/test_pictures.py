@@ -17,7 +17,7 @@ from vocseg.data.audit.checks_images import check_image
 from vocseg.data.audit.checks_masks import check_mask
 from vocseg.data.classes import VOC_CLASSES
 from vocseg.data.image_io import read_image, read_mask
-from vocseg.submission.check import examine
+from vocseg.submission.archive import examine
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PIL warns of much, and then reads or refuses it
 
@@ -176,10 +176,10 @@ def test_an_audit_takes_what_a_run_takes_and_names_the_rest(folder: Path, data: 
 @example(BOMB)
 def test_a_mask_of_any_bytes_for_a_submission_is_classes_or_something_is_wrong_with_it(data: bytes) -> None:
     with limits():
-        found = examine(data, (30, 20))
-    assert found.wrong or found.indices is not None
-    assert all(text.isprintable() and len(text) < 500 for _, text in found.wrong)
-    if not found.wrong:
-        assert found.indices is not None
-        assert found.indices.shape == (20, 30)
-        assert found.indices.max() < 21
+        wrong, indices = examine(data, (30, 20))
+    assert wrong or indices is not None
+    assert all(text.isprintable() and len(text) < 500 for _, text in wrong)
+    if not wrong:
+        assert indices is not None
+        assert indices.shape == (20, 30)
+        assert indices.max() < 21

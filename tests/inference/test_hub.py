@@ -41,7 +41,7 @@ def picture() -> Image.Image:
     return Image.fromarray(pixels).resize((160, 96))
 
 
-def test_plain_smp_reads_what_push_writes(trained: Path, pushed: Path) -> None:
+def test_pushed_folder_loads_in_smp(trained: Path, pushed: Path) -> None:
     assert {path.name for path in pushed.iterdir()} == {
         *("config.json", "model.safetensors", "vocseg.json", "README.md", "curves.png")
     }
@@ -53,13 +53,13 @@ def test_plain_smp_reads_what_push_writes(trained: Path, pushed: Path) -> None:
     assert torch.allclose(plain, own, atol=1e-4)
 
 
-def test_pushed_folder_gives_the_same_masks(trained: Path, pushed: Path, picture: Image.Image) -> None:
+def test_pushed_folder_gives_same_masks(trained: Path, pushed: Path, picture: Image.Image) -> None:
     found, wanted = (load(path, device="cpu")(picture) for path in (pushed, trained / "unet_voc.pth"))
     assert (found.mask == wanted.mask).all()
     assert found.class_list == wanted.class_list
 
 
-def test_pushing_again_replaces_its_files_and_no_other(trained: Path, pushed: Path) -> None:
+def test_second_push_replaces_only_its_files(trained: Path, pushed: Path) -> None:
     (pushed / "notes.txt").write_text("mine")
     (pushed / "vocseg.json").write_text("old")
     main(["push", "--ckpt_path", str(trained / "unet_voc.pth"), "--to", str(pushed)])
@@ -90,13 +90,13 @@ def test_damaged_folder_raises(pushed: Path, tmp_path: Path, name: str, content:
     assert part in error.value.sentence
 
 
-def test_names_of_repositories_are_told_from_paths(here: Path) -> None:
+def test_repository_names_differ_from_paths(here: Path) -> None:
     Path("user/folder").mkdir(parents=True)
     names = ["user/name", "user/folder", "./user/name", "name", "a/b/c", "runs/unet_voc.pth", "a/model.xml"]
     assert [name for name in names if is_repository(name)] == ["user/name"]
 
 
-def test_wrong_target_of_push_is_refused(trained: Path, here: Path, capsys: Capture) -> None:
+def test_invalid_push_target_raises(trained: Path, here: Path, capsys: Capture) -> None:
     words = ["push", "--ckpt_path", str(trained / "unet_voc.pth"), "--to"]
     assert "is no folder and no user/name" in refused(capsys, [*words, "https://example.com/user/name"])
     Path("file").write_text("x")
@@ -183,7 +183,7 @@ except UserError as error:
 """
 
 
-def test_repository_of_the_hub_is_written_and_read(
+def test_hub_repository_is_written_and_read(
     trained: Path, pushed: Path, here: Path, hub: tuple[str, type[_Hub]]
 ) -> None:
     address, handler = hub

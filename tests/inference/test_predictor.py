@@ -17,18 +17,11 @@ from vocseg.errors import UserError
 from vocseg.inference.predictor import Predictor, load
 from vocseg.inference.result import Result
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Logits depend in the last bit on the number of threads and on the images of a batch."""
-    own = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(own)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def model(trained: Path) -> Predictor:
+def model(trained: Path, one_thread: None) -> Predictor:
     return load(trained / "unet_voc.pth")
 
 
@@ -56,7 +49,7 @@ def _one(photos: Path) -> Path:
     return sorted(photos.glob("*.jpg"))[0]
 
 
-def test_masks_and_areas_are_those_that_predict_writes(
+def test_results_equal_files_of_predict(
     trained: Path, photos: Path, results: dict[str, Result], here: Path
 ) -> None:
     words = ["--data.predict_dir", str(photos), "--data.batch_size", "1"]
@@ -74,7 +67,7 @@ def test_masks_and_areas_are_those_that_predict_writes(
             assert Path("own", facts[kind]).read_bytes() == Path("verb", facts[kind]).read_bytes()
 
 
-def test_every_kind_of_source_gives_the_same_mask(model: Predictor, photos: Path, here: Path) -> None:
+def test_all_source_types_give_same_mask(model: Predictor, photos: Path, here: Path) -> None:
     path = _one(photos)
     with Image.open(path) as picture:
         pixels = np.array(picture)
@@ -116,9 +109,7 @@ def test_several_images_are_predicted_lazily(model: Predictor, photos: Path) -> 
     results.close()
 
 
-def test_eight_threads_give_the_masks_of_one(
-    model: Predictor, photos: Path, results: dict[str, Result]
-) -> None:
+def test_eight_threads_give_same_masks(model: Predictor, photos: Path, results: dict[str, Result]) -> None:
     paths = [result.path for result in results.values()] * 4
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda path: model(path, flip=path.stem == "turned"), paths))
@@ -131,7 +122,7 @@ def test_eight_threads_give_the_masks_of_one(
     assert not model.tta.flip
 
 
-def test_probabilities_are_the_softmax_at_the_original_resolution(results: dict[str, Result]) -> None:
+def test_probabilities_are_softmax_at_original_resolution(results: dict[str, Result]) -> None:
     result = next(iter(results.values()))
     found = result.probabilities
     full = torch.nn.functional.interpolate(result.logits[None], result.mask.shape, mode="bilinear")
@@ -141,18 +132,13 @@ def test_probabilities_are_the_softmax_at_the_original_resolution(results: dict[
     assert sum(result.classes.values()) == pytest.approx(1)
 
 
-def test_options_of_load_and_of_a_call_are_those_of_predict(trained: Path, photos: Path, here: Path) -> None:
+def test_load_and_call_options_equal_predict_flags(trained: Path, photos: Path, here: Path) -> None:
     path, weights = _one(photos), str(trained / "unet_voc.pth")
     ways: dict[str, tuple[dict[str, Any], list[str]]] = {
         "variants": ({"flip": True, "scales": (0.5, 1)}, ["--tta.flip", "true", "--tta.scales", "[0.5,1]"]),
         "windows": (
             {"window_stride": 1.0},
-            [
-                "--original_resolution.sliding_window",
-                "true",
-                "--original_resolution.window_stride",
-                "1",
-            ],
+            ["--original_resolution.sliding_window", "true", "--original_resolution.window_stride", "1"],
         ),
     }
     masks = {name: load(weights, device="cpu", **options)(path).mask for name, (options, _) in ways.items()}
@@ -164,7 +150,7 @@ def test_options_of_load_and_of_a_call_are_those_of_predict(trained: Path, photo
         assert (np.asarray(Image.open(f"{name}/masks/{path.stem}.png")) == masks[name]).all()
 
 
-def test_unreadable_images_of_a_folder_are_left_out_with_a_warning(
+def test_unreadable_images_of_folder_are_omitted_with_warning(
     model: Predictor, photos: Path, here: Path
 ) -> None:
     Path("mixed").mkdir()
@@ -201,7 +187,7 @@ def test_unreadable_images_of_a_folder_are_left_out_with_a_warning(
         (5, "int is no image"),
     ],
 )
-def test_what_is_no_image_raises_with_reason(model: Predictor, here: Path, source: Any, part: str) -> None:
+def test_invalid_source_raises_with_reason(model: Predictor, here: Path, source: Any, part: str) -> None:
     with pytest.raises(UserError) as error:
         model(source)
     assert part in error.value.sentence

@@ -30,7 +30,7 @@ def _noise(seed: int) -> Bytes:
     return np.asarray(grown, np.uint8)
 
 
-def test_coco_restores_the_mask_from_the_polygons() -> None:
+def test_polygons_restore_mask_in_coco() -> None:
     for seed in range(60):
         mask = _noise(seed)
         restored = np.zeros_like(mask)
@@ -50,7 +50,7 @@ def test_mask_of_background_has_no_polygon() -> None:
     assert _result(np.zeros((3, 4), np.uint8)).polygons() == []
 
 
-def test_notebook_gets_the_overlay_as_png() -> None:
+def test_notebook_shows_overlay_png() -> None:
     mask = np.zeros((40, 60), np.uint8)
     mask[:, :20] = 12
     result = _result(mask)
@@ -63,7 +63,7 @@ def test_notebook_gets_the_overlay_as_png() -> None:
     assert repr(result) == "<Result image, 60x40: background 66.7%, dog 33.3%>"
 
 
-def test_file_in_the_place_of_a_folder_raises_and_stays(tmp_path: Path) -> None:
+def test_save_over_file_raises_and_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "masks").write_text("a file")
     with pytest.raises(UserError, match="cannot be written"):
         _result(np.zeros((3, 4), np.uint8)).save(tmp_path)

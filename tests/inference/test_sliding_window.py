@@ -29,7 +29,7 @@ def _by_place(images: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("stride", [1.0, 0.5, 0.3, 0.01])
-def test_what_does_not_depend_on_the_window_comes_out_as_it_is(shape: tuple[int, int], stride: float) -> None:
+def test_pixelwise_network_gives_same_probabilities_in_windows(shape: tuple[int, int], stride: float) -> None:
     image = _image(shape)
     found = SlidingWindow(8, stride).probabilities(_by_pixel, image, 4, CPU)
     wanted = _by_pixel(torch.from_numpy(image).permute(2, 0, 1)[None]).softmax(1)[0]
@@ -39,7 +39,7 @@ def test_what_does_not_depend_on_the_window_comes_out_as_it_is(shape: tuple[int,
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("stride", [1.0, 0.5, 0.3])
-def test_windows_that_see_a_pixel_count_alike(shape: tuple[int, int], stride: float) -> None:
+def test_overlapping_windows_are_averaged(shape: tuple[int, int], stride: float) -> None:
     windows, image = SlidingWindow(8, stride), _image(shape)
     padded = np.pad(image, [*((0, max(0, 8 - edge)) for edge in shape), (0, 0)], mode="reflect")
     sums, times = np.zeros((2, *padded.shape[:2])), np.zeros(padded.shape[:2])
@@ -55,7 +55,7 @@ def test_windows_that_see_a_pixel_count_alike(shape: tuple[int, int], stride: fl
         assert np.abs(found.numpy() - wanted).max() < 1e-6
 
 
-def test_every_pixel_is_seen_and_the_last_window_ends_with_the_image() -> None:
+def test_windows_cover_every_pixel_and_end_with_image() -> None:
     for stride in (0.05, 0.25, 0.5, 0.99, 1.0):
         for length in range(16, 80):
             starts = SlidingWindow(16, stride).starts(length)
@@ -66,7 +66,7 @@ def test_every_pixel_is_seen_and_the_last_window_ends_with_the_image() -> None:
             assert (gaps <= max(1, round(16 * stride))).all()
 
 
-def test_no_more_windows_go_together_than_allowed() -> None:
+def test_windows_per_forward_pass_are_limited() -> None:
     seen: list[int] = []
 
     def predict(images: torch.Tensor) -> torch.Tensor:

@@ -53,7 +53,7 @@ def _by_hand(network: torch.nn.Module, image: torch.Tensor, scales: list[float],
     ("flip", "scales"), [(True, [1.0]), (False, [0.5, 1.0, 1.5]), (True, [0.5, 1.0, 1.5]), (True, [2.0])]
 )
 @torch.inference_mode()
-def test_every_pixel_is_that_of_a_recomputation(
+def test_variants_give_recomputed_mean_probabilities(
     module: SegmentationModule, images: torch.Tensor, flip: bool, scales: list[float]
 ) -> None:
     module.tta = TTAConfig(flip, tuple(scales), module.network.step)
@@ -71,28 +71,22 @@ def test_every_pixel_is_that_of_a_recomputation(
 
 
 @torch.inference_mode()
-def test_without_variants_logits_are_the_networks_to_the_bit(
-    module: SegmentationModule, images: torch.Tensor
-) -> None:
+def test_no_variants_give_bitwise_identical_logits(module: SegmentationModule, images: torch.Tensor) -> None:
     assert torch.equal(TTAConfig().logits(module, images), module(images))
     assert TTAConfig().label is None
 
 
 @torch.inference_mode()
-def test_training_never_sees_variants(module: SegmentationModule, images: torch.Tensor) -> None:
+def test_training_step_ignores_variants(module: SegmentationModule, images: torch.Tensor) -> None:
     module = copy.deepcopy(module).train()
     module.tta = TTAConfig(True, (0.5, 1.0), module.network.step)
-    batch = {
-        "image": images,
-        "mask": torch.zeros(3, 64, 64, dtype=torch.uint8),
-        "index": torch.arange(3),
-    }
+    batch = {"image": images, "mask": torch.zeros(3, 64, 64, dtype=torch.uint8), "index": torch.arange(3)}
     output = module._step(batch, module.train_metrics)  # type: ignore[arg-type]
     assert torch.equal(output["logits"], module(images))
 
 
 @torch.inference_mode()
-def test_a_mirrored_image_is_predicted_as_the_mirrored_prediction(
+def test_flip_of_mirrored_image_gives_mirrored_prediction(
     module: SegmentationModule, images: torch.Tensor
 ) -> None:
     both = TTAConfig(flip=True)
@@ -100,28 +94,28 @@ def test_a_mirrored_image_is_predicted_as_the_mirrored_prediction(
     assert torch.allclose(there, back, atol=1e-4)
 
 
-def test_a_probability_of_nothing_has_a_logarithm() -> None:
+def test_zero_probability_has_finite_logarithm() -> None:
     logits = torch.tensor([1e4, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
     found = TTAConfig(flip=True).logits(lambda _: logits, torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
     assert found.isfinite().all()
     assert torch.equal(found.argmax(1), torch.zeros(1, 4, 4, dtype=torch.int64))
 
 
-def test_edges_are_what_the_decoder_takes() -> None:
+def test_scaled_sizes_are_multiples_of_step() -> None:
     assert TTAConfig(scales=(0.75, 1.0, 1.25), step=32).sizes(256) == [192, 256, 320]
     assert TTAConfig(scales=(0.7, 1.0, 1.3), step=32).sizes(256) == [192, 256, 320]
     assert TTAConfig(scales=(0.01, 1.0), step=32).sizes(256) == [32, 256]
     assert TTAConfig(scales=(0.75,)).sizes(250) == [188]
 
 
-def test_two_scales_that_come_to_the_same_are_refused() -> None:
+def test_scales_of_equal_size_raise() -> None:
     with pytest.raises(
         UserError, match=r"0\.75 and 1 both give 64x64 pixels at --data\.image_size 64, as .* of 32"
     ):
         TTAConfig(scales=(0.75, 1.0), step=32).sizes(64)
 
 
-def test_a_label_names_what_is_done() -> None:
+def test_label_names_variants() -> None:
     assert TTAConfig(True).label == "flip"
     assert TTAConfig(True, (0.75, 1.0, 1.25)).label == "flip, scales 0.75 1 1.25"
     assert TTAConfig(False, (2.0,)).label == "scales 2"

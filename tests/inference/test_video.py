@@ -41,7 +41,7 @@ def _words(trained: Path, source: Path | str, *more: str) -> list[str]:
     return [*start, "--data.predict_dir", str(source), *more]
 
 
-def test_predict_writes_a_video_of_overlays_with_the_frames_positions(
+def test_predict_of_video_writes_overlays_at_frame_positions(
     trained: Path, clip: Path, here: Path, capsys: Capture
 ) -> None:
     main(_words(trained, clip, "--prediction_writer.video_masks", "true", "--json", "found.json"))
@@ -71,7 +71,7 @@ def test_predict_writes_a_video_of_overlays_with_the_frames_positions(
     assert not list(OUT.rglob("*.part"))
 
 
-def test_frames_are_turned_as_the_file_says(clip: Path, tmp_path: Path) -> None:
+def test_rotated_video_frames_are_upright(clip: Path, tmp_path: Path) -> None:
     # The matrix of a quarter turn, as phones write it into the track's header.
     content = clip.read_bytes()
     plain = b"".join(number.to_bytes(4, "big") for number in (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30))
@@ -94,7 +94,7 @@ def _faststart(clip: Path, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_video_that_cannot_be_used_is_refused_and_leaves_nothing(
+def test_invalid_video_raises_and_leaves_no_file(
     trained: Path, clip: Path, here: Path, capsys: Capture
 ) -> None:
     whole = clip.read_bytes()
@@ -116,7 +116,7 @@ def test_video_that_cannot_be_used_is_refused_and_leaves_nothing(
     assert [path for path in here.rglob("*") if "lightning_logs" in str(path) and path.is_file()] == []
 
 
-def test_sound_alone_is_no_video(here: Path) -> None:
+def test_file_without_video_stream_raises(here: Path) -> None:
     with av.open("sound.mp4", "w") as container:
         stream = container.add_stream("aac", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -127,7 +127,7 @@ def test_sound_alone_is_no_video(here: Path) -> None:
         video_info(Path("sound.mp4"))
 
 
-def test_missing_pyav_is_named_with_the_command_that_installs_it(
+def test_missing_pyav_raises_with_install_command(
     trained: Path, clip: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
@@ -136,9 +136,7 @@ def test_missing_pyav_is_named_with_the_command_that_installs_it(
     )
 
 
-def test_video_is_predicted_by_sliding_windows_and_variants_too(
-    trained: Path, clip: Path, here: Path
-) -> None:
+def test_video_is_predicted_with_windows_and_tta(trained: Path, clip: Path, here: Path) -> None:
     flags = ["--tta.flip", "true", "--original_resolution.sliding_window", "true"]
     main(_words(trained, clip, *flags, "--prediction_writer.output_dir", "out", "--json", "found.json"))
     found = json.loads(Path("found.json").read_text())
@@ -146,7 +144,7 @@ def test_video_is_predicted_by_sliding_windows_and_variants_too(
     assert video_info(Path("out/overlays/clip.mp4")).frames == FRAMES
 
 
-def test_error_while_a_video_is_written_leaves_the_old_one(tmp_path: Path) -> None:
+def test_failed_video_write_keeps_old_file(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"old")
     with open_video(path, Fraction(5)) as video:

@@ -59,7 +59,7 @@ def test_curves_of_a_run_are_drawn_as_svg_and_png(trained: Path, here: Path, cap
     assert {"loss", "mean IoU, %", "epoch", "train", "val"} < set(_texts(svg))
 
 
-def test_points_of_the_curves_are_the_logged_values(logged: Path, here: Path) -> None:
+def test_curve_points_equal_logged_values(logged: Path, here: Path) -> None:
     main(["curves", str(logged), "--output", "curves.svg"])
     svg = _svg(here / "curves.svg")
     lines = _lines(svg)
@@ -84,7 +84,7 @@ def test_several_runs_share_the_charts(trained: Path, tested: Path, logged: Path
     assert {*names} < set(_texts(_svg(here / "both.svg")))
 
 
-def test_labels_name_the_runs_and_markup_in_them_is_text(logged: Path, here: Path) -> None:
+def test_labels_are_unique_and_escaped(logged: Path, here: Path) -> None:
     other = here / "other"
     shutil.copytree(logged, other)
     names = ["Adam & <b>", "Adam & <b>"]
@@ -99,7 +99,7 @@ def test_dashes_have_their_length_along_a_polyline() -> None:
     assert pieces[0] == [(0, 0), (3, 0), (3, 3)]
 
 
-def test_wrong_arguments_of_curves_are_refused(logged: Path, here: Path, capsys: Capture) -> None:
+def test_invalid_curves_arguments_raise(logged: Path, here: Path, capsys: Capture) -> None:
     assert "curves draws 1 to 6 runs, got 7" in refused(capsys, ["curves", *[str(logged)] * 7])
     assert "the file is a .png or .svg" in refused(capsys, ["curves", str(logged), "--output", "a.pdf"])
     assert "there is no such run" in refused(capsys, ["curves", "nothing"])

@@ -23,9 +23,8 @@ from vocseg.checkpoints.weights import parameters_digest, read_weights, weights_
 from vocseg.metrics.bootstrap import ScoreIntervals
 from vocseg.metrics.calibration import Calibration
 from vocseg.report.load_run import find_scoring_run
-from vocseg.report.model_card import Publication, model_card
-from vocseg.report.training_settings import changed_settings
-from vocseg.visualization.formatting import percent
+from vocseg.report.model_card import Publication, changed_settings, model_card
+from vocseg.visualization.tables import percent
 
 Capture = pytest.CaptureFixture[str]
 
@@ -60,7 +59,7 @@ def test_card_has_the_scores_of_the_run(trained: Path, tested: Path, here: Path,
     assert "No run of `test`" not in card
 
 
-def test_front_matter_is_what_the_hub_reads(trained: Path, tested: Path, here: Path) -> None:
+def test_front_matter_loads_in_huggingface_hub(trained: Path, tested: Path, here: Path) -> None:
     _push(trained, "--run", str(tested), "--dataset", "me/objects", "--license", "mit")
     data = ModelCard.load(here / "shared/README.md").data
     scores = json.loads((tested / "scores.json").read_text())["original_resolution"]
@@ -85,7 +84,7 @@ def test_card_without_score_names_the_command(trained: Path, here: Path, capsys:
     assert _rows(card)["mean IoU"][0] == percent(best["mean_iou"])
 
 
-def test_card_of_weights_without_their_run_says_so(trained: Path, here: Path) -> None:
+def test_card_without_run_has_no_curves(trained: Path, here: Path) -> None:
     shutil.copy(trained / "unet_voc.pth", here)
     card = _push(here)
     assert "The run that trained these weights was not found" in card
@@ -119,7 +118,7 @@ def test_card_has_no_path_of_the_machine(trained: Path, tested: Path, sample: Pa
     assert "/tmp" not in card
 
 
-def test_settings_leave_out_paths_and_the_machine() -> None:
+def test_settings_omit_paths_and_machine() -> None:
     stop = {"class_path": "EarlyStopping", "init_args": {"monitor": "miou/val", "file": "/home/me/a.txt"}}
     settings = {
         "seed_everything": 7,
@@ -145,7 +144,7 @@ def test_settings_leave_out_paths_and_the_machine() -> None:
     }
 
 
-def test_newest_run_of_the_same_parameters_is_found(trained: Path, tested: Path, here: Path) -> None:
+def test_newest_run_of_same_parameters_is_found(trained: Path, tested: Path, here: Path) -> None:
     """Wherever the weights were copied to, and whichever file of the run has them."""
     digests = [
         parameters_digest(read_weights(trained / name).state_dict) for name in ("unet_voc.pth", "best.ckpt")
@@ -165,9 +164,7 @@ def test_newest_run_of_the_same_parameters_is_found(trained: Path, tested: Path,
     assert find_scoring_run(Path("copy.pth"), digests[0]) == Path("lightning_logs/test/version_1")
 
 
-def test_run_that_scored_other_weights_is_refused(
-    trained: Path, tested: Path, here: Path, capsys: Capture
-) -> None:
+def test_run_of_other_weights_raises(trained: Path, tested: Path, here: Path, capsys: Capture) -> None:
     """A card never has the score of another network."""
     words = ["push", "--ckpt_path", str(trained / "last.ckpt"), "--to", "shared", "--run"]
     other = here / "other"
@@ -186,9 +183,7 @@ def test_parameters_of_exported_file_have_no_digest(here: Path) -> None:
     assert weights_origin(None, here, module)["parameters"] is None
 
 
-def test_photographs_are_published_only_on_request(
-    trained: Path, tested: Path, here: Path, capsys: Capture
-) -> None:
+def test_panels_are_written_only_with_flag(trained: Path, tested: Path, here: Path, capsys: Capture) -> None:
     card = _push(trained, "--run", str(tested), "--panels")
     assert "](panels.png)" in card
     with Image.open("shared/panels.png") as picture:
@@ -203,7 +198,7 @@ def test_photographs_are_published_only_on_request(
     assert not Path("b").exists()
 
 
-def test_python_of_the_card_gives_the_mask_of_load(trained: Path, sample: Path, here: Path) -> None:
+def test_card_python_gives_mask_of_load(trained: Path, sample: Path, here: Path) -> None:
     card = _push(trained)
     shutil.copy(next((sample / "VOCdevkit/VOC2012/JPEGImages").iterdir()), "photo.jpg")
     names: dict[str, Any] = {}
@@ -216,11 +211,11 @@ def test_python_of_the_card_gives_the_mask_of_load(trained: Path, sample: Path, 
     assert Path("overlay.png").is_file()
 
 
-def test_names_that_are_markup_are_text(trained: Path) -> None:
+def test_markup_names_are_escaped_in_card(trained: Path) -> None:
     names = ["a | b", "<script>x</script>", "*b* [c](d) `e`", "# f\ng", "$1$ ~h~ &amp;"]
     about = read_weights(trained / "unet_voc.pth").description | {"classes": names}
     about["score"] = {**about["score"], "classes": names, "class_iou": [0.5] * 5}
-    _, files = model_card(about, Path("a`b.pth"), None, Publication("FOLDER"))
+    files = model_card(about, Path("a`b.pth"), None, Publication("FOLDER"))
     html = markdown.markdown(files["README.md"].decode().split("\n---\n")[1], extensions=["tables"])
     cells = re.findall(r"<td>([^\n]*)</td>\n<td[^>]*>50.0</td>", html)
     assert len(cells) == 5

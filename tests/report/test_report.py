@@ -295,9 +295,11 @@ def test_invalid_report_arguments_raise(made: Path, here: Path, capsys: Capture,
     assert not (here / "report.html").exists()
 
 
-def test_report_does_not_import_torch(made: Path, here: Path) -> None:
+def test_report_and_compare_do_not_import_torch(made: Path, here: Path) -> None:
+    words = [str(made), str(made)]
     code = (
-        f"import sys; from vocseg.__main__ import main; main(['report', {str(made)!r}, {str(made)!r}]); "
+        "import sys; from vocseg.__main__ import main; "
+        f"main(['report', *{words}]); main(['compare', *{words}]); "
         "print({'torch', 'lightning', 'albumentations'} & set(sys.modules))"
     )
     done = subprocess.run(

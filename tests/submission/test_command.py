@@ -26,6 +26,7 @@ from vocseg.models.module import SegmentationModule
 Capture = pytest.CaptureFixture[str]
 Masks = dict[str, np.ndarray]
 ARCHIVE = "voc2012_val_comp6.tar.gz"
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def _voc(root: Path) -> Path:
@@ -45,7 +46,7 @@ def _fails(root: Path, *words: str, split: str = "val") -> None:
 
 
 @pytest.fixture(scope="module")
-def packed(sample: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(sample: Path, trained: Path, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive that the tiny network's predictions for the validation images were packed into."""
     output = tmp_path_factory.mktemp("packed") / "r.tar.gz"
     _submit(sample, "--ckpt_path", str(trained / "unet_voc.pth"), "--output", str(output))
@@ -68,23 +69,19 @@ def _unpacked(archive: Path, competition: int = 6) -> Masks:
 
 
 def _predicted(root: Path, weights: Path) -> Masks:
-    """The same network's masks, in torch's own words, four images at a time."""
+    """The same network's masks, in torch's own words."""
     module = SegmentationModule(encoder=TINY)
     size = load_weights(module, weights)["size"]
-    ids, masks = voc.split_ids(_voc(root), "val"), {}
-    for at in range(0, len(ids), 4):
-        images = [Image.open(voc.image_path(_voc(root), id)).convert("RGB") for id in ids[at : at + 4]]
-        tensors = [torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) for image in images]
-        small = [
-            functional.interpolate(one[None], (size, size), mode="bilinear", antialias=True)[0]
-            for one in tensors
-        ]
+    masks = {}
+    for id in voc.split_ids(_voc(root), "val"):
+        image = Image.open(voc.image_path(_voc(root), id)).convert("RGB")
+        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None]
+        small = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
         with torch.no_grad():
-            logits = module.eval()(torch.stack(small).to(memory_format=torch.channels_last))
-        for id, one, image in zip(ids[at : at + 4], logits, images, strict=True):
-            one = one.contiguous()  # torch rounds otherwise where channels come last, a pixel in a million
-            full = functional.interpolate(one[None], image.size[::-1], mode="bilinear", align_corners=False)
-            masks[id] = full[0].argmax(0).numpy()
+            logits = module.eval()(small.to(memory_format=torch.channels_last))
+        logits = logits.contiguous()  # torch rounds otherwise where channels come last, a pixel in a million
+        full = functional.interpolate(logits, image.size[::-1], mode="bilinear", align_corners=False)
+        masks[id] = full[0].argmax(0).numpy()
     return masks
 
 
@@ -157,6 +154,8 @@ def test_masks_of_predict_give_bitwise_identical_archive(
         "out",
         "--trainer.accelerator",
         "cpu",
+        "--data.batch_size",
+        "1",
     ]
     main(["predict", "--ckpt_path", str(trained / "unet_voc.pth"), *words])
     _submit(sample, "--masks_dir", "out/masks")
@@ -294,9 +293,12 @@ USES: dict[str, tuple[list[str], list[str]]] = {
     "no archive": (["--validate", "r.tar.gz"], ["--validate r.tar.gz", "no such file"]),
     "a check that writes": (["--validate", "r.tar.gz", "--output", "x.tar.gz"], ["writes nothing"]),
     "another competition": (["--masks_dir", ".", "--competition", "7"], ["--competition", "5, 6"]),
-    "another ending": (["--masks_dir", ".", "--output", "r.zip"], ["--output r.zip", ".tar.gz"]),
-    "no folder to write to": (["--masks_dir", ".", "--output", "a/r.tgz"], ["--output a/r.tgz", "no folder"]),
-    "a batch of none": (["--masks_dir", ".", "--batch_size", "0"], ["--batch_size"]),
+    "another ending": (["--masks_dir", ".", "--output", "r.zip"], ["submit r.zip", ".tar.gz"]),
+    "no folder to write to": (
+        ["--masks_dir", ".", "--output", "a/r.tgz"],
+        ["--output a/r.tgz", "folder is missing"],
+    ),
+    "an archive of another ending": (["--validate", "r.tar"], ["submit r.tar", ".tar.gz"]),
     "a misspelt flag": (["--validte", "r.tar.gz"], ["--validte", "do you mean --validate"]),
 }
 
@@ -319,6 +321,6 @@ def test_missing_image_raises_before_prediction(
     id = voc.split_ids(folder, "val")[-1]
     voc.image_path(folder, id).write_bytes(b"x")
     words = ["submit", str(here), "--split", "val", "--ckpt_path", str(trained / "unet_voc.pth")]
-    assert f"{id}.jpg cannot be read" in refused(capsys, words)
+    assert f"{id}.jpg cannot be read (cannot identify" in refused(capsys, words)
     voc.image_path(folder, id).unlink()
-    assert f"{id}.jpg is missing" in refused(capsys, words)
+    assert f"{id}.jpg cannot be read (No such file" in refused(capsys, words)

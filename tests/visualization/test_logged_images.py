@@ -44,7 +44,7 @@ def test_mlflow_gets_key_and_step() -> None:
     assert np.array_equal(picture, PICTURE)
 
 
-def test_error_of_a_logger_is_a_warning_and_the_others_get_the_image(
+def test_logger_error_is_a_warning_and_others_get_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost, other = UnreachableLogger(), RecordingLogger()

@@ -17,8 +17,8 @@ from vocseg.errors import UserError
 from vocseg.metrics.confusion import confusion_matrices, mean_iou
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.draw import Bytes, panel, sheet
-from vocseg.visualization.formatting import percent
 from vocseg.visualization.logged_images import image_loggers, log_image, logged_step, png
+from vocseg.visualization.tables import percent
 
 
 class ImagePanels(Callback):

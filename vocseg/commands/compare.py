@@ -125,7 +125,7 @@ def _common_file(folders: Sequence[Path]) -> str:
 def _print(results: Sequence[Comparison], images: int) -> None:
     from rich.console import Console
 
-    from vocseg.visualization.difference_tables import difference_tables
+    from vocseg.visualization.tables import difference_tables
 
     for k, each in enumerate(results):
         Console().print(difference_tables(each, chr(ord("B") + k) if k < 25 else f"B{k + 1}", images))

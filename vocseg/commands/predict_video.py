@@ -30,11 +30,7 @@ from vocseg.utils.json_values import as_json
 def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: int) -> dict[str, Any]:
     """Write `overlays/NAME.mp4`, `predictions.json`, and with `video_masks` masks in `masks/NAME/`.
 
-    Args:
-        trainer: Its callbacks and device are used.
-        module: The network.
-        path: The video.
-        size: Side length in pixels to which frames are resized.
+    The trainer's callbacks and device are used. Frames are resized to `size` pixels.
 
     Returns:
         The content of `predictions.json`.
@@ -43,15 +39,12 @@ def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: in
         UserError: If the video cannot be read, or a file cannot be written. Then no file of it is left.
     """
     info = video_info(path)
-    writer = next(
-        (each for each in trainer.callbacks if isinstance(each, PredictionWriter)), PredictionWriter()
-    )
+    writers = (each for each in trainer.callbacks if isinstance(each, PredictionWriter))
+    writer = next(writers, PredictionWriter())
     if writer.confidence:
         raise UserError("--prediction_writer.confidence true is for images. Leave it out for a video.")
-    folder, predictor = (
-        Path(writer.folder or trainer.log_dir or trainer.default_root_dir),
-        _predictor(trainer, module, size),
-    )
+    folder = Path(writer.folder or trainer.log_dir or trainer.default_root_dir)
+    predictor = _predictor(trainer, module, size)
     started, pixels, frames, overlay = time.monotonic(), Counter[str](), 0, f"overlays/{path.stem}.mp4"
     with ExitStack() as stack:
         masks = _mask_folder(folder / "masks" / path.stem, stack) if writer.video_masks else None
@@ -67,8 +60,8 @@ def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: in
     if masks is not None:
         masks.settle()
         masks.reveal()
-    seconds, (height, width) = time.monotonic() - started, result.mask.shape
-    found = {
+    height, width = result.mask.shape
+    found: dict[str, Any] = {
         "source": str(path),
         "folder": str(folder),
         "video": {"frames": frames, "rate": float(info.rate), "width": width, "height": height}
@@ -80,13 +73,18 @@ def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: in
         "weights": weights_origin(module.loaded_from, folder, module),
     }
     atomic_write(folder / RESULTS, as_json(found) + "\n")
+    _print_summary(folder, found["video"], time.monotonic() - started)
+    return found
+
+
+def _print_summary(folder: Path, video: dict[str, Any], seconds: float) -> None:
+    frames = video["frames"]
     rate = f"{frames / seconds:.1f} frames/s"
     print(f"\n{frames:,} frame{'s' * (frames != 1)} predicted in {seconds:.1f} s ({rate})")
-    print(f"overlay     {folder / overlay}  (without sound)")
-    if writer.video_masks:
-        print(f"masks       {folder / 'masks' / path.stem}")
+    print(f"overlay     {folder / video['overlay']}  (without sound)")
+    if video["masks"]:
+        print(f"masks       {folder / video['masks']}")
     print(f"areas       {folder / RESULTS}", flush=True)
-    return found
 
 
 def _predictor(trainer: Trainer, module: SegmentationModule, size: int) -> Predictor:

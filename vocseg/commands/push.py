@@ -49,7 +49,7 @@ def push(
     remote = is_repository(to)
     found = read_scored(ckpt_path, parameters_digest(weights.state_dict), run)
     publication = Publication(to if remote else "FOLDER", dataset, license, panels)
-    card, files = model_card(weights.description, ckpt_path, found, publication)
+    files = model_card(weights.description, ckpt_path, found, publication)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) if remote else Path(to)
         save_pretrained(weights, folder)
@@ -58,7 +58,7 @@ def push(
         for name in CARD_IMAGES.difference(files):  # of an earlier push
             (folder / name).unlink(missing_ok=True)
         where = upload(folder, to, private, CARD_IMAGES) if remote else to
-    if card.intervals and found is not None:
+    if found is not None and found.score:
         about = f"score of {found.folder}"
     else:
         about = (

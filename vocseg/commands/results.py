@@ -26,8 +26,13 @@ from vocseg.models.metadata import newest_score
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.utils.json_values import INPUT_RESOLUTION, ORIGINAL_RESOLUTION, STDOUT, as_json
-from vocseg.visualization.difference_tables import difference_tables
-from vocseg.visualization.tables import calibration_line, interval_table, resolution_lines, score_table
+from vocseg.visualization.tables import (
+    calibration_line,
+    difference_tables,
+    interval_table,
+    resolution_lines,
+    score_table,
+)
 
 Figures = dict[str, Any]
 ORIGINAL, NETWORK, BEFORE = (f"per_image_confusion_{name}.npz" for name in ("original", "network", "before"))

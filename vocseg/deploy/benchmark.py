@@ -1,18 +1,22 @@
-"""Latency and throughput of a network in each format."""
+"""`benchmark`: latency, throughput and scores of a network in each format."""
 
+import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
 from vocseg.checkpoints.compatibility import Description
+from vocseg.checkpoints.weights import read_weights, rebuilt
+from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.image_io import Bytes
 from vocseg.deploy.convert import (
     SUFFIXES,
@@ -23,58 +27,100 @@ from vocseg.deploy.convert import (
     save_openvino,
     write_exported,
 )
-from vocseg.deploy.images import network_input
+from vocseg.deploy.images import network_input, run_data, sample_images, score_network, training_images
 from vocseg.deploy.quantize import plain_network, quantized
-from vocseg.inference.backends import load_trained
+from vocseg.errors import UserError
+from vocseg.inference.backends import file_format, load_trained, read_description
 from vocseg.inference.exported import ExportSettings
 from vocseg.models.network import Network
+from vocseg.utils.atomic_write import atomic_write
+from vocseg.utils.json_values import STDOUT, as_json
+from vocseg.utils.streams import usable_cores
 
-Format = Literal["pytorch", "onnx", "openvino", "torch_export"]
+Format = Literal["pytorch", "torch_export", "onnx", "openvino"]
 EAGER = "pytorch float32"  # contiguous, as smp builds it: what the others are compared with
 _BATCHES = (1, 4, 8)
 _CALIBRATED_ON = 32  # images
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A network in one format and precision.
+def benchmark(
+    ckpt_path: Path,
+    formats: list[Format] | None = None,
+    image_size: PositiveInt | None = None,
+    rounds: PositiveInt = 10,
+    data_root: Path | None = None,
+    max_val_samples: PositiveInt | None = None,
+    json: Path | None = None,
+) -> dict[str, Any]:
+    """Measure latency and throughput of each format and precision on this machine.
 
-    Attributes:
-        name: Format and precision.
-        load: Function from the number of threads to the network.
-        megabytes: Size of its files.
+    All are measured in turn, round by round; medians are shown. int8 is not tuned here, as `export --int8`
+    does: its score is that of quantising every layer.
+
+    Args:
+        ckpt_path: `unet_voc.pth` or `.ckpt` of a run, or an exported file, which is measured alone.
+        formats: Formats; default: all.
+        image_size: Side length of the network's input in pixels; default: that of training.
+        rounds: Number of rounds.
+        data_root: Data set for calibration and mean IoU, with the folders and splits of the run; default:
+            calibration on images of the sample set, no mean IoU.
+        max_val_samples: Number of val images that are scored; default: all.
+        json: JSON file of the results; `-`: standard output, without the table.
+
+    Returns:
+        The results as plain values.
+
+    Raises:
+        UserError: If the file cannot be read, or a package is missing.
     """
+    description = read_description(ckpt_path)
+    exported = file_format(ckpt_path) != "pytorch"
+    size = image_size or (description["export"]["size"] if exported else description["size"])
+    if size is None:
+        raise UserError(f"--ckpt_path {ckpt_path} has no size. Give --image_size, for example 256.")
+    data = run_data(data_root, ckpt_path, description, int(size), max_val_samples) if data_root else None
+    images = training_images(data, _CALIBRATED_ON) if data else sample_images(_CALIBRATED_ON).images
+    with tempfile.TemporaryDirectory() as folder:
+        if exported:
+            name = f"{file_format(ckpt_path)} {description['export']['precision']}"
+            variants = [_of_file(name, ckpt_path)]
+        else:
+            network = rebuilt(read_weights(ckpt_path), ckpt_path)
+            chosen = formats or get_args(Format)
+            variants = make_variants(network, description, int(size), chosen, images, Path(folder), ckpt_path)
+        cores = usable_cores()
+        threads = [1, cores] if cores > 1 else [1]
+        speeds = measure_speed(variants, network_input(images[0], int(size)), threads, int(rounds))
+        scores = _scores(variants, data, cores) if data else {}
+    result: dict[str, Any] = {"ckpt_path": str(ckpt_path), "image_size": int(size), "rounds": int(rounds)}
+    result |= {"processor": _processor(), "speeds": [each._asdict() for each in speeds], "scores": scores}
+    if json == STDOUT:
+        print(as_json(result))
+        return result
+    if json is not None:
+        atomic_write(json, as_json(result) + "\n")
+    _print_table(result, speeds)
+    return result
 
-    name: str
-    load: Callable[[int], nn.Module]
-    megabytes: float
+
+class Variant(NamedTuple):
+    """A network in one format and precision."""
+
+    name: str  # format and precision
+    load: Callable[[int], nn.Module]  # from the number of threads
+    megabytes: float  # of its files
 
 
-@dataclass
-class Speed:
-    """Speed of a variant.
-
-    Attributes:
-        name: Format and precision.
-        threads: Number of threads.
-        latency_ms: Median time of one image, in milliseconds.
-        speedup: Eager PyTorch's latency over this one, paired round by round; the median.
-        batch: Batch size of the highest throughput.
-        images_per_s: That throughput, a median.
-        megabytes: Size of its files.
-    """
+class Speed(NamedTuple):
+    """Speed of a variant."""
 
     name: str
     threads: int
-    latency_ms: float
-    speedup: float | None
-    batch: int
-    images_per_s: float
+    latency_ms: float  # median time of one image
+    speedup: float | None  # eager PyTorch's latency over this one, paired round by round; the median
+    batch: int  # batch size of the highest throughput
+    images_per_s: float  # that throughput, a median
     megabytes: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 def make_variants(
@@ -86,16 +132,9 @@ def make_variants(
     folder: Path,
     file: Path,
 ) -> list[Variant]:
-    """Export a network in every format and precision.
+    """Export a network of the weights `file` to a folder, in every format and precision.
 
-    Args:
-        network: The network.
-        description: Its description.
-        size: Side length of its input in pixels.
-        formats: Formats to make.
-        images: Calibration images of int8, uint8 `[H,W,3]`.
-        folder: Folder of the files.
-        file: The weights.
+    `images` are the calibration images of int8, uint8 `[H,W,3]`.
     """
     exact = ExportSettings("logits", size, dynamic_batch=True)
     found: list[Variant] = []
@@ -112,7 +151,7 @@ def make_variants(
         found.append(_of_file("torch_export float32", path))
     graphs = [each for each in formats if each in ("onnx", "openvino")]
     model = onnx_model(network, exact) if graphs else None
-    batches = [network_input(image, size).numpy() for image in images[:_CALIBRATED_ON]]
+    batches = [network_input(image, size).numpy() for image in images]
     for kind in graphs:
         for settings in (exact, exact._replace(precision="int8")):
             path = folder / f"{settings.precision}{SUFFIXES[kind]}"
@@ -122,11 +161,6 @@ def make_variants(
             (save_onnx if kind == "onnx" else save_openvino)(whole, path, metadata(description, settings))
             found.append(_of_file(f"{kind} {settings.precision}", path))
     return found
-
-
-def given_file(file: Path, kind: str, precision: str) -> list[Variant]:
-    """Return the variant of an exported file."""
-    return [_of_file(f"{kind} {precision}", file)]
 
 
 def _of_file(name: str, path: Path) -> Variant:
@@ -143,18 +177,14 @@ def measure_speed(
 ) -> list[Speed]:
     """Measure all variants in turn, round by round, so that a busy machine slows all alike.
 
-    Args:
-        variants: The variants.
-        image: uint8 `[1,3,S,S]`.
-        thread_counts: Numbers of threads.
-        rounds: Rounds; each runs every variant once at each batch size.
+    A round runs every variant once at each batch size, on copies of an image uint8 `[1,3,S,S]`.
     """
     found = []
+    eager = next((k for k, each in enumerate(variants) if each.name == EAGER), None)
     for threads in thread_counts:
         with _torch_threads(threads):
             networks = [each.load(threads) for each in variants]
             times = {batch: _times(networks, image.expand(batch, -1, -1, -1), rounds) for batch in _BATCHES}
-        eager = next((k for k, each in enumerate(variants) if each.name == EAGER), None)
         for k, variant in enumerate(variants):
             rates = {batch: batch / statistics.median(each[k]) for batch, each in times.items()}
             best = max(rates, key=lambda batch: rates[batch])
@@ -197,3 +227,60 @@ def _torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _scores(variants: list[Variant], data: VOCDataModule, threads: int) -> dict[str, dict[str, Any]]:
+    """Mean IoU by variant, with the paired difference to eager PyTorch."""
+    scorers = {each.name: score_network(each.load(threads), data, each.name) for each in variants}
+    found: dict[str, dict[str, Any]] = {}
+    for name, scorer in scorers.items():
+        found[name] = {"mean_iou": scorer.compute()["mean_iou"], "images": len(scorer)}
+        if EAGER in scorers and name != EAGER:
+            difference = scorer.compare(scorers[EAGER]).measures["mean_iou"].difference
+            found[name] |= {"difference": difference.estimate, "low": difference.low, "high": difference.high}
+    return found
+
+
+def _processor() -> str:
+    """Name of the processor, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _print_table(result: dict[str, Any], speeds: list[Speed]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    scores, size = result["scores"], result["image_size"]
+    table = Table(title=f"{size}x{size} pixels, {result['processor']}, medians of {result['rounds']} rounds")
+    for head in ("format", "threads", "ms/image", "speed-up", "images/s", "at batch", "MB"):
+        table.add_column(head, justify="left" if head == "format" else "right")
+    if scores:
+        table.add_column("mean IoU %", justify="right")
+        table.add_column("difference, points", justify="right")
+    last = speeds[0].threads
+    for each in speeds:
+        if each.threads != last:
+            table.add_section()
+            last = each.threads
+        cells = [
+            *(each.name, str(each.threads), f"{each.latency_ms:.1f}"),
+            "" if each.speedup is None else f"{each.speedup:.2f}",
+            *(f"{each.images_per_s:.1f}", str(each.batch), f"{each.megabytes:.1f}"),
+        ]
+        if scores:
+            cells += _score_cells(scores[each.name])
+        table.add_row(*cells)
+    Console(width=None).print(table)
+    if any(each.speedup is not None for each in speeds):
+        print("speed-up: of one image, against eager PyTorch in the same round")
+
+
+def _score_cells(score: dict[str, Any]) -> list[str]:
+    mean = "" if score["mean_iou"] is None else f"{100 * score['mean_iou']:.2f}"
+    if score.get("difference") is None:
+        return [mean, ""]
+    ends = "" if score["low"] is None else f" [{100 * score['low']:+.2f}, {100 * score['high']:+.2f}]"
+    return [mean, f"{100 * score['difference']:+.2f}{ends}"]

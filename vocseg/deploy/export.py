@@ -1,90 +1,125 @@
-"""Export of weights to a file that was compared with PyTorch."""
+"""`export`: files for use outside this project, compared with PyTorch."""
 
-import os
 import shlex
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from vocseg.checkpoints.compatibility import Description
-from vocseg.deploy.convert import SUFFIXES, ExportFormat, write_exported
-from vocseg.deploy.images import CheckImages
-from vocseg.deploy.parity import Parity, check_parity
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
+
+from vocseg.checkpoints.weights import Weights, read_weights, rebuilt
+from vocseg.deploy.convert import SUFFIXES, ExportFormat, staged, write_exported
+from vocseg.deploy.images import run_data, sample_images, validation_images
+from vocseg.deploy.parity import CHECKED, Source, check_parity, record_path, write_record
+from vocseg.deploy.quantize import Int8Options, export_int8
 from vocseg.errors import UserError
-from vocseg.inference.backends import load_trained
-from vocseg.inference.exported import ExportedNetwork, ExportSettings
-from vocseg.models.network import Network
-from vocseg.utils.atomic_write import UnwritableError
-from vocseg.utils.json_values import as_json
+from vocseg.inference.backends import file_format
+from vocseg.inference.exported import ExportSettings
+from vocseg.utils.safe_load import write_tensors
 
 
-@dataclass(frozen=True)
-class Source:
-    """Network to export.
+def export(
+    ckpt_path: Path,
+    format: Literal["pth", "onnx", "openvino", "torch_export"] = "pth",
+    output: Literal["mask", "logits", "probabilities"] | None = None,
+    output_file: Path | None = None,
+    image_size: PositiveInt | None = None,
+    dynamic_batch: bool = False,
+    int8: bool = False,
+    data_root: Path | None = None,
+    calibration_images: PositiveInt = 128,
+    max_val_samples: PositiveInt | None = None,
+    max_drop: NonNegativeFloat = 2.0,
+) -> Path:
+    """Write a network for use without vocseg. Every file but `pth` is compared with PyTorch first.
 
-    Attributes:
-        network: The network, in eval mode.
-        description: Description of its weights.
-        images: Images to compare on.
-    """
+    Args:
+        ckpt_path: `unet_voc.pth` or `.ckpt` file of a run.
+        format: Output format; `pth`: bare state dict for `segmentation_models_pytorch`; `onnx`; `openvino`:
+            IR, `.xml` and `.bin`; `torch_export`: `.pt2`.
+        output: First output; `mask`: classes at the size of the image, which may be any; `logits` or
+            `probabilities` at the input resolution. Default: `mask`.
+        output_file: File to write; default: beside the weights.
+        image_size: Side length of the network's input in pixels; default: that of training.
+        dynamic_batch: Any number of images at once; default: one.
+        int8: Post-training quantisation, of `onnx` and `openvino`. Needs `data_root`.
+        data_root: Data set of the comparison, calibration and scores, with the folders and splits of the run;
+            default: images of the sample set, for the comparison only.
+        calibration_images: Number of training images that set the ranges of int8.
+        max_val_samples: Number of val images that are scored for int8; default: all.
+        max_drop: Largest loss of mean IoU in int8, in points of 100.
 
-    network: Network
-    description: Description
-    images: CheckImages
-
-
-def exported_network(path: Path) -> ExportedNetwork:
-    """Load a file that `export` has just written."""
-    network = load_trained(path).network
-    assert isinstance(network, ExportedNetwork)
-    return network
-
-
-def export_float(source: Source, path: Path, kind: ExportFormat, settings: ExportSettings) -> Parity:
-    """Write a file in float32 and compare it with PyTorch. Nothing is left if they differ.
+    Returns:
+        The written file.
 
     Raises:
-        UserError: If they differ, the file cannot be written, or a package is missing.
+        UserError: If the weights cannot be read, flags do not fit together, a package is missing, the file
+            differs from PyTorch, or int8 loses too much.
     """
+    if file_format(ckpt_path) != "pytorch":
+        raise UserError(f"--ckpt_path {ckpt_path} is an exported file. Give the weights it was made from.")
+    weights = read_weights(ckpt_path)
+    network = rebuilt(weights, ckpt_path)  # validates the weights against the network in their metadata
+    if output_file is not None and output_file.resolve() == ckpt_path.resolve():
+        raise UserError(f"--output_file {output_file} is the weights file itself. Pass another file.")
+    if format == "pth":
+        given = {"--int8": int8, "--output": output, "--dynamic_batch": dynamic_batch}
+        for flag in (name for name, value in given.items() if value):
+            raise UserError(f"{flag} is not for --format pth. Choose --format onnx, for example.")
+        return _export_state_dict(weights, ckpt_path, output_file)
+    if int8 and data_root is None:
+        raise UserError("--int8 needs --data_root FOLDER, images to calibrate and to score on.")
+    size = image_size or weights.description["size"]
+    if size is None or size % network.step:
+        raise UserError(
+            f"--image_size {size}: this network needs a multiple of {network.step} pixels, for example 256"
+        )
+    path = _output_path(ckpt_path, output_file, format, int8)
+    settings = ExportSettings(output or "mask", int(size), dynamic_batch)
+    data = data_root and run_data(data_root, ckpt_path, weights.description, int(size), max_val_samples)
+    images = validation_images(data, CHECKED) if data else sample_images(CHECKED)
+    source = Source(network, weights.description, images)
+    lines = (
+        export_int8(source, path, format, settings, Int8Options(data, calibration_images, max_drop))
+        if data and int8
+        else _export_float(source, path, format, settings)
+    )
+    for line in lines:
+        print(line, flush=True)  # each takes minutes
+    print(f"wrote {path}, and the comparison in {record_path(path)}. Use it with\n")
+    print(f"{usage(path, format, settings)}\n{_next_commands(path, data_root)}")
+    return path
+
+
+def _output_path(ckpt_path: Path, output_file: Path | None, kind: ExportFormat, int8: bool) -> Path:
+    """The file to write; default: beside the weights."""
+    name = f"{ckpt_path.stem}{'_int8' if int8 else ''}{SUFFIXES[kind]}"
+    path = output_file or ckpt_path.with_name(name)
+    if path.suffix != SUFFIXES[kind]:
+        raise UserError(f"--output_file {path}: {kind} needs the ending {SUFFIXES[kind]}.")
+    return path
+
+
+def _export_float(source: Source, path: Path, kind: ExportFormat, settings: ExportSettings) -> Iterator[str]:
+    """Write a file in float32 and yield the line of its comparison. Nothing is left if they differ."""
     with staged(path) as part:
         write_exported(part, kind, source.network, source.description, settings)
-        parity = check_parity(source.network, exported_network(part), source.images, path)
+        parity = check_parity(source, part, path)
         write_record(part, {"format": kind, "precision": "float32", "parity": parity.as_dict()})
-    return parity
+    yield parity.line
 
 
-def record_path(path: Path) -> Path:
-    """Return the JSON file of the comparison beside an exported file."""
-    return path.with_name(f"{path.name}.json")
-
-
-def write_record(part: Path, content: dict[str, object]) -> None:
-    """Write the result of the comparison beside an exported file."""
-    record_path(part).write_text(as_json({"file": part.name, **content}) + "\n")
-
-
-@contextmanager
-def staged(path: Path) -> Iterator[Path]:
-    """Yield a path of the same name in a hidden folder, and move all of its files when the block ends.
-
-    Raises:
-        UserError: If they cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".vocseg-export-", dir=path.parent) as folder:
-            yield Path(folder) / path.name
-            # The named file comes last: it is never there without the others.
-            for file in sorted(Path(folder).iterdir(), key=lambda each: each.name == path.name):
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
-                os.replace(file, path.with_name(file.name))
-    except OSError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UnwritableError(path, error) from error
+def _export_state_dict(weights: Weights, ckpt_path: Path, output_file: Path | None) -> Path:
+    """Write the bare state dict of the smp model."""
+    output = output_file or ckpt_path.with_name(f"{ckpt_path.stem}_smp.pth")
+    write_tensors(weights.state_dict, output)
+    about, norm = weights.description, weights.description["normalisation"]
+    print(f"wrote {output}. Load it with\n")
+    print(f'    model = segmentation_models_pytorch.create_model("{about["arch"]}", "{about["encoder"]}",')
+    print(f"        encoder_weights=None, classes={len(about['classes'])})")
+    print(f'    model.load_state_dict(torch.load("{output}", weights_only=True))\n')
+    print(f"Input: (RGB / 255 - {norm['mean']}) / {norm['std']}")
+    return output
 
 
 def usage(path: Path, kind: ExportFormat, settings: ExportSettings) -> str:
@@ -110,7 +145,7 @@ def usage(path: Path, kind: ExportFormat, settings: ExportSettings) -> str:
     return f"{lines}\n\nimage: RGB uint8 [{batch},3,{size}], as it is: normalisation is inside"
 
 
-def next_commands(path: Path, data_root: Path | None) -> str:
+def _next_commands(path: Path, data_root: Path | None) -> str:
     """Return the commands to run next."""
     file = shlex.quote(str(path))
     root = f" --data.root {shlex.quote(str(data_root))}" if data_root else ""
@@ -118,8 +153,3 @@ def next_commands(path: Path, data_root: Path | None) -> str:
         f"next     python -m vocseg test --ckpt_path {file}{root}\n"
         f"         python -m vocseg predict --ckpt_path {file} --data.predict_dir FOLDER"
     )
-
-
-def default_path(ckpt_path: Path, kind: ExportFormat, int8: bool) -> Path:
-    """Return the file beside the weights."""
-    return ckpt_path.with_name(f"{ckpt_path.stem}{'_int8' if int8 else ''}{SUFFIXES[kind]}")

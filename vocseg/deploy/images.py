@@ -46,12 +46,7 @@ def run_data(
 ) -> VOCDataModule:
     """Open a data set with the folders, classes and splits of the run that trained the weights.
 
-    Args:
-        root: As `--data.root`.
-        ckpt_path: The weights. A `config.yaml` beside them has the settings of the data.
-        description: Description of the weights.
-        size: Side length of the network's input in pixels.
-        max_val_samples: Number of validation images, a random subset. None: all.
+    Its settings are in the `config.yaml` beside the weights. `size`: side length of the network's input.
 
     Raises:
         UserError: If the data cannot be read, or has other classes.
@@ -99,10 +94,7 @@ def network_input(image: Bytes, size: int) -> Tensor:
 def score_network(network: nn.Module, data: VOCDataModule, what: str) -> Scorer:
     """Score a network on the validation images at their original resolution, as `test` does.
 
-    Args:
-        network: Network from uint8 `[1,3,S,S]` to logits.
-        data: The data.
-        what: Label of the progress bar.
+    It takes uint8 `[1,3,S,S]` and gives logits. `what`: label of the progress bar.
     """
     scorer, ids = Scorer(data.classes.names), data.ids("val")
     with torch.inference_mode():

@@ -1,46 +1,45 @@
 """Comparison of an exported file with PyTorch."""
 
-from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from vocseg import __version__
+from vocseg.checkpoints.compatibility import Description
 from vocseg.deploy.images import CheckImages, network_input
 from vocseg.errors import UserError
+from vocseg.inference.backends import load_trained
 from vocseg.inference.exported import ExportedNetwork, Precision
 from vocseg.metrics.upsample import argmax_upsampled
 from vocseg.models.network import Network
+from vocseg.utils.json_values import as_json
 
 CHECKED = 8  # images
 _SHARE: dict[Precision, float] = {"float32": 0.995, "int8": 0.8}  # least share of equal pixels
 _DIFFERENCE = 1e-3  # largest difference of float32, as a fraction of the range of PyTorch's values
 
 
-@dataclass(frozen=True)
-class Parity:
-    """Differences between an exported file and PyTorch.
+class Source(NamedTuple):
+    """Network to export, in eval mode, the description of its weights, and images to compare on."""
 
-    Attributes:
-        images: Number of images.
-        source: Where they are from.
-        values: Output whose differences were measured: logits or probabilities.
-        largest_difference: Largest absolute difference.
-        largest_allowed: Its tolerance. None: not limited, as in int8.
-        equal_pixels: Share of pixels with the same class.
-        least_allowed: Its tolerance.
-    """
+    network: Network
+    description: Description
+    images: CheckImages
 
-    images: int
-    source: str
-    values: str
-    largest_difference: float
-    largest_allowed: float | None
-    equal_pixels: float
-    least_allowed: float
+
+class Parity(NamedTuple):
+    """Differences between an exported file and PyTorch."""
+
+    images: int  # number of images
+    source: str  # where they are from
+    values: str  # output whose differences were measured: logits or probabilities
+    largest_difference: float  # absolute
+    largest_allowed: float | None  # its tolerance; None: not limited, as in int8
+    equal_pixels: float  # share of pixels with the same class
+    least_allowed: float  # its tolerance
 
     @property
     def passed(self) -> bool:
@@ -60,7 +59,7 @@ class Parity:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, with the versions of the packages that were compared."""
-        return {**asdict(self), "passed": self.passed, "versions": _versions()}
+        return {**self._asdict(), "passed": self.passed, "versions": _versions()}
 
 
 def measure_parity(network: Network, exported: ExportedNetwork, images: CheckImages) -> Parity:
@@ -68,11 +67,6 @@ def measure_parity(network: Network, exported: ExportedNetwork, images: CheckIma
 
     Values are compared at the input resolution. Classes too, but for a file of masks: from the image at its
     original resolution to the mask at the same, with the resizing of `predict`.
-
-    Args:
-        network: The network.
-        exported: The loaded file.
-        images: Images to compare on.
     """
     settings = exported.settings
     size, name = settings.size, settings.outputs[-1]
@@ -103,13 +97,14 @@ def measure_parity(network: Network, exported: ExportedNetwork, images: CheckIma
     )
 
 
-def check_parity(network: Network, exported: ExportedNetwork, images: CheckImages, file: Path) -> Parity:
-    """Compare as `measure_parity` does.
+def check_parity(source: Source, part: Path, file: Path) -> Parity:
+    """Compare a file that was just written as `part` as `measure_parity` does; `file`: its final name.
 
     Raises:
         UserError: If a difference is above its tolerance.
     """
-    parity = measure_parity(network, exported, images)
+    exported = exported_network(part)
+    parity = measure_parity(source.network, exported, source.images)
     if not parity.passed:
         raise UserError(
             f"{file} was not written: it differs from PyTorch. P{parity.line[1:]}. Try another "
@@ -117,6 +112,13 @@ def check_parity(network: Network, exported: ExportedNetwork, images: CheckImage
             "this if it stays."
         )
     return parity
+
+
+def exported_network(path: Path) -> ExportedNetwork:
+    """Load a file that `export` has just written."""
+    network = load_trained(path).network
+    assert isinstance(network, ExportedNetwork)
+    return network
 
 
 def _versions() -> dict[str, str]:
@@ -127,3 +129,13 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def record_path(path: Path) -> Path:
+    """Return the JSON file of the comparison beside an exported file."""
+    return path.with_name(f"{path.name}.json")
+
+
+def write_record(part: Path, content: dict[str, object]) -> None:
+    """Write the result of the comparison beside an exported file."""
+    record_path(part).write_text(as_json({"file": part.name, **content}) + "\n")

@@ -7,9 +7,8 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,17 @@ from torch import Tensor, nn
 
 from vocseg.checkpoints.compatibility import Description, network_shape
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.deploy.convert import ExportFormat, metadata, onnx_model, openvino_model, save_onnx, save_openvino
-from vocseg.deploy.export import Source, exported_network, staged, write_record
+from vocseg.deploy.convert import (
+    ExportFormat,
+    metadata,
+    onnx_model,
+    openvino_model,
+    save_onnx,
+    save_openvino,
+    staged,
+)
 from vocseg.deploy.images import network_input, score_network, training_images
-from vocseg.deploy.parity import check_parity
+from vocseg.deploy.parity import Source, check_parity, exported_network, write_record
 from vocseg.errors import UserError
 from vocseg.inference.exported import INPUT, ExportSettings, missing
 from vocseg.metrics.paired_test import Comparison
@@ -35,19 +41,12 @@ _PREFIX = "network.model."  # of the parameters in an export
 Batches = list[npt.NDArray[np.uint8]]
 
 
-@dataclass(frozen=True)
-class Int8Options:
-    """Data and limits of quantisation.
+class Int8Options(NamedTuple):
+    """Data and limits of quantisation."""
 
-    Attributes:
-        data: Data set of calibration and scores.
-        calibration_images: Number of training images.
-        max_drop: Largest loss of mean IoU, in points of 100.
-    """
-
-    data: VOCDataModule
-    calibration_images: int
-    max_drop: float
+    data: VOCDataModule  # of calibration and scores
+    calibration_images: int  # number of training images
+    max_drop: float  # largest loss of mean IoU, in points of 100
 
 
 def export_int8(
@@ -71,9 +70,8 @@ def export_int8(
     with staged(path) as part:
         model = onnx_model(source.network, settings)
         _save(kind, model if kind == "onnx" else openvino_model(model), part, source, settings)
-        exact = exported_network(part)
-        yield check_parity(source.network, exact, source.images, path).line
-        before = score_network(exact, options.data, "float32")
+        yield check_parity(source, part, path).line
+        before = score_network(exported_network(part), options.data, "float32")
         ranking: list[str] = []
         for count in _KEPT:
             if count and not ranking:
@@ -94,7 +92,7 @@ def export_int8(
             )
         if drop(found) > _WARNED:
             yield f"warning: int8 loses more than {_WARNED:g} points of mean IoU"
-        parity = check_parity(source.network, exported_network(part), source.images, path)
+        parity = check_parity(source, part, path)
         yield parity.line
         content = {"format": kind, "precision": "int8", "kept_in_float32": list(trial.kept)}
         comparison = {name: each for name, each in found.as_dict().items() if name != "images"}
@@ -123,16 +121,13 @@ def _save(kind: ExportFormat, model: Any, path: Path, source: Source, settings: 
 
 
 def quantized(kind: ExportFormat, model: Any, batches: Batches, kept: Sequence[str]) -> Any:
-    """Quantise a converted network.
+    """Quantise an `onnx.ModelProto` to int8, as `onnx.ModelProto` or `openvino.Model`.
 
     Args:
         kind: onnx or openvino.
-        model: `onnx.ModelProto` in float32.
+        model: The network in float32.
         batches: Calibration images, each uint8 `[1,3,S,S]`.
         kept: Names of layers that stay in float32.
-
-    Returns:
-        `onnx.ModelProto` or `openvino.Model`.
     """
     exact = _exact_nodes(model, kept)
     return (_quantized_onnx if kind == "onnx" else _quantized_openvino)(model, batches, exact)
@@ -239,11 +234,7 @@ def plain_network(network: Network, description: Description) -> Network:
 def sensitive_layers(network: Network, batches: Batches) -> list[str]:
     """Return the names of the convolutions, those that change the logits most in int8 first.
 
-    Each layer alone gets weights of 8 bits per channel and inputs of 8 bits per tensor.
-
-    Args:
-        network: As `plain_network` makes it.
-        batches: Images, each uint8 `[1,3,S,S]`.
+    Each layer alone of a `plain_network` gets weights of 8 bits per channel and inputs of 8 bits per tensor.
     """
     image = torch.from_numpy(np.concatenate(batches))
     layers = {name: each for name, each in network.model.named_modules() if isinstance(each, nn.Conv2d)}

@@ -13,17 +13,11 @@ FORMATS = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch_export"}  # other
 
 
 class TrainedNetwork(NamedTuple):
-    """A trained network with what its file says of it.
+    """A trained network with what its file says of it."""
 
-    Attributes:
-        network: uint8 RGB images `[N,3,H,W]` to float32 logits `[N,C,H,W]`, in eval mode.
-        description: Classes, colours, size, normalisation, as in a run's weights file.
-        format: `pytorch`, `onnx`, `openvino` or `torch_export`.
-    """
-
-    network: nn.Module
-    description: Description
-    format: str
+    network: nn.Module  # uint8 RGB images [N,3,H,W] to float32 logits [N,C,H,W], in eval mode
+    description: Description  # classes, colours, size, normalisation, as in a run's weights file
+    format: str  # `pytorch`, `onnx`, `openvino` or `torch_export`
 
 
 def file_format(path: str | Path) -> str:

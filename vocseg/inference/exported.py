@@ -26,21 +26,13 @@ _MOST_EDGE = 8192  # pixels
 
 
 class ExportSettings(NamedTuple):
-    """Settings of an export, stored in the file.
+    """Settings of an export, stored in the file."""
 
-    Attributes:
-        output: First output.
-        size: Side length of the network's input in pixels.
-        dynamic_batch: Whether the file takes any number of images at once. False: one.
-        precision: Precision of most layers.
-        kept: Layers in float32 of an int8 file.
-    """
-
-    output: Output
-    size: int
-    dynamic_batch: bool = False
-    precision: Precision = "float32"
-    kept: tuple[str, ...] = ()
+    output: Output  # first output
+    size: int  # side length of the network's input in pixels
+    dynamic_batch: bool = False  # any number of images at once; False: one
+    precision: Precision = "float32"  # of most layers
+    kept: tuple[str, ...] = ()  # layers in float32 of an int8 file
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -49,14 +41,7 @@ class ExportSettings(NamedTuple):
 
 
 def exported_settings(path: Path, description: Any) -> tuple[Description, ExportSettings]:
-    """Check the description in an exported file.
-
-    Args:
-        path: The file, for error messages.
-        description: Its parsed content, None if the file has none.
-
-    Returns:
-        The description, and the settings of the export in it.
+    """Check the parsed description in a file, and return it with the settings of the export in it.
 
     Raises:
         UserError: If it is missing or invalid.
@@ -97,14 +82,7 @@ class ExportedNetwork(nn.Module):
     """
 
     def __init__(self, run: Run, settings: ExportSettings, classes: int, path: Path) -> None:
-        """Wrap a file.
-
-        Args:
-            run: Function from images uint8 `[N,3,H,W]` to outputs by name.
-            settings: Settings of the export.
-            classes: Number of classes C.
-            path: The file, for error messages.
-        """
+        """Wrap a function from images uint8 `[N,3,H,W]` to outputs by name; `classes`: their number C."""
         super().__init__()
         self._run, self.settings, self._classes, self._path = run, settings, classes, path
         self.step, self.performance = 1, PerformanceOptions(cuda_graphs=False)

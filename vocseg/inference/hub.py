@@ -31,9 +31,6 @@ def load_pretrained(source: str | Path) -> TrainedNetwork:
 
     Only tensors and a description are read. No code is run, and smp's `config.json` is not used.
 
-    Args:
-        source: The folder, or `user/name`.
-
     Raises:
         UserError: If a file is missing, damaged or of another program, or the hub cannot be reached.
     """
@@ -99,16 +96,9 @@ def _download(repository: str) -> Path:
 
 
 def upload(folder: Path, repository: str, private: bool, replaced: Iterable[str]) -> str:
-    """Write the files of a folder into a repository of the hub, which is created if it is missing.
+    """Write the files of a folder into a repository, created if it is missing, and return its address.
 
-    Args:
-        folder: The folder.
-        repository: `user/name`.
-        private: Visibility of a new repository.
-        replaced: Names of files that are deleted there unless they are in the folder.
-
-    Returns:
-        The address of the repository.
+    `replaced`: names of files that are deleted there unless they are in the folder.
 
     Raises:
         UserError: If the hub refuses.

@@ -87,11 +87,7 @@ class Predictor:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # an array is iterable too
-        self,
-        source: Pixels,
-        *,
-        flip: bool | None = ...,
-        scales: tuple[float, ...] | None = ...,
+        self, source: Pixels, *, flip: bool | None = ..., scales: tuple[float, ...] | None = ...
     ) -> Result: ...
 
     @overload
@@ -192,15 +188,7 @@ class Predictor:
                 slide = partial(self.windows.probabilities, predict, batch=_WINDOWS, device=self.device)
                 logits = [split_probabilities(slide(image=each.image)) for each in decoded]
         for each, (one, mask) in zip(decoded, logits, strict=True):
-            yield Result(
-                each.image,
-                one,
-                self.class_list,
-                each.name,
-                each.path,
-                mask,
-                each.seconds,
-            )
+            yield Result(each.image, one, self.class_list, each.name, each.path, mask, each.seconds)
 
 
 def load(

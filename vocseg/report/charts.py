@@ -1,17 +1,20 @@
-"""Line charts as SVG."""
+"""Line charts and reliability diagrams as SVG."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vocseg.visualization.formatting import percent as as_percent
+from vocseg.metrics.calibration import Bin, Calibration
+from vocseg.visualization.tables import confidence_text
+from vocseg.visualization.tables import percent as as_percent
 
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 380, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 34
 _MARKED = 40  # largest number of points with dots
+_ROOM = 40  # height of the columns with the fraction of pixels
 
 
 class Tick(NamedTuple):
@@ -68,14 +71,9 @@ def chart(
     best: float | None = None,
     epochs: tuple[float, float] | None = None,
 ) -> Chart | None:
-    """A chart of points by name, or None.
+    """A chart of points `(epoch, value)` by name, or None if there are none.
 
-    Args:
-        title: Heading.
-        series: Points `(epoch, value)` by name.
-        percent: Whether values are fractions.
-        best: Epoch to mark.
-        epochs: Ends of the horizontal axis. None: `epoch_range` of the points.
+    `best`: epoch to mark. `epochs`: ends of the horizontal axis; None: `epoch_range` of the points.
     """
     known = {name: points for name, points in series.items() if points}
     if not known:
@@ -131,3 +129,83 @@ def _label(value: float, percent: bool, steps: Sequence[float]) -> str:
     if 0 < abs(value) < 1e-3:
         return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
     return f"{value:.3g}"
+
+
+class Column(NamedTuple):
+    """A bin in SVG units: `bar` is its accuracy, `gap` to its confidence, `share` of the pixels."""
+
+    left: float
+    width: float
+    bar: tuple[float, float]
+    gap: tuple[float, float]
+    share: tuple[float, float]
+    overconfident: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram with its axes; `ticks`: horizontal and vertical position, label."""
+
+    error: float
+    sentence: str
+    where: str
+    columns: tuple[Column, ...]
+    ticks: tuple[tuple[float, float, str], ...]
+    width: int = 432
+    height: int = 330
+    left: int = 52
+    right: int = 416
+    top: int = 10
+    bottom: int = 230
+    floor: int = 286
+
+
+def reliability(known: Calibration) -> Reliability | None:
+    """The diagram of a calibration; None if no pixel is labelled."""
+    error, confidence, accuracy = known.error, known.confidence, known.accuracy
+    if error is None or confidence is None or accuracy is None:
+        return None
+    pixels = [each.pixels for each in known.bins]
+    columns = (_column(each, sum(pixels), max(pixels)) for each in known.bins)
+    ticks = tuple((_reliability_x(k / 5), _reliability_y(k / 5), f"{20 * k}") for k in range(6))
+    return Reliability(
+        error,
+        confidence_text(confidence, accuracy),
+        known.protocol.pixels,
+        tuple(column for column in columns if column is not None),
+        ticks,
+    )
+
+
+def _column(each: Bin, total: int, most: int) -> Column | None:
+    if each.confidence is None or each.accuracy is None:
+        return None
+    accuracy, confidence, low = (
+        _reliability_y(each.accuracy),
+        _reliability_y(each.confidence),
+        _reliability_x(each.low),
+    )
+    tall = max(1.0, round(_ROOM * each.pixels / most, 1))
+    words = (
+        f"confidence {as_percent(each.low, 0)} to {as_percent(each.high, 0)} %: mean confidence "
+        f"{as_percent(each.confidence)} %, accuracy {as_percent(each.accuracy)} %, "
+        f"{as_percent(each.pixels / total)} % of the pixels"
+    )
+    return Column(
+        left=low + 0.5,
+        width=round(_reliability_x(each.high) - low - 1, 1),
+        bar=(accuracy, round(Reliability.bottom - accuracy, 1)),
+        gap=(min(accuracy, confidence), round(abs(accuracy - confidence), 1)),
+        share=(round(Reliability.floor - tall, 1), tall),
+        overconfident=each.confidence > each.accuracy,
+        words=words,
+    )
+
+
+def _reliability_x(share: float) -> float:
+    return round(Reliability.left + share * (Reliability.right - Reliability.left), 1)
+
+
+def _reliability_y(share: float) -> float:
+    return round(Reliability.bottom - share * (Reliability.bottom - Reliability.top), 1)

@@ -4,116 +4,21 @@ import base64
 import hashlib
 import shlex
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from vocseg.commands.compare import Across, check_names, read_groups
+from vocseg.commands.compare import Across, check_names
 from vocseg.errors import UserError
-from vocseg.metrics.bootstrap import Interval
-from vocseg.metrics.paired_test import Comparison, ImageChange, compare_groups
-from vocseg.metrics.run_groups import check_comparable
 from vocseg.report import sections
-from vocseg.report.images import (
-    ImageTriplet,
-    RunImages,
-    galleries_of,
-    image_card,
-    label_error_gallery,
-    mask_uri,
-    page_image,
-)
+from vocseg.report.charts import reliability
+from vocseg.report.images import RunImages, galleries_of, label_error_gallery
 from vocseg.report.load_run import LoadedRun, read_run
-from vocseg.report.page_parts import (
-    Card,
-    ComparisonView,
-    Figure,
-    Gallery,
-    Note,
-    PageImage,
-    PageView,
-    RunView,
-)
-from vocseg.report.reliability_diagram import reliability
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.confusion import matrix_view
-from vocseg.visualization.difference_tables import caption, verdict
 from vocseg.visualization.draw import ERRORS
-from vocseg.visualization.formatting import percent, points, probability, typographic
-from vocseg.visualization.tables import MEASURE_NAMES
-
-
-class ComparedRun(NamedTuple):
-    """Short name of a run, and its images with predictions."""
-
-    letter: str
-    images: RunImages | None = None
-
-
-def comparisons_of(
-    names: Sequence[str], sides: Sequence[ComparedRun], count: int, across: Collection[str] = ()
-) -> tuple[tuple[ComparisonView, ...], tuple[str, ...]]:
-    """Comparisons of the other runs with the first, and a sentence for each that is not possible."""
-    found, lacking = [], []
-    for name, side in zip(names[1:], sides[1:], strict=True):
-        try:
-            groups = read_groups([names[0], name])
-            check_comparable(groups, across)
-        except UserError as error:
-            lacking.append(error.sentence)
-            continue
-        one = compare_groups(groups[0], groups[1], across=across)
-        found.append(_view(one, (sides[0], side), count, f"compare-{side.letter}", "on the same images"))
-    return tuple(found), tuple(lacking)
-
-
-def finetuning_of(run: LoadedRun, key: str, count: int) -> ComparisonView | None:
-    """Comparison before and after fine-tuning in `scores.json`; None if there is none."""
-    if run.comparison is None:
-        return None
-    sides = ComparedRun("before"), ComparedRun("after")
-    return _view(run.comparison, sides, count, f"{key}-changes", "fine-tuning, on the same images")
-
-
-def _view(
-    found: Comparison, sides: tuple[ComparedRun, ComparedRun], count: int, key: str, where: str
-) -> ComparisonView:
-    first, letter = (side.letter for side in sides)
-    intervals = [each.difference for each in found.class_iou.values()]
-    ends = [abs(end) for each in intervals for end in (each.low, each.high, each.estimate) if end is not None]
-    cards = tuple(_card(each, sides) for each in [each for each in found.images if each.change][:count])
-    explanation = "largest change of the image's own mean IoU"
-    return ComparisonView(
-        key,
-        (first, letter),
-        where,
-        () if found.names == (first, letter) else found.names,
-        tuple(dict.fromkeys(found.protocols)),
-        verdict(found, letter, first),
-        caption(found, seeds=first == "A"),
-        {MEASURE_NAMES[name]: each for name, each in found.measures.items()},
-        found.class_iou,
-        max(ends, default=0.0) or 0.01,
-        Gallery("Images with the largest changes", explanation, cards) if cards else None,
-    )
-
-
-def _card(change: ImageChange, sides: tuple[ComparedRun, ComparedRun]) -> Card:
-    def predictions(triplet: ImageTriplet) -> list[PageImage]:
-        found = []
-        for letter, images in sides:
-            own = images.triplet(change.id) if images is not None else None
-            if images is not None and own is not None:
-                uri = mask_uri(own.prediction, images.classes)
-                found.append(page_image(f"prediction of {letter}", uri, f"prediction of {letter}", triplet))
-        return found
-
-    (first, before), (letter, after) = sides
-    fact = f"mIoU of the image: {first} {percent(change.before)} %, {letter} {percent(change.after)} %"
-    shown = image_card(change.id, after or before, predictions)
-    return Card(change.id, f"{typographic(points(change.change))} points", (fact,), *shown)
-
+from vocseg.visualization.tables import percent, points, probability, typographic
 
 _MOST_IMAGES = 24  # of each kind
 _MOST_CARDS = 160  # over all runs and kinds, to limit the size of the page
@@ -123,9 +28,23 @@ _MEANINGS = {
     "false positive": "background predicted as object",
     "wrong class": "object predicted as another class",
 }
-_ERROR_LEGEND = tuple(
-    (f"rgb{ERRORS[name]}".replace(" ", ""), name, meaning) for name, meaning in _MEANINGS.items()
+_SECTIONS = (  # value of the template, suffix of the anchor, title
+    ("changes", "changes", "Fine-tuning"),
+    ("bars", "classes", "Classes"),
+    ("budget", "budget", "Errors"),
+    ("reliability", "calibration", "Calibration"),
+    ("matrix", "confusion", "Confusion"),
+    ("galleries", "images", "Images"),
+    ("label_errors", "label-errors", "Label errors"),
+    ("charts", "curves", "Curves"),
 )
+
+
+class Note(NamedTuple):
+    """A missing part with the remedy, and a command to type."""
+
+    text: str
+    command: str = ""
 
 
 class Report(NamedTuple):
@@ -181,64 +100,58 @@ def report(
     return Report(output, size)
 
 
-def _page(runs: list[str], root: Path | None, count: int, across: Sequence[Across]) -> PageView:
-    """Contents of the page; prints the reasons for missing comparisons."""
+def _page(runs: list[str], root: Path | None, count: int, across: Sequence[Across]) -> dict[str, Any]:
+    """Values of the template of the page; prints the reasons for missing comparisons."""
     loaded = [read_run(name, Path(name) if Path(name).exists() else check_names(name)[0]) for name in runs]
     images = [RunImages(k.label_errors, k.folder, root) if k.label_errors else None for k in loaded]
     letters = [chr(ord("A") + k) if k < 26 else f"A{k - 25}" for k in range(len(runs))]
-    sides = [ComparedRun(*each) for each in zip(letters, images, strict=True)]
-    compared, lacking = comparisons_of(runs, sides, count, across)
+    sides = [sections.ComparedRun(*each) for each in zip(letters, images, strict=True)]
+    compared, lacking = sections.comparisons_of(runs, sides, count, across)
     for sentence in lacking:
         print(f"not compared: {sentence}")
-    views = tuple(
-        run_view(run, letter if len(runs) > 1 else "", each, count)
+    views = [
+        _run_view(run, letter if len(runs) > 1 else "", each, count)
         for run, letter, each in zip(loaded, letters, images, strict=True)
-    )
-    title = views[0].name if len(views) == 1 else f"{len(views)} runs{' compared' if compared else ''}"
-    return PageView(title, views, compared, lacking, time.strftime("%Y-%m-%d %H:%M"), _ERROR_LEGEND)
+    ]
+    return {
+        "title": views[0]["name"] if len(views) == 1 else f"{len(views)} runs{' compared' * bool(compared)}",
+        "runs": views,
+        "comparisons": compared,
+        "lacking": lacking,
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+        "errors": [(f"rgb{ERRORS[name]}".replace(" ", ""), name, text) for name, text in _MEANINGS.items()],
+    }
 
 
-def run_view(run: LoadedRun, letter: str, images: RunImages | None, count: int) -> RunView:
-    """All sections of a run, with `count` images of each kind; `letter`: short name in a comparison."""
+def _run_view(run: LoadedRun, letter: str, images: RunImages | None, count: int) -> dict[str, Any]:
+    """Values of the template of a run, with `count` images of each kind; `letter`: its short name."""
     key, known, matrix = f"run-{letter or 'A'}", sections.intervals_of(run), run.matrix
-    main, *figures = sections.figures_of(known) if known else _validation_figures(run)
+    main, *figures = sections.figures_of(known) if known else sections.validation_figures(run)
     best = run.curves.best_epoch() if run.curves is not None else None
-    galleries, label_errors = galleries_of(run, images, count), label_error_gallery(run, images, count)
     name = " / ".join(part for part in run.folder.resolve().parts[-2:] if part != "/")
-    return RunView(
-        key=key,
-        letter=letter,
-        name=name + (", one of several seeds" if Path(run.name) != run.folder else ""),
-        kind=sections.kind_of(run),
-        main=main,
-        warning=(known and known.warning) or "",
-        figures=(*figures, *sections.further_figures(run)),
-        facts=sections.facts_of(run),
-        notes=tuple(_notes(run, images)),
-        bars=sections.bars_of(run, known),
-        bars_note="" if known else "Validation of the best epoch.",
-        matrix=None if matrix is None or not matrix.any() else matrix_view(matrix, run.classes),
-        budget=sections.budget_of(run),
-        galleries=galleries,
-        label_errors=label_errors,
-        charts=sections.charts_of(run),
-        charts_note="" if best is None else f"Vertical line: epoch {best:g}, the best validation mIoU.",
-        reliability=reliability(run.calibration) if run.calibration else None,
-        changes=finetuning_of(run, key, count),
-    )
-
-
-def _validation_figures(run: LoadedRun) -> tuple[Figure, ...]:
-    """Best and last validation of a run without a score."""
-    if run.curves is None:
-        return (Figure("mean IoU", Interval(None)),)
-    curves, best, last = run.curves, run.curves.best_epoch(), run.curves.last_epoch()
-    note = "" if best is None else f"of epoch {best:g}, the best of {last:g}"
-    return (
-        Figure("mean IoU", Interval(curves.at("miou/val", best)), note),
-        Figure("pixel accuracy", Interval(curves.at("pixel_accuracy/val", best)), "of the same epoch"),
-        Figure("mean IoU", Interval(curves.at("miou/val", last)), "of the last epoch"),
-    )
+    view: dict[str, Any] = {
+        "key": key,  # prefix of the anchors
+        "letter": letter,
+        "name": name + (", one of several seeds" if Path(run.name) != run.folder else ""),
+        "kind": sections.kind_of(run),
+        "main": main,
+        "warning": (known and known.warning) or "",
+        "figures": (*figures, *sections.further_figures(run)),
+        "facts": sections.facts_of(run),
+        "bars": sections.bars_of(run, known),
+        "bars_note": "" if known else "Validation of the best epoch.",
+        "matrix": None if matrix is None or not matrix.any() else matrix_view(matrix, run.classes),
+        "budget": sections.budget_of(run),
+        "galleries": galleries_of(run, images, count),
+        "label_errors": label_error_gallery(run, images, count),
+        "charts": sections.charts_of(run),
+        "charts_note": "" if best is None else f"Vertical line: epoch {best:g}, the best validation mIoU.",
+        "reliability": reliability(run.calibration) if run.calibration else None,
+        "changes": sections.finetuning_of(run, key, count),
+    }
+    view["notes"] = list(_notes(run, images))  # after the galleries, which find missing images
+    view["sections"] = [section for part, *section in _SECTIONS if view[part]]
+    return view
 
 
 def _notes(run: LoadedRun, images: RunImages | None) -> Iterator[Note]:
@@ -275,7 +188,7 @@ def _test_command(run: LoadedRun) -> str:
     return f"python -m vocseg test {shlex.join(words)}"
 
 
-def _rendered(page: PageView) -> str:
+def _rendered(page: dict[str, Any]) -> str:
     """HTML as ASCII text, which is valid in any encoding."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup

@@ -28,13 +28,10 @@ from vocseg.metrics.label_errors import (
 )
 from vocseg.metrics.per_image import Counts, PerImageConfusion
 from vocseg.report.load_run import LoadedRun
-from vocseg.report.page_parts import Card, Chip, Gallery, PageImage
-from vocseg.report.sections import css
 from vocseg.visualization.draw import error_map
-from vocseg.visualization.formatting import percent
+from vocseg.visualization.tables import percent
 
 Bytes = npt.NDArray[np.uint8]
-Shown = tuple[tuple[PageImage, ...], tuple[Chip, ...], int]  # the last fields of a card but its box
 
 SIDE = 400  # pixels of the longer side; VOC's images have 500
 _IMAGE_QUALITY, _ERRORS_QUALITY = 68, 55
@@ -50,6 +47,47 @@ _LABEL_ERRORS = (
     f"{100 * CONFIDENT:.0f} %, the largest first, without regions along a border of "
     "that class. Either the label or the network is wrong."
 )
+
+
+class PageImage(NamedTuple):
+    """An image of a card as a data URI, with its original size."""
+
+    title: str
+    uri: str
+    alt: str
+    width: int
+    height: int
+
+
+class Chip(NamedTuple):
+    """A class in an image; `where`: empty, `false negative` or `false positive`."""
+
+    name: str
+    colour: str
+    where: str
+
+
+class Card(NamedTuple):
+    """An image with its metrics."""
+
+    id: str
+    headline: str
+    facts: tuple[str, ...]
+    images: tuple[PageImage, ...] = ()
+    chips: tuple[Chip, ...] = ()
+    more: int = 0  # classes without a chip
+    box: tuple[float, float, float, float] | None = None  # left, top, width, height in per cent
+
+
+class Gallery(NamedTuple):
+    """Cards under a title."""
+
+    title: str
+    explanation: str
+    cards: tuple[Card, ...]
+
+
+Shown = tuple[tuple[PageImage, ...], tuple[Chip, ...], int]  # the last fields of a card but its box
 
 
 class ImageMetrics(NamedTuple):
@@ -267,6 +305,11 @@ def _chips(triplet: ImageTriplet, classes: ClassList) -> tuple[tuple[Chip, ...],
     where = {(True, True): "", (True, False): "false negative", (False, True): "false positive"}
     chips = (Chip(names[k], css(palette[k]), where[true[k] > 0, predicted[k] > 0]) for k in shown)
     return tuple(chips), len(there) - len(shown)
+
+
+def css(colour: Sequence[int]) -> str:
+    """`#rrggbb`."""
+    return "#" + "".join(f"{int(channel):02x}" for channel in colour)
 
 
 def _names(mask: Bytes, names: Sequence[str]) -> str:

@@ -198,10 +198,6 @@ def find_scoring_run(weights: Path, digest: str) -> Path | None:
     """The newest run of `test`, else of `validate`, that scored these parameters.
 
     It is searched in the `lightning_logs` of the weights and of the working folder.
-
-    Args:
-        weights: File of the weights.
-        digest: Digest of its parameters.
     """
     parents = (*weights.parents, *weights.absolute().parents, Path(_LOGS))
     logs = {each.resolve(): each for each in reversed(parents) if each.name == _LOGS}
@@ -226,10 +222,7 @@ def _scored(scores: dict[str, Any]) -> str | None:
 def read_scored(weights: Path, digest: str, given: Path | None) -> LoadedRun | None:
     """Scores and curves of weights; None if neither a score nor the training is found.
 
-    Args:
-        weights: File of the weights.
-        digest: Digest of its parameters.
-        given: Folder of the run that scored them; None: it is searched.
+    `given`: folder of the run that scored the parameters of this digest; None: it is searched.
 
     Raises:
         UserError: If the given run scored other weights, or a file is damaged.

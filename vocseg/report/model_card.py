@@ -1,23 +1,26 @@
 """Model card: README.md of pushed weights, with its images."""
 
+import inspect
 import io
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from PIL import Image
 
+from vocseg.config.parser import RECIPES
 from vocseg.errors import UserError, shown
 from vocseg.metrics.bootstrap import Interval, ScoreIntervals
 from vocseg.metrics.protocol import Protocol
+from vocseg.report.charts import reliability
 from vocseg.report.curves import as_png, drawn_curves
 from vocseg.report.images import RunImages, ranked_images, worst_median_best
 from vocseg.report.load_run import LoadedRun
-from vocseg.report.page_parts import ClassBar, Figure
-from vocseg.report.reliability_diagram import reliability
 from vocseg.report.sections import (
+    ClassBar,
+    Figure,
     bars_of,
     calibration_figure,
     figures_of,
@@ -26,12 +29,22 @@ from vocseg.report.sections import (
     kind_of,
     protocol_facts,
 )
-from vocseg.report.training_settings import changed_settings
+from vocseg.utils.yaml_loader import read_yaml
 from vocseg.visualization.draw import panel, sheet
-from vocseg.visualization.formatting import percent
+from vocseg.visualization.tables import percent
 
 CARD, CURVES_IMAGE, PANELS_IMAGE = "README.md", "curves.png", "panels.png"
 CARD_IMAGES = frozenset({CURVES_IMAGE, PANELS_IMAGE})
+# Settings of the machine, and paths, which a card must not publish.
+_LEFT_OUT = {
+    "model.performance",
+    *("data.root", "data.classes", "data.predict_dir", "data.num_workers", "data.timeout", "data.seed"),
+    *("data.on_read_error", "data.cache", "data.cache_dir", "data.download", "data.verify_files"),
+}
+_TRAINER = (
+    *("max_epochs", "max_steps", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val"),
+    *("gradient_clip_algorithm", "limit_train_batches", "limit_val_batches", "sync_batchnorm", "callbacks"),
+)
 _KINDS = {"worst": "lowest mean IoU", "median": "typical", "best": "highest mean IoU"}
 
 
@@ -44,45 +57,10 @@ class Publication(NamedTuple):
     panels: bool = False
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """Contents of a card. Empty parts are left out."""
-
-    name: str
-    title: str
-    summary: str
-    size: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    classes: Sequence[str]
-    protocol: Protocol | None
-    figures: Sequence[Figure]  # mean IoU first
-    intervals: bool  # whether a run of `test` or `validate` scored the weights
-    warning: str
-    calibration: str
-    facts: Sequence[tuple[str, str]]
-    bars: Sequence[ClassBar]
-    started_from: str
-    curves: str
-    recipe: str
-    panels: bool
-    weights: str  # name of their file
-    limits: Sequence[str]
-
-
 def model_card(
     description: dict[str, Any], weights: Path, run: LoadedRun | None, publication: Publication
-) -> tuple[ModelCard, dict[str, bytes]]:
-    """A card and its files.
-
-    Args:
-        description: What the file of the weights says of the network.
-        weights: That file.
-        run: Its scores and curves.
-        publication: What the user says of it.
-
-    Returns:
-        The card, and the content of `README.md` and of the images by name.
+) -> dict[str, bytes]:
+    """Content of `README.md` and of its images by name.
 
     Raises:
         UserError: If panels are wanted, and cannot be drawn.
@@ -93,12 +71,13 @@ def model_card(
     if publication.panels:
         drawn_images[PANELS_IMAGE] = _panels(run, weights)
     card = _card(description, weights, run, publication, drawn_images)
-    return card, {CARD: _rendered(card, publication).encode(), **drawn_images}
+    return {CARD: _rendered(card, publication).encode(), **drawn_images}
 
 
 def _card(
     about: dict[str, Any], weights: Path, run: LoadedRun | None, publication: Publication, drawn_images: Any
-) -> ModelCard:
+) -> dict[str, Any]:
+    """Values of the template. Empty parts are left out."""
     known = intervals_of(run) if run is not None and run.score else None
     if run is not None and known is not None:
         protocol = run.protocol
@@ -111,7 +90,7 @@ def _card(
     diagram = reliability(run.calibration) if run is not None and run.calibration else None
     best = run.curves.best_epoch() if run is not None and run.curves is not None else None
     count = len(about["classes"])
-    return ModelCard(
+    return dict(
         name=publication.name,
         title=f"{about['arch']} with {about['encoder']}, {count} classes",
         summary=_summary(count, figures, protocol, kind),
@@ -231,7 +210,7 @@ def _yaml(values: Any) -> str:
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).strip()
 
 
-def _rendered(card: ModelCard, publication: Publication) -> str:
+def _rendered(card: dict[str, Any], publication: Publication) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -256,23 +235,23 @@ def _ends(interval: Interval) -> str:
     return "" if interval.low is None else f"{percent(interval.low)} to {percent(interval.high)}"
 
 
-def _metadata(card: ModelCard, publication: Publication) -> str:
+def _metadata(card: dict[str, Any], publication: Publication) -> str:
     """Front matter that the hub reads."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    results = []
-    if card.protocol is not None:
-        data = publication.dataset or f"data {card.protocol.fingerprint[:8]}"
+    results, protocol = [], card["protocol"]
+    if protocol is not None:
+        data = publication.dataset or f"data {card['protocol'].fingerprint[:8]}"
         for name, kind, figure in (("mean IoU", "mean_iou", 0), ("pixel accuracy", "accuracy", 1)):
-            value = card.figures[figure].interval.estimate
+            value = card["figures"][figure].interval.estimate
             results.append(
                 EvalResult(
                     task_type="image-segmentation",
                     dataset_type=publication.dataset or "unknown",
                     dataset_name=data,
-                    dataset_split=card.protocol.split,
+                    dataset_split=protocol.split,
                     metric_type=kind,
-                    metric_name=f"{name}, {card.protocol.pixels}",
+                    metric_name=f"{name}, {card['protocol'].pixels}",
                     metric_value=None if value is None else round(value, 4),
                 )
             )
@@ -283,6 +262,63 @@ def _metadata(card: ModelCard, publication: Publication) -> str:
         datasets=[publication.dataset] if publication.dataset else None,
         license=publication.license,
         metrics=["mean_iou"] if results else None,
-        model_name=card.title if results else None,
+        model_name=card["title"] if results else None,
         eval_results=results or None,
     ).to_yaml()
+
+
+def changed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a `config.yaml` that `--config` needs beside the defaults of `fit`, without paths."""
+    defaults = dict(_defaults())
+    found: dict[str, Any] = {"seed_everything": settings.get("seed_everything")}
+    groups = {name: settings.get(name) for name in ("model", "data", "trainer", "weight_averaging")}
+    for key, value in _flat({name: each for name, each in groups.items() if isinstance(each, Mapping)}):
+        if key in defaults and value != defaults[key] and not _left_out(key):
+            *outer, last = key.split(".")
+            inner = found
+            for group in outer:
+                inner = inner.setdefault(group, {})
+            inner[last] = _without_folders(value)
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _left_out(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in _LEFT_OUT)
+
+
+def _without_folders(value: Any) -> Any:
+    """A value in which absolute paths are names of files."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(each) for each in value]
+    absolute = isinstance(value, str) and (value.startswith("~") or PurePath(value).is_absolute())
+    return PurePath(value).name if absolute else value
+
+
+def _defaults() -> Iterator[tuple[str, Any]]:
+    """Values by dotted key: those of the classes, then those of the recipe `fit`."""
+    from lightning.pytorch import Trainer
+
+    from vocseg.callbacks.weight_averaging import WeightAverager
+    from vocseg.data.datamodule import VOCDataModule
+    from vocseg.models.module import SegmentationModule
+
+    kinds = {"model": SegmentationModule, "data": VOCDataModule, "weight_averaging": WeightAverager}
+    for group, kind in kinds.items():
+        for name, each in inspect.signature(kind).parameters.items():
+            yield from _flat({group: {name: each.default}})
+    trainer = inspect.signature(Trainer).parameters
+    yield from ((f"trainer.{name}", trainer[name].default) for name in _TRAINER)
+    yield from _flat(read_yaml(RECIPES / "fit.yaml", "recipe fit"))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by dotted key. Tuples are lists, and paths texts, as in YAML."""
+    for name, value in values.items():
+        plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        if isinstance(plain, Mapping):
+            yield from _flat(plain, f"{prefix}{name}.")
+        else:
+            text = str(plain) if isinstance(plain, Path) else plain
+            yield f"{prefix}{name}", list(text) if isinstance(text, tuple) else text

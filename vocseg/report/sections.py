@@ -1,18 +1,32 @@
 """Sections of the page."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from vocseg import __version__
+from vocseg.commands.compare import read_groups
 from vocseg.data.classes import numbered_classes
+from vocseg.errors import UserError
 from vocseg.metrics.aggregate import TRIMAP, WIDTH, ErrorBudget, error_budget
 from vocseg.metrics.bootstrap import Interval, ScoreIntervals, score_intervals
+from vocseg.metrics.paired_test import Comparison, ImageChange, compare_groups
 from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.run_groups import check_comparable
 from vocseg.report.charts import Chart, chart, epoch_range
+from vocseg.report.images import (
+    Card,
+    Gallery,
+    ImageTriplet,
+    PageImage,
+    RunImages,
+    css,
+    image_card,
+    mask_uri,
+    page_image,
+)
 from vocseg.report.load_run import LoadedRun
-from vocseg.report.page_parts import BudgetPart, ClassBar, Figure
 from vocseg.utils.json_values import INPUT_RESOLUTION
-from vocseg.visualization.tables import MEASURE_NAMES
+from vocseg.visualization.tables import MEASURE_NAMES, caption, percent, points, typographic, verdict
 
 _NOTES = {
     "mean_iou": "over the classes, background included",
@@ -32,6 +46,32 @@ _CHARTS = (
     ("mean IoU, %", "miou", True),
     ("pixel accuracy, %", "pixel_accuracy", True),
 )
+
+
+class Figure(NamedTuple):
+    """A metric from 0 to 1 with its interval and an explanation."""
+
+    name: str
+    interval: Interval
+    note: str = ""
+
+
+class ClassBar(NamedTuple):
+    """IoU of a class; `images`: number of images that contain it, None if unknown."""
+
+    name: str
+    colour: str
+    interval: Interval
+    images: int | None = None
+
+
+class BudgetPart(NamedTuple):
+    """A part of 1 - mean IoU; `kind` selects its colour."""
+
+    kind: str
+    name: str
+    explanation: str
+    lost: float
 
 
 def kind_of(run: LoadedRun) -> str:
@@ -98,11 +138,7 @@ def further_figures(run: LoadedRun) -> Iterator[Figure]:
     note = "images resized, without windows" if windows else "the same predictions, on resized masks"
     others = (
         (INPUT_RESOLUTION, "mean IoU at input resolution", note),
-        (
-            "before",
-            "mean IoU before fine-tuning",
-            "on the same images",
-        ),
+        ("before", "mean IoU before fine-tuning", "on the same images"),
     )
     for key, name, note in others:
         if (score := run.scores.get(key)) and key != run.primary:
@@ -125,6 +161,19 @@ def intervals_of(run: LoadedRun) -> ScoreIntervals | None:
     if run.score:
         return ScoreIntervals.from_dict(run.score["intervals"])
     return None if run.images is None else score_intervals(run.images)
+
+
+def validation_figures(run: LoadedRun) -> tuple[Figure, ...]:
+    """Best and last validation of a run without a score."""
+    if run.curves is None:
+        return (Figure("mean IoU", Interval(None)),)
+    curves, best, last = run.curves, run.curves.best_epoch(), run.curves.last_epoch()
+    note = "" if best is None else f"of epoch {best:g}, the best of {last:g}"
+    return (
+        Figure("mean IoU", Interval(curves.at("miou/val", best)), note),
+        Figure("pixel accuracy", Interval(curves.at("pixel_accuracy/val", best)), "of the same epoch"),
+        Figure("mean IoU", Interval(curves.at("miou/val", last)), "of the last epoch"),
+    )
 
 
 def figures_of(known: ScoreIntervals) -> tuple[Figure, ...]:
@@ -154,11 +203,6 @@ def _colours(run: LoadedRun) -> Sequence[str]:
         named = dict(zip(numbered_classes(21).names, numbered_classes(21).colours, strict=True))
         palette = [named.get(name, (128, 128, 128)) for name in run.classes]
     return [css(colour) for colour in palette]
-
-
-def css(colour: Sequence[int]) -> str:
-    """`#rrggbb`."""
-    return "#" + "".join(f"{int(channel):02x}" for channel in colour)
 
 
 def budget_of(run: LoadedRun) -> tuple[BudgetPart, ...]:
@@ -193,3 +237,79 @@ def charts_of(run: LoadedRun) -> tuple[Chart, ...]:
         for (title, percent), lines in drawn.items()
     )
     return tuple(each for each in charts if each is not None)
+
+
+class ComparedRun(NamedTuple):
+    """Short name of a run, and its images with predictions."""
+
+    letter: str
+    images: RunImages | None = None
+
+
+def comparisons_of(
+    names: Sequence[str], sides: Sequence[ComparedRun], count: int, across: Collection[str] = ()
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Comparisons of the other runs with the first, and a sentence for each that is not possible."""
+    found, lacking = [], []
+    for name, side in zip(names[1:], sides[1:], strict=True):
+        try:
+            groups = read_groups([names[0], name])
+            check_comparable(groups, across)
+        except UserError as error:
+            lacking.append(error.sentence)
+            continue
+        one = compare_groups(groups[0], groups[1], across=across)
+        found.append(
+            _comparison_view(one, (sides[0], side), count, f"compare-{side.letter}", "on the same images")
+        )
+    return found, lacking
+
+
+def finetuning_of(run: LoadedRun, key: str, count: int) -> dict[str, Any] | None:
+    """Comparison before and after fine-tuning in `scores.json`; None if there is none."""
+    if run.comparison is None:
+        return None
+    sides = ComparedRun("before"), ComparedRun("after")
+    return _comparison_view(run.comparison, sides, count, f"{key}-changes", "fine-tuning, on the same images")
+
+
+def _comparison_view(
+    found: Comparison, sides: tuple[ComparedRun, ComparedRun], count: int, key: str, where: str
+) -> dict[str, Any]:
+    """Values of the template of a comparison; `key`: anchor of its section."""
+    first, letter = (side.letter for side in sides)
+    intervals = [each.difference for each in found.class_iou.values()]
+    ends = [abs(end) for each in intervals for end in (each.low, each.high, each.estimate) if end is not None]
+    cards = tuple(
+        _change_card(each, sides) for each in [each for each in found.images if each.change][:count]
+    )
+    explanation = "largest change of the image's own mean IoU"
+    return {
+        "key": key,
+        "letters": (first, letter),
+        "where": where,
+        "names": () if found.names == (first, letter) else found.names,
+        "protocols": tuple(dict.fromkeys(found.protocols)),  # one if both are equal
+        "verdict": verdict(found, letter, first),
+        "caption": caption(found, seeds=first == "A"),
+        "measures": {MEASURE_NAMES[name]: each for name, each in found.measures.items()},
+        "classes": found.class_iou,
+        "reach": max(ends, default=0.0) or 0.01,  # limit of the axis
+        "gallery": Gallery("Images with the largest changes", explanation, cards) if cards else None,
+    }
+
+
+def _change_card(change: ImageChange, sides: tuple[ComparedRun, ComparedRun]) -> Card:
+    def predictions(triplet: ImageTriplet) -> list[PageImage]:
+        found = []
+        for letter, images in sides:
+            own = images.triplet(change.id) if images is not None else None
+            if images is not None and own is not None:
+                uri = mask_uri(own.prediction, images.classes)
+                found.append(page_image(f"prediction of {letter}", uri, f"prediction of {letter}", triplet))
+        return found
+
+    (first, before), (letter, after) = sides
+    fact = f"mIoU of the image: {first} {percent(change.before)} %, {letter} {percent(change.after)} %"
+    shown = image_card(change.id, after or before, predictions)
+    return Card(change.id, f"{typographic(points(change.change))} points", (fact,), *shown)

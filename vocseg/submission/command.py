@@ -1,116 +1,33 @@
 """`submit`: archive for the VOC evaluation server."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import replace as with_fields
 from pathlib import Path
+from typing import Literal
 
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import PositiveFloat
 from PIL import Image
 
 from vocseg.constants import CLASSES
 from vocseg.data.voc import Layout, find, split_ids, split_list
 from vocseg.errors import UserError, printable
 from vocseg.submission.archive import (
-    SERVER,
-    TEST_IMAGES,
-    Competition,
-    check_output,
+    CheckResult,
+    Size,
+    SubmissionFault,
+    check_archive,
     encode,
+    examine,
     folder_of,
-    written,
+    write_archive,
 )
-from vocseg.submission.check import KINDS, CheckResult, Size, SubmissionFault, check_archive, examine
 from vocseg.utils.progress import follow
 
+Competition = Literal[5, 6]
+_SERVER = "http://host.robots.ox.ac.uk:8080/"
+_TEST_IMAGES = 1456  # in VOC 2012's ImageSets/Segmentation/test.txt
 _SHOWN = 8  # errors of one kind
-
-
-def print_summary(check: CheckResult, split: str) -> None:
-    """Print the errors of a check, or else the number of masks with each class."""
-    size = f", {check.archive.stat().st_size:,} bytes" if check.archive.is_file() else ""
-    print(
-        f"{check.archive}: {check.masks:,} masks for the {check.images:,} images of '{split}', "
-        f"competition {check.competition} ({folder_of(check.competition)}){size}"
-    )
-    if split == "test" and check.images != TEST_IMAGES:
-        print(f"note: the official split 'test' has {TEST_IMAGES:,} images")
-    folder = f"{folder_of(check.competition)}/"
-    for kind, title in KINDS.items():
-        faults = [fault for fault in check.faults if fault.kind == kind]
-        if faults:
-            print(f"{kind} ({len(faults):,}): {title}")
-        for fault in faults[:_SHOWN]:
-            print(printable(f"  {fault.member.removeprefix(folder)}  {fault.text}".rstrip()))
-        if len(faults) > _SHOWN:
-            print(f"  and {len(faults) - _SHOWN:,} more")
-    if check.faults:
-        print(f"errors: {len(check.faults):,}. The server would reject the masks or score them wrongly.")
-    else:
-        found = (f"{name} {count:,}" for name, count in zip(CLASSES, check.images_with, strict=True) if count)
-        print(f"masks per class: {', '.join(found)}\nno errors")
-
-
-def find_images(root: Path, split: str) -> tuple[Layout, dict[str, Size]]:
-    """Read the header of every image of a split.
-
-    Returns:
-        Their location, and their width and height by id: without EXIF rotation, as VOC's masks have none.
-
-    Raises:
-        UserError: If the data set, the split or an image is missing, or an image is corrupt.
-    """
-    folder = find(root)
-    if folder is None:
-        raise UserError(f"no VOC 2012 in {root}. Pass the folder that holds VOCdevkit/VOC2012 with --root.")
-    if split == "test" and not split_list(folder, split).is_file():
-        raise UserError(
-            f"no split 'test' in {folder}: VOC2012test.tar is missing. Download it from {SERVER} "
-            "(registration required) and unpack it over the same VOCdevkit, or rehearse with --split val."
-        )
-    layout, sizes = Layout(folder), {}
-    for id in split_ids(folder, split):
-        path = layout.image(id)
-        try:
-            with Image.open(path) as image:
-                sizes[id] = image.size
-        except FileNotFoundError:
-            raise UserError(f"the image {path} is missing. Restore it (test: VOC2012test.tar).") from None
-        except Exception as error:  # Pillow raises nearly anything on corrupt bytes
-            raise UserError(f"the image {path} cannot be read: {error}. Restore it.") from error
-    return layout, sizes
-
-
-def read_masks(
-    folder: Path, sizes: Mapping[str, Size], progress: bool
-) -> tuple[dict[str, bytes], list[SubmissionFault]]:
-    """Read a folder of masks and encode them as PNG with VOC's palette.
-
-    Args:
-        folder: Holds `ID.png` for every image; other files are ignored.
-        sizes: Width and height of every image, by id.
-        progress: Show a progress bar.
-
-    Returns:
-        The valid masks by id, and the errors of the others.
-
-    Raises:
-        UserError: If there is no such folder.
-    """
-    if not folder.is_dir():
-        raise UserError(f"--masks_dir {folder}: no such folder. Pass a folder of masks ID.png.")
-    masks: dict[str, bytes] = {}
-    faults: list[SubmissionFault] = []
-    for id, size in follow(sizes.items(), "reading masks", len(sizes), progress):
-        path = folder / f"{id}.png"
-        if not path.is_file():
-            faults.append(SubmissionFault(str(path), "missing", ""))
-            continue
-        wrong, indices = examine(path.read_bytes(), size, allow_gray=True)
-        faults += [SubmissionFault(str(path), *each) for each in wrong]
-        if indices is not None and not wrong:
-            masks[id] = encode(indices)
-    return masks, faults
 
 
 @dataclass(frozen=True)
@@ -151,10 +68,8 @@ def submit(
     competition: Competition | None = None,
     output: Path | None = None,
     replace: bool = False,
-    batch_size: PositiveInt = 4,
     tta: AugmentationFlags = _NO_AUGMENTATION,
     original_resolution: WindowFlags = _NO_WINDOWS,
-    progress: bool = True,
 ) -> CheckResult:
     """Write an archive for VOC's evaluation server, or check one.
 
@@ -163,7 +78,7 @@ def submit(
 
     Args:
         root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
-        ckpt_path: Weights to predict with: `unet_voc.pth` or `.ckpt` of a run with VOC's 21 classes.
+        ckpt_path: Weights of VOC's 21 classes to predict with: `unet_voc.pth`, `.ckpt` or an exported file.
         masks_dir: Folder with a mask `ID.png` for every image of the split, instead of weights.
         validate: Archive to check, instead of weights or masks. Writes nothing.
         split: Name of the split in `ImageSets/Segmentation`: `test`, or `val` for a rehearsal.
@@ -171,10 +86,8 @@ def submit(
             weights or SBD's masks. null: 6; with --validate, the competition of the archive.
         output: Archive to write; null: `voc2012_SPLIT_compN.tar.gz` in the current folder.
         replace: Overwrite an existing archive.
-        batch_size: Images per batch.
         tta: Test-time augmentation.
         original_resolution: Sliding windows.
-        progress: Show a progress bar.
 
     Raises:
         UserError: If the flags, the split, its images or the weights cannot be used.
@@ -187,40 +100,131 @@ def submit(
         )
     if validate is not None and (output is not None or replace):
         raise UserError(f"--validate {validate} writes nothing. Remove --output and --replace.")
-    layout, sizes = find_images(root, split)
-    if validate is not None:
-        result = check_archive(validate, sizes, competition, progress)
-        print_summary(result, split)
-        return result
     number = competition or 6
-    output = output or Path(f"voc2012_{split}_comp{number}.tar.gz")
-    check_output(output, replace)
-    if ckpt_path is not None:
-        from vocseg.callbacks.test_time_augmentation import TestTimeAugmentation  # imports torch: seconds
-        from vocseg.submission.predict import predict_masks, read_voc_weights
-
-        weights, ids = read_voc_weights(ckpt_path, number), list(sizes)
-        stride = original_resolution.window_stride if original_resolution.sliding_window else None
-        augmentation = TestTimeAugmentation(tta.flip, tta.scales)
-        predicted = predict_masks(weights, ckpt_path, layout, ids, batch_size, augmentation, stride)
-        masks = {id: encode(mask) for id, mask in follow(predicted, "predicting", len(ids), progress)}
-    else:
-        assert masks_dir is not None  # exactly one was given
-        masks, faults = read_masks(masks_dir, sizes, progress)
+    file = validate or output or Path(f"voc2012_{split}_comp{number}.tar.gz")
+    if not file.name.endswith((".tar.gz", ".tgz")):
+        raise UserError(f"submit {file}: the server takes .tar.gz or .tgz only. Rename it.")
+    layout, sizes = _find_images(root, split)
+    if validate is not None:
+        result = check_archive(validate, sizes, competition)
+        _print_summary(result, split)
+        return result
+    if file.exists() and not replace:
+        raise UserError(f"--output {file} exists already. Pass another name or --replace true.")
+    if not os.access(file.absolute().parent, os.W_OK):  # before minutes of prediction
+        raise UserError(f"--output {file}: its folder is missing or read-only. Pass another file.")
+    if masks_dir is not None:
+        masks, faults = _read_masks(masks_dir, sizes)
         if faults:
             result = CheckResult(masks_dir, number, len(sizes), len(masks), tuple(faults))
-            print_summary(result, split)
-            print(f"{output} was not written")
+            _print_summary(result, split)
+            print(f"{file} was not written")
             return result
-    with written(output, number, masks) as part:
-        result = check_archive(part, sizes, number, progress)
-        if result.faults:
-            raise RuntimeError(f"{output} differs from the masks written into it: {result.faults[:5]}")
-    result = with_fields(result, archive=output)
-    print_summary(result, split)
+    else:
+        assert ckpt_path is not None  # exactly one was given
+        masks = _predict_masks(ckpt_path, number, layout, list(sizes), tta, original_resolution)
+    result = write_archive(file, sizes, number, masks)
+    _print_summary(result, split)
+    return result
+
+
+def _find_images(root: Path, split: str) -> tuple[Layout, dict[str, Size]]:
+    """Location of the images of a split, and their width and height by id.
+
+    Sizes are without EXIF rotation, as VOC's masks have none.
+    """
+    folder = find(root)
+    if folder is None:
+        raise UserError(f"no VOC 2012 in {root}. Pass the folder that holds VOCdevkit/VOC2012 with --root.")
+    if split == "test" and not split_list(folder, split).is_file():
+        raise UserError(
+            f"no split 'test' in {folder}: VOC2012test.tar is missing. Download it from {_SERVER} "
+            "(registration required) and unpack it over the same VOCdevkit, or rehearse with --split val."
+        )
+    layout, sizes = Layout(folder), {}
+    for id in split_ids(folder, split):
+        path = layout.image(id)
+        try:
+            with Image.open(path) as image:
+                sizes[id] = image.size
+        except Exception as error:  # Pillow raises nearly anything on corrupt bytes
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"the image {path} cannot be read ({reason}). Restore it.") from error
+    return layout, sizes
+
+
+def _predict_masks(
+    ckpt_path: Path,
+    competition: int,
+    layout: Layout,
+    ids: list[str],
+    tta: AugmentationFlags,
+    windows: WindowFlags,
+) -> dict[str, bytes]:
+    """PNG of each image by id, predicted as `test` does."""
+    from vocseg.data.image_io import read_image  # these import torch: seconds
+    from vocseg.inference.backends import read_description
+    from vocseg.inference.predictor import load
+
+    about = read_description(ckpt_path)
+    if tuple(about["classes"]) != CLASSES:
+        raise UserError(
+            f"--ckpt_path {ckpt_path}: its classes are not VOC's {len(CLASSES)} in VOC's order, which the "
+            "server requires. Pass weights trained on these."
+        )
+    trained_on = str((about.get("data") or {}).get("train", {}).get("split", ""))
+    if competition == 5 and trained_on.endswith("aug"):
+        raise UserError(
+            f"--competition 5: {ckpt_path} was trained on '{trained_on}', which has SBD's masks. Pass "
+            "--competition 6."
+        )
+    stride = windows.window_stride if windows.sliding_window else None
+    model = load(ckpt_path, flip=tta.flip, scales=tta.scales, window_stride=stride)
+    results = model(read_image(layout.image(id)) for id in ids)
+    pairs = zip(ids, follow(results, "predicting", len(ids)), strict=True)
+    return {id: encode(result.mask) for id, result in pairs}
+
+
+def _read_masks(folder: Path, sizes: Mapping[str, Size]) -> tuple[dict[str, bytes], list[SubmissionFault]]:
+    """PNG of each valid mask `ID.png` of a folder by id, and the errors of the others."""
+    if not folder.is_dir():
+        raise UserError(f"--masks_dir {folder}: no such folder. Pass a folder of masks ID.png.")
+    masks: dict[str, bytes] = {}
+    faults: list[SubmissionFault] = []
+    for id, size in follow(sizes.items(), "reading masks", len(sizes)):
+        path, wrong, indices = folder / f"{id}.png", [("missing", "no such file")], None
+        if path.is_file():
+            wrong, indices = examine(path.read_bytes(), size, allow_gray=True)
+        faults += [SubmissionFault(str(path), *each) for each in wrong]
+        if indices is not None and not wrong:
+            masks[id] = encode(indices)
+    return masks, faults
+
+
+def _print_summary(check: CheckResult, split: str) -> None:
+    """Print the errors of a check; or the number of masks with each class, and the next step."""
+    size = f", {check.archive.stat().st_size:,} bytes" if check.archive.is_file() else ""
+    folder = folder_of(check.competition)
+    print(
+        f"{check.archive}: {check.masks:,} masks for the {check.images:,} images of '{split}', "
+        f"competition {check.competition} ({folder}){size}"
+    )
+    if split == "test" and check.images != _TEST_IMAGES:
+        print(f"note: the official split 'test' has {_TEST_IMAGES:,} images")
+    for kind in dict.fromkeys(fault.kind for fault in check.faults):
+        faults = [fault for fault in check.faults if fault.kind == kind]
+        print(f"{kind} ({len(faults):,}):")
+        for fault in faults[:_SHOWN]:
+            print(printable(f"  {fault.member.removeprefix(f'{folder}/')}  {fault.text}".rstrip()))
+        if len(faults) > _SHOWN:
+            print(f"  and {len(faults) - _SHOWN:,} more")
+    if check.faults:
+        print(f"errors: {len(check.faults):,}. The server would reject the masks or score them wrongly.")
+        return
+    found = (f"{name} {count:,}" for name, count in zip(CLASSES, check.images_with, strict=True) if count)
+    print(f"masks per class: {', '.join(found)}\nno errors")
     if split == "test":
-        print(f"next: upload {output} at {SERVER} (register; choose VOC2012, Segmentation).")
+        print(f"next: upload {check.archive} at {_SERVER} (register; choose VOC2012, Segmentation).")
         print("It requires a description of 500 characters and limits the number of submissions.")
     else:
         print(f"rehearsal on '{split}': the server takes the split 'test' only")
-    return result

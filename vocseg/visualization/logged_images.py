@@ -33,14 +33,9 @@ def image_loggers(loggers: Iterable[Any]) -> list[Any]:
 
 
 def log_image(loggers: Iterable[Any], tag: str, pixels: Bytes, packed: bytes, step: int) -> None:
-    """Log an image. An error of a logger (full disk, lost server) is a warning.
+    """Log an image, uint8 `[H,W,3]` RGB and as a PNG file, to loggers of `image_loggers`.
 
-    Args:
-        loggers: Those of `image_loggers`.
-        tag: Name of the image; slashes make groups.
-        pixels: uint8 `[H,W,3]` RGB.
-        packed: The same as a PNG file.
-        step: Training step.
+    Slashes in the tag make groups. An error of a logger (full disk, lost server) is a warning.
     """
     for logger in loggers:
         try:
