@@ -17,7 +17,8 @@ from vocseg import __version__
 STUB = """#!/bin/sh
 case "$1 $2" in
     "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && echo venv >> calls ;;
-    "-m pip") echo "pip $*" >> calls; [ ! -e broken ] ;;
+    "-m pip") case "$*" in *" uv") ;; *) echo pip >> calls; [ ! -e broken ] ;; esac ;;
+    "-m uv") echo uv >> calls; [ ! -e broken ] && [ ! -e proxy ] ;;
     *) exec {python} "$@" ;;
 esac
 """
@@ -44,20 +45,20 @@ def _setup(clone: Path, *extra: str) -> tuple[int, list[str]]:
 
 
 def test_it_is_done_once(clone: Path) -> None:
-    assert _setup(clone) == (0, ["venv", "pip"])
+    assert _setup(clone) == (0, ["venv", "uv"])
     assert _setup(clone) == (0, [])
 
 
 def test_what_the_tests_need_serves_the_demo_too_but_not_the_other_way_round(clone: Path) -> None:
     _setup(clone)
-    assert _setup(clone, "dev") == (0, ["venv", "pip"])
+    assert _setup(clone, "dev") == (0, ["venv", "uv"])
     assert _setup(clone) == (0, [])
 
 
 def test_it_is_done_again_when_the_requirements_change(clone: Path) -> None:
     _setup(clone)
     (clone / "pyproject.toml").write_text("[project]\n")
-    assert _setup(clone) == (0, ["venv", "pip"])
+    assert _setup(clone) == (0, ["venv", "uv"])
 
 
 def test_one_that_broke_off_is_begun_anew(clone: Path) -> None:
@@ -65,7 +66,7 @@ def test_one_that_broke_off_is_begun_anew(clone: Path) -> None:
     assert _setup(clone)[0] != 0
     (clone / ".venv" / "half").touch()
     (clone / "broken").unlink()
-    assert _setup(clone) == (0, ["venv", "pip"])
+    assert _setup(clone) == (0, ["venv", "uv"])
     assert not (clone / ".venv" / "half").exists()
     assert _setup(clone) == (0, [])
 
@@ -79,6 +80,11 @@ def test_another_python_is_refused_with_a_sentence(clone: Path) -> None:
     assert done.returncode == 2
     assert "vocseg needs Python 3.11 to 3.13" in done.stderr
     assert "Python 3.8.1" in done.stderr
+
+
+def test_setup_without_uv_uses_pip(clone: Path) -> None:
+    (clone / "proxy").touch()
+    assert _setup(clone) == (0, ["venv", "uv", "pip"])
 
 
 def _browser(folder: Path, *there: str, uid: int = 0, apt: int = 0) -> tuple[list[str], str]:
