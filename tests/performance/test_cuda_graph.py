@@ -63,7 +63,7 @@ def test_frozen_parameters_are_part_of_the_kind(imitated: type[Imitation]) -> No
         network.weight.requires_grad_(not frozen)
         for _ in range(5):
             network.zero_grad()
-            found = recorder.train(compute, torch.ones(1, 4), torch.ones(1), network)
+            found = recorder(compute, torch.ones(1, 4), torch.ones(1), network)
             if not recorder.assign_gradients():
                 found.loss.backward()
             assert (network.weight.grad is None) == frozen
@@ -104,7 +104,7 @@ def test_run_of_replayed_steps_is_bitwise_identical(
         cli = main(
             ["fit", *words, "--model.performance.cuda_graphs", wanted, "--trainer.default_root_dir", folder]
         )
-        runs.append(cli.folder)
+        runs.append(cli.run_directory.path)
     assert len(imitated.made) == 3  # training with a frozen encoder, scoring, training all
     assert imitated.replays > 20
     plain, replayed = map(_weights, runs)
@@ -251,7 +251,7 @@ def test_gpu_fit_with_captured_steps_learns_as_eager_fit(sample: Path, here: Pat
         folder = f"capture_{wanted}"
         line = ["fit", *words, *more, "--model.performance.cuda_graphs", wanted]
         cli = main([*line, "--trainer.default_root_dir", folder])
-        rows.append((cli.folder / "metrics.csv").read_text().splitlines())
+        rows.append((cli.run_directory.path / "metrics.csv").read_text().splitlines())
     names = [name for name in rows[0][0].split(",") if name.startswith(("loss/", "pixel_accuracy/"))]
     eager, replayed = (_columns(lines, names) for lines in rows)
     for one, other in zip(eager, replayed, strict=True):

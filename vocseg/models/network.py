@@ -94,7 +94,7 @@ def _by_order(found: StateDict, wanted: StateDict) -> StateDict | None:
 
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of local weights
-_DEFAULT_OPTIONS = PerformanceOptions()
+DEFAULT_OPTIONS = PerformanceOptions()
 
 
 class Network(nn.Module):
@@ -103,7 +103,7 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, performance: PerformanceOptions = _DEFAULT_OPTIONS) -> None:
+    def __init__(self, model: nn.Module, performance: PerformanceOptions = DEFAULT_OPTIONS) -> None:
         """Wrap a model.
 
         Args:
@@ -170,7 +170,7 @@ def build_network(
     encoder: str,
     encoder_weights: str | None,
     classes: int,
-    performance: PerformanceOptions = _DEFAULT_OPTIONS,
+    performance: PerformanceOptions = DEFAULT_OPTIONS,
 ) -> Network:
     """Build a network from names.
 
