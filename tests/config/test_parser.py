@@ -103,7 +103,7 @@ def test_unknown_flag_is_refused_with_similar_flags(here: Path, capsys: Capture)
     assert "--nothing 1; --help lists the flags" in refused(capsys, ["fit", "--nothing", "1"])
 
 
-def test_bare_switch_gets_the_value_true_and_no_words_stay_none() -> None:
+def test_bare_switch_gets_value_true() -> None:
     def tool(int8: bool = False, size: int = 1) -> None: ...
 
     assert complete_switches([], tool) == []

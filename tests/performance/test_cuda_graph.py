@@ -78,26 +78,23 @@ def _weights(run: Path) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     "more",
     [
-        ["--weight_averaging.kind", "ema", "--weight_averaging.decay", "0.5"],
-        ["--trainer.gradient_clip_val", "0.1", "--model.optimizer", "adamw", "--model.lr_scheduler", "poly"],
-        ["--trainer.gradient_clip_val", "0.01", "--trainer.gradient_clip_algorithm", "value"],
-        ["--model.loss.class_weights", "balanced", "--model.optimizer", "sgd"],
+        [
+            *("--weight_averaging.kind", "ema", "--weight_averaging.decay", "0.5"),
+            *("--trainer.gradient_clip_val", "0.1", "--model.optimizer", "adamw"),
+            *("--model.lr_scheduler", "poly"),
+        ],
+        [
+            *("--trainer.gradient_clip_val", "0.01", "--trainer.gradient_clip_algorithm", "value"),
+            *("--model.loss.class_weights", "balanced", "--model.optimizer", "sgd"),
+        ],
     ],
-    ids=["ema", "clipped by norm", "clipped by value", "weighted sgd"],
+    ids=["adamw clipped by norm, ema", "weighted sgd clipped by value"],
 )
 def test_run_of_replayed_steps_is_bitwise_identical(
     sample: Path, here: Path, imitated: type[Imitation], more: list[str]
 ) -> None:
-    words = [
-        *tiny(sample),
-        "--trainer.max_epochs",
-        "3",
-        "--model.freeze_encoder_epochs",
-        "1",
-        "--data.batch_size",
-        "2",
-    ]
-    words += more
+    words = [*tiny(sample), *more, "--data.batch_size", "2"]
+    words += ["--trainer.max_epochs", "2", "--model.freeze_encoder_epochs", "1"]
     runs = []
     for wanted in ("false", "true"):
         folder = f"capture_{wanted}"
@@ -106,7 +103,7 @@ def test_run_of_replayed_steps_is_bitwise_identical(
         )
         runs.append(cli.run_directory.path)
     assert len(imitated.made) == 3  # training with a frozen encoder, scoring, training all
-    assert imitated.replays > 20
+    assert imitated.replays > 15
     plain, replayed = map(_weights, runs)
     assert all(torch.equal(value, replayed[key]) for key, value in plain.items())
     figures = [(run / "metrics.csv").read_text().splitlines() for run in runs]

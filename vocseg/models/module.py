@@ -126,8 +126,6 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         """Compute a batch as `training_step`, and update the validation metrics."""
         return self._step(batch, self.val_metrics)
 
-    test_step = validation_step
-
     def _step(self, batch: Batch, metrics: SegmentationMetrics) -> dict[str, Tensor]:
         """Compute a batch, or replay the captured step on a GPU, and update the metrics."""
         capture = self.network.performance.use_cuda_graphs and can_capture(self._trainer)
@@ -148,11 +146,6 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         """Return logits float32 `[N,C,H,W]` at the input resolution."""
         return logits_by_image(partial(self.tta.logits, self), batch["image"])
 
-    @property
-    def _scaler(self) -> Any:
-        """Gradient scaler of fp16; None for other precisions."""
-        return getattr(self.trainer.precision_plugin, "scaler", None)
-
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute gradients, unless the step was a replay, which has computed them."""
         if not self._graphs.assign_gradients():
@@ -163,13 +156,9 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         return self._graphs.gradient_norm(self.network)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build the optimizer, and a learning-rate scheduler that is stepped after each of its steps.
-
-        Raises:
-            UserError: If the schedule needs the number of all steps and the run has no end.
-        """
-        network = self.network
-        clips_scaled = self._scaler is not None and bool(self.trainer.gradient_clip_val)
+        """Build the optimizer, and a learning-rate scheduler that is stepped after each of its steps."""
+        network, scaler = self.network, getattr(self.trainer.precision_plugin, "scaler", None)  # fp16 only
+        clips_scaled = scaler is not None and bool(self.trainer.gradient_clip_val)
         options = network.performance.optimizer_options(network.mean.device, clips_scaled)
         optimizer = build_optimizer(self.optimizer_config, network, network.encoder, options)
         steps = self.trainer.estimated_stepping_batches if self.lr_schedule.needs_total_steps else 0
@@ -186,7 +175,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
 
         Lightning refuses those, which only the gradient scaler of fp16 makes necessary.
         """
-        if self._scaler is not None:
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_val:
             clip_gradients(optimizer, float(gradient_clip_val), gradient_clip_algorithm)
@@ -259,8 +248,6 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         """Reset the metrics, as a validation may have been interrupted."""
         self.val_metrics.reset()
 
-    on_test_epoch_start = on_validation_epoch_start
-
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout and the like by step and process, so that resume does not depend on earlier steps."""
         trainer, device = self.trainer, self.trainer.strategy.root_device
@@ -282,6 +269,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.lr_schedule.on_validation(float(self.results["val"]["miou"]))
 
+    test_step, on_test_epoch_start = validation_step, on_validation_epoch_start
     on_test_epoch_end = on_validation_epoch_end
 
     def _log_epoch(self, stage: Literal["train", "val"], metrics: SegmentationMetrics) -> None:
@@ -294,14 +282,10 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         self.log_dict(curve_points(stage, results, names))
 
     def match_data(self, data: Any, masks: bool = True) -> None:
-        """Check image size and classes of a data module against the network, and take its class list.
-
-        Args:
-            data: Data module. Any other object is ignored.
-            masks: Whether its masks are used.
+        """Check image size and (with `masks`) classes of a data module, and take its class list.
 
         Raises:
-            UserError: If they do not match.
+            UserError: If they do not match the network.
         """
         if hasattr(data, "facts"):
             self.network.check_size(data.image_size)
