@@ -44,7 +44,7 @@ def _scores(folder: Path) -> dict[str, dict[str, object]]:
     return json.loads((folder / "scores.json").read_text())  # type: ignore[no-any-return]
 
 
-def test_fit_leaves_weights_checkpoints_config_and_pictures(trained: Path) -> None:
+def test_fit_writes_weights_checkpoints_config_and_panels(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
     assert {"unet_voc.pth", "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "panels.png"} <= names
     with Image.open(trained / "panels.png") as picture:
@@ -52,7 +52,7 @@ def test_fit_leaves_weights_checkpoints_config_and_pictures(trained: Path) -> No
         assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 100
 
 
-def test_curves_are_in_tensorboard_by_group(trained: Path) -> None:
+def test_tensorboard_has_curves_by_group(trained: Path) -> None:
     events = EventAccumulator(str(trained)).Reload()
     tags = set(events.Tags()["scalars"])
     assert "hp_metric" not in tags
@@ -72,35 +72,38 @@ def test_curves_are_in_tensorboard_by_group(trained: Path) -> None:
     assert (red > blue + 60).sum() > 400  # what is wrong
 
 
-def test_curves_are_in_a_csv(trained: Path) -> None:
+def test_csv_has_curves_by_epoch(trained: Path) -> None:
     with (trained / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["miou/val"]]
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert all(0 <= float(row["pixel_accuracy/val"]) <= 1 for row in rows)
 
 
-def test_fit_twice_gives_two_folders_and_the_same_numbers(sample: Path, here: Path) -> None:
-    for _ in range(2):
-        main(["fit", *tiny(sample), "--data.augmentation", "light"])
+def test_seed_determines_weights_but_not_subset(sample: Path, here: Path) -> None:
+    flags = ["--data.augmentation", "light", "--data.max_train_samples", "8"]
+    runs = [_cli(["fit", *tiny(sample), *flags, "--seed_everything", seed]) for seed in ("1", "1", "2")]
+    assert [cli.datamodule.seed for cli in runs] == [1, 1, 2]
+    assert len({tuple(cli.datamodule.parts["train"].split.ids) for cli in runs}) == 1
     folders = sorted((here / "lightning_logs" / "fit").iterdir())
-    assert [folder.name for folder in folders] == ["version_0", "version_1"]
-    first, second = (read_weights(folder / "unet_voc.pth") for folder in folders)
-    assert first.description == second.description
-    assert all(torch.equal(value, second.state_dict[key]) for key, value in first.state_dict.items())
+    assert [folder.name for folder in folders] == ["version_0", "version_1", "version_2"]
+    first, same, other = (read_weights(folder / "unet_voc.pth") for folder in folders)
+    assert first.description == same.description
+    assert all(torch.equal(value, same.state_dict[key]) for key, value in first.state_dict.items())
+    assert any(not torch.equal(value, other.state_dict[key]) for key, value in first.state_dict.items())
 
 
-def test_an_untrained_network_scores_near_zero_on_the_sample(sample: Path, here: Path) -> None:
+def test_untrained_network_scores_near_zero(sample: Path, here: Path) -> None:
     module = SegmentationModule(encoder=TINY)
     save_weights(here / "untrained.pth", module, describe(module, 64, None))
     main(["test", "--ckpt_path", "untrained.pth", "--data.root", str(sample)])
     assert _scores(here / "lightning_logs/test/version_0")["input_resolution"]["mean_iou"] < 0.06  # type: ignore[operator]
 
 
-def test_an_epoch_without_validation_says_nothing_of_it(
+def test_epoch_without_validation_has_no_scores_in_table(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs", "3"]
-    main(["fit", *tiny(sample), *words])
+    main(["fit", *tiny(sample), *words, "--trainer.limit_train_batches", "1"])
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split() for line in lines if re.match(r" +\d/3 ", line)]
     assert [row[2] == "-" for row in rows] == [True, False, True]  # loss on val
@@ -111,25 +114,14 @@ def test_an_epoch_without_validation_says_nothing_of_it(
     assert max(map(len, lines[lines.index(title) - 1 :][:5])) < 80
 
 
-def test_another_seed_trains_another_network_on_the_same_subset(sample: Path, here: Path) -> None:
-    parts = []
-    for seed in ("1", "2"):
-        cli = _cli(["fit", *tiny(sample), "--seed_everything", seed, "--data.max_train_samples", "8"])
-        parts.append((cli.datamodule.parts["train"].split.ids, cli.datamodule.seed))
-    assert parts[0][0] == parts[1][0]
-    assert [seed for _, seed in parts] == [1, 2]
-    first, second = (read_weights(here / f"lightning_logs/fit/version_{k}/unet_voc.pth") for k in (0, 1))
-    assert any(not torch.equal(value, second.state_dict[key]) for key, value in first.state_dict.items())
-
-
-def test_a_seed_left_to_chance_is_one_for_all_and_recorded(sample: Path, here: Path) -> None:
+def test_random_seed_is_saved_in_config(sample: Path, here: Path) -> None:
     cli = _cli(["fit", *tiny(sample), "--seed_everything", "true", "--trainer.limit_train_batches", "1"])
     recorded = yaml.safe_load((here / "lightning_logs/fit/version_0/config.yaml").read_text())
     assert type(recorded["seed_everything"]) is int
     assert cli.datamodule.seed == recorded["seed_everything"]
 
 
-def test_a_run_is_repeated_from_its_config(trained: Path, here: Path) -> None:
+def test_fit_from_config_of_run_gives_same_score(trained: Path, here: Path) -> None:
     main(["fit", "--config", str(trained / "config.yaml"), "--trainer.default_root_dir", str(here)])
     again = read_weights(here / "lightning_logs/fit/version_0/unet_voc.pth")
     assert again.description["score"] == read_weights(trained / "unet_voc.pth").description["score"]
@@ -137,7 +129,7 @@ def test_a_run_is_repeated_from_its_config(trained: Path, here: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["validate", "test"])
 @pytest.mark.parametrize("name", ["unet_voc.pth", "best.ckpt"])
-def test_scoring_needs_only_the_file_and_gives_its_score(
+def test_scoring_weights_gives_their_score(
     sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str], verb: str, name: str
 ) -> None:
     cli = _cli([verb, "--ckpt_path", str(trained / name), "--data.root", str(sample)])
@@ -159,7 +151,7 @@ def _labelled_pixels(sample: Path) -> list[int]:
     return [int((np.asarray(mask.resize((64, 64), Image.Resampling.NEAREST)) != 255).sum()) for mask in masks]
 
 
-def test_predict_writes_palette_masks_and_overlays_at_the_pictures_size(
+def test_predict_folder_writes_masks_and_overlays_at_image_size(
     sample: Path, trained: Path, here: Path
 ) -> None:
     photos = here / "photos"
@@ -181,14 +173,14 @@ def test_predict_writes_palette_masks_and_overlays_at_the_pictures_size(
     assert len(list((folder / "masks").iterdir())) == 3
 
 
-def test_predict_takes_one_picture_and_another_folder(sample: Path, trained: Path, here: Path) -> None:
+def test_predict_single_image_writes_into_output_dir(sample: Path, trained: Path, here: Path) -> None:
     picture = next((sample / "VOCdevkit/VOC2012/JPEGImages").iterdir())
     words = ["--data.predict_dir", str(picture), "--prediction_writer.output_dir", str(here / "out")]
     main(["predict", "--ckpt_path", str(trained / "last.ckpt"), *words])
     assert [path.name for path in (here / "out" / "masks").iterdir()] == [f"{picture.stem}.png"]
 
 
-def test_finetune_compares_before_with_after_on_the_same_images(
+def test_finetune_compares_scores_before_and_after(
     sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes = ["--data.max_train_samples", "12", "--data.max_val_samples", "5", "--trainer.max_epochs", "2"]
@@ -209,7 +201,7 @@ def test_finetune_compares_before_with_after_on_the_same_images(
     assert (folder / "config.yaml").is_file()
 
 
-def test_finetune_without_a_validation_compares_no_scores(
+def test_finetune_without_validation_compares_no_scores(
     sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes = ["--data.max_train_samples", "12", "--data.max_val_samples", "5", "--trainer.max_epochs", "1"]
@@ -219,10 +211,10 @@ def test_finetune_without_a_validation_compares_no_scores(
     assert not (here / "lightning_logs/finetune/version_0/scores.json").exists()
 
 
-def test_finetune_takes_the_newest_weights_and_says_which(
+def test_finetune_without_ckpt_path_starts_from_newest_weights(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["fit", *tiny(sample)])
+    main(["fit", *tiny(sample), "--trainer.limit_train_batches", "1"])
     sizes = ["--data.max_train_samples", "8", "--data.max_val_samples", "4", "--trainer.max_epochs", "1"]
     main(["finetune", "--data.root", str(sample), *sizes])
     assert f"lightning_logs/fit/version_0/unet_voc.pth" in capsys.readouterr().out  # noqa: F541
@@ -232,14 +224,14 @@ def test_finetune_takes_the_newest_weights_and_says_which(
     assert _scores(here / "lightning_logs/test/version_0")["input_resolution"]["matrix"] == before["matrix"]
 
 
-def test_finetunes_own_defaults_are_the_seeds(here: Path, trained: Path) -> None:
+def test_finetune_defaults_equal_seed_recipe(here: Path, trained: Path) -> None:
     config = _printed(["finetune", "--ckpt_path", str(trained / "unet_voc.pth")])
     assert (config["data"]["max_train_samples"], config["data"]["max_val_samples"]) == (1000, 200)
     assert config["trainer"]["max_epochs"] == 5
     assert config["model"]["lr"] == 1e-4
 
 
-def test_fit_takes_network_and_size_from_the_weights_that_it_starts_from(
+def test_fit_from_weights_takes_their_network_and_size(
     sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = ["fit", "--data.root", str(sample), "--ckpt_path", str(trained / "unet_voc.pth")]
@@ -251,12 +243,12 @@ def test_fit_takes_network_and_size_from_the_weights_that_it_starts_from(
 
 
 @pytest.mark.parametrize("verb", ["finetune", "validate", "test", "predict"])
-def test_no_verb_but_fit_asks_for_imagenet_weights(verb: str, trained: Path) -> None:
+def test_verbs_other_than_fit_need_no_imagenet_weights(verb: str, trained: Path) -> None:
     config = _printed([verb, "--ckpt_path", str(trained / "unet_voc.pth")])
     assert config["model"]["encoder_weights"] is None
 
 
-def test_the_seed_recipe_needs_no_flag(here: Path) -> None:
+def test_fit_defaults_equal_seed_recipe(here: Path) -> None:
     config = _printed(["fit"])
     loss = config["model"].pop("loss")
     assert isinstance(loss, dict)
@@ -304,13 +296,13 @@ def _printed(words: list[str]) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
 @pytest.mark.parametrize("verb", sorted(set(VERBS) - {"resume"}))
-def test_every_recipe_goes_with_every_verb(recipe: str, verb: str, trained: Path) -> None:
+def test_recipe_parses_with_every_verb(recipe: str, verb: str, trained: Path) -> None:
     words = [verb, "--config", recipe]
     assert _printed([*words, "--ckpt_path", str(trained / "unet_voc.pth")] if verb != "fit" else words)
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_recipe_says_what_it_costs_and_gives(recipe: Path) -> None:
+def test_recipe_header_has_cost_and_expected_score(recipe: Path) -> None:
     lines = recipe.read_text().splitlines()
     head = " ".join(line for line in lines if line.startswith("#"))
     assert "Cost:" in head
@@ -318,21 +310,22 @@ def test_a_recipe_says_what_it_costs_and_gives(recipe: Path) -> None:
     assert len(lines) <= 20
 
 
-def test_recipes_compose_and_typed_flags_win(here: Path) -> None:
+def test_recipes_compose_and_flags_override_them(here: Path) -> None:
     config = _printed(["fit", "--config", "demo", "--config", "early_stopping", "--model.lr", "0.5"])
     assert config["model"]["lr"] == 0.5
     assert str(config["data"]["root"]) == "data/sample"
     assert "EarlyStopping" in str(config["trainer"]["callbacks"])
 
 
-def test_the_help_names_every_command() -> None:
+def test_help_lists_every_command() -> None:
     cli: Any = SimpleNamespace(_verb="")  # none was typed
     assert set(VERBS) - {"resume"} == set(VocCLI.subcommands(cli))
     assert all(verb not in TOOLS for verb in VERBS)
 
 
-def test_early_stopping_stops(sample: Path, here: Path) -> None:
-    words = ["--trainer.max_epochs", "12", "--model.lr", "1e-12", "--config", "early_stopping"]
+def test_early_stopping_recipe_ends_run_early(sample: Path, here: Path) -> None:
+    words = ["--config", "early_stopping", "--trainer.callbacks.patience", "2", "--trainer.max_epochs", "12"]
+    words += ["--model.lr", "1e-12", "--image_panels.num_images", "0"]
     cli = _cli(["fit", *tiny(sample), *words])
     assert cli.trainer.current_epoch < 12
     assert (here / "lightning_logs/fit/version_0/unet_voc.pth").is_file()
@@ -341,23 +334,28 @@ def test_early_stopping_stops(sample: Path, here: Path) -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--trainer.precision", "bf16-mixed"],
-        ["--trainer.accumulate_grad_batches", "2"],
-        ["--trainer.gradient_clip_val", "0.5"],
+        [
+            *("--trainer.precision", "bf16-mixed", "--trainer.accumulate_grad_batches", "2"),
+            *("--trainer.gradient_clip_val", "0.5"),
+        ],
         ["--trainer.logger", "false"],
         ["--trainer.enable_checkpointing", "false"],
         ["--trainer.limit_val_batches", "0"],
         ["--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs", "3"],
-        ["--trainer.val_check_interval", "0.5"],
-        ["--trainer.enable_progress_bar", "true"],
-        ["--best_weights.monitor", "loss/val"],
+        ["--trainer.val_check_interval", "0.5", "--data.num_workers", "2"],
+        [
+            "--trainer.enable_progress_bar",
+            "true",
+            "--best_weights.monitor",
+            "loss/val",
+            "--image_panels.num_images",
+            "0",
+        ],
         ["--model.arch", "deeplabv3plus", "--model.encoder", "resnet18"],
-        ["--image_panels.num_images", "0"],
-        ["--data.num_workers", "2"],
     ],
     ids=lambda flags: " ".join(flags),
 )
-def test_lightnings_flags_and_ours_work(sample: Path, here: Path, flags: list[str]) -> None:
+def test_trainer_and_own_flags_keep_number_of_steps(sample: Path, here: Path, flags: list[str]) -> None:
     cli = _cli(["fit", *tiny(sample), *flags])
     steps = 5 * (cli.trainer.max_epochs or 0)
     accumulated = cli.trainer.accumulate_grad_batches
@@ -368,7 +366,7 @@ def test_lightnings_flags_and_ours_work(sample: Path, here: Path, flags: list[st
     assert {path.name for path in here.iterdir()} == {"lightning_logs"}
 
 
-def test_overfitting_sees_the_same_first_images_in_every_epoch(
+def test_overfit_batches_repeats_first_images(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, list[list[int]]] = {"train": [], "val": []}
@@ -387,7 +385,9 @@ def test_overfitting_sees_the_same_first_images_in_every_epoch(
 
 
 def test_fast_dev_run_leaves_nothing_behind(sample: Path, trained: Path, here: Path) -> None:
-    main(["fit", *tiny(sample), "--trainer.fast_dev_run", "true"])
+    cli = _cli(["fit", *tiny(sample), "--trainer.fast_dev_run", "true"])
+    assert cli.trainer.global_step == 1
+    assert torch.isfinite(next(cli.model.parameters())).all()
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     main(["test", *words, "--trainer.fast_dev_run", "true"])
     main(
@@ -405,7 +405,7 @@ def test_fast_dev_run_leaves_nothing_behind(sample: Path, trained: Path, here: P
     assert not [path for path in here.rglob("*") if path.is_file()]
 
 
-def test_fit_goes_on_from_a_checkpoint_and_starts_from_weights(
+def test_fit_continues_checkpoint_and_starts_from_weights(
     sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     longer = ["--trainer.max_epochs", "3"]
@@ -413,13 +413,14 @@ def test_fit_goes_on_from_a_checkpoint_and_starts_from_weights(
     assert cli.trainer.global_step == 15
     assert re.search(r" 3/3 ", out := capsys.readouterr().out)
     assert " 1/3 " not in out
-    cli = _cli(["fit", *tiny(sample), "--ckpt_path", str(trained / "unet_voc.pth")])
+    start = ["--ckpt_path", str(trained / "unet_voc.pth"), "--trainer.limit_train_batches", "1"]
+    cli = _cli(["fit", *tiny(sample), *start])
     said = capsys.readouterr().out
-    assert "with a new optimizer" in said
+    assert "with a new optimizer" in " ".join(said.split())
     assert " 1/1 " in said
 
 
-def test_export_writes_a_plain_state_dict(
+def test_export_pth_is_state_dict_of_smp(
     trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import segmentation_models_pytorch as smp
@@ -440,12 +441,12 @@ def test_export_writes_a_plain_state_dict(
     assert "create_model" in capsys.readouterr().out
 
 
-def test_sample_is_written(here: Path) -> None:
+def test_sample_command_writes_images(here: Path) -> None:
     main(["sample", "--root", "toy", "--train", "2", "--val", "1", "--seed", "5"])
     assert len(list((here / "toy/VOCdevkit/VOC2012/JPEGImages").iterdir())) == 3
 
 
-def test_monitored_class_that_does_not_occur_is_not_better(sample: Path, here: Path) -> None:
+def test_monitored_class_without_pixels_is_not_better(sample: Path, here: Path) -> None:
     flags = ["--data.max_val_samples", "1", "--best_weights.monitor", "per_class_iou/sheep"]
     main(["fit", *tiny(sample), *flags, "--trainer.limit_train_batches", "1"])
     assert (here / "lightning_logs/fit/version_0/last.ckpt").is_file()
@@ -457,7 +458,7 @@ EXAMPLE_LINES = [(verb, line) for verb, lines in EXAMPLES.items() for line in li
 @pytest.mark.parametrize(
     ("verb", "line"), EXAMPLE_LINES, ids=[f"{verb} {line}" for verb, line in EXAMPLE_LINES]
 )
-def test_example_of_the_help_parses(verb: str, line: str, trained: Path, here: Path) -> None:
+def test_help_example_parses(verb: str, line: str, trained: Path, here: Path) -> None:
     Path("mine").mkdir()
     Path("mine/classes.txt").write_text("background\nthing\n")
     weights = str(trained / "unet_voc.pth")
@@ -473,7 +474,7 @@ def test_example_of_the_help_parses(verb: str, line: str, trained: Path, here: P
         assert found == yaml.safe_load(value), flag
 
 
-def test_help_of_scoring_leaves_training_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_scoring_hides_training_flags(capsys: pytest.CaptureFixture[str]) -> None:
     texts = {}
     for verb in ("fit", "predict"):
         with pytest.raises(SystemExit):
@@ -491,7 +492,7 @@ def test_help_of_scoring_leaves_training_out(capsys: pytest.CaptureFixture[str])
     assert "--model.lr" not in listed
 
 
-def test_terminal_shows_a_line_before_libraries_are_imported() -> None:
+def test_terminal_shows_line_before_libraries_are_imported() -> None:
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "vocseg", "fit", "--help"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT) as process:

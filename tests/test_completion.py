@@ -30,7 +30,7 @@ def _completed(script: Path, *words: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_commands_flags_and_values_are_completed(script: Path) -> None:
+def test_bash_completes_commands_flags_and_values(script: Path) -> None:
     assert _completed(script, "") == {*VERBS, *TOOLS}
     assert _completed(script, "pre") == {"predict"}
     assert {"--model.encoder", "--model.encoder_weights"} <= _completed(script, "fit", "--model.enc")
@@ -42,10 +42,10 @@ def test_commands_flags_and_values_are_completed(script: Path) -> None:
     assert _completed(script, "predict", "--ckpt_path", "a") == set()  # files: `complete -o default`
 
 
-def test_every_command_has_flags(script: Path) -> None:
+def test_completion_has_flags_of_every_command(script: Path) -> None:
     for command in (*VERBS, *TOOLS):
         assert f'"{command} "*) words="--help ' in script.read_text() or command == "resume"
 
 
-def test_other_shells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_for_unknown_shell_raises(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--shell: Expected a typing.Literal['bash', 'zsh']" in refused(capsys, ["completion", "fish"])

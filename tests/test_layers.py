@@ -80,7 +80,7 @@ def test_module_imports_from_its_layer_or_below(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "data").rglob("*.py")), ids=lambda path: path.stem)
-def test_data_imports_lightning_in_the_data_module_only(path: Path) -> None:
+def test_data_imports_lightning_in_datamodule_only(path: Path) -> None:
     if path.name != "datamodule.py":
         assert not any(name.split(".")[0] == "lightning" for name in _imports(path))
 
@@ -102,7 +102,7 @@ def test_tool_imports_without_torch(name: str) -> None:
     assert not {module.split(".")[0] for module in seen} & HEAVY
 
 
-def test_package_has_all_names_that_it_imports_late() -> None:
+def test_package_has_all_lazy_names() -> None:
     assert all(getattr(vocseg, name).__name__ == name for name in vocseg.__all__)
     assert sorted(vocseg._MODULES) == sorted(vocseg.__all__)
     with pytest.raises(ImportError, match="cannot import name 'nothing'"):

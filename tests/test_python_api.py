@@ -248,7 +248,7 @@ def test_load_from_checkpoint_knows_the_classes_of_its_data(sample: Path, tmp_pa
     assert loaded.class_list.names == ("background", "thing")
     assert loaded.class_list.colours[1] == (1, 2, 3)
     assert VOCDataModule.load_from_checkpoint(tmp_path / "own.ckpt", root=sample).root == sample
-    with pytest.raises(UserError, match=r"--model.num_classes 21: the masks hold 2 classes"):
+    with pytest.raises(UserError, match=r"--model.num_classes 21: the masks have 2 classes"):
         _trainer(tmp_path, epochs=1).fit(_module(), data)
 
 

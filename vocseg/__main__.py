@@ -175,8 +175,8 @@ def dispatch(words: list[str], argv: list[str] | None) -> "VocCLI | None":
         from vocseg.cli import VocCLI
 
         cli = VocCLI(argv)
-        if cli.exit_code:
-            raise SystemExit(cli.exit_code)
+        if code := getattr(cli.trainer, "exit_code", 0):  # 1: some images could not be read
+            raise SystemExit(code)
         return cli
     else:
         raise UserError(_unknown(command))

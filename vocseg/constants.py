@@ -1,5 +1,7 @@
 """Constants of VOC 2012 and ImageNet that all packages share."""
 
+from pathlib import Path
+
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *(
@@ -39,3 +41,7 @@ def _colour(index: int) -> tuple[int, int, int]:
 PALETTE = tuple(_colour(index) for index in range(256))
 
 VOID_SHARE = 1 / 3  # of all pixels, from which it is said: VOC's masks have about 0.05
+
+ORIGINAL_RESOLUTION, INPUT_RESOLUTION = "original_resolution", "input_resolution"  # keys of `scores.json`
+
+STDOUT = Path("-")  # file name of standard output

@@ -23,7 +23,6 @@ from vocseg.config.initial_weights import (
     OWN_WORDS,
     begin_with_other_classes,
     load_initial_weights,
-    validate_class_count,
 )
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.predict_dataset import is_video
@@ -55,7 +54,8 @@ def _scoring(method: Callable[..., Any], doc: str) -> Callable[..., Any]:
         datamodule: LightningDataModule | None = None,
         weights_only: bool | None = None,
     ) -> Any:
-        validate_class_count(model, datamodule)
+        if isinstance(model, SegmentationModule):
+            model.match_data(datamodule)
         path = load_initial_weights(model, ckpt_path)
         result = method(self, model, dataloaders, path, verbose, datamodule, weights_only)
         if isinstance(model, SegmentationModule):
@@ -111,7 +111,8 @@ class Trainer(lightning.Trainer):
             ckpt_path: A .ckpt to resume, or a .pth of weights to start from with a new optimizer.
             weights_only: See Lightning.
         """
-        validate_class_count(model, datamodule)
+        if isinstance(model, SegmentationModule):
+            model.match_data(datamodule)
         start = f"starting from the weights in {ckpt_path}, with a new optimizer"
         if copied := begin_with_other_classes(model, ckpt_path):
             say(self, f"{start}\n{copied}")
@@ -124,7 +125,6 @@ class Trainer(lightning.Trainer):
         ):
             say(self, start)
             ckpt_path = load_initial_weights(model, ckpt_path)
-            validate_class_count(model, datamodule)
         path = self.resumed or ckpt_path
         super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, weights_only)
         self._report_training()
@@ -139,7 +139,7 @@ class Trainer(lightning.Trainer):
             datamodule: Data to train and validate on.
             ckpt_path: Weights to start from. Null: `unet_voc.pth` of the newest run.
         """
-        validate_class_count(model, datamodule)
+        model.match_data(datamodule)
         self.verb = "finetune"
         if copied := begin_with_other_classes(model, ckpt_path):
             datamodule.prepare_data()
@@ -190,7 +190,7 @@ class Trainer(lightning.Trainer):
             max_batch_size: Batch size at which the search stops. Default: no limit.
             ckpt_path: Weights to start from. Null: as `fit`.
         """
-        validate_class_count(model, datamodule)
+        model.match_data(datamodule)
         if copied := begin_with_other_classes(model, ckpt_path):
             say(self, copied)
         else:

@@ -52,7 +52,7 @@ def replayed_step(
     start = clock.mark()
     batch = next(batches)
     with precision.forward_context():
-        tensors = graphs.train(compute, batch["image"], batch["mask"], network)
+        tensors = graphs(compute, batch["image"], batch["mask"], network)
     optimizer.zero_grad()
     if not graphs.assign_gradients():
         tensors.loss.backward()

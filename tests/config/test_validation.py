@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.conftest import refused, tiny
 
@@ -23,7 +22,6 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
         ["--best_weights.monitor mIoU", "miou/val", "loss/val"],
     ),
     "unknown class": (["--best_weights.monitor", "per_class_iou/tiger"], ["per_class_iou/tiger"]),
-    "abbreviated flag": (["--trainer.max_epoch", "1"], ["do you mean --trainer.max_epochs"]),
     "fp16 on a CPU": (["--trainer.precision", "16-mixed"], ["16-mixed needs a GPU", "bf16-mixed"]),
     "no batches to add up": (["--trainer.accumulate_grad_batches", "0"], ["batches 0: give a whole number"]),
     "no epoch to validate after": (["--trainer.check_val_every_n_epoch", "0"], ["epoch 0: give a whole num"]),
@@ -157,12 +155,3 @@ def test_unwritable_root_raises(here: Path) -> None:
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def test_fast_dev_run_runs_one_step(sample: Path, here: Path) -> None:
-    from vocseg.__main__ import main
-
-    done = main(["fit", *tiny(sample), "--trainer.fast_dev_run", "true"])
-    assert done is not None
-    assert done.trainer.global_step == 1
-    assert torch.isfinite(next(done.model.parameters())).all()

@@ -42,7 +42,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_loss_that_cannot_be_is_refused_before_anything_is_built(
+def test_invalid_loss_flag_raises_before_network_is_built(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("vocseg.models.module.build_network", lambda *_: pytest.fail("a network was built"))
@@ -56,14 +56,14 @@ def test_a_loss_that_cannot_be_is_refused_before_anything_is_built(
     assert not list(here.iterdir())
 
 
-def test_a_file_with_an_unknown_term_or_nan_is_refused(here: Path, capsys: Capture) -> None:
+def test_loss_in_file_with_unknown_term_or_nan_raises(here: Path, capsys: Capture) -> None:
     (here / "a.yaml").write_text("model:\n  loss: {cross_entropy: 1, lovas: 0.5}\n")
     assert "model.loss.lovas'" in refused(capsys, ["fit", "--config", "a.yaml"])
     (here / "b.yaml").write_text("model:\n  loss: {dice: .nan}\n")
     assert "--model.loss.dice nan: give a finite number" in refused(capsys, ["fit", "--config", "b.yaml"])
 
 
-def test_flags_and_files_say_the_same(here: Path, capsys: Capture) -> None:
+def test_loss_from_printed_config_equals_flags(here: Path, capsys: Capture) -> None:
     (here / "a.yaml").write_text("model:\n  loss: {cross_entropy: 2, lovasz: 0.5}\n")
     with pytest.raises(SystemExit) as end:
         main(["fit", "--config", "a.yaml", "--model.loss.dice", "0.5", "--print_config"])
@@ -77,7 +77,7 @@ def test_flags_and_files_say_the_same(here: Path, capsys: Capture) -> None:
         assert f"\n    {line}\n" in said
 
 
-def test_what_a_checkpoint_keeps_is_plain_and_tells_two_losses_apart() -> None:
+def test_plain_loss_config_is_text_and_numbers() -> None:
     plain = LossConfig(class_weights=[1, 2.5]).as_plain()
     assert plain["class_weights"] == "1 2.5"
     assert {type(value) for value in plain.values()} == {float, str}
@@ -114,7 +114,7 @@ def finished(broken_off: Path) -> Path:
     return run
 
 
-def test_a_run_does_not_go_on_with_another_loss(broken_off: Path, here: Path, capsys: Capture) -> None:
+def test_resume_with_other_loss_raises(broken_off: Path, here: Path, capsys: Capture) -> None:
     run = Path(shutil.copytree(broken_off, here / "fit" / "version_0"))
     said = refused(capsys, ["resume", str(run), "--model.loss.dice", "0"])
     assert "it was made with loss (dice) 0.5, now it is 0.0" in said
@@ -123,13 +123,13 @@ def test_a_run_does_not_go_on_with_another_loss(broken_off: Path, here: Path, ca
     assert "loss (class_weights) balanced, now it is None" in said
 
 
-def test_the_loss_is_no_part_of_a_checkpoints_network(finished: Path) -> None:
+def test_checkpoint_network_has_no_loss(finished: Path) -> None:
     state = torch.load(finished / "best.ckpt", weights_only=True)
     assert set(state["hyper_parameters"]) >= {"arch", "encoder", "num_classes"}
     assert not [key for key in [*state["hyper_parameters"], *state["state_dict"]] if "loss" in key]
 
 
-def test_scoring_with_a_runs_loss_gives_the_runs_figure(
+def test_scoring_with_loss_of_run_gives_same_value(
     finished: Path, sample: Path, here: Path, capsys: Capture
 ) -> None:
     """Balanced weights are those of the training images, although these are not scored."""

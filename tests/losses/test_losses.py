@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vocseg.losses import region
 from vocseg.losses.composite import CompositeLoss
 from vocseg.losses.config import CROSS_ENTROPY_ONLY, LossConfig
 
@@ -102,7 +101,7 @@ def _lovasz(p: Tensor, truth: Tensor) -> Tensor:
 
 
 @every_loss
-def test_value_and_gradient_equal_a_plain_reference(name: str) -> None:
+def test_value_and_gradient_equal_plain_reference(name: str) -> None:
     logits, mask = _case()
     value, gradient = _loss(name, logits, mask)
     wanted, wanted_gradient = _with_gradient(lambda leaf: _reference(CASES[name], leaf, mask), logits)
@@ -110,7 +109,7 @@ def test_value_and_gradient_equal_a_plain_reference(name: str) -> None:
     torch.testing.assert_close(gradient, wanted_gradient, rtol=1e-4, atol=1e-8)
 
 
-def test_the_seed_recipes_loss_is_bit_for_bit_the_plain_one() -> None:
+def test_default_loss_equals_cross_entropy_bitwise() -> None:
     for seed in range(20):
         logits, mask = _case(seed, images=1 + seed % 4)
         mask = torch.full_like(mask, 255) if seed == 0 else mask
@@ -131,7 +130,7 @@ def test_the_seed_recipes_loss_is_bit_for_bit_the_plain_one() -> None:
         assert torch.equal(whole.weight, count)
 
 
-def test_class_weights_and_smoothing_are_torchs() -> None:
+def test_class_weights_and_smoothing_equal_torch() -> None:
     logits, mask = _case()
     for settings in (CASES["weighted"], CASES["weighted and smoothed"]):
         wanted = functional.cross_entropy(
@@ -144,17 +143,19 @@ def test_class_weights_and_smoothing_are_torchs() -> None:
         torch.testing.assert_close(CompositeLoss(settings, CLASSES)(logits, mask).loss, wanted)
 
 
-def test_lovasz_is_smps_where_nothing_is_void() -> None:
+def test_lovasz_without_ignored_pixels_equals_smp() -> None:
     logits, mask = _case()
     mask = mask.clamp(max=4)
     torch.testing.assert_close(_loss("lovasz", logits, mask)[0], LovaszLoss("multiclass")(logits, mask))
 
 
-def test_lovasz_over_all_classes_at_once_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lovasz_over_all_classes_equals_present_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a GPU computes it."""
     logits, mask = _case()
     wanted, wanted_gradient = _loss("lovasz", logits, mask)
-    monkeypatch.setattr(region, "_worth_sorting", lambda shown, p: (torch.arange(len(shown)), p))
+    monkeypatch.setattr(
+        "vocseg.losses.functional._worth_sorting", lambda shown, p: (torch.arange(len(shown)), p)
+    )
     value, gradient = _loss("lovasz", logits, mask)
     torch.testing.assert_close(value, wanted)
     torch.testing.assert_close(gradient, wanted_gradient)
@@ -162,7 +163,7 @@ def test_lovasz_over_all_classes_at_once_is_the_same(monkeypatch: pytest.MonkeyP
 
 
 @every_loss
-def test_a_batch_that_is_all_void_gives_zero_and_zero_gradients(name: str) -> None:
+def test_batch_of_ignored_pixels_has_zero_loss_and_gradients(name: str) -> None:
     logits, mask = _case()
     value, gradient = _loss(name, logits, torch.full_like(mask, 255))
     assert value == 0
@@ -172,7 +173,7 @@ def test_a_batch_that_is_all_void_gives_zero_and_zero_gradients(name: str) -> No
 
 
 @every_loss
-def test_an_image_that_is_all_void_changes_nothing(name: str) -> None:
+def test_image_of_ignored_pixels_changes_nothing(name: str) -> None:
     logits, mask = _case(images=3)
     mask[1] = 255
     kept = torch.tensor([0, 2])
@@ -184,7 +185,7 @@ def test_an_image_that_is_all_void_changes_nothing(name: str) -> None:
 
 
 @every_loss
-def test_what_is_predicted_in_void_changes_nothing(name: str) -> None:
+def test_prediction_in_ignored_pixels_changes_nothing(name: str) -> None:
     logits, mask = _case()
     other = torch.where((mask == 255)[:, None], -3 * logits + 1, logits)
     value, gradient = _loss(name, other, mask)
@@ -196,7 +197,7 @@ def test_what_is_predicted_in_void_changes_nothing(name: str) -> None:
 
 @every_loss
 @pytest.mark.parametrize("right", [True, False])
-def test_utter_certainty_right_or_wrong_is_finite(name: str, right: bool) -> None:
+def test_extreme_logits_give_finite_loss(name: str, right: bool) -> None:
     _, mask = _case()
     labels = torch.where(mask == 255, 0, mask.long())
     shown = labels if right else (labels + 1) % CLASSES
@@ -209,7 +210,7 @@ def test_utter_certainty_right_or_wrong_is_finite(name: str, right: bool) -> Non
 
 
 @every_loss
-def test_nan_is_not_hidden(name: str) -> None:
+def test_nan_logits_give_nan_loss(name: str) -> None:
     logits, mask = _case()
     logits[0, 1, 5, 5] = torch.nan
     assert not CompositeLoss(CASES[name], CLASSES)(logits, mask).loss.isfinite()
@@ -228,7 +229,7 @@ class _Shapes(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_pixels_that_lie_in_rows_are_not_copied_to_planes() -> None:
+def test_channels_last_logits_are_not_copied() -> None:
     logits, mask = _case()
     with _Shapes() as shapes:
         CompositeLoss(CROSS_ENTROPY_ONLY, CLASSES)(logits.contiguous(memory_format=torch.channels_last), mask)
@@ -236,7 +237,7 @@ def test_pixels_that_lie_in_rows_are_not_copied_to_planes() -> None:
 
 
 @every_loss
-def test_memory_order_and_the_masks_type_change_nothing(name: str) -> None:
+def test_memory_format_and_mask_type_change_nothing(name: str) -> None:
     logits, mask = _case()
     value, gradient = _loss(name, logits, mask)
     turned = logits.contiguous(memory_format=torch.channels_last)
@@ -246,7 +247,7 @@ def test_memory_order_and_the_masks_type_change_nothing(name: str) -> None:
 
 
 @every_loss
-def test_half_precision_logits_are_reckoned_in_full_precision(name: str) -> None:
+def test_half_precision_logits_give_float32_loss(name: str) -> None:
     logits, mask = _case()
     half = logits.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
@@ -256,7 +257,7 @@ def test_half_precision_logits_are_reckoned_in_full_precision(name: str) -> None
 
 
 @every_loss
-def test_no_gpu_is_made_to_wait(name: str) -> None:
+def test_loss_does_not_synchronize_device(name: str) -> None:
     """Tensors without data refuse whatever has to look at them."""
     mask = torch.zeros(2, 12, 12, dtype=torch.uint8, device="meta")
     logits = torch.zeros(2, CLASSES, 12, 12, device="meta", requires_grad=True)
@@ -266,7 +267,7 @@ def test_no_gpu_is_made_to_wait(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["weighted and smoothed", "focal, weighted", "cross_entropy", "focal"])
-def test_the_sums_of_batches_give_the_mean_over_all_their_pixels(name: str) -> None:
+def test_batch_sums_give_mean_over_all_pixels(name: str) -> None:
     batches = [_case(seed, images) for seed, images in ((0, 4), (1, 1), (2, 2))]
     batches[1][1][:] = 255
     batches[2][1][:, 6:] = 255
@@ -277,14 +278,14 @@ def test_the_sums_of_batches_give_the_mean_over_all_their_pixels(name: str) -> N
     torch.testing.assert_close(total / weight, wanted)
 
 
-def test_a_term_over_batches_weighs_each_by_its_labelled_pixels() -> None:
+def test_batch_term_is_weighted_by_labelled_pixels() -> None:
     logits, mask = _case()
     whole = CompositeLoss(CASES["all"], CLASSES)(logits, mask)
     assert whole.weight == (mask != 255).sum()
     torch.testing.assert_close(whole.total / whole.weight, whole.loss)
 
 
-def test_class_weights_first_used_in_a_validation_serve_training() -> None:
+def test_class_weights_used_in_inference_mode_can_be_trained() -> None:
     logits, mask = _case()
     objective = CompositeLoss(CASES["weighted"], CLASSES)
     with torch.inference_mode():
@@ -295,7 +296,7 @@ def test_class_weights_first_used_in_a_validation_serve_training() -> None:
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
-def test_balanced_weights_are_inverse_roots_of_shares_and_capped() -> None:
+def test_balanced_weights_are_capped_inverse_roots() -> None:
     objective = CompositeLoss(LossConfig(class_weights="balanced"), 5)
     objective.balance([900_000, 90_000, 9_999, 1, 0])
     assert objective.class_weights is not None
@@ -308,7 +309,7 @@ def test_balanced_weights_are_inverse_roots_of_shares_and_capped() -> None:
     assert float(weights[4]) == pytest.approx(median, rel=1e-3)
 
 
-def test_masks_of_void_alone_balance_nothing() -> None:
+def test_ignored_masks_give_equal_balanced_weights() -> None:
     objective = CompositeLoss(LossConfig(class_weights="balanced"), 3)
     objective.balance([0, 0, 0])
     assert objective.class_weights == [1.0, 1.0, 1.0]

@@ -3,8 +3,7 @@
 import numpy as np
 
 from vocseg.constants import CLASSES
-from vocseg.metrics.per_image import PerImageConfusion
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import PerImageConfusion, Protocol
 
 PIXELS = 65_536
 # In how many of the 1,449 validation images each class is, roughly.

@@ -17,7 +17,7 @@ from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.metrics.per_image import load_per_image_confusion
 from vocseg.metrics.scorer import Scorer
-from vocseg.utils.json_values import as_json
+from vocseg.utils.regular_file import as_json
 
 Pairs = list[tuple[str, torch.Tensor, np.ndarray]]
 

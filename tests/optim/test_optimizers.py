@@ -27,7 +27,7 @@ def _of(module: SegmentationModule, settings: OptimizerConfig) -> dict[str, dict
     }
 
 
-def test_the_seeds_adam_has_one_group_of_all_parameters(network: SegmentationModule) -> None:
+def test_default_adam_has_one_parameter_group(network: SegmentationModule) -> None:
     optimizer = build_optimizer(OptimizerConfig(), network, network.network.encoder, {})
     plain = torch.optim.Adam(network.parameters(), lr=1e-4)
     assert type(optimizer) is torch.optim.Adam
@@ -36,7 +36,7 @@ def test_the_seeds_adam_has_one_group_of_all_parameters(network: SegmentationMod
 
 @pytest.mark.parametrize("factor", [1.0, 0.1, 0.0])
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_norms_and_biases_do_not_decay_and_the_encoder_has_its_own_rate(
+def test_groups_separate_encoder_and_parameters_without_decay(
     network: SegmentationModule, name: str, factor: float
 ) -> None:
     found = _of(network, OptimizerConfig(name, 1e-2, 0.05, 0.8, factor))  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def test_norms_and_biases_do_not_decay_and_the_encoder_has_its_own_rate(
         assert treated["lr"] == pytest.approx(1e-2 * (factor if within else 1)), key
 
 
-def test_groups_have_names_to_draw_their_rates_under(network: SegmentationModule) -> None:
+def test_parameter_groups_have_names(network: SegmentationModule) -> None:
     settings = OptimizerConfig(weight_decay=0.1, encoder_lr_mult=0.1)
     groups = parameter_groups(settings, network, network.network.encoder)
     assert {group["name"] for group in groups} == {
@@ -56,7 +56,7 @@ def test_groups_have_names_to_draw_their_rates_under(network: SegmentationModule
     }  # fmt: skip
 
 
-def test_sgd_has_momentum_and_adam_none(network: SegmentationModule) -> None:
+def test_momentum_is_for_sgd_only(network: SegmentationModule) -> None:
     made = [
         build_optimizer(OptimizerConfig(name, momentum=0.7), network, network.network.encoder, {})
         for name in ("sgd", "adamw")
@@ -74,7 +74,7 @@ def test_sgd_has_momentum_and_adam_none(network: SegmentationModule) -> None:
         ({"encoder_lr_mult": float("inf")}, "--model.encoder_lr_mult inf"),
     ],
 )
-def test_numbers_nobody_can_train_with_are_named(flags: dict[str, float], words: str) -> None:
+def test_invalid_optimizer_number_raises(flags: dict[str, float], words: str) -> None:
     with pytest.raises(UserError, match=words):
         SegmentationModule(encoder=TINY, **flags)  # type: ignore[arg-type]
 
@@ -90,7 +90,7 @@ def _step(encoder: nn.Module, decoder: nn.Module, freezing: EncoderFreezer, epoc
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_frozen_encoder_keeps_weights_and_statistics_until_it_thaws(alone: bool) -> None:
+def test_frozen_encoder_keeps_weights_and_statistics(alone: bool) -> None:
     torch.manual_seed(0)
     encoder, decoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.Conv2d(4, 2, 1)
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
@@ -104,7 +104,7 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_until_it_thaws(alone: boo
     assert not any(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
 
 
-def test_without_freezing_nothing_is_touched() -> None:
+def test_unfrozen_encoder_is_not_touched() -> None:
     encoder = nn.BatchNorm2d(3).eval()
     encoder.weight.requires_grad_(False)
     EncoderFreezer().before_step(encoder, 0, True)

@@ -69,7 +69,7 @@ def test_fused_decoder_equals_smps_values_and_gradients(encoder: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
-def test_fused_decoder_gradients_have_the_memory_format_of_parameters() -> None:
+def test_fused_decoder_gradients_keep_memory_format() -> None:
     model = smp.create_model("unet", TINY, None, classes=5).to(memory_format=torch.channels_last)
     fold_decoder(model, everywhere=True)
     image = torch.randn(2, 3, 64, 64).to(memory_format=torch.channels_last)

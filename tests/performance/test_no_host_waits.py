@@ -60,7 +60,7 @@ class Watch(Callback):
         self.close()
 
 
-def test_a_training_step_works_without_values() -> None:
+def test_training_step_runs_on_meta_device() -> None:
     """Meta tensors have none, so that whoever asks for one fails."""
     with torch.device("meta"):
         module = SegmentationModule(encoder=TINY)
@@ -80,7 +80,7 @@ def test_a_training_step_works_without_values() -> None:
         loss.item()
 
 
-def test_a_run_asks_for_values_only_when_it_logs_or_draws(
+def test_fit_fetches_values_only_to_log_or_draw(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Watch()
@@ -133,7 +133,7 @@ class Fetched(Callback):
         self._scoring = False
 
 
-def test_scoring_fetches_nothing_before_its_end(
+def test_scoring_fetches_no_values_before_epoch_end(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = Fetched(monkeypatch)

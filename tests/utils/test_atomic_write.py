@@ -3,11 +3,12 @@
 import errno
 import os
 import random
+import signal
 import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tests.forks import run
 from tests.metrics.population import image_scores, population
 from vocseg.errors import UserError
 from vocseg.metrics.per_image import load_per_image_confusion
-from vocseg.utils.atomic_write import UnwritableError, atomic_open, atomic_write
+from vocseg.utils.atomic_write import AtomicFolder, UnwritableError, atomic_open, atomic_write
 from vocseg.utils.safe_load import read_tensors, write_tensors
 
 # More of them, for those who have the time: VOCSEG_KILLS=500 takes some four minutes.
@@ -308,3 +309,79 @@ def _process(script: str, path: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
+
+
+def _in_a_process(action: Callable[[], object]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_killed_process_leaves_no_folder(tmp_path: Path, settled: bool) -> None:
+    def killed() -> None:
+        folder = AtomicFolder(tmp_path / "found")
+        folder.write("a.png", b"a")
+        if settled:
+            folder.settle()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert _in_a_process(killed) == -signal.SIGKILL
+    assert not (tmp_path / "found").exists()
+
+
+def test_processes_fill_one_folder_together(tmp_path: Path) -> None:
+    mine = AtomicFolder(tmp_path / "found")
+
+    def other() -> None:
+        folder = AtomicFolder(tmp_path / "found")
+        folder.write("b.png", b"b")
+        folder.settle()
+
+    assert _in_a_process(other) == 0
+    mine.write("a.png", b"a")
+    mine.settle()
+    assert not (tmp_path / "found").exists()
+    assert _in_a_process(mine.reveal) == 0
+    mine.reveal()  # the other one came first
+    assert {path.name: path.read_bytes() for path in (tmp_path / "found").iterdir()} == {
+        "a.png": b"a",
+        "b.png": b"b",
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["found"]
+
+
+def test_files_are_synced_before_folder_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def noting(handle: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        assert not (tmp_path / "found").exists()
+        sync(handle)
+
+    folder = AtomicFolder(tmp_path / "found")
+    folder.write("a.png", b"a")
+    folder.write("b.png", b"b")
+    monkeypatch.setattr(os, "fsync", noting)
+    folder.settle()
+    assert synced == ["a.png", "b.png", ".found.part"]
+
+
+def test_dropped_folder_is_removed_and_old_folder_replaced(tmp_path: Path) -> None:
+    folder = AtomicFolder(tmp_path / "found")
+    folder.write("a.png", b"a")
+    folder.drop()
+    assert list(tmp_path.iterdir()) == []
+    for content in (b"b", b"c"):
+        folder = AtomicFolder(tmp_path / "found")
+        folder.write("a.png", content)
+        folder.settle()
+        folder.reveal()
+        folder.drop()  # too late
+        assert (tmp_path / "found" / "a.png").read_bytes() == content

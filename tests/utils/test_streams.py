@@ -19,7 +19,7 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_each_thread_has_its_share_of_torchs_threads() -> None:
+def test_streams_divide_threads_of_torch() -> None:
     def threads(_: int) -> int:
         time.sleep(0.01)
         return torch.get_num_threads()
@@ -32,7 +32,7 @@ def test_each_thread_has_its_share_of_torchs_threads() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_results_keep_their_order_and_a_few_are_under_way() -> None:
+def test_map_keeps_order_and_bounds_pending_items() -> None:
     read: list[int] = []
 
     def items() -> Iterator[int]:
@@ -51,7 +51,7 @@ def test_results_keep_their_order_and_a_few_are_under_way() -> None:
         assert list(found) == list(range(1, 20))
 
 
-def test_error_of_a_background_call_is_raised_by_a_later_one() -> None:
+def test_error_of_background_call_is_raised_later() -> None:
     def fail() -> None:
         raise ValueError("broken")
 
@@ -62,7 +62,7 @@ def test_error_of_a_background_call_is_raised_by_a_later_one() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_batch_is_computed_by_image_under_the_callers_autocast() -> None:
+def test_logits_by_image_use_autocast_of_caller() -> None:
     seen: list[tuple[int, bool, bool]] = []
 
     def predict(images: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from vocseg.metrics.aggregate import error_budget
 from vocseg.metrics.bootstrap import Interval, score_intervals
 from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.paired_test import Comparison, compare_groups
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import Protocol
 from vocseg.metrics.run_groups import RunGroup
 from vocseg.metrics.score import Score
 from vocseg.visualization import tables

@@ -11,8 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from vocseg.metrics.calibration import BINS, Calibration, calibration_counts, confidences
-from vocseg.metrics.per_image import PerImageConfusion
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import PerImageConfusion, Protocol
 from vocseg.models.metadata import protocol_of
 from vocseg.models.module import SegmentationModule
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from vocseg.constants import STDOUT
 from vocseg.errors import UserError
 from vocseg.metrics.paired_test import Comparison, compare_groups
 from vocseg.metrics.per_image import load_per_image_confusion
 from vocseg.metrics.run_groups import RunGroup, check_comparable
 from vocseg.utils.atomic_write import atomic_write
-from vocseg.utils.json_values import STDOUT, as_json
+from vocseg.utils.regular_file import as_json
 
 FILES = (
     "per_image_confusion_original.npz",

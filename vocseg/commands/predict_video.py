@@ -24,7 +24,7 @@ from vocseg.inference.tta import TTAConfig
 from vocseg.inference.video import open_video, video_info
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.atomic_write import AtomicFolder, UnwritableError, atomic_write
-from vocseg.utils.json_values import as_json
+from vocseg.utils.regular_file import as_json
 
 
 def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: int) -> dict[str, Any]:

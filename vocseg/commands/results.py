@@ -14,7 +14,8 @@ from rich.console import Console, RenderableType
 from vocseg.callbacks.original_resolution import OriginalResolutionEval
 from vocseg.callbacks.per_image_metrics import per_image_metrics
 from vocseg.callbacks.prediction_writer import RESULTS, Predicted, PredictionWriter
-from vocseg.checkpoints.weights import weights_origin
+from vocseg.checkpoints.weights import WEIGHTS_NAME, weights_origin
+from vocseg.constants import INPUT_RESOLUTION, ORIGINAL_RESOLUTION, STDOUT
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError, printable
 from vocseg.metrics.bootstrap import score_intervals
@@ -25,7 +26,7 @@ from vocseg.metrics.score import Score, scores_dict
 from vocseg.models.metadata import newest_score
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.atomic_write import atomic_write
-from vocseg.utils.json_values import INPUT_RESOLUTION, ORIGINAL_RESOLUTION, STDOUT, as_json
+from vocseg.utils.regular_file import as_json
 from vocseg.visualization.tables import (
     calibration_line,
     difference_tables,
@@ -47,17 +48,6 @@ _HOLDS = {
     "validate": "scores.json, per-image scores",
     "test": "scores.json, per-image scores, predicted masks",
 }
-
-
-def add_json_flag(parser: Any) -> None:
-    """Add `--json` to a parser."""
-    parser.add_argument(
-        "--json",
-        type=Path | None,
-        default=None,
-        help="JSON file of all printed scores, with intervals and protocol (predict: area of each class in "
-        "each image); `-`: standard output, and all other output goes to standard error.",
-    )
 
 
 class JsonOutput(ExitStack):
@@ -89,6 +79,7 @@ class JsonOutput(ExitStack):
         """
         if self._path is None or not trainer.is_global_zero:
             return
+        self.close()  # `-` is standard output again
         text = as_json(trainer.figures)
         if self._path == STDOUT:
             print(text)
@@ -99,6 +90,13 @@ class JsonOutput(ExitStack):
             raise UserError(
                 f"--json {self._path} cannot be written: {error.strerror}. Pass another file."
             ) from error
+
+
+def print_closing_lines(verb: str, folder: Path, config: Namespace) -> None:
+    """Print where the results of a run are, and the commands to run next."""
+    weights = folder / WEIGHTS_NAME
+    given = weights if verb in ("fit", "finetune") and weights.is_file() else None
+    print("\n".join(["", *closing_lines(verb, folder, given, config)]), flush=True)
 
 
 def closing_lines(verb: str, folder: Path, weights: Path | None, config: Namespace) -> list[str]:

@@ -1,22 +1,50 @@
 """Translation of third-party exceptions to user errors."""
 
+import contextlib
 import os
 import re
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from traceback import FrameSummary
 from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from vocseg.checkpoints.resume import RunDirectory
 from vocseg.checkpoints.run_dir import LOGS, missing_run_dir
-from vocseg.errors import UserError, shown
+from vocseg.errors import Interrupted, UserError, shown
+from vocseg.utils.signals import SIGNAL_GUARD
 
-_WORKERS = (
-    "Check the free memory, use fewer with --data.num_workers, or read in the main process with "
-    "--data.num_workers 0"
-)
 _LOST = ("gloo/transport", "Connection closed by peer", "NCCL communicator was aborted", "Watchdog caught")
+
+
+@contextlib.contextmanager
+def raise_user_errors(cli: Any, verb: str) -> Iterator[None]:
+    """Raise exceptions of a verb as those that `main` prints, and release its run directory at the end.
+
+    Args:
+        cli: The command line, with `run_directory`, and `trainer` once that is built.
+        verb: The verb.
+    """
+    run_directory: RunDirectory = cli.run_directory
+    try:
+        with SIGNAL_GUARD.claiming():
+            yield
+    except Exception as error:
+        user_error = to_user_error(error, getattr(cli, "trainer", None))
+        if user_error is None:
+            raise
+        run_directory.drop_unused()
+        if user_error is error:
+            raise
+        raise user_error from error
+    except Interrupted as stop:
+        trained = hasattr(cli, "trainer") and cli.trainer.global_step > 0
+        raise run_directory.stopped(stop, verb, trained) from stop
+    finally:
+        run_directory.release()
 
 
 def to_user_error(error: BaseException, trainer: Any = None) -> UserError | None:
@@ -31,71 +59,111 @@ def to_user_error(error: BaseException, trainer: Any = None) -> UserError | None
     """
     if isinstance(error, UserError):
         return error
-    text = " ".join(str(error).split())
-    frames = traceback.extract_tb(error.__traceback__)
-    files, functions = {Path(each.filename).name for each in frames}, {each.name for each in frames}
     if isinstance(error, FileNotFoundError) and (folder := _lost_run_dir(error)):
         return missing_run_dir(folder)
-    if _is_out_of_memory(error):
-        return UserError(_out_of_memory(error, text, functions, trainer))
+    text = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    functions = {frame.name for frame in frames}
+    message = (
+        _memory_message(error, text, functions, trainer)
+        or _flag_message(error, text, frames, trainer)
+        or _logger_message(error, frames)
+        or _process_message(error, text, functions)
+    )
+    return UserError(message) if message else None
+
+
+def _memory_message(error: BaseException, text: str, functions: set[str], trainer: Any) -> str | None:
+    """Message for a lack of memory."""
+    if isinstance(error, RuntimeError) and ("shared memory" in text or "Bus error" in text):
+        return (
+            "/dev/shm has no room for the batches of DataLoader workers. Read in the main process with "
+            "--data.num_workers 0, use fewer, or enlarge it (in a container: --shm-size 8g)."
+        )
+    on_gpu = isinstance(error, torch.OutOfMemoryError)
+    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text
+    if not (on_gpu or on_cpu or isinstance(error, MemoryError)):
+        return None
+    lacks = f"the {'GPU' if on_gpu else 'machine'} does not have enough memory"
+    if not (batch := _batch(trainer)):
+        return f"{lacks} ({text[:120]}). Use smaller batches or images."
+    where = " in validation" if functions & {"validation_step", "test_step"} else ""
+    where = " in training" if functions & {"training_step", "backward"} else where
+    return f"{lacks} for a batch{batch}{where}. Use {_less_memory(trainer)}"
+
+
+def _less_memory(trainer: Any) -> str:
+    """Flags for a smaller batch, with which the gradients are of as many images as before."""
+    data = trainer.datamodule
+    size = int(data.batch_size)
+    if size == 1:
+        return f"a smaller --data.image_size than {data.image_size}, or --trainer.precision bf16-mixed"
+    parts = next(k for k in range(2, size + 1) if size % k == 0)  # the next smaller batch divides this one
+    flags = f"--data.batch_size {size // parts}"
+    if getattr(trainer.state.fn, "value", "") == "fit":
+        flags += f" --trainer.accumulate_grad_batches {parts * trainer.accumulate_grad_batches}"
+    return flags
+
+
+def _flag_message(error: BaseException, text: str, frames: list[FrameSummary], trainer: Any) -> str | None:
+    """Message for flags that do not fit together, the data or the checkpoint."""
+    functions, files = {frame.name for frame in frames}, {Path(frame.filename).name for frame in frames}
     if isinstance(error, ValueError) and "more than 1 value per channel" in text:
-        return UserError(
+        return (
             f"BatchNorm gets a single value per channel from this batch{_batch(trainer)}, and cannot train "
             "on one. Use a larger --data.batch_size."
         )
     if missing := re.search(r"Requirement '([^']+)' not met", text):
-        return UserError(f"a flag needs a package that is not installed: pip install '{missing[1]}'")
-    if reason := _logger_fault(error, frames):
-        return UserError(
-            f"--trainer.logger: the logger cannot be used ({shown(reason, 300).rstrip('.')}). Set it up, or "
-            "leave the flag out."
-        )
+        return f"a flag needs a package that is not installed: pip install '{missing[1]}'"
     # Lightning checks there whether devices, strategy and precision are compatible.
     invalid_flags = "accelerator_connector.py" in files or "`val_check_interval` (" in text
-    if isinstance(error, (ValueError, TypeError)) and invalid_flags:
-        return UserError(text)
+    if isinstance(error, ValueError | TypeError) and invalid_flags:
+        return text
     if isinstance(error, MisconfigurationException) and (trainer is None or "limit_" in text):
-        return UserError(text)
+        return text
     loading = {"load_model_state_dict", "load_optimizer_state_dict"} & functions
-    if isinstance(error, (ValueError, RuntimeError)) and loading:
-        return UserError(
+    if isinstance(error, ValueError | RuntimeError) and loading:
+        return (
             f"the checkpoint does not match the flags ({text[:120].rstrip('.')}). Set the flags of "
             "network and optimizer back. --allow accepts other values, not another structure."
         )
-    if is_lost_process(error):
-        return UserError("another process of the run has ended or cannot be reached. See its message or log.")
-    if isinstance(error, RuntimeError) and ("shared memory" in text or "Bus error" in text):
-        return UserError(
-            "/dev/shm has no room for the batches of DataLoader workers. Read in the main process with "
-            "--data.num_workers 0, use fewer, or enlarge it (in a container: --shm-size 8g)."
-        )
-    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
-        if cause := _user_error_before(error):
-            return cause
-        ended = "" if "Killed" in text else "has ended or "  # torch does not always report how
-        return UserError(
-            f"a DataLoader worker {ended}was killed (the machine may have run out of memory). {_WORKERS}. "
-            f"torch reports: {text[:120].rstrip('. ')}"
-        )
-    if (
-        isinstance(error, (ConnectionError, EOFError, FileNotFoundError))
-        and "rebuild_storage_fd" in functions
-    ):
-        return UserError(f"a DataLoader worker has ended or was killed, and its batch is lost. {_WORKERS}.")
     return None
 
 
-def _logger_fault(error: BaseException, frames: list[traceback.FrameSummary]) -> str | None:
-    """Why a logger of the user's cannot be created, or cannot be opened before training; None if it can."""
-    opened = any(each.name == "_call_setup_hook" for each in frames)
-    if opened and any(Path(each.filename).parent.name == "loggers" for each in frames):
-        return str(error)
-    head, _, errors = str(error).partition("\nErrors:\n")
-    if not isinstance(error, ValueError) or "loggers.logger.Logger" not in head:
+def _logger_message(error: BaseException, frames: list[FrameSummary]) -> str | None:
+    """Message for a logger of the user's that cannot be created, or cannot be opened before training."""
+    opened = any(frame.name == "_call_setup_hook" for frame in frames)
+    reason = None
+    if opened and any(Path(frame.filename).parent.name == "loggers" for frame in frames):
+        reason = str(error)
+    elif isinstance(error, ValueError) and "loggers.logger.Logger" in str(error):  # of jsonargparse
+        reason = str(error.__cause__)  # why the first of the flag's types, a single logger, does not take it
+    if reason is None:
         return None
-    reasons = [each.strip("- ") for each in errors.partition("\nGiven value type:")[0].split("\n  - ")]
-    own = [each for each in reasons if not each.startswith(("Expected a ", "Not a valid subclass"))]
-    return " ".join(own[0].split()) if own else None
+    reason = shown(" ".join(reason.split()), 300).rstrip(".")
+    return f"--trainer.logger: the logger cannot be used ({reason}). Set it up, or leave the flag out."
+
+
+def _process_message(error: BaseException, text: str, functions: set[str]) -> str | None:
+    """Message for a process of the run that has ended."""
+    if is_lost_process(error):
+        return "another process of the run has ended or cannot be reached. See its message or log."
+    workers = (
+        "Check the free memory, use fewer with --data.num_workers, or read in the main process with "
+        "--data.num_workers 0"
+    )
+    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
+        if cause := _user_error_before(error):
+            return str(cause)
+        ended = "" if "Killed" in text else "has ended or "  # torch does not always report how
+        return (
+            f"a DataLoader worker {ended}was killed (the machine may have run out of memory). {workers}. "
+            f"torch reports: {text[:120].rstrip('. ')}"
+        )
+    lost = isinstance(error, ConnectionError | EOFError | FileNotFoundError)
+    if lost and "rebuild_storage_fd" in functions:  # torch fetches a batch
+        return f"a DataLoader worker has ended or was killed, and its batch is lost. {workers}."
+    return None
 
 
 def is_lost_process(error: BaseException) -> bool:
@@ -117,29 +185,6 @@ def _user_error_before(error: BaseException) -> UserError | None:
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__ or cause.__context__
     return cause
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    own = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return own or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
-
-
-def _out_of_memory(error: BaseException, text: str, functions: set[str], trainer: Any) -> str:
-    device = "GPU" if isinstance(error, torch.OutOfMemoryError) else "machine"
-    if not (batch := _batch(trainer)):
-        return f"the {device} does not have enough memory ({text[:120]}). Use smaller batches or images."
-    where = " in validation" if functions & {"validation_step", "test_step"} else ""
-    where = " in training" if functions & {"training_step", "backward"} else where
-    data = trainer.datamodule
-    size = int(data.batch_size)
-    if size == 1:
-        remedy = f"a smaller --data.image_size than {data.image_size}, or --trainer.precision bf16-mixed"
-    else:  # the next smaller batch that divides this one
-        parts = next(k for k in range(2, size + 1) if size % k == 0)
-        remedy = f"--data.batch_size {size // parts}"
-        if getattr(trainer.state.fn, "value", "") == "fit":
-            remedy += f" --trainer.accumulate_grad_batches {parts * trainer.accumulate_grad_batches}"
-    return f"the {device} does not have enough memory for a batch{batch}{where}. Use {remedy}"
 
 
 def _batch(trainer: Any) -> str:

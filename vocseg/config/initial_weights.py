@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.checkpoints.compatibility import check_classes, check_shape, described_classes, network_shape
@@ -13,7 +13,6 @@ from vocseg.checkpoints.transfer import read_pretrained, transfer
 from vocseg.checkpoints.weights import load_weights
 from vocseg.data.class_files import known_classes
 from vocseg.data.classes import ClassList
-from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
 from vocseg.inference.backends import file_format, load_trained, read_description
 from vocseg.models.module import SegmentationModule
@@ -56,26 +55,6 @@ def resolve_ckpt_path(verb: str, config: Namespace) -> Path | None:
     return None
 
 
-def check_scoring_flags(verb: str, config: Namespace) -> None:
-    """Check that flags of prediction are given only to verbs that predict.
-
-    Training always validates on single, unscaled images, so that `finetune` compares like with like.
-
-    Raises:
-        UserError: If another verb gets one.
-    """
-    given = {
-        "--tta.flip": bool(config["tta"]["flip"]),
-        "--tta.scales": tuple(config["tta"]["scales"]) != (1.0,),
-        "--original_resolution.sliding_window": bool(config["original_resolution"]["sliding_window"]),
-    }
-    flag = next((name for name, value in given.items() if value), None)
-    if verb not in ("validate", "test", "predict") and flag is not None:
-        raise UserError(
-            f"{flag} is for validate, test and predict. Leave it out of {verb}, and score with test."
-        )
-
-
 class InitialWeights:
     """Defaults of flags that follow from the given weights and class list. Typed flags override them."""
 
@@ -112,8 +91,8 @@ class InitialWeights:
         self.defaults |= {f"model.{name}": value for name, value in self._shape.items()}
         self.defaults |= {"data.image_size": self._description["size"]} if self._description["size"] else {}
 
-    def apply(self, config: Namespace) -> None:
-        """Check the flags against the weights, and set the weights in the configuration.
+    def check(self, config: Namespace) -> None:
+        """Check the flags against the weights.
 
         Raises:
             UserError: If they do not match.
@@ -123,8 +102,6 @@ class InitialWeights:
         check_shape(self.path, self._shape, config["model"])
         if self._description is not None and self._verb not in (*_TRAINING, "predict"):
             check_classes(self.path, self._description, self.classes)
-        config["ckpt_path"] = str(self.path)
-        config["model"]["encoder_weights"] = None  # the file contains the encoder's weights
 
 
 def load_initial_weights(model: LightningModule | None, ckpt_path: str | Path | None) -> str | Path | None:
@@ -168,19 +145,3 @@ def begin_with_other_classes(model: LightningModule | None, ckpt_path: str | Pat
         return None
     model.loaded_from = Path(ckpt_path)
     return transfer(model, pretrained, model.class_list)
-
-
-def validate_class_count(model: LightningModule | None, data: LightningDataModule | None) -> None:
-    """Check image size and number of classes of the data against the network.
-
-    Raises:
-        UserError: If they do not match.
-    """
-    if isinstance(model, SegmentationModule) and isinstance(data, VOCDataModule):
-        model.network.check_size(data.image_size)
-        if model.num_classes != len(data.classes):
-            raise UserError(
-                f"--model.num_classes {model.num_classes}: the masks have {len(data.classes)} classes. Set "
-                f"it to {len(data.classes)}, or leave it out."
-            )
-        model.class_list = data.classes

@@ -1,25 +1,27 @@
-"""Command-line parser with recipes by name, lists from repeated flags and one-line errors."""
+"""Command-line parser with recipes by name, lists from repeated flags, types in words and one-line errors."""
 
 import difflib
 import inspect
 import os
 import re
-from collections.abc import Callable, Sequence
+from argparse import Action
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import (  # type: ignore[attr-defined]
     ActionConfigFile,
     ArgumentParser,
+    DefaultHelpFormatter,
     Namespace,
     get_loader,
     set_loader,
     set_parsing_settings,
 )
 
-from vocseg.config.help_formatter import HelpFormatter
 from vocseg.errors import UserError, shown
 from vocseg.utils.yaml_loader import check_document, read_document
 
@@ -44,6 +46,47 @@ def _load_checked(value: str) -> Any:
 set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
+_NAMES = {
+    "NoneType": "null",
+    "bool": "true or false",
+    "Path": "path",
+    "PositiveInt": "int from 1",
+    "NonNegativeInt": "int from 0",
+    "PositiveFloat": "float above 0",
+    "NonNegativeFloat": "float from 0",
+    "ClosedUnitInterval": "0 to 1",
+    "OpenUnitInterval": "between 0 and 1",
+    "str": "text",
+}
+
+
+def type_in_words(hint: Any) -> str | None:
+    """Text for a type hint, such as `int or null`; None where the library's own text is to be used."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return ", ".join(map(str, parts))
+    if kind in (Union, UnionType):
+        words = [type_in_words(part) for part in parts]
+        return None if None in words else " or ".join(dict.fromkeys(filter(None, words)))
+    if kind in (list, tuple, Iterable, Sequence):
+        words = [type_in_words(part) for part in parts if part is not ...]
+        return None if None in words else f"list of {' and '.join(dict.fromkeys(filter(None, words)))}"
+    if hint is NoneType or isinstance(hint, type):
+        return _NAMES.get(hint.__name__, hint.__name__)
+    return None
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """jsonargparse's formatter with types in words, and without the `+` that repeated flags get."""
+
+    def _get_type_str(self, action: Action) -> str | None:
+        return type_in_words(getattr(action, "_typehint", None)) or super()._get_type_str(action)
+
+    def _format_action_invocation(self, action: Action) -> str:
+        text = super()._format_action_invocation(action)
+        return re.sub(r", --[\w.]+\+( \S+)?", "", text)
+
+
 class Parser(ArgumentParser):
     """A parser whose errors are `UserError`s, with types in words in its help."""
 
@@ -61,27 +104,35 @@ class Parser(ArgumentParser):
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise jsonargparse's message as a `UserError`."""
-        parser = getattr(ex, "subcommand_parser", None) or self
-        raise UserError(_one_line(message, re.findall(r"--[\w.]+", parser.format_usage()))) from ex
+        """Raise an error of jsonargparse as a `UserError`.
+
+        The message for a value of a wrong type is built anew from the flag, its type and the reason.
+        """
+        parser: Parser = getattr(ex, "subcommand_parser", None) or self
+        flag = message.split('"')[1] if message.startswith('Parser key "') else None
+        action = next((each for each in parser._actions if each.dest == flag), None)
+        if ex is not None and flag is not None:
+            reason, wanted = _first_cause(ex), type_in_words(getattr(action, "_typehint", None))
+            text = str(reason).replace("<class '", "").replace("'>", "")
+            remedy = f". Give {wanted}." if wanted and not isinstance(reason, UserError) else ""
+            message = f"--{flag}: {text}{remedy}"
+        raise UserError(shown(" ".join(message.split()), _MAX_CHARS) + parser._hint(message)) from ex
+
+    def _hint(self, message: str) -> str:
+        """Similar flags, or a remedy, if a message is about an unknown flag."""
+        word = next((word for word in message.split() if word.startswith("--")), "")
+        flag, flags = word.partition("=")[0].rstrip(":"), [*self._option_string_actions]
+        if not flag or message.startswith("--") or flag in flags:
+            return ""
+        near = difflib.get_close_matches(flag, flags, n=2, cutoff=0.8)
+        return f"; do you mean {' or '.join(near)}?" if near else "; --help lists the flags"
 
 
-def _one_line(message: str, flags: list[str]) -> str:
-    """Return the flag, the errors and the value of a message, with similar flags if the flag is unknown."""
-    for old, new in (('Parser key "', "--"), ('":', ":"), ("<class '", ""), ("'>", ""), ("NoneType", "null")):
-        message = message.replace(old, new)
-    head, _, errors = message.partition("Errors:\n    - ")
-    if errors:  # one for each type that the flag takes
-        errors, _, value = errors.partition("\n  Given value type")
-        each = [shown(" ".join(error.split()), 150) for error in errors.split("\n    - ")]
-        value = shown(value.partition("Given value: ")[2])
-        message = f"{head.partition(chr(10))[0]} {'; '.join(dict.fromkeys(each))}. Got value: {value}"
-    text = shown(" ".join(message.split()), _MAX_CHARS)
-    flag = next((word.partition("=")[0].rstrip(":") for word in text.split() if word.startswith("--")), None)
-    if flag is None or text.startswith("--") or flag in flags:
-        return text
-    near = difflib.get_close_matches(flag, flags, n=2, cutoff=0.8)
-    return text + (f"; do you mean {' or '.join(near)}?" if near else "; --help lists the flags")
+def _first_cause(error: BaseException) -> BaseException:
+    """The cause of an error of jsonargparse; of a flag with several types, the error of the first."""
+    while isinstance(error.__cause__, ValueError | UserError) and not isinstance(error, UserError):
+        error = error.__cause__
+    return error
 
 
 def positional_to_flag(words: list[str], names: Sequence[str], tool: Callable[..., Any]) -> list[str]:

@@ -30,12 +30,13 @@ _REPLACEMENTS = {  # of Lightning's callbacks that conflict with ours
 _LIMITS = {"fit": "train", "finetune": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
-def check_flags(verb: str, config: Mapping[str, Any]) -> None:
+def check_flags(verb: str, config: Mapping[str, Any], classes: Iterable[str]) -> None:
     """Check the flags that can be judged without data or weights.
 
     Args:
         verb: The command.
         config: Its flags.
+        classes: Names of the classes.
 
     Raises:
         UserError: For the first invalid flag.
@@ -60,6 +61,9 @@ def check_flags(verb: str, config: Mapping[str, Any]) -> None:
             raise UserError(f"--trainer.{flag} {trainer[flag]}: give a whole number from 1")
     if not trainer["fast_dev_run"]:
         _check_length(verb, trainer)
+    _check_scoring(verb, config)
+    if "best_weights" in config:
+        check_monitor("--best_weights.monitor", config["best_weights"]["monitor"], classes)
 
 
 def check_monitor(flag: str, metric: str, classes: Iterable[str]) -> None:
@@ -142,3 +146,17 @@ def _check_length(verb: str, trainer: Mapping[str, Any]) -> None:
             limit = "a fraction from 0 to 1, or a number of batches"
             limit = limit if flag.startswith("limit") else "a number above 0, or -1 for no limit"
             raise UserError(f"--trainer.{flag} {trainer[flag]}: give {limit}")
+
+
+def _check_scoring(verb: str, config: Mapping[str, Any]) -> None:
+    # Training always validates on single, unscaled images, so that `finetune` compares like with like.
+    given = {
+        "--tta.flip": bool(config["tta"]["flip"]),
+        "--tta.scales": tuple(config["tta"]["scales"]) != (1.0,),
+        "--original_resolution.sliding_window": bool(config["original_resolution"]["sliding_window"]),
+    }
+    flag = next((name for name, value in given.items() if value), None)
+    if verb not in ("validate", "test", "predict") and flag is not None:
+        raise UserError(
+            f"{flag} is for validate, test and predict. Leave it out of {verb}, and score with test."
+        )

@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from vocseg.config.parser import Parser
+from vocseg.config.parser import Parser, RecipeFile
 
 # Flags that scoring and prediction accept, as recipes and config.yaml have them, but do not use.
 _TRAINING_FLAGS = (
@@ -49,6 +50,29 @@ class TrainerHelp(argparse.Action):
         """Print and exit."""
         print(parser.format_trainer_help())
         parser.exit()
+
+
+def build_verb_parser(verb: str, **kwargs: Any) -> "VerbParser":
+    """Build a parser with the flags that all verbs have.
+
+    Args:
+        verb: The verb.
+        kwargs: See jsonargparse.
+    """
+    parser = VerbParser(**kwargs)
+    parser.verb = verb
+    parser.add_argument(
+        "-c", "--config", action=RecipeFile, help="Name of a packaged recipe, or a YAML file."
+    )
+    parser.add_argument("--help.trainer", action=TrainerHelp, help="Show the flags of Lightning's Trainer.")
+    parser.add_argument(
+        "--json",
+        type=Path | None,
+        default=None,
+        help="JSON file of all printed scores, with intervals and protocol (predict: area of each class in "
+        "each image); `-`: standard output, and all other output goes to standard error.",
+    )
+    return parser
 
 
 class VerbParser(Parser, LightningArgumentParser):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vocseg.checkpoints.compatibility import Description
 from vocseg.checkpoints.weights import read_weights, rebuilt
+from vocseg.constants import STDOUT
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.image_io import Bytes
 from vocseg.deploy.convert import (
@@ -34,7 +35,7 @@ from vocseg.inference.backends import file_format, load_trained, read_descriptio
 from vocseg.inference.exported import ExportSettings
 from vocseg.models.network import Network
 from vocseg.utils.atomic_write import atomic_write
-from vocseg.utils.json_values import STDOUT, as_json
+from vocseg.utils.regular_file import as_json
 from vocseg.utils.streams import usable_cores
 
 Format = Literal["pytorch", "torch_export", "onnx", "openvino"]

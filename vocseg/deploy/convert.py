@@ -19,7 +19,7 @@ from vocseg.errors import UserError
 from vocseg.inference.exported import INPUT, KEY, ExportSettings, Output, missing
 from vocseg.models.network import Network
 from vocseg.utils.atomic_write import UnwritableError
-from vocseg.utils.json_values import as_json
+from vocseg.utils.regular_file import as_json
 
 ExportFormat = Literal["onnx", "openvino", "torch_export"]
 SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torch_export": ".pt2"}

@@ -15,7 +15,7 @@ from vocseg.inference.backends import load_trained
 from vocseg.inference.exported import ExportedNetwork, Precision
 from vocseg.metrics.upsample import argmax_upsampled
 from vocseg.models.network import Network
-from vocseg.utils.json_values import as_json
+from vocseg.utils.regular_file import as_json
 
 CHECKED = 8  # images
 _SHARE: dict[Precision, float] = {"float32": 0.995, "int8": 0.8}  # least share of equal pixels

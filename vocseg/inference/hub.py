@@ -11,8 +11,7 @@ from vocseg.checkpoints.weights import Weights, described, rebuilt
 from vocseg.errors import UserError, shown
 from vocseg.inference.backends import TrainedNetwork
 from vocseg.utils.atomic_write import atomic_write
-from vocseg.utils.json_values import as_json
-from vocseg.utils.regular_file import read_regular
+from vocseg.utils.regular_file import as_json, read_regular
 
 CONFIG, TENSORS, DESCRIPTION = "config.json", "model.safetensors", "vocseg.json"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")

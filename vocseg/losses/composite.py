@@ -9,8 +9,7 @@ from torch import Tensor
 
 from vocseg.errors import UserError
 from vocseg.losses.config import BALANCED, LEAST, LossConfig, balanced_weights
-from vocseg.losses.pixelwise import cross_entropy, focal, ohem_cross_entropy, pixel_weight
-from vocseg.losses.region import dice, lovasz
+from vocseg.losses.functional import cross_entropy, dice, focal, lovasz, ohem_cross_entropy, pixel_weight
 
 
 class LossOutput(NamedTuple):

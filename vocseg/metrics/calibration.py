@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import Protocol
 
 if TYPE_CHECKING:  # `report` reads calibrations without importing torch
     from torch import Tensor

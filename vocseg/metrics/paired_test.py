@@ -37,7 +37,7 @@ from vocseg.metrics.bootstrap import (
     plain_numbers,
     resampled_sums,
 )
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import Protocol
 from vocseg.metrics.run_groups import RunGroup, RunWeights, check_comparable
 
 

@@ -1,4 +1,4 @@
-"""Per-image confusion matrices of a split and their file."""
+"""Per-image confusion matrices of a split, their protocol and their file."""
 
 import io
 import json
@@ -7,13 +7,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vocseg.errors import UserError, shown
-from vocseg.metrics.protocol import Protocol
 from vocseg.utils.atomic_write import atomic_open
 from vocseg.utils.checksum import DamagedError, append_checksum, verify_zip
 
@@ -86,6 +85,38 @@ def _array(data: bytes) -> npt.NDArray[Any]:
         raise ValueError("an array is not as long as its header says")
     array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     return array
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Conditions of a score; two scores are comparable if these are equal."""
+
+    split: str
+    images: int
+    fingerprint: str  # of the ids and the decoded content of the images and masks
+    size: int  # input resolution, size x size; 0: unknown
+    resolution: Literal["network", "original"] = "network"  # of the scored pixels
+    tta: str | None = None  # test-time augmentation, e.g. "flip, scales 0.75 1 1.25"
+    windows: str | None = None  # sliding windows, e.g. "stride 0.5"; None: images are resized to the input
+
+    @property
+    def views(self) -> str:
+        """Input resolution, windows and test-time augmentation."""
+        size = f"{self.size}x{self.size}"
+        windows = f" windows, {self.windows}" if self.windows else ""
+        return size + windows + (f"; tta: {self.tta}" if self.tta else "")
+
+    @property
+    def pixels(self) -> str:
+        """Resolution of the scored pixels."""
+        return "original resolution" if self.resolution == "original" else self.views
+
+    def __str__(self) -> str:
+        original = self.resolution == "original" and self.size
+        predicted = f" (predicted {'in' if self.windows else 'at'} {self.views})" if original else ""
+        return (
+            f"{self.split}, {self.images:,} images at {self.pixels}{predicted} (data {self.fingerprint[:8]})"
+        )
 
 
 FORMAT = 1

@@ -10,8 +10,7 @@ from vocseg.constants import CLASSES
 from vocseg.metrics.aggregate import WIDTH, error_budget
 from vocseg.metrics.bootstrap import ScoreIntervals, score_intervals
 from vocseg.metrics.confusion import class_iou, mean_iou, pixel_accuracy
-from vocseg.metrics.per_image import PerImageConfusion
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import PerImageConfusion, Protocol
 
 
 @dataclass(frozen=True)

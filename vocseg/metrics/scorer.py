@@ -15,8 +15,7 @@ from vocseg.metrics.aggregate import boundary_band
 from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.metrics.paired_test import Comparison, compare_groups
-from vocseg.metrics.per_image import PerImageConfusion
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import PerImageConfusion, Protocol
 from vocseg.metrics.run_groups import RunGroup
 from vocseg.metrics.score import scores_dict
 from vocseg.metrics.upsample import argmax_upsampled

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from vocseg import __version__
 from vocseg.constants import IGNORE_INDEX, IMAGENET_MEAN, IMAGENET_STD
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import Protocol
 from vocseg.metrics.score import Score
 
 if TYPE_CHECKING:

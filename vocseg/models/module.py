@@ -1,10 +1,12 @@
 """LightningModule: network, loss, metrics, optimizer."""
 
+import random
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from jsonargparse.typing import (
     ClosedUnitInterval,
@@ -27,33 +29,20 @@ from vocseg.losses.config import CROSS_ENTROPY_ONLY, LossConfig
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.metrics.epoch import SegmentationMetrics, curve_points
 from vocseg.models.lightning_loops import keep_validation, load_loader_states
-from vocseg.models.metadata import DESCRIPTION_KEY, description_of, facts_source
-from vocseg.models.network import build_network
-from vocseg.models.step_seed import seed_step
+from vocseg.models.metadata import DESCRIPTION_KEY, description_of
+from vocseg.models.network import DEFAULT_OPTIONS, build_network
 from vocseg.optim.lr_schedulers import LRSchedule, ScheduleName
-from vocseg.optim.optimizers import EncoderFreezer, OptimizerConfig, OptimizerName, build_optimizer
+from vocseg.optim.optimizers import (
+    EncoderFreezer,
+    OptimizerConfig,
+    OptimizerName,
+    build_optimizer,
+    clip_gradients,
+)
 from vocseg.performance.cuda_graph import CudaGraphCache, StepTensors, can_capture
 from vocseg.performance.options import PerformanceOptions
 from vocseg.utils.safe_load import SafeCheckpointMixin
 from vocseg.utils.streams import logits_by_image
-
-_DEFAULT_OPTIONS = PerformanceOptions()
-
-
-class StepOutput(TypedDict):
-    """What callbacks get of a step.
-
-    Attributes:
-        loss: Scalar, float32.
-        logits: float32 `[N,C,H,W]`.
-        prediction: Class indices, uint8 `[N,H,W]`.
-        confusion: Confusion matrix of each image, int64 `[N,C,C]`.
-    """
-
-    loss: Tensor
-    logits: Tensor
-    prediction: Tensor
-    confusion: Tensor
 
 
 class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod
@@ -77,7 +66,6 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         warmup_fraction: Fraction of all steps with a rising learning rate. onecycle uses 0.3.
         loss: Terms of the loss and their weights.
         performance: Performance options. Results stay the same up to floating-point rounding.
-
     """
 
     def __init__(
@@ -95,13 +83,12 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         lr_scheduler: ScheduleName = "constant",
         warmup_fraction: ClosedUnitInterval = 0.0,
         loss: LossConfig = CROSS_ENTROPY_ONLY,
-        performance: PerformanceOptions = _DEFAULT_OPTIONS,
+        performance: PerformanceOptions = DEFAULT_OPTIONS,
     ) -> None:
         super().__init__()
         # jsonargparse's numbers have types of their own, which safe loading of a checkpoint refuses.
         rates = float(lr), float(weight_decay), float(momentum), float(encoder_lr_mult)
         self.optimizer_config = OptimizerConfig(optimizer, *rates)
-        self.optimizer_config.check()
         self.lr_schedule = LRSchedule(lr_scheduler, float(warmup_fraction))
         self.encoder_freezer = EncoderFreezer(int(freeze_encoder_epochs))
         self.num_classes = int(num_classes)
@@ -123,55 +110,41 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         logits: Tensor = self.network(image)
         return logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> StepOutput:
-        """Compute the loss of a batch and update the training metrics."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Compute the loss, update the training metrics and log the loss; return `StepTensors` by name."""
         self.image_size = batch["image"].shape[-1]
         single_process = self.trainer.world_size == 1
         self.encoder_freezer.before_step(self.network.encoder, self.current_epoch, single_process)
-        output = self._step(batch, self.train_metrics)
+        step = self._step(batch, self.train_metrics)
         every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]  # 0: never
         due = every and not (self.trainer.global_step + 1) % every
         if due or self.trainer.should_stop:  # Lightning writes it at these steps only
-            self.log("loss/train_step", output["loss"], batch_size=len(batch["index"]))
-        return output
+            self.log("loss/train_step", step["loss"], batch_size=len(batch["index"]))
+        return step
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> StepOutput:
-        """Update the validation metrics with a batch."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Compute a batch as `training_step`, and update the validation metrics."""
         return self._step(batch, self.val_metrics)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> StepOutput:
-        """Update the metrics with a batch."""
-        return self._step(batch, self.val_metrics)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return logits float32 `[N,C,H,W]` at the input resolution."""
-        return logits_by_image(partial(self.tta.logits, self), batch["image"])
-
-    def _step(self, batch: Batch, metrics: SegmentationMetrics) -> StepOutput:
+    def _step(self, batch: Batch, metrics: SegmentationMetrics) -> dict[str, Tensor]:
         """Compute a batch, or replay the captured step on a GPU, and update the metrics."""
-        image, mask = batch["image"], batch["mask"]
-        if not self.network.performance.use_cuda_graphs or not can_capture(self._trainer):
-            tensors = self._graphs.eager(self._compute, image, mask)
-        elif self.training:
-            tensors = self._graphs.train(self._compute, image, mask, self.network)
-        else:
-            tensors = self._graphs.evaluate(self._compute, image, mask, self.tta)
-        counted = (batch["index"] >= 0).sum()  # fillers of the last batch have negative indices
-        metrics.update(tensors.confusion, tensors.total, tensors.weight, counted)
-        return {
-            "loss": tensors.loss,
-            "logits": tensors.logits,
-            "prediction": tensors.prediction,
-            "confusion": tensors.confusion,
-        }
+        capture = self.network.performance.use_cuda_graphs and can_capture(self._trainer)
+        step = self._graphs(self._compute, batch["image"], batch["mask"], self.network, self.tta, capture)
+        images = (batch["index"] >= 0).sum()  # fillers of the last batch have negative indices
+        metrics.update(step.confusion, step.total, step.weight, images)
+        return step._asdict()
 
     def _compute(self, image: Tensor, mask: Tensor) -> StepTensors:
         """Compute logits, loss, prediction and confusion matrices without making a GPU wait."""
         logits = self(image) if self.training else self.tta.logits(self, image)
-        loss = self.loss(logits, mask)
+        loss, total, weight = self.loss(logits, mask)
         prediction = logits.detach().argmax(1).to(torch.uint8)
         confusion = confusion_matrices(prediction, mask, self.num_classes)
-        return StepTensors(loss.loss, loss.total, loss.weight, logits.detach(), prediction, confusion)
+        return StepTensors(loss, total.detach(), weight, logits.detach(), prediction, confusion)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return logits float32 `[N,C,H,W]` at the input resolution."""
+        return logits_by_image(partial(self.tta.logits, self), batch["image"])
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute gradients, unless the step was a replay, which has computed them."""
@@ -183,21 +156,12 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         return self._graphs.gradient_norm(self.network)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build the optimizer, and a learning-rate scheduler that is stepped after each of its steps.
-
-        Raises:
-            UserError: If the schedule needs the number of all steps and the run has no end.
-        """
+        """Build the optimizer, and a learning-rate scheduler that is stepped after each of its steps."""
         network, scaler = self.network, getattr(self.trainer.precision_plugin, "scaler", None)  # fp16 only
         clips_scaled = scaler is not None and bool(self.trainer.gradient_clip_val)
         options = network.performance.optimizer_options(network.mean.device, clips_scaled)
         optimizer = build_optimizer(self.optimizer_config, network, network.encoder, options)
-        steps = 0
-        if self.lr_schedule.needs_total_steps:
-            if self.trainer.estimated_stepping_batches == float("inf"):
-                name = self.lr_schedule.name
-                raise UserError(f"--model.lr_scheduler {name} needs an end: set --trainer.max_epochs")
-            steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches if self.lr_schedule.needs_total_steps else 0
         scheduler = self.lr_schedule.scheduler(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -211,16 +175,10 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
 
         Lightning refuses those, which only the gradient scaler of fp16 makes necessary.
         """
-        if not gradient_clip_val:
-            return
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if getattr(gradient_clip_algorithm, "value", gradient_clip_algorithm) == "value":
-            torch.nn.utils.clip_grad_value_(parameters, float(gradient_clip_val))
-        else:
-            torch.nn.utils.clip_grad_norm_(parameters, float(gradient_clip_val))
+        elif gradient_clip_val:
+            clip_gradients(optimizer, float(gradient_clip_val), gradient_clip_algorithm)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Remove the gradients of a frozen encoder."""
@@ -233,7 +191,7 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
             UserError: If network and data do not fit together, or classes cannot be counted.
         """
         self._graphs.reset()
-        self._check_data(stage)
+        self.match_data(getattr(self.trainer, "datamodule", None), masks=stage != "predict")
         if stage == "fit":
             self.lr_schedule.reset()
         if self.loss.balanced and stage != "predict":
@@ -267,7 +225,8 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what `on_save_checkpoint` added. The data's class names take precedence."""
         names = (checkpoint.get(DESCRIPTION_KEY) or {}).get("classes")
-        if _class_list(self._trainer) is None and isinstance(names, list) and len(names) == self.num_classes:
+        own = isinstance(getattr(getattr(self._trainer, "datamodule", None), "classes", None), ClassList)
+        if not own and isinstance(names, list) and len(names) == self.num_classes:
             self.class_list = named_classes(names, checkpoint[DESCRIPTION_KEY].get("colours"))
         if self._trainer is None:  # load_from_checkpoint
             return
@@ -289,16 +248,16 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         """Reset the metrics, as a validation may have been interrupted."""
         self.val_metrics.reset()
 
-    def on_test_epoch_start(self) -> None:
-        """Reset the metrics, as a validation may have been interrupted."""
-        self.val_metrics.reset()
-
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed the step's random state, differently on every process."""
-        trainer = self.trainer
-        seed = getattr(getattr(trainer, "datamodule", None), "seed", 0)
-        device = trainer.strategy.root_device
-        seed_step(seed, trainer.current_epoch, batch_idx, trainer.global_rank, device)
+        """Seed dropout and the like by step and process, so that resume does not depend on earlier steps."""
+        trainer, device = self.trainer, self.trainer.strategy.root_device
+        seed = abs(getattr(getattr(trainer, "datamodule", None), "seed", 0))
+        key = (seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        first, second = map(int, np.random.SeedSequence(key).generate_state(2))
+        random.seed(second)
+        torch.default_generator.manual_seed(first)  # torch.manual_seed visits all devices: half a millisecond
+        if device.type != "cpu":
+            torch.get_device_module(device).manual_seed(first)
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics."""
@@ -310,9 +269,8 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.lr_schedule.on_validation(float(self.results["val"]["miou"]))
 
-    def on_test_epoch_end(self) -> None:
-        """Log the metrics."""
-        self._log_epoch("val", self.val_metrics)
+    test_step, on_test_epoch_start = validation_step, on_validation_epoch_start
+    on_test_epoch_end = on_validation_epoch_end
 
     def _log_epoch(self, stage: Literal["train", "val"], metrics: SegmentationMetrics) -> None:
         """Compute, store, log and reset. The metrics are equal on all processes and need no sync."""
@@ -323,20 +281,20 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         names = self.class_list.names if stage == "val" else ()
         self.log_dict(curve_points(stage, results, names))
 
-    def _check_data(self, stage: str) -> None:
-        """Check the image size, and take the class names."""
-        data, classes = facts_source(self.trainer), _class_list(self.trainer)
-        if data is not None:
+    def match_data(self, data: Any, masks: bool = True) -> None:
+        """Check image size and (with `masks`) classes of a data module, and take its class list.
+
+        Raises:
+            UserError: If they do not match the network.
+        """
+        if hasattr(data, "facts"):
             self.network.check_size(data.image_size)
-        if stage == "predict" or classes is None:  # images to predict have no masks
+        classes = getattr(data, "classes", None)
+        if not masks or not isinstance(classes, ClassList):
             return
         if len(classes) != self.num_classes:
-            raise UserError(f"--model.num_classes {self.num_classes}: the masks hold {len(classes)} classes")
-        if classes.names != self.class_list.names:
-            self.class_list = classes
-
-
-def _class_list(trainer: Any) -> ClassList | None:
-    """The classes of a trainer's data module."""
-    classes = getattr(getattr(trainer, "datamodule", None), "classes", None)
-    return classes if isinstance(classes, ClassList) else None
+            raise UserError(
+                f"--model.num_classes {self.num_classes}: the masks have {len(classes)} classes. Set it to "
+                f"{len(classes)}, or leave it out."
+            )
+        self.class_list = classes

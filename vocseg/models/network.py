@@ -94,7 +94,7 @@ def _by_order(found: StateDict, wanted: StateDict) -> StateDict | None:
 
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of local weights
-_DEFAULT_OPTIONS = PerformanceOptions()
+DEFAULT_OPTIONS = PerformanceOptions()
 
 
 class Network(nn.Module):
@@ -103,7 +103,7 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, performance: PerformanceOptions = _DEFAULT_OPTIONS) -> None:
+    def __init__(self, model: nn.Module, performance: PerformanceOptions = DEFAULT_OPTIONS) -> None:
         """Wrap a model.
 
         Args:
@@ -170,7 +170,7 @@ def build_network(
     encoder: str,
     encoder_weights: str | None,
     classes: int,
-    performance: PerformanceOptions = _DEFAULT_OPTIONS,
+    performance: PerformanceOptions = DEFAULT_OPTIONS,
 ) -> Network:
     """Build a network from names.
 
@@ -202,27 +202,19 @@ def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*timm universal.*")
             return smp.create_model(arch, encoder_name=encoder, encoder_weights=weights, classes=classes)
-    except (OSError, RuntimeError, SafetensorError) as fault:  # OSError, RuntimeError: the hub's
+    except Exception as fault:  # smp, timm and the hub raise nearly anything
         if weights is None:
-            raise _unsuitable(arch, encoder, fault) from fault
+            said = shown(" ".join(str(fault).split()) or type(fault).__name__, 200)
+            raise UserError(
+                f"--model.encoder {encoder}: cannot be built under --model.arch {arch} ({said}): take "
+                "another encoder, such as resnet34"
+            ) from fault
+        _create(arch, encoder, None, classes)  # raises if encoder and decoder do not go together
         raise UserError(
             f"the ImageNet weights of {encoder} could not be fetched ({type(fault).__name__}): name a local "
             "file with --model.encoder_weights FILE (.pth or .safetensors; torchvision's or timm's keys), or "
             "start from random weights with --model.encoder_weights null"
         ) from fault
-    except (
-        Exception
-    ) as fault:  # smp and timm raise nearly anything for a pair of names that does not go together
-        raise _unsuitable(arch, encoder, fault) from fault
-
-
-def _unsuitable(arch: str, encoder: str, fault: Exception) -> UserError:
-    """Return the error of an encoder whose features the decoder cannot use."""
-    said = shown(" ".join(str(fault).split()) or type(fault).__name__, 200)
-    return UserError(
-        f"--model.encoder {encoder}: cannot be built under --model.arch {arch} ({said}): take another "
-        "encoder, such as resnet34"
-    )
 
 
 def _check_names(arch: str, encoder: str, weights: str | None, classes: int) -> None:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from vocseg.errors import UserError
+
 ScheduleName = Literal["constant", "poly", "cosine", "onecycle", "plateau"]
 
 _FLOOR = 1e-3  # lowest multiplier: a rate of zero trains nothing
@@ -37,14 +39,19 @@ class LRSchedule:
         """Forget past validations."""
         self._best, self._bad, self._cuts = -math.inf, 0, 0
 
-    def scheduler(self, optimizer: Optimizer, steps: int) -> LambdaLR:
+    def scheduler(self, optimizer: Optimizer, steps: float) -> LambdaLR:
         """Build torch's scheduler, to be stepped after every optimizer step.
 
         Args:
             optimizer: Optimizer whose rates are set.
             steps: Number of all steps, if `needs_total_steps`.
+
+        Raises:
+            UserError: If the number is infinite.
         """
-        return LambdaLR(optimizer, lambda step: self.multiplier(step, steps))
+        if steps == math.inf:
+            raise UserError(f"--model.lr_scheduler {self.name} needs an end: set --trainer.max_epochs")
+        return LambdaLR(optimizer, lambda step: self.multiplier(step, int(steps)))
 
     def multiplier(self, step: int, steps: int) -> float:
         """Return the multiplier of a step.

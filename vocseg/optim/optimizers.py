@@ -1,7 +1,7 @@
 """Optimizers, and freezing of the encoder."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -68,7 +68,7 @@ class OptimizerConfig:
     momentum: float = 0.9
     encoder_lr_mult: float = 1.0
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Check the numbers, which YAML may give as `.inf` or `.nan`.
 
         Raises:
@@ -120,24 +120,31 @@ def parameter_groups(config: OptimizerConfig, network: nn.Module, encoder: nn.Mo
     Returns:
         Parameter groups as torch's optimizers take them.
     """
+    in_encoder = {id(parameter) for parameter in encoder.parameters()}
     groups: dict[str, dict[str, Any]] = {}
-    for name, options, parameter in _grouped(config, network, encoder):
+    for parameter in network.parameters():
+        name, options = "all", dict[str, Any]()
+        if config.encoder_lr_mult != 1:
+            name = "encoder" if id(parameter) in in_encoder else "decoder"
+            options["lr"] = config.lr * (config.encoder_lr_mult if name == "encoder" else 1.0)
+        if config.weight_decay and parameter.ndim <= 1:  # biases and normalisation parameters
+            name, options["weight_decay"] = f"{name}, no decay", 0.0
         groups.setdefault(name, {"params": [], **options})["params"].append(parameter)
     if len(groups) > 1:  # the name of the learning rate's curve
         groups = {name: {**group, "name": name} for name, group in groups.items()}
     return list(groups.values())
 
 
-def _grouped(
-    config: OptimizerConfig, network: nn.Module, encoder: nn.Module
-) -> Iterator[tuple[str, dict[str, Any], nn.Parameter]]:
-    in_encoder = {id(parameter) for parameter in encoder.parameters()}
-    for parameter in network.parameters():
-        options: dict[str, Any] = {}
-        name = "all"
-        if config.encoder_lr_mult != 1:
-            name = "encoder" if id(parameter) in in_encoder else "decoder"
-            options["lr"] = config.lr * (config.encoder_lr_mult if name == "encoder" else 1.0)
-        if config.weight_decay and parameter.ndim <= 1:  # biases and normalisation parameters
-            name, options["weight_decay"] = f"{name}, no decay", 0.0
-        yield name, options, parameter
+def clip_gradients(optimizer: Optimizer, limit: float, algorithm: str | None) -> None:
+    """Clip the gradients of an optimizer's parameters.
+
+    Args:
+        optimizer: The optimizer.
+        limit: Largest norm of all gradients together, or largest absolute value.
+        algorithm: `value`; anything else is `norm`.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if algorithm == "value":
+        nn.utils.clip_grad_value_(parameters, limit)
+    else:
+        nn.utils.clip_grad_norm_(parameters, limit)

@@ -140,33 +140,38 @@ class CudaGraphCache:
         self._replayed: StepGraph | None = None  # the graph of the current training step
         self._parameters: list[nn.Parameter] = []
 
-    def eager(self, compute: ComputeStep, image: Tensor, mask: Tensor) -> StepTensors:
-        """Run a step that must not be captured."""
-        self._replayed = None
-        return compute(image, mask)
-
-    def train(self, compute: ComputeStep, image: Tensor, mask: Tensor, network: nn.Module) -> StepTensors:
-        """Run a training step. `assign_gradients` then tells whether it computed gradients.
+    def __call__(
+        self,
+        compute: ComputeStep,
+        image: Tensor,
+        mask: Tensor,
+        network: nn.Module,
+        kind: Any = None,
+        capture: bool = True,
+    ) -> StepTensors:
+        """Run a step. After a training step, `assign_gradients` tells whether it computed gradients.
 
         Args:
             compute: As of `StepGraph`.
             image: As of `StepGraph`.
             mask: As of `StepGraph`.
-            network: Owner of the parameters.
+            network: Owner of the parameters. Its mode tells training from evaluation.
+            kind: As of `CudaGraphSlot`, for evaluation.
+            capture: Whether the step may be captured.
 
         Raises:
             UserError: As of `CudaGraphSlot`.
         """
+        self._replayed = None
+        if not capture:
+            return compute(image, mask)
+        if not network.training:
+            return self._evaluation(compute, image, mask, kind, ())[0]
         parameters = self._all_parameters(network)
-        trainable = tuple(parameter.requires_grad for parameter in parameters)
-        tensors, self._replayed = self._training(
-            compute, image, mask, trainable, itertools.compress(parameters, trainable)
-        )
+        kind = tuple(parameter.requires_grad for parameter in parameters)
+        trainable = itertools.compress(parameters, kind)
+        tensors, self._replayed = self._training(compute, image, mask, kind, trainable)
         return tensors
-
-    def evaluate(self, compute: ComputeStep, image: Tensor, mask: Tensor, kind: Any) -> StepTensors:
-        """Run an evaluation step; arguments and errors as of `CudaGraphSlot`."""
-        return self._evaluation(compute, image, mask, kind, ())[0]
 
     def assign_gradients(self) -> bool:
         """Set the gradients of the latest training step if it was a replay, and return whether it was."""

@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.constants import CLASSES
+from vocseg.constants import CLASSES, INPUT_RESOLUTION, ORIGINAL_RESOLUTION
 from vocseg.errors import UserError
 from vocseg.metrics.aggregate import ErrorBudget
 from vocseg.metrics.bootstrap import ScoreIntervals, number
 from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.label_errors import LabelErrorData, load_evidence
 from vocseg.metrics.paired_test import Comparison
-from vocseg.metrics.per_image import PerImageConfusion, load_per_image_confusion
-from vocseg.metrics.protocol import Protocol
-from vocseg.utils.json_values import INPUT_RESOLUTION, ORIGINAL_RESOLUTION
+from vocseg.metrics.per_image import PerImageConfusion, Protocol, load_per_image_confusion
 from vocseg.utils.regular_file import read_json, read_regular
 from vocseg.utils.yaml_loader import read_yaml
 

@@ -13,7 +13,7 @@ from PIL import Image
 from vocseg.config.parser import RECIPES
 from vocseg.errors import UserError, shown
 from vocseg.metrics.bootstrap import Interval, ScoreIntervals
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import Protocol
 from vocseg.report.charts import reliability
 from vocseg.report.curves import as_png, drawn_curves
 from vocseg.report.images import RunImages, ranked_images, worst_median_best

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 from vocseg import __version__
 from vocseg.commands.compare import read_groups
+from vocseg.constants import INPUT_RESOLUTION
 from vocseg.data.classes import numbered_classes
 from vocseg.errors import UserError
 from vocseg.metrics.aggregate import TRIMAP, WIDTH, ErrorBudget, error_budget
 from vocseg.metrics.bootstrap import Interval, ScoreIntervals, score_intervals
 from vocseg.metrics.paired_test import Comparison, ImageChange, compare_groups
-from vocseg.metrics.protocol import Protocol
+from vocseg.metrics.per_image import Protocol
 from vocseg.metrics.run_groups import check_comparable
 from vocseg.report.charts import Chart, chart, epoch_range
 from vocseg.report.images import (
@@ -25,7 +26,6 @@ from vocseg.report.images import (
     page_image,
 )
 from vocseg.report.load_run import LoadedRun
-from vocseg.utils.json_values import INPUT_RESOLUTION
 from vocseg.visualization.tables import MEASURE_NAMES, caption, percent, points, typographic, verdict
 
 _NOTES = {

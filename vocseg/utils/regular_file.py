@@ -1,10 +1,11 @@
-"""Regular files, and the type of their content."""
+"""Regular files, JSON, and the type of a file by its first bytes."""
 
 import errno
 import json
 import os
 import re
 import stat
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ def read_json(path: Path, most: int = _TEXT_BYTES) -> Any:
         return json.loads(read_regular(path, most)[0])
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+
+
+def as_json(values: Any) -> str:
+    """Serialise plain values. NaN and infinity become null, as JSON has neither."""
+    return json.dumps(_finite(values), indent=1, allow_nan=False)
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not isfinite(values) else values
 
 
 def local_file(path: str | Path, flag: str, where: str = "") -> Path:
