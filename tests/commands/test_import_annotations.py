@@ -454,12 +454,12 @@ def test_killed_import_leaves_no_data_set(tmp_path: Path) -> None:
     exports.labelme(tmp_path / "in")
     slow = (
         "import sys, time; from vocseg.__main__ import main\n"
-        "from vocseg.data.annotations import pair_writer\n"
-        "real = pair_writer.read_bytes\n"
+        "from vocseg.data.annotations import annotated_image\n"
+        "real = annotated_image.read_bytes\n"
         "def read(path, what):\n"
         "    time.sleep(60 if path.name == 'img_005.jpg' else 0)\n"
         "    return real(path, what)\n"
-        "pair_writer.read_bytes = read\n"
+        "annotated_image.read_bytes = read\n"
         "main(sys.argv[1:])"
     )
     words = ["import", "labelme", str(tmp_path / "in"), str(tmp_path / "set")]

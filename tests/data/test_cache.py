@@ -16,13 +16,12 @@ from PIL import Image
 
 from tests.forks import Forked
 from vocseg.data import voc
-from vocseg.data.cache import MemmapCache
-from vocseg.data.cache_build import build_cache, find_cache
+from vocseg.data.cache import MemmapCache, build_cache, find_cache
 from vocseg.data.classes import ClassList
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.fingerprint import cache_folder, read_contents, write_manifest
+from vocseg.data.image_io import ImageSize
 from vocseg.data.raw_reader import ImageMaskReader
-from vocseg.data.resize import ImageSize
 from vocseg.data.splits import Split, read_split
 from vocseg.errors import UserError
 
@@ -298,8 +297,8 @@ PACKER = """
 import sys
 from pathlib import Path
 from vocseg.data import voc
-from vocseg.data.cache_build import build_cache
-from vocseg.data.resize import ImageSize
+from vocseg.data.cache import build_cache
+from vocseg.data.image_io import ImageSize
 from vocseg.data.splits import read_split
 split = read_split(voc.Layout(voc.find(Path(sys.argv[1]))), "train")
 print(build_cache(split, ImageSize(64), Path(sys.argv[2]), progress=False))

@@ -13,7 +13,7 @@ from tests.conftest import TINY, refused, tiny
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import read_weights
 from vocseg.data import voc
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import save_mask
 from vocseg.data.synthetic import write_sample
 
 Capture = pytest.CaptureFixture[str]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg.data.image_io import ImageMask
-from vocseg.data.resize import ImageSize, resize_image
+from vocseg.data.image_io import ImageMask, ImageSize, resize_image
 
 
 def _pair() -> ImageMask:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vocseg.data import worker_watchdog
-from vocseg.data.batch import Batch
+from vocseg.data.dataloader import Batch
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.synthetic import write_sample
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.metrics.test_confusion import oracle
-from vocseg.data.batch import Batch
+from vocseg.data.dataloader import Batch
 from vocseg.models.module import SegmentationModule
 
 TINY = "tu-test_resnet.r160_in1k"

@@ -10,10 +10,9 @@ from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval
 
-from vocseg.data.annotations.annotated_image import AnnotatedImage, Annotations, Notes
+from vocseg.data.annotations.annotated_image import AnnotatedImage, Annotations, Notes, PairWriter
 from vocseg.data.annotations.coco import read_coco
 from vocseg.data.annotations.labelme import read_labelme
-from vocseg.data.annotations.pair_writer import PairWriter
 from vocseg.data.class_files import class_text
 from vocseg.data.raw_reader import in_threads
 from vocseg.data.splits import held_out

@@ -7,18 +7,16 @@ from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveFloat,
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from vocseg.data.batch import Batch
 from vocseg.data.cache import keep_freed_memory
-from vocseg.data.cache_build import CachePolicy
 from vocseg.data.class_files import known_classes
-from vocseg.data.dataloader import RankInfo, make_dataloader, rank_info
-from vocseg.data.dataset import SplitDatasets, VOCSegmentation
+from vocseg.data.dataloader import Batch, RankInfo, make_dataloader, rank_info
+from vocseg.data.dataset import CachePolicy, SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes
 from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.data.samplers import EpochPosition, EvalSampler, Order, Progress, ResumableSampler
 from vocseg.data.splits import Selection, Split, SplitFacts
+from vocseg.data.transforms.augment import Augmentation, Sampling
 from vocseg.data.transforms.crops import SCALES, scales
-from vocseg.data.transforms.sample_rng import Augmentation, Sampling
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
 from vocseg.utils.safe_load import SafeCheckpointMixin

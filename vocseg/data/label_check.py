@@ -10,9 +10,8 @@ import numpy.typing as npt
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.cache import MemmapCache
 from vocseg.data.fingerprint import read_contents
-from vocseg.data.image_io import Bytes, read_mask
+from vocseg.data.image_io import Bytes, ImageSize, read_mask, resize_mask
 from vocseg.data.raw_reader import DecodedFiles, in_threads
-from vocseg.data.resize import ImageSize, resize_mask
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
 

@@ -14,11 +14,9 @@ import torch
 from torch.utils.data import Dataset
 
 from vocseg import constants
-from vocseg.data.batch import Sample
-from vocseg.data.image_io import Bytes, read_image
-from vocseg.data.resize import resize_image
+from vocseg.data.dataloader import Sample, SkippedSamples, lost
+from vocseg.data.image_io import Bytes, read_image, resize_image
 from vocseg.data.samplers import SampleIndex, as_draw
-from vocseg.data.skipped import SkippedSamples, lost
 from vocseg.errors import UserError, printable
 from vocseg.utils.regular_file import read_regular
 

@@ -23,13 +23,13 @@ from vocseg.data.fingerprint import (
 from vocseg.data.image_io import (
     Bytes,
     ImageMask,
+    ImageSize,
     check_sizes,
     decode_image,
     decode_mask_image,
     mask_values,
     read_bytes,
 )
-from vocseg.data.resize import ImageSize
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
 from vocseg.utils.progress import follow

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vocseg.constants import CLASSES, IGNORE_INDEX
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import save_mask
 from vocseg.data.voc import find, image_path, mask_path, split_list
 from vocseg.errors import UserError, shown
 from vocseg.utils.progress import follow

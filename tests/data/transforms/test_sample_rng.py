@@ -14,8 +14,7 @@ from scipy.ndimage import maximum_filter
 from scipy.stats import chi2_contingency
 
 from vocseg.data.image_io import ImageMask
-from vocseg.data.transforms.augment import Augmenter, stored_form
-from vocseg.data.transforms.sample_rng import Augmentation
+from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_form
 
 IMAGES, EPOCHS, SIZE, SOURCE = 800, 3, 32, 48  # crops come from SOURCE pixels each way
 Floats = npt.NDArray[np.float64]

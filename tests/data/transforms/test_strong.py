@@ -12,10 +12,9 @@ from vocseg.data.dataloader import RankInfo
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.image_io import ImageMask
 from vocseg.data.samplers import EpochPosition, SampleIndex
-from vocseg.data.transforms.augment import Augmenter
+from vocseg.data.transforms.augment import Augmentation, AugmentationRNG, Augmenter
 from vocseg.data.transforms.crops import neutral
 from vocseg.data.transforms.cutmix import add_noise, sample_cutmix_box, sample_cutout_boxes
-from vocseg.data.transforms.sample_rng import Augmentation, AugmentationRNG
 from vocseg.errors import UserError
 
 VOID, SIZE, IMAGES = 255, 64, 40

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vocseg.data.audit.checks_files import examine_folders
 from vocseg.data.audit.checks_images import find_near_duplicates
-from vocseg.data.audit.checks_lists import SplitList, compare_lists, read_lists
+from vocseg.data.audit.checks_lists import SplitList, compare_lists, examine_folders, read_lists
 from vocseg.data.audit.repair import check_target, repair_masks
 from vocseg.data.audit.report import Audit, distribution, examine_classes, print_repair, print_summary
 from vocseg.data.audit.scan import DatasetScan, scan_files

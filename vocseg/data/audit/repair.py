@@ -12,7 +12,7 @@ from vocseg.constants import PALETTE
 from vocseg.data.audit.checks_masks import REPAIRABLE, NotExactError, recover
 from vocseg.data.audit.findings import Bytes, Finding
 from vocseg.data.classes import ClassList
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import save_mask
 from vocseg.errors import UserError
 from vocseg.utils.progress import follow
 

@@ -15,12 +15,10 @@ from PIL import Image
 
 from vocseg import constants
 from vocseg.data import voc
-from vocseg.data.download.archive import Archive, check_room, locked
+from vocseg.data.download.archive import Archive, check_room, locked, members, opened
 from vocseg.data.download.http import DEFAULT_POLICY, RetryPolicy
-from vocseg.data.download.unpack import members, opened
 from vocseg.data.download.voc import download_voc
-from vocseg.data.image_io import read_image
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import read_image, save_mask
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.utils.progress import follow
