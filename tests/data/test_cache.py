@@ -60,8 +60,10 @@ def test_cached_pairs_equal_decoded_files(sample: Path, tmp_path: Path, form: Im
             assert (found.mask == wanted.mask).all()
 
 
-@pytest.mark.parametrize("augmentation", ["none", "light", "crops", "standard", "strong"])
-@pytest.mark.parametrize("part", [None, 9])
+@pytest.mark.parametrize(
+    ("augmentation", "part"),
+    [("none", None), ("none", 9), ("light", 9), ("crops", None), ("standard", None), ("strong", 9)],
+)
 def test_batches_equal_with_cache_and_workers(
     sample: Path, tmp_path: Path, augmentation: str, part: int | None
 ) -> None:
@@ -214,8 +216,15 @@ def _batches(root: Path, **options: object) -> list[dict[str, torch.Tensor]]:
     return [*module.train_dataloader(), *module.val_dataloader()]  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("name", ["images.bin", "masks.bin"])
-@pytest.mark.parametrize("options", [{}, {"augmentation": "light"}, {"num_workers": 1}])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("images.bin", {}),
+        ("masks.bin", {}),
+        ("images.bin", {"augmentation": "light"}),
+        ("masks.bin", {"num_workers": 1}),
+    ],
+)
 def test_flipped_bit_in_cache_is_repaired(
     copy: Path, name: str, options: dict[str, object], capfd: pytest.CaptureFixture[str]
 ) -> None:

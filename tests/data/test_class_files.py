@@ -106,7 +106,7 @@ def test_custom_data_set_trains(here: Path, capsys: Capture) -> None:
     folder = write_sample(here / "own", train=8, val=4, progress=False)
     (folder / "photos").mkdir()
     for path in (folder / "JPEGImages").iterdir():
-        Image.open(path).save(folder / "photos" / f"{path.stem}.png")
+        Image.open(path).save(folder / "photos" / f"{path.stem}.png", compress_level=0)
     for path in (folder / "SegmentationClass").iterdir():
         mask = np.asarray(Image.open(path))
         save_mask(np.where(mask == 255, 255, (mask > 0) + (mask > 10)).astype(np.uint8), path)

@@ -191,7 +191,7 @@ def test_image_folder_and_suffix_are_used(sample: Path, tmp_path: Path) -> None:
     assert folder is not None
     (folder / "pictures").mkdir()
     for path in (folder / "JPEGImages").iterdir():
-        Image.open(path).save(folder / "pictures" / f"{path.stem}.png")
+        Image.open(path).save(folder / "pictures" / f"{path.stem}.png", compress_level=0)
     shutil.rmtree(folder / "JPEGImages")
     batches = [
         next(iter(data.val_dataloader()))

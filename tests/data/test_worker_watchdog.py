@@ -22,7 +22,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
-    """Those of two epochs, from one loader, as a trainer takes them; pictures are decoded by the workers."""
+    """Those of two epochs, from one loader, as a trainer takes them; images are decoded by the workers."""
     data = VOCDataModule(
         root=root, image_size=32, batch_size=2, augmentation="standard", num_workers=workers, cache=False
     )
@@ -37,9 +37,7 @@ def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("start", "workers"), [("fork", 1), ("fork", 2), ("fork", 4), ("spawn", 1), ("spawn", 2), ("spawn", 4)]
-)
+@pytest.mark.parametrize(("start", "workers"), [("fork", 4), ("spawn", 1)])
 def test_batches_equal_for_any_start_method(root: Path, start: str, workers: int) -> None:
     alone, helped = _batches(root, 0, None), _batches(root, workers, start)
     assert len(alone) == len(helped) == EPOCHS * 4

@@ -77,7 +77,7 @@ def locked(root: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            print(f"waiting for another process that downloads to {root}")
+            print(f"waiting for another process that downloads to {root}", flush=True)
             lock.acquire()
         try:
             yield
