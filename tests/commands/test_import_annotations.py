@@ -386,7 +386,7 @@ SHAPE = {"label": "dog", "shape_type": "polygon", "points": [[1, 1], [4, 1], [4,
 @pytest.mark.parametrize(
     ("shape", "changes", "what"),
     [
-        (SHAPE, {"shapes": None}, "a.json is not a labelme annotation: it has no list 'shapes'. Move it"),
+        (SHAPE, {"shapes": None}, "a.json has no list 'shapes'. It is not a labelme annotation: move it"),
         (SHAPE | {"label": 3}, {}, "shape 1 has no label"),
         (SHAPE | {"shape_type": "circle"}, {}, r"shape 1 \('dog', circle\) has 3 points instead of 2"),
         (SHAPE | {"points": [[1, 1], [2, float("inf")], [3, 3]]}, {}, "has a coordinate that is not finite"),

@@ -22,10 +22,10 @@ from filelock import FileLock
 
 from vocseg.data.fingerprint import write_contents
 from vocseg.data.image_io import RESIZE_VERSION, Bytes, ImageMask, ImageSize
-from vocseg.data.raw_reader import DecodedFiles, ImageMaskReader, in_threads, known_fingerprint
+from vocseg.data.raw_reader import DecodedFiles, ImageMaskReader, known_fingerprint
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
-from vocseg.utils.progress import follow
+from vocseg.utils.progress import follow, in_threads
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _GIB = 1 << 30

@@ -21,6 +21,10 @@ _LABELMAP = re.compile(r"([^:]+):(\d{1,3}),(\d{1,3}),(\d{1,3}):[^:]*:[^:]*")  # 
 _REPORTED: set[Path] = set()  # lists of one class
 
 
+class _InvalidError(Exception):
+    """What is wrong with a class list."""
+
+
 def known_classes(path: Path | None, mask_values: Sequence[int] | None = None) -> ClassList:
     """Read the user's class list, or return VOC's; errors as of `read_classes`."""
     if path is not None:
@@ -42,28 +46,35 @@ def read_classes(path: Path, mask_values: Sequence[int] | None = None) -> ClassL
     consists of). If any class has `merge`, one without is VOC's class of that name, and `others` is the class
     of the rest: `background` (the first class) or `void`. Where every class but the first has a colour, masks
     may be RGB images in these colours. CVAT's `labelmap.txt` and Roboflow's `_classes.csv` are read too.
-    `background` is put before a single name.
-
-    Args:
-        path: Of the file.
-        mask_values: Mask value of each class, in the order of the list; None: as in the file.
+    `background` is put before a single name. `mask_values` replaces the file's, in the order of the list.
 
     Raises:
         UserError: If the file is missing or invalid.
     """
+    where = f"the class list {shown(path, 300)}"
     try:
         text = read_regular(path, _MOST_BYTES)[0].decode("utf-8-sig")
+        if path.suffix.lower() in (".yaml", ".yml"):
+            check_document(text, where)
+            entries, others = _from_yaml(text)
+        else:
+            entries, others = _rows(text, path.suffix.lower()), None
+        _check_count(len(entries))
+        if len(entries) == 1 and entries[0]["name"].strip().lower() not in ("", "background"):
+            entries.insert(0, {"name": "background"})  # training needs two
+            if path not in _REPORTED:
+                _REPORTED.add(path)
+                print(f"{where} names one class: `background` (mask value 0) is put before it", flush=True)
+        classes = _checked(_listed(entries) if others is None else _merged(entries, others))
+        return classes if mask_values is None else _checked(_with_values(classes, mask_values))
     except FileNotFoundError:
-        raise UserError(f"the class list {shown(path, 300)} does not exist") from None
+        raise UserError(f"{where} does not exist") from None
     except OSError as error:
-        raise UserError(f"the class list {shown(path, 300)}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{where}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"the class list {path}: cannot be read (it is not UTF-8)") from error
-    if path.suffix.lower() in (".yaml", ".yml"):
-        classes = _from_yaml(text, path)
-    else:
-        classes = _from_entries(_rows(text, path), path)
-    return classes if mask_values is None else _with_values(classes, mask_values, path)
+        raise UserError(f"{where}: cannot be read (it is not UTF-8)") from error
+    except _InvalidError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def class_text(names: Sequence[str], source: Path) -> str:
@@ -74,148 +85,127 @@ def class_text(names: Sequence[str], source: Path) -> str:
     """
     import yaml
 
-    _check_count(len(names), source)
-    _checked(named_classes(names), source)
+    try:
+        _check_count(len(names))
+        _checked(named_classes(names))
+    except _InvalidError as error:
+        raise UserError(f"the class list {source}: {error}") from error
     return yaml.safe_dump({"classes": list(names)}, allow_unicode=True)
 
 
-def _rows(text: str, path: Path) -> list[dict[str, Any]]:
+def _rows(text: str, suffix: str) -> list[dict[str, Any]]:
     """Entries of a text file, as from YAML: plain names, or an export of CVAT or Roboflow."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if path.suffix.lower() == ".csv":
-        return [_csv_row(line, path) for line in lines[1:]]
+    if suffix == ".csv":
+        return [_csv_row(line) for line in lines[1:]]
     found = [_LABELMAP.fullmatch(line) for line in lines if not line.startswith("#")]
     if lines and all(found):
         groups = [match.groups() for match in found if match is not None]
-        return [_entry({"name": name, "colour": [*map(int, colour)]}, path) for name, *colour in groups]
+        return [_entry({"name": name, "colour": [*map(int, colour)]}) for name, *colour in groups]
     return [{"name": line} for line in lines]
 
 
-def _csv_row(line: str, path: Path) -> dict[str, Any]:
+def _csv_row(line: str) -> dict[str, Any]:
     """A line of Roboflow's `_classes.csv`: a mask value and a name."""
     value, _, name = line.partition(",")
     if not value.strip().isdecimal():
-        raise UserError(
-            f"the class list {path}: the line '{shown(line, 40)}' is no mask value and name, joined by a "
-            "comma: write lines such as `1, cat` below the title line, or give a .txt or .yaml file"
+        raise _InvalidError(
+            f"the line '{shown(line, 40)}' is no mask value and name, joined by a comma: write lines such as "
+            "`1, cat` below the title line, or give a .txt or .yaml file"
         )
-    return _entry({"name": name.strip(), "value": int(value[:6])}, path)
+    return _entry({"name": name.strip(), "value": int(value[:6])})
 
 
-def _from_yaml(text: str, path: Path) -> ClassList:
+def _from_yaml(text: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Entries of a YAML file, and its class of the rest; None: no class has `merge`."""
     import yaml
 
-    check_document(text, f"the class list {path}")
     try:
         content = yaml.safe_load(text)
     except Exception as error:  # PyYAML does not convert the errors of dates, numbers and depth
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"the class list {path}: not YAML ({shown(reason, 200)})") from error
+        raise _InvalidError(f"not YAML ({shown(reason, 200)})") from error
     if isinstance(content, list):
         content = {"classes": content}
     unknown = set(content) - {"classes", "others"} if isinstance(content, dict) else {"no mapping"}
     if unknown or not isinstance(content.get("classes"), list):
-        raise UserError(
-            f"the class list {path}: needs a list `classes` and, for merges, `others`; see "
-            "vocseg/data/README.md"
-        )
-    _check_count(len(content["classes"]), path)  # before a colour is looked up for each
-    entries = [_entry(each, path) for each in content["classes"]]
+        raise _InvalidError("needs a list `classes` and, for merges, `others`; see vocseg/data/README.md")
+    _check_count(len(content["classes"]))  # before a colour is looked up for each
+    entries = [_entry(each) for each in content["classes"]]
     if not any("merge" in entry for entry in entries):
         if "others" in content:
-            raise UserError(f"the class list {path}: `others` has no effect where no class has `merge`")
-        return _from_entries(entries, path)
+            raise _InvalidError("`others` has no effect where no class has `merge`")
+        return entries, None
     if any("value" in entry for entry in entries):
-        raise UserError(
-            f"the class list {path}: has both `value` and `merge`: write `merge: [VALUE]` instead of `value`"
-        )
-    return _checked(_merged(_with_background(entries, path), content.get("others", "background"), path), path)
+        raise _InvalidError("has both `value` and `merge`: write `merge: [VALUE]` instead of `value`")
+    others = content.get("others", "background")
+    if others not in ("background", "void"):
+        raise _InvalidError(f"`others` is {_brief(others)}; it may be background or void")
+    return entries, others
 
 
-def _from_entries(entries: list[dict[str, Any]], path: Path) -> ClassList:
+def _listed(entries: list[dict[str, Any]]) -> ClassList:
     """Classes without merges."""
-    _check_count(len(entries), path)
-    entries = _with_background(entries, path)
     values = tuple((int(entry.get("value", k)),) for k, entry in enumerate(entries))
     classes = _coloured(entries, tuple((k,) for k in range(len(entries))), ())
     declared = all("colour" in entry for entry in entries[1:]) and len(set(classes.colours)) == len(entries)
-    return _checked(replace(classes, values=values, coloured=declared), path)
+    return replace(classes, values=values, coloured=declared)
 
 
-def _with_background(entries: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
-    """Put `background` before a single class: training needs two."""
-    if len(entries) != 1 or entries[0]["name"].strip().lower() in ("", "background"):
-        return entries
-    if path not in _REPORTED:
-        _REPORTED.add(path)
-        print(
-            f"the class list {path} names one class: `background` (mask value 0) is put before it", flush=True
-        )
-    return [{"name": "background"}, *entries]
-
-
-def _with_values(classes: ClassList, values: Sequence[int], path: Path) -> ClassList:
+def _with_values(classes: ClassList, values: Sequence[int]) -> ClassList:
     """Replace the mask values, one for each class."""
     flag = f"--data.mask_values {list(values)}"
     if classes.void or any(len(group) != 1 for group in classes.values):
-        raise UserError(f"{flag}: the class list {path} merges mask values: leave the flag out")
+        raise _InvalidError(f"merges mask values, so that {flag} has no effect: leave the flag out")
     if len(values) != len(classes) or not all(0 <= value <= _LARGEST for value in values):
-        raise UserError(
-            f"{flag}: give the mask value (0..{_LARGEST}) of each of the {len(classes)} classes in "
-            f"{path}: {shown(', '.join(classes.names), 200)}"
+        raise _InvalidError(
+            f"{flag} does not fit: give the mask value (0..{_LARGEST}) of each of the {len(classes)} "
+            f"classes: {shown(', '.join(classes.names), 200)}"
         )
-    return _checked(replace(classes, values=tuple((int(value),) for value in values)), path)
+    return replace(classes, values=tuple((int(value),) for value in values))
 
 
-def _entry(entry: Any, path: Path) -> dict[str, Any]:
+def _entry(entry: Any) -> dict[str, Any]:
     """One class as a valid mapping with the key `name`."""
     entry = {"name": entry} if isinstance(entry, str) else entry
     named = isinstance(entry, dict) and isinstance(entry.get("name"), str)
     if not named or set(entry) - {"name", "colour", "merge", "value"}:
-        raise UserError(
-            f"the class list {path}: a class is a name, or has the keys name, colour, merge, value; not "
-            f"{_brief(entry)}"
+        raise _InvalidError(
+            f"a class is a name, or has the keys name, colour, merge, value; not {_brief(entry)}"
         )
-    value = entry.get("value", 0)
-    if type(value) is not int or not 0 <= value <= _LARGEST:
-        raise UserError(
-            f"the class list {path}: the value of '{shown(entry['name'])}' is {_brief(value)}, not an "
-            f"integer 0..{_LARGEST}"
-        )
-    colour = entry.get("colour", [0, 0, 0])
-    if not (
-        isinstance(colour, list)
-        and len(colour) == 3
-        and all(type(c) is int and 0 <= c <= 255 for c in colour)
-    ):
-        raise UserError(
-            f"the class list {path}: the colour of '{shown(entry['name'])}' is {_brief(colour)}, not "
-            "[red, green, blue], each 0..255"
+    name, value, colour = shown(entry["name"]), entry.get("value", 0), entry.get("colour", [0, 0, 0])
+    if not _is_byte(value):
+        raise _InvalidError(f"the value of '{name}' is {_brief(value)}, not an integer 0..{_LARGEST}")
+    if not (isinstance(colour, list) and len(colour) == 3 and all(map(_is_byte, colour))):
+        raise _InvalidError(
+            f"the colour of '{name}' is {_brief(colour)}, not [red, green, blue], each 0..255"
         )
     return dict(entry)
 
 
-def _merged(entries: list[dict[str, Any]], others: str, path: Path) -> ClassList:
+def _is_byte(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _LARGEST  # True is an int, too
+
+
+def _merged(entries: list[dict[str, Any]], others: str) -> ClassList:
     """Classes merged from VOC's."""
-    values = tuple(_values(entry, path) for entry in entries)
+    values = tuple(map(_values, entries))
     named = {value for group in values for value in group}
     rest = tuple(k for k in range(len(CLASSES)) if k not in named)
-    if others not in ("background", "void"):
-        raise UserError(f"the class list {path}: `others` is {_brief(others)}; it may be background or void")
-    if others == "background" and values:
+    if others == "background":
         return _coloured(entries, (values[0] + rest, *values[1:]), ())
     return _coloured(entries, values, rest)
 
 
-def _values(entry: dict[str, Any], path: Path) -> tuple[int, ...]:
+def _values(entry: dict[str, Any]) -> tuple[int, ...]:
     """Mask values of a merged class."""
     parts = entry.get("merge", [entry["name"]])
     parts = parts if isinstance(parts, list) else [parts]
     for part in parts:
-        if part not in CLASSES and not (type(part) is int and 0 <= part < IGNORE_INDEX):
-            raise UserError(
-                f"the class list {path}: '{shown(entry['name'])}' merges {_brief(part)}, which is neither a "
-                f"VOC class nor a mask value 0..{IGNORE_INDEX - 1}; VOC's classes are {', '.join(CLASSES)}"
+        if part not in CLASSES and not (_is_byte(part) and part < IGNORE_INDEX):
+            raise _InvalidError(
+                f"'{shown(entry['name'])}' merges {_brief(part)}, which is neither a VOC class nor a mask "
+                f"value 0..{IGNORE_INDEX - 1}; VOC's classes are {', '.join(CLASSES)}"
             )
     return tuple(CLASSES.index(part) if part in CLASSES else int(part) for part in parts)
 
@@ -231,9 +221,9 @@ def _coloured(
     return ClassList(tuple(entry["name"] for entry in entries), tuple(colours), values, void)
 
 
-def _check_count(classes: int, path: Path) -> None:
+def _check_count(classes: int) -> None:
     if not 1 <= classes <= IGNORE_INDEX:
-        raise UserError(f"the class list {path}: has {classes} classes; 1 to {IGNORE_INDEX} are allowed")
+        raise _InvalidError(f"has {classes} classes; 1 to {IGNORE_INDEX} are allowed")
 
 
 def _brief(value: Any) -> str:
@@ -241,22 +231,22 @@ def _brief(value: Any) -> str:
     return shown(reprlib.repr(value))
 
 
-def _checked(classes: ClassList, path: Path) -> ClassList:
+def _checked(classes: ClassList) -> ClassList:
     """Return the list, or raise where a name is invalid or repeated, or mask values repeat or are missing."""
     for name in classes.names:
         if not name.strip() or not name.isprintable() or len(name) > _MOST_CHARACTERS:
-            raise UserError(
-                f"the class list {path}: the name '{shown(name, 40)}' is empty, longer than "
-                f"{_MOST_CHARACTERS} characters, or has unprintable ones: give the class another"
+            raise _InvalidError(
+                f"the name '{shown(name, 40)}' is empty, longer than {_MOST_CHARACTERS} characters, or has "
+                "unprintable ones: give the class another"
             )
     if len(classes) < 2:
-        raise UserError(f"the class list {path}: has `background` alone: add a class")
+        raise _InvalidError("has `background` alone: add a class")
     values = [value for group in classes.values for value in group]
     for kind, items in (("the class", classes.names), ("the mask value", values)):
         twice = next((item for k, item in enumerate(items) if item in items[:k]), None)
         if twice is not None:
-            raise UserError(f"the class list {path}: {kind} '{twice}' occurs twice")
+            raise _InvalidError(f"{kind} '{twice}' occurs twice")
     if () in classes.values:
         name = classes.names[classes.values.index(())]
-        raise UserError(f"the class list {path}: '{name}' merges nothing: add VOC classes, or leave it out")
+        raise _InvalidError(f"'{name}' merges nothing: add VOC classes, or leave it out")
     return classes

@@ -106,15 +106,14 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         self.seed, self.predict_dir, self.download = seed, predict_dir, download
         self.skip = on_read_error == "skip"
         self.classes = known_classes(classes and Path(classes), mask_values)
-        naming = Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix)
         self.selection = Selection(
-            self.root,
-            naming,
-            self.classes,
-            {"train": train_split, "val": val_split},
-            {"train": max_train_samples, "val": max_val_samples},
-            subset_seed,
-            val_fraction and float(val_fraction),
+            root=self.root,
+            naming=Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix),
+            classes=self.classes,
+            lists={"train": train_split, "val": val_split},
+            parts={"train": max_train_samples, "val": max_val_samples},
+            subset_seed=subset_seed,
+            val_fraction=val_fraction and float(val_fraction),
         )
         policy = CachePolicy(cache, cache_dir, verify_files, self.skip)
         self.parts = SplitDatasets(policy, self.image_size, augmentation, seed, scales(crop_scale), sampling)

@@ -11,9 +11,10 @@ from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.cache import MemmapCache
 from vocseg.data.fingerprint import read_contents
 from vocseg.data.image_io import Bytes, ImageSize, read_mask, resize_mask
-from vocseg.data.raw_reader import DecodedFiles, in_threads
+from vocseg.data.raw_reader import DecodedFiles
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
+from vocseg.utils.progress import in_threads
 
 _VALUES = 256  # that a byte can have
 

@@ -1,14 +1,11 @@
 """Image and mask pairs read from their files."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
-import cv2
 from torch.utils.data import get_worker_info
 
 from vocseg.data.fingerprint import (
@@ -32,11 +29,7 @@ from vocseg.data.image_io import (
 )
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
-from vocseg.utils.progress import follow
-
-T = TypeVar("T")
-
-_AHEAD = 64  # pairs in memory at a time
+from vocseg.utils.progress import follow, in_threads
 
 
 class ImageMaskReader:
@@ -48,13 +41,7 @@ class ImageMaskReader:
     """
 
     def __init__(self, split: Split, cache: Path, known: Contents | None = None) -> None:
-        """Read the manifest, if there is one.
-
-        Args:
-            split: The pairs.
-            cache: See `cache_folder`.
-            known: Records from the start of the run: a file that differs is an error.
-        """
+        """Read the manifest in the `cache_folder` if any; a file that differs from `known` is an error."""
         self.split, self._known = split, known or {}
         self.seen: Contents = {}
         self._manifest = read_manifest(cache)
@@ -104,15 +91,7 @@ class ImageMaskReader:
             )
 
     def check(self, progress: bool = True, skip: bool = False) -> None:
-        """Read every file once.
-
-        Args:
-            progress: Show a progress bar.
-            skip: Ignore files that cannot be read.
-
-        Raises:
-            UserError: For the first error, unless skipped.
-        """
+        """Read every file once; raises `UserError` for the first that cannot be read, unless `skip`."""
         if not skip:
             self.check_presence()
 
@@ -125,23 +104,6 @@ class ImageMaskReader:
 
         for _ in follow(in_threads(read, range(len(self))), "checking the data", len(self), progress):
             pass
-
-
-def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterator[T]:
-    """Apply a function on all cores; yields results in order, with a limited number in memory."""
-    threads, waiting = cv2.getNumThreads(), deque[Future[T]]()
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        try:
-            cv2.setNumThreads(1)  # one of our threads per core is enough
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) == _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            cv2.setNumThreads(threads)
 
 
 def known_fingerprint(split: Split, cache: Path) -> str | None:

@@ -18,6 +18,7 @@ from vocseg.data.image_io import Bytes, decode_image, read_bytes, save_mask
 from vocseg.data.voc import IMAGE_ENDINGS, id_fault
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import AtomicFolder
+from vocseg.utils.regular_file import read_json
 
 Bools = npt.NDArray[np.bool_]
 Notes = defaultdict[str, list[str]]  # text of a note: image of each occurrence
@@ -107,13 +108,7 @@ class DrawnMask:
 
 
 def draw_mask(shapes: Iterable[Shape], width: int, height: int, classes: dict[str, int]) -> DrawnMask:
-    """Draw shapes into a mask. Shapes with fewer pixels are drawn on top.
-
-    Args:
-        shapes: Shapes in order; of two with equal size the later is on top.
-        width: Width of the image.
-        height: Height of the image.
-        classes: Class index of each label.
+    """Draw shapes into a mask. Shapes with fewer pixels are drawn on top, and of equal ones the later.
 
     Raises:
         UserError: If a shape cannot be drawn.
@@ -135,6 +130,26 @@ def draw_mask(shapes: Iterable[Shape], width: int, height: int, classes: dict[st
         overlap |= bool(((before != 0) & (before != value)).any())
         mask[box][region] = value
     return DrawnMask(mask, overlap, empty)
+
+
+def read_lists(path: Path, most: int, names: Sequence[str], otherwise: str) -> dict[str, Any]:
+    """Read a JSON object of at most `most` bytes that has the lists `names`.
+
+    Raises:
+        UserError: If it cannot be read, or lacks a list; `otherwise` tells what to do then.
+    """
+    try:
+        content = read_json(path, most)
+    except FileNotFoundError:
+        raise UserError(f"no file {path}. Pass a JSON file of annotations.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Make it readable.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {shown(str(error))}. Export it again.") from error
+    for name in names:
+        if not isinstance(content, dict) or not isinstance(content.get(name), list):
+            raise UserError(f"{path} has no list '{name}'. {otherwise}")
+    return dict(content)
 
 
 def image_name(name: Any, source: Path) -> PurePosixPath:

@@ -1,6 +1,6 @@
-"""Findings of an audit and records of its files."""
+"""Findings of an audit, and records of its files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -132,9 +132,30 @@ class FileRecord:
         return self.content is not None and all(finding.level == "note" for finding in self.findings)
 
 
-def size_text(size: tuple[int, int]) -> str:
-    """Format width and height: `500x375`."""
-    return f"{size[0]}x{size[1]}"
+@dataclass(frozen=True)
+class DatasetScan:
+    """Records of all files.
+
+    Attributes:
+        images: Records by id.
+        masks: Records by path within the `VOC2012` folder.
+        pairs: Findings between images and masks.
+    """
+
+    images: Mapping[str, FileRecord]
+    masks: Mapping[str, FileRecord]
+    pairs: tuple[Finding, ...]
+
+    @property
+    def files(self) -> list[FileRecord]:
+        """All records, sorted by name."""
+        return sorted([*self.images.values(), *self.masks.values()], key=lambda seen: seen.name)
+
+    @property
+    def sound(self) -> list[FileRecord]:
+        """Records without a fault."""
+        wrong = {finding.file for finding in self.pairs}
+        return [seen for seen in self.files if seen.sound and seen.name not in wrong]
 
 
 class UnreadableFile(Exception):

@@ -26,13 +26,9 @@ _DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 
 
 def addresses(mirrors: Sequence[str], name: str, known: Sequence[str], only: bool) -> list[str]:
-    """Return the URLs to try, in order and without duplicates: mirrors, then the known ones.
+    """Return the URLs to try, in order and without duplicates: mirrors, then unless `only`, the known ones.
 
-    Args:
-        mirrors: URLs that the user passed; one that ends with / is a folder that holds the archive.
-        name: File name of the archive.
-        known: URLs that are always tried.
-        only: Try the mirrors only.
+    A mirror that ends with / is a folder that holds the archive, the file `name`.
 
     Raises:
         UserError: If a mirror is not an HTTP URL.
@@ -91,17 +87,7 @@ def locked(root: Path) -> Iterator[None]:
 
 
 def check_room(root: Path, title: str, fetch: int, unpack: int) -> None:
-    """Check the free space.
-
-    Args:
-        root: An existing folder.
-        title: Name of the data set.
-        fetch: Bytes to download.
-        unpack: Bytes of the unpacked files.
-
-    Raises:
-        UserError: If less is free.
-    """
+    """Raise `UserError` if a folder has less free space than the bytes to `fetch` and to `unpack`."""
     needed, free = fetch + unpack, shutil.disk_usage(root).free
     if free < needed:
         raise UserError(
