@@ -123,7 +123,7 @@ def test_unreadable_image_has_negative_index(tmp_path: Path) -> None:
     assert [found[k]["index"] for k in range(2)] == [0, -3]
 
 
-def test_pattern_and_text_file_name_results_below_their_common_folder(
+def test_results_of_listed_paths_are_named_below_common_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
