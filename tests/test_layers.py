@@ -35,7 +35,7 @@ HEAVY = {"torch", "torchvision", "lightning", "torchmetrics", "segmentation_mode
 WITHOUT_TORCH = (  # with all that they import at their top
     *("__main__", "constants", "errors", "config/parser"),
     *("utils/atomic_write", "utils/checksum", "utils/regular_file", "utils/signals"),
-    *("data/classes", "data/class_files", "data/fingerprint", "data/splits", "data/synthetic", "data/voc"),
+    *("data/classes", "data/fingerprint", "data/splits", "data/synthetic", "data/voc"),
     *("commands/compare", "commands/preview_augmentations"),
     *(
         path.relative_to(PACKAGE).with_suffix("").as_posix()

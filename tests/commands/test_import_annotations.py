@@ -23,7 +23,7 @@ from tests.conftest import ROOT, refused, tiny
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import read_weights
 from vocseg.constants import PALETTE
-from vocseg.data.class_files import read_classes
+from vocseg.data.classes import read_classes
 from vocseg.data.splits import divide
 from vocseg.data.voc import Layout, split_ids
 

@@ -13,7 +13,7 @@ from jsonargparse.typing import NonNegativeInt, OpenUnitInterval
 from vocseg.data.annotations.annotated_image import AnnotatedImage, Annotations, Notes, PairWriter
 from vocseg.data.annotations.coco import read_coco
 from vocseg.data.annotations.labelme import read_labelme
-from vocseg.data.class_files import class_text
+from vocseg.data.classes import class_text
 from vocseg.data.splits import held_out
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import AtomicFolder

@@ -14,8 +14,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from PIL import Image, ImageDraw
 
 from vocseg.constants import IGNORE_INDEX
-from vocseg.data.class_files import known_classes
-from vocseg.data.classes import VOC_CLASSES, ClassList
+from vocseg.data.classes import VOC_CLASSES, ClassList, known_classes
 from vocseg.data.splits import Split, read_split
 from vocseg.data.transforms.augment import Augmentation
 from vocseg.data.voc import Layout, find_set

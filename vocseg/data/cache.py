@@ -98,16 +98,7 @@ class MemmapCache:
         return ImageMask(self._images[row], self._masks[row])
 
     def gather(self, rows: Sequence[int], images: Bytes, masks: Bytes) -> None:
-        """Copy pairs into a batch.
-
-        Args:
-            rows: Positions in the list.
-            images: uint8 `[N,H,W,3]`, written to.
-            masks: uint8 `[N,H,W]`, written to.
-
-        Raises:
-            UserError: As `__getitem__`.
-        """
+        """Copy pairs into `images` `[N,H,W,3]` and `masks` `[N,H,W]`; errors as of `__getitem__`."""
         self._check_length()
         self._verify(rows)
         # Without a mode, numpy would copy everything twice so as to undo it after an error.

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from vocseg.data.cache import keep_freed_memory
-from vocseg.data.class_files import known_classes
+from vocseg.data.classes import known_classes
 from vocseg.data.dataloader import Batch, RankInfo, make_dataloader, rank_info
 from vocseg.data.dataset import CachePolicy, SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes

@@ -41,14 +41,7 @@ class VOCSegmentation(Dataset[Sample]):
     def __init__(
         self, split: Split, source: MemmapCache | DecodedFiles, augmenter: Augmenter, skip: bool = False
     ) -> None:
-        """Initialise the dataset.
-
-        Args:
-            split: Which images.
-            source: Their pairs: a cache of the complete list, or their files.
-            augmenter: The augmentation.
-            skip: Replace a pair that cannot be read by an ignored one.
-        """
+        """Initialise the dataset; with `skip`, a pair that cannot be read is replaced by an ignored one."""
         self.split, self._source, self._augmenter, self._skip = split, source, augmenter, skip
         self.weights: Tensor | None = None  # `[N]`: sampling weights in training; None: uniform
         self.left_out = SkippedSamples(f"'{split.name}'", split.ids, self._read_one)

@@ -35,7 +35,7 @@ _IMAGE_MODES = ("RGB", "L", "CMYK", "P", "RGBA")
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF")  # of the others some start programs
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of its container
 _STILLS = ("MPO", "HEIF")  # may hold several images, of which the first or the primary one is used
-_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _END_OF_JPEG = b"\xff\xd9"
 _LARGEST = 8192  # pixels each way of a resized image: one of that size takes 200 MB
 
@@ -93,7 +93,7 @@ def decode_mask_image(data: bytes, path: Path, classes: ClassList = VOC_CLASSES)
             f"the mask {path} has mode {image.mode}, but masks are palette PNGs (mode P) whose pixels are "
             "class indices: save it as such"
         )
-    if image.format in _LOSSY:
+    if image.format in LOSSY:
         raise UserError(
             f"the mask {path} is a {image.format}, whose lossy compression changes class indices: make it "
             "again from its source, as PNG"

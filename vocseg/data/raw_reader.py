@@ -12,7 +12,6 @@ from vocseg.data.fingerprint import (
     Contents,
     FileContent,
     bytes_digest,
-    check_unchanged,
     fingerprint,
     read_contents,
     read_manifest,
@@ -72,7 +71,11 @@ class ImageMaskReader:
         name = self.split.layout.name(path)
         data, status = read_bytes(path, kind)
         digest = bytes_digest(data)
-        check_unchanged(path, digest, self._manifest.get(name))
+        if self._manifest.get(name, digest) != digest:
+            raise UserError(
+                f"{path} has changed since the audit: restore it, or accept it by running "
+                "`python -m vocseg audit` again"
+            )
         pixels, values = decode(data, path)
         if name in self._known and self._known[name].raw != digest:
             raise UserError(

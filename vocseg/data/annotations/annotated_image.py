@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from vocseg.constants import IGNORE_INDEX
-from vocseg.data.image_io import Bytes, decode_image, read_bytes, save_mask
+from vocseg.data.image_io import LOSSY, Bytes, decode_image, read_bytes, save_mask
 from vocseg.data.voc import IMAGE_ENDINGS, id_fault
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import AtomicFolder
@@ -22,8 +22,6 @@ from vocseg.utils.regular_file import read_json
 
 Bools = npt.NDArray[np.bool_]
 Notes = defaultdict[str, list[str]]  # text of a note: image of each occurrence
-
-_LOSSY = ("JPEG", "MPO", "HEIF", "AVIF", "WEBP")
 
 _OVERLAP = "images have overlapping regions of several classes: the smaller region is on top"
 _OUTSIDE = "regions without a pixel are left out"
@@ -229,14 +227,7 @@ class PairWriter:
     def __init__(
         self, folder: AtomicFolder, images: Sequence[AnnotatedImage], classes: dict[str, int], link: bool
     ) -> None:
-        """Initialise.
-
-        Args:
-            folder: Folder of the data set.
-            images: All images.
-            classes: Class index of each label.
-            link: Hard-link unchanged images.
-        """
+        """Store folder, images, class index of each label, and whether to hard-link unchanged images."""
         self._folder, self._images, self._classes, self._link = folder, images, classes, link
 
     def __call__(self, index: int) -> list[tuple[str, str]]:
@@ -272,7 +263,7 @@ class PairWriter:
         name = f"JPEGImages/{image.id}"
         if rotated or suffix.lower() not in IMAGE_ENDINGS:
             stream = io.BytesIO()
-            lossy = kind in _LOSSY
+            lossy = kind in LOSSY
             Image.fromarray(pixels).save(stream, "JPEG" if lossy else "PNG", quality=95, subsampling=0)
             self._folder.write(f"{name}{'.jpg' if lossy else '.png'}", stream.getvalue())
         elif self._link and image.file:

@@ -11,8 +11,9 @@ from PIL import ExifTags
 
 from vocseg.data.audit.checks_files import open_decoded
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.findings import Bytes, FileRecord, Finding, UnreadableFile, some
+from vocseg.data.audit.findings import FileRecord, Finding, UnreadableFile, some
 from vocseg.data.fingerprint import FileContent
+from vocseg.data.image_io import Bytes
 
 THUMBNAIL = 64  # pixels each way
 _LEAST = 32  # pixels; the encoder reduces 32x32 to one

@@ -12,10 +12,10 @@ from PIL import Image
 
 from vocseg.constants import IGNORE_INDEX, PALETTE
 from vocseg.data.audit.checks_files import DecodedFile, open_decoded
-from vocseg.data.audit.findings import Bytes, Counts, FileRecord, Finding, UnreadableFile
+from vocseg.data.audit.findings import Counts, FileRecord, Finding, UnreadableFile
 from vocseg.data.classes import ClassList, Colour
 from vocseg.data.fingerprint import FileContent
-from vocseg.data.image_io import colour_codes, decode_mask_image, mask_values
+from vocseg.data.image_io import Bytes, colour_codes, decode_mask_image, mask_values
 from vocseg.errors import UserError
 
 

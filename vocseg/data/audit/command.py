@@ -15,8 +15,7 @@ from vocseg.data.audit.checks_masks import check_mask
 from vocseg.data.audit.findings import DatasetScan, FileRecord, Finding
 from vocseg.data.audit.repair import check_target, repair_masks
 from vocseg.data.audit.report import Audit, distribution, examine_classes, print_repair, print_summary
-from vocseg.data.class_files import known_classes
-from vocseg.data.classes import ClassList
+from vocseg.data.classes import ClassList, known_classes
 from vocseg.data.fingerprint import cache_folder, write_contents, write_manifest
 from vocseg.data.voc import Layout, find_set
 from vocseg.errors import UserError, shown

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.data.fingerprint import FileContent
+from vocseg.data.image_io import Bytes
 
-Bytes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 Level = Literal["fault", "note"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from vocseg.data.audit.checks_masks import REPAIRABLE, NotExactError, mask_palette, recover
-from vocseg.data.audit.findings import Bytes, Finding
+from vocseg.data.audit.findings import Finding
 from vocseg.data.classes import ClassList
-from vocseg.data.image_io import save_mask
+from vocseg.data.image_io import Bytes, save_mask
 from vocseg.errors import UserError
 from vocseg.utils.progress import follow
 
