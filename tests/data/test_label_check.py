@@ -1,6 +1,5 @@
 """Classes of masks: errors, warnings, pixel counts, balanced sampling."""
 
-import shutil
 import warnings
 from pathlib import Path
 
@@ -10,8 +9,9 @@ from PIL import Image
 
 from tests import exports
 from tests.conftest import refused, tiny
+from tests.data.conftest import ready, voc_folder
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.voc import find, mask_path, split_ids
+from vocseg.data.voc import mask_path, split_ids
 from vocseg.errors import UserError
 
 OWN = {"image_folder": "images", "mask_folder": "masks", "val_fraction": 0.25}
@@ -25,10 +25,7 @@ def binary(tmp_path: Path) -> Path:
 
 
 def _prepared(root: Path, **options: object) -> VOCDataModule:
-    data = VOCDataModule(root=root, image_size=64, **(OWN | options))  # type: ignore[arg-type]
-    data.prepare_data()
-    data.setup("fit")
-    return data
+    return ready(root, **(OWN | options))  # type: ignore[arg-type]
 
 
 def _draw(root: Path, change: object) -> None:
@@ -139,14 +136,12 @@ def test_class_pixels_of_merged_classes_are_summed(sample: Path, tmp_path: Path)
         assert merged == [whole[0], sum(whole[1:11])]
 
 
-def test_missing_mask_raises_or_is_skipped(sample: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(sample, tmp_path / "copy"))
-    folder = find(root)
-    assert folder is not None
-    before = _counts(root, tmp_path / "a", cache=False)
+def test_missing_mask_raises_or_is_skipped(copied: Path, tmp_path: Path) -> None:
+    folder = voc_folder(copied)
+    before = _counts(copied, tmp_path / "a", cache=False)
     mask_path(folder, split_ids(folder, "train")[3], "train").unlink()
     stopping, skipping = (
-        VOCDataModule(root=root, cache_dir=tmp_path / "a", image_size=64, cache=False, on_read_error=way)  # type: ignore[arg-type]
+        VOCDataModule(root=copied, cache_dir=tmp_path / "a", image_size=64, cache=False, on_read_error=way)  # type: ignore[arg-type]
         for way in ("stop", "skip")
     )
     assert 0 < sum(skipping.class_pixels()) < sum(before)
@@ -155,9 +150,7 @@ def test_missing_mask_raises_or_is_skipped(sample: Path, tmp_path: Path) -> None
 
 
 def test_balanced_weights_follow_rarest_class(sample: Path, tmp_path: Path) -> None:
-    data = VOCDataModule(root=sample, cache_dir=tmp_path, image_size=64, sampling="balanced")
-    data.prepare_data()
-    data.setup("fit")
+    data = ready(sample, cache_dir=tmp_path, sampling="balanced")
     part = data.parts["train"]
     shown = [{int(value) for value in part[k]["mask"].unique()} - {255} for k in range(len(part))]
     frequency = {c: sum(c in classes for classes in shown) / len(shown) for c in set().union(*shown)}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.data.conftest import ready
 from vocseg.data import worker_watchdog
 from vocseg.data.dataloader import Batch
-from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.synthetic import write_sample
 
 EPOCHS = 2
@@ -23,11 +23,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _batches(root: Path, workers: int, start: str | None) -> list[Batch]:
     """Those of two epochs, from one loader, as a trainer takes them; images are decoded by the workers."""
-    data = VOCDataModule(
-        root=root, image_size=32, batch_size=2, augmentation="standard", num_workers=workers, cache=False
-    )
-    data.prepare_data()
-    data.setup("fit")
+    data = ready(root, 32, batch_size=2, augmentation="standard", num_workers=workers, cache=False)
     loader, found = data.train_dataloader(), []
     loader.multiprocessing_context = start
     for epoch in range(EPOCHS):
