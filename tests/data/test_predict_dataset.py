@@ -96,7 +96,7 @@ def test_single_image_accepts_any_suffix(tmp_path: Path) -> None:
         ("no*.jpg", ["no*.jpg: no file matches this pattern"]),
         ("blank.txt", ["blank.txt holds no image. Give"]),
         ("empty", ["empty holds no image. Give", ".heic"]),
-        ("texts", ["texts holds no image (1.txt: not an image by its ending (.txt); ", "and 2 more"]),
+        ("texts", ["texts holds no image (1.txt: not an image by its ending (.txt), ", "and 2 more"]),
     ],
 )
 def test_empty_predict_dir_raises_with_reason(

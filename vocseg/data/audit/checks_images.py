@@ -11,9 +11,10 @@ from PIL import ExifTags
 
 from vocseg.data.audit.checks_files import open_decoded
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.findings import FileRecord, Finding, UnreadableFile, some
+from vocseg.data.audit.findings import FileRecord, Finding, UnreadableFile
 from vocseg.data.fingerprint import FileContent
 from vocseg.data.image_io import Bytes
+from vocseg.errors import some
 
 THUMBNAIL = 64  # pixels each way
 _LEAST = 32  # pixels; the encoder reduces 32x32 to one

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocseg.data.audit.findings import Finding, some
+from vocseg.data.audit.findings import Finding
 from vocseg.data.voc import IMAGE_ENDINGS, MOST_ID_BYTES, Layout, id_fault, split_list, without_labels
+from vocseg.errors import some
 from vocseg.utils.regular_file import read_regular
 
 _BOM = b"\xef\xbb\xbf"

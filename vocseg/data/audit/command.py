@@ -58,9 +58,6 @@ def audit(
             user's cache folder if that is read-only.
         progress: Show a progress bar.
 
-    Returns:
-        Findings, class distributions and fingerprints.
-
     Raises:
         UserError: If there is no data set, or an output cannot be written.
     """

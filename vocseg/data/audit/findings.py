@@ -1,6 +1,6 @@
 """Findings of an audit, and records of its files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,9 +164,3 @@ class UnreadableFile(Exception):
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.text)
         self.finding = finding
-
-
-def some(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names and the number of others: `a, b, c and 7 more`."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -14,12 +14,12 @@ from rich.text import Text
 
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.findings import KINDS, DatasetScan, FileRecord, Finding, some
+from vocseg.data.audit.findings import KINDS, DatasetScan, FileRecord, Finding
 from vocseg.data.audit.repair import Repair
 from vocseg.data.classes import ClassList
 from vocseg.data.fingerprint import MANIFEST, fingerprint
 from vocseg.data.voc import Layout
-from vocseg.errors import printable
+from vocseg.errors import printable, some
 
 
 @dataclass(frozen=True)
