@@ -35,7 +35,7 @@ HEAVY = {"torch", "torchvision", "lightning", "torchmetrics", "segmentation_mode
 WITHOUT_TORCH = (  # with all that they import at their top
     *("__main__", "constants", "errors", "config/parser"),
     *("utils/atomic_write", "utils/checksum", "utils/regular_file", "utils/signals"),
-    *("data/classes", "data/class_files", "data/fingerprint", "data/splits", "data/synthetic", "data/voc"),
+    *("data/classes", "data/fingerprint", "data/splits", "data/synthetic", "data/voc"),
     *("commands/compare", "commands/preview_augmentations"),
     *(
         path.relative_to(PACKAGE).with_suffix("").as_posix()
@@ -111,4 +111,4 @@ def test_package_has_all_lazy_names() -> None:
 
 def test_albumentations_is_imported_by_one_file() -> None:
     users = [p.name for p in PACKAGE.rglob("*.py") if any("albumentations" in i for i in _imports(p))]
-    assert users == ["photometric.py"]
+    assert users == ["augment.py"]

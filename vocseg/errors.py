@@ -146,3 +146,9 @@ def shown(value: object, most: int = 80) -> str:
     text = value[: most + 1] if isinstance(value, str) else str(value)
     text = printable(text)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names and the number of others: `a, b, c and 7 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

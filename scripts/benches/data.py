@@ -21,7 +21,7 @@ from torchvision.transforms import functional as vision
 from vocseg import constants
 from vocseg.data import voc
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.transforms.sample_rng import Augmentation
+from vocseg.data.transforms.augment import Augmentation
 
 BATCH, SIZE = 4, 256
 

@@ -23,7 +23,7 @@ from tests.conftest import ROOT, refused, tiny
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import read_weights
 from vocseg.constants import PALETTE
-from vocseg.data.class_files import read_classes
+from vocseg.data.classes import read_classes
 from vocseg.data.splits import divide
 from vocseg.data.voc import Layout, split_ids
 
@@ -386,7 +386,7 @@ SHAPE = {"label": "dog", "shape_type": "polygon", "points": [[1, 1], [4, 1], [4,
 @pytest.mark.parametrize(
     ("shape", "changes", "what"),
     [
-        (SHAPE, {"shapes": None}, "a.json is not a labelme annotation: it has no list 'shapes'. Move it"),
+        (SHAPE, {"shapes": None}, "a.json has no list 'shapes'. It is not a labelme annotation: move it"),
         (SHAPE | {"label": 3}, {}, "shape 1 has no label"),
         (SHAPE | {"shape_type": "circle"}, {}, r"shape 1 \('dog', circle\) has 3 points instead of 2"),
         (SHAPE | {"points": [[1, 1], [2, float("inf")], [3, 3]]}, {}, "has a coordinate that is not finite"),
@@ -454,12 +454,12 @@ def test_killed_import_leaves_no_data_set(tmp_path: Path) -> None:
     exports.labelme(tmp_path / "in")
     slow = (
         "import sys, time; from vocseg.__main__ import main\n"
-        "from vocseg.data.annotations import pair_writer\n"
-        "real = pair_writer.read_bytes\n"
+        "from vocseg.data.annotations import annotated_image\n"
+        "real = annotated_image.read_bytes\n"
         "def read(path, what):\n"
         "    time.sleep(60 if path.name == 'img_005.jpg' else 0)\n"
         "    return real(path, what)\n"
-        "pair_writer.read_bytes = read\n"
+        "annotated_image.read_bytes = read\n"
         "main(sys.argv[1:])"
     )
     words = ["import", "labelme", str(tmp_path / "in"), str(tmp_path / "set")]

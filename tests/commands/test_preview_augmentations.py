@@ -13,7 +13,7 @@ from vocseg.__main__ import main
 from vocseg.commands import preview_augmentations
 from vocseg.commands.preview_augmentations import WHAT, Section, Tile, augmentations, contact_sheet, tinted
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.transforms.sample_rng import Augmentation
+from vocseg.data.transforms.augment import Augmentation
 
 Capture = pytest.CaptureFixture[str]
 

@@ -14,32 +14,22 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.conftest import ready, voc_folder
 from tests.forks import Forked
 from vocseg.data import voc
-from vocseg.data.cache import MemmapCache
-from vocseg.data.cache_build import build_cache, find_cache
+from vocseg.data.cache import MemmapCache, build_cache, find_cache
 from vocseg.data.classes import ClassList
-from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.fingerprint import cache_folder, read_contents, write_manifest
+from vocseg.data.image_io import ImageSize
 from vocseg.data.raw_reader import ImageMaskReader
-from vocseg.data.resize import ImageSize
 from vocseg.data.splits import Split, read_split
 from vocseg.errors import UserError
 
 FORM = ImageSize(64)
 
 
-@pytest.fixture
-def copy(sample: Path, tmp_path: Path) -> Path:
-    """A set of its own, without what other tests have derived from it."""
-    shutil.copytree(sample, tmp_path / "set", ignore=shutil.ignore_patterns(".vocseg"))
-    return tmp_path / "set"
-
-
 def _split(root: Path, name: str = "val") -> Split:
-    folder = voc.find(root)
-    assert folder is not None
-    return read_split(voc.Layout(folder), name)
+    return read_split(voc.Layout(voc_folder(root)), name)
 
 
 def _pack(split: Split, cache: Path, form: ImageSize = FORM, **options: bool) -> MemmapCache:
@@ -61,25 +51,24 @@ def test_cached_pairs_equal_decoded_files(sample: Path, tmp_path: Path, form: Im
             assert (found.mask == wanted.mask).all()
 
 
-@pytest.mark.parametrize("augmentation", ["none", "light", "crops", "standard", "strong"])
-@pytest.mark.parametrize("part", [None, 9])
+@pytest.mark.parametrize(
+    ("augmentation", "part"),
+    [("none", None), ("none", 9), ("light", 9), ("crops", None), ("standard", None), ("strong", 9)],
+)
 def test_batches_equal_with_cache_and_workers(
     sample: Path, tmp_path: Path, augmentation: str, part: int | None
 ) -> None:
     batches = []
     for store, workers in ((True, 0), (False, 0), (True, 1), (False, 2)):
-        data = VOCDataModule(
-            root=sample,
-            image_size=64,
-            augmentation=augmentation,  # type: ignore[arg-type]
+        data = ready(
+            sample,
+            augmentation=augmentation,
             max_train_samples=part,
             cache=store,
             num_workers=workers,
             cache_dir=tmp_path,
             verify_files=False,
         )
-        data.prepare_data()
-        data.setup("fit")
         assert data.parts["train"].stored == store
         batches.append(list(data.train_dataloader()))
     for others in batches[1:]:
@@ -87,10 +76,10 @@ def test_batches_equal_with_cache_and_workers(
             assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))
 
 
-def test_cache_is_built_once(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _pack(_split(copy), tmp_path)
+def test_cache_is_built_once(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _pack(_split(copied), tmp_path)
     assert "caching 'val' once: 7 images at 64x64, 0 MB in" in capsys.readouterr().out
-    _pack(_split(copy), tmp_path)
+    _pack(_split(copied), tmp_path)
     assert capsys.readouterr().out == ""
 
 
@@ -98,14 +87,14 @@ def _touch(path: Path) -> None:
     os.utime(path, ns=(1, 1))
 
 
-def test_touched_and_copied_files_keep_the_fingerprint(copy: Path, tmp_path: Path) -> None:
-    split = _split(copy)
+def test_touched_and_copied_files_keep_the_fingerprint(copied: Path, tmp_path: Path) -> None:
+    split = _split(copied)
     folder = _pack(split, tmp_path / "cache").folder
     for path in split.paths(0):
         _touch(path)
     assert find_cache(split, FORM, tmp_path / "cache") is None  # it has to be read again ...
     assert _pack(split, tmp_path / "cache").folder == folder  # ... and is found to be the same
-    shutil.copytree(copy, tmp_path / "other")
+    shutil.copytree(copied, tmp_path / "other")
     assert _pack(_split(tmp_path / "other"), tmp_path / "cache2").folder.name == folder.name
 
 
@@ -135,9 +124,9 @@ def _swap(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_changed_files_rebuild_cache_and_remove_stale(copy: Path, tmp_path: Path, change: str) -> None:
+def test_changed_files_rebuild_cache_and_remove_stale(copied: Path, tmp_path: Path, change: str) -> None:
     make, matters = CHANGES[change]
-    split, cache = _split(copy), tmp_path / "cache"
+    split, cache = _split(copied), tmp_path / "cache"
     before = _pack(split, cache).folder
     make(split)
     after = _pack(split, cache)
@@ -147,8 +136,8 @@ def test_changed_files_rebuild_cache_and_remove_stale(copy: Path, tmp_path: Path
     assert (after[3].mask == wanted.mask).all()
 
 
-def test_caches_of_sizes_and_class_lists_coexist(copy: Path, tmp_path: Path) -> None:
-    split = _split(copy)
+def test_caches_of_sizes_and_class_lists_coexist(copied: Path, tmp_path: Path) -> None:
+    split = _split(copied)
     merged = ClassList(("nothing", "thing"), ((0, 0, 0), (9, 9, 9)), ((0,), tuple(range(1, 21))))
     stores = [
         _pack(split, tmp_path),
@@ -162,17 +151,17 @@ def test_caches_of_sizes_and_class_lists_coexist(copy: Path, tmp_path: Path) -> 
 
 
 def test_caches_of_library_versions_coexist(
-    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = _pack(_split(copy), tmp_path).folder
+    old = _pack(_split(copied), tmp_path).folder
     monkeypatch.setattr("cv2.__version__", "9.9")
-    new = _pack(_split(copy), tmp_path).folder
+    new = _pack(_split(copied), tmp_path).folder
     assert new != old
     assert old.is_dir()
 
 
-def test_corrupt_file_leaves_no_cache(copy: Path, tmp_path: Path) -> None:
-    split = _split(copy)
+def test_corrupt_file_leaves_no_cache(copied: Path, tmp_path: Path) -> None:
+    split = _split(copied)
     victim = split.paths(5)[0]
     victim.write_bytes(victim.read_bytes()[:3000])
     with pytest.raises(UserError, match=rf"{victim.name} cannot be read"):
@@ -181,22 +170,20 @@ def test_corrupt_file_leaves_no_cache(copy: Path, tmp_path: Path) -> None:
 
 
 def test_full_disk_falls_back_to_files_or_raises(
-    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 0))  # type: ignore[attr-defined]
-    data = VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path)
-    data.prepare_data()
-    data.setup("fit")
+    data = ready(copied, cache_dir=tmp_path)
     assert not data.parts["val"].stored
     assert "the cache of 'train' needs 0 MB in" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"needs 0 MB in .*, but 0 MB are free: make room, or give another"):
-        VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path, cache=True).prepare_data()
+        ready(copied, cache_dir=tmp_path, cache=True)
 
 
-def test_unwritable_cache_dir_raises(copy: Path, tmp_path: Path) -> None:
+def test_unwritable_cache_dir_raises(copied: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written to .*file.* --data.cache_dir, or switch it off"):
-        VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path / "file").prepare_data()
+        ready(copied, cache_dir=tmp_path / "file")
 
 
 def _flip(path: Path, byte: int, bit: int = 4) -> None:
@@ -209,39 +196,42 @@ def _flip(path: Path, byte: int, bit: int = 4) -> None:
 
 
 def _batches(root: Path, **options: object) -> list[dict[str, torch.Tensor]]:
-    module = VOCDataModule(root=root, image_size=64, **options)  # type: ignore[arg-type]
-    module.prepare_data()
-    module.setup("fit")
+    module = ready(root, **options)
     return [*module.train_dataloader(), *module.val_dataloader()]  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("name", ["images.bin", "masks.bin"])
-@pytest.mark.parametrize("options", [{}, {"augmentation": "light"}, {"num_workers": 1}])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("images.bin", {}),
+        ("masks.bin", {}),
+        ("images.bin", {"augmentation": "light"}),
+        ("masks.bin", {"num_workers": 1}),
+    ],
+)
 def test_flipped_bit_in_cache_is_repaired(
-    copy: Path, name: str, options: dict[str, object], capfd: pytest.CaptureFixture[str]
+    copied: Path, name: str, options: dict[str, object], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    clean = _batches(copy, **options)
-    (store,) = copy.rglob("stores/train-*")
+    clean = _batches(copied, **options)
+    (store,) = copied.rglob("stores/train-*")
     before = (store / name).read_bytes()
     _flip(store / name, len(before) * 3 // 20 + 70)  # image 4 of 20
     capfd.readouterr()
-    again = _batches(copy, **options)
+    again = _batches(copied, **options)
     assert all(torch.equal(a[key], b[key]) for a, b in zip(clean, again, strict=True) for key in a)
     assert (store / name).read_bytes() == before
     said = capfd.readouterr().out
     assert f"the cache {store} is damaged at image 4: repaired from the image's files" in said
-    _batches(copy, **options)
+    _batches(copied, **options)
     assert "damaged" not in capfd.readouterr().out
 
 
-def test_damaged_pair_without_file_raises(copy: Path) -> None:
-    _batches(copy)
-    (store,) = copy.rglob("stores/val-*")
+def test_damaged_pair_without_file_raises(copied: Path) -> None:
+    _batches(copied)
+    (store,) = copied.rglob("stores/val-*")
     _flip(store / "images.bin", 70)
-    module = VOCDataModule(root=copy, image_size=64)
-    module.prepare_data()
-    module.setup("fit")
-    victim = _split(copy).paths(0)[0]
+    module = ready(copied)
+    victim = _split(copied).paths(0)[0]
     victim.unlink()
     with pytest.raises(
         UserError, match=rf"damaged at image 1, and its files cannot be read: .*{victim.name} is missing"
@@ -249,9 +239,9 @@ def test_damaged_pair_without_file_raises(copy: Path) -> None:
         list(module.val_dataloader())
 
 
-def test_damaged_pair_in_read_only_cache_raises(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _batches(copy)
-    (store,) = copy.rglob("stores/val-*")
+def test_damaged_pair_in_read_only_cache_raises(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _batches(copied)
+    (store,) = copied.rglob("stores/val-*")
     _flip(store / "masks.bin", 70)
     opened = Path.open
 
@@ -262,7 +252,7 @@ def test_damaged_pair_in_read_only_cache_raises(copy: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "open", refusing)
     with pytest.raises(UserError, match=r"cannot be written to \(Permission denied\): remove that folder"):
-        _batches(copy)
+        _batches(copied)
 
 
 def _shorten(path: Path) -> None:
@@ -280,12 +270,12 @@ def _shorten(path: Path) -> None:
     ],
 )
 def test_damaged_cache_is_rebuilt(
-    copy: Path, name: str, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+    copied: Path, name: str, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clean = _batches(copy)
-    (store,) = copy.rglob("stores/train-*")
+    clean = _batches(copied)
+    (store,) = copied.rglob("stores/train-*")
     spoil(store / name)
-    again = _batches(copy)
+    again = _batches(copied)
     assert f"the cache {store} is damaged: it is rebuilt" in capsys.readouterr().out
     assert all(torch.equal(a[key], b[key]) for a, b in zip(clean, again, strict=True) for key in a)
 
@@ -298,8 +288,8 @@ PACKER = """
 import sys
 from pathlib import Path
 from vocseg.data import voc
-from vocseg.data.cache_build import build_cache
-from vocseg.data.resize import ImageSize
+from vocseg.data.cache import build_cache
+from vocseg.data.image_io import ImageSize
 from vocseg.data.splits import read_split
 split = read_split(voc.Layout(voc.find(Path(sys.argv[1]))), "train")
 print(build_cache(split, ImageSize(64), Path(sys.argv[2]), progress=False))
@@ -311,8 +301,8 @@ def _packer(root: Path, cache: Path, before: str = "") -> Forked:
 
 
 @pytest.mark.slow
-def test_disk_full_while_caching_raises(copy: Path, tmp_path: Path) -> None:
-    with _packer(copy, tmp_path / "cache", FULL) as process:
+def test_disk_full_while_caching_raises(copied: Path, tmp_path: Path) -> None:
+    with _packer(copied, tmp_path / "cache", FULL) as process:
         code, said = process.wait(), process.err.splitlines()[-1]
     assert code == 1  # an uncaught UserError, which the command line prints alone
     assert "UserError: the cache of 'train' cannot be written to" in said
@@ -321,9 +311,9 @@ def test_disk_full_while_caching_raises(copy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_concurrent_processes_build_cache_once(copy: Path, tmp_path: Path) -> None:
+def test_concurrent_processes_build_cache_once(copied: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        packers = [stack.enter_context(_packer(copy, tmp_path / "cache")) for _ in range(3)]
+        packers = [stack.enter_context(_packer(copied, tmp_path / "cache")) for _ in range(3)]
         assert [process.wait() for process in packers] == [0, 0, 0]
         said = [process.out for process in packers]
     assert sum("caching 'train' once" in each for each in said) == 1
@@ -332,21 +322,21 @@ def test_concurrent_processes_build_cache_once(copy: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_killed_build_leaves_no_valid_cache(copy: Path, tmp_path: Path) -> None:
+def test_killed_build_leaves_no_valid_cache(copied: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     part = cache / "stores" / ".train.part" / "images.bin"
-    with _packer(copy, cache) as process:
+    with _packer(copied, cache) as process:
         while not part.exists() and process.poll() is None:
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
-    split = _split(copy, "train")
+    split = _split(copied, "train")
     assert find_cache(split, FORM, cache) is None
     assert len(_pack(split, cache)) == 20
     assert [path.name[:5] for path in (cache / "stores").iterdir()] == ["train"]
 
 
-def test_file_changed_since_audit_raises(copy: Path, tmp_path: Path) -> None:
-    split = _split(copy)
+def test_file_changed_since_audit_raises(copied: Path, tmp_path: Path) -> None:
+    split = _split(copied)
     cache = cache_folder(split.layout.folder, tmp_path / "cache")
     _pack(split, cache)
     write_manifest(cache, read_contents(cache))
@@ -355,14 +345,7 @@ def test_file_changed_since_audit_raises(copy: Path, tmp_path: Path) -> None:
     data[len(data) // 2] ^= 4  # still a JPEG
     victim.write_bytes(data)
     for options in ({"cache": True}, {"cache": False}, {"cache": False, "verify_files": False}):
-        module = VOCDataModule(root=copy, image_size=64, cache_dir=tmp_path / "cache", **options)  # type: ignore[arg-type]
         with pytest.raises(
             UserError, match=rf"{victim.name} has changed since the audit: restore it, or accept"
         ):
-            _read_all(module)
-
-
-def _read_all(module: VOCDataModule) -> None:
-    module.prepare_data()
-    module.setup("fit")
-    list(module.val_dataloader())
+            list(ready(copied, cache_dir=tmp_path / "cache", **options).val_dataloader())

@@ -13,7 +13,7 @@ from tests.conftest import TINY, refused, tiny
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import read_weights
 from vocseg.data import voc
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import save_mask
 from vocseg.data.synthetic import write_sample
 
 Capture = pytest.CaptureFixture[str]
@@ -106,7 +106,7 @@ def test_custom_data_set_trains(here: Path, capsys: Capture) -> None:
     folder = write_sample(here / "own", train=8, val=4, progress=False)
     (folder / "photos").mkdir()
     for path in (folder / "JPEGImages").iterdir():
-        Image.open(path).save(folder / "photos" / f"{path.stem}.png")
+        Image.open(path).save(folder / "photos" / f"{path.stem}.png", compress_level=0)
     for path in (folder / "SegmentationClass").iterdir():
         mask = np.asarray(Image.open(path))
         save_mask(np.where(mask == 255, 255, (mask > 0) + (mask > 10)).astype(np.uint8), path)

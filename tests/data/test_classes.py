@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vocseg.data.class_files import read_classes
-from vocseg.data.classes import VOC_CLASSES, named_classes
+from vocseg.data.classes import VOC_CLASSES, named_classes, read_classes
 from vocseg.errors import UserError
 
 MERGED = """

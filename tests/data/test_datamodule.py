@@ -9,23 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.conftest import ready, voc_folder
 from vocseg.data import voc
 from vocseg.data.audit.command import audit
-from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.samplers import SampleIndex
-from vocseg.data.voc import find, split_ids
+from vocseg.data.voc import split_ids
 from vocseg.errors import UserError
 
 
-def _ready(root: Path, **options: object) -> VOCDataModule:
-    data = VOCDataModule(root=root, image_size=64, **options)  # type: ignore[arg-type]
-    data.prepare_data()
-    data.setup("fit")
-    return data
-
-
 def test_batch_is_uint8_channels_last(sample: Path) -> None:
-    batch = next(iter(_ready(sample).train_dataloader()))
+    batch = next(iter(ready(sample).train_dataloader()))
     assert batch["image"].dtype == batch["mask"].dtype == torch.uint8
     assert batch["image"].shape == (4, 3, 64, 64)
     assert batch["image"].is_contiguous(memory_format=torch.channels_last)
@@ -34,7 +27,7 @@ def test_batch_is_uint8_channels_last(sample: Path) -> None:
 
 
 def test_validation_iterates_once_in_order(sample: Path) -> None:
-    seen = torch.cat([batch["index"] for batch in _ready(sample).val_dataloader()])
+    seen = torch.cat([batch["index"] for batch in ready(sample).val_dataloader()])
     assert seen.tolist() == list(range(7))
 
 
@@ -45,7 +38,7 @@ def test_validation_iterates_once_in_order(sample: Path) -> None:
 def test_eval_batch_size_default_and_flag(
     sample: Path, device: str, batch_size: int, wanted: int | None, sizes: list[int]
 ) -> None:
-    data = _ready(sample, batch_size=batch_size, eval_batch_size=wanted)
+    data = ready(sample, batch_size=batch_size, eval_batch_size=wanted)
     strategy = SimpleNamespace(root_device=torch.device(device))
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
         strategy=strategy, global_rank=0, world_size=1, num_devices=1
@@ -75,7 +68,7 @@ def test_num_workers_default_depends_on_device_and_work(
     workers: int,
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(12), raising=False)
-    data = _ready(sample, augmentation=augmentation, cache=store)
+    data = ready(sample, augmentation=augmentation, cache=store)
     strategy = SimpleNamespace(root_device=torch.device(device))
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
         strategy=strategy, global_rank=0, world_size=1, num_devices=devices, current_epoch=0
@@ -89,20 +82,19 @@ def test_num_workers_default_depends_on_device_and_work(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_batches_equal_for_any_num_workers(sample: Path, workers: int) -> None:
-    alone = list(_ready(sample, augmentation="light", num_workers=0).train_dataloader())
-    helped = list(_ready(sample, augmentation="light", num_workers=workers).train_dataloader())
+    alone = list(ready(sample, augmentation="light", num_workers=0).train_dataloader())
+    helped = list(ready(sample, augmentation="light", num_workers=workers).train_dataloader())
     assert len(alone) == len(helped) == 5
     for a, b in zip(alone, helped, strict=True):
         assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))  # type: ignore[literal-required]
 
 
 def test_subset_depends_on_subset_seed_and_is_ordered(sample: Path) -> None:
-    folder = find(sample)
-    assert folder is not None
+    folder = voc_folder(sample)
     ids = split_ids(folder, "train")
-    part = _ready(sample, max_train_samples=8, max_val_samples=3).parts["train"].split.ids
-    assert part == _ready(sample, max_train_samples=8, seed=1).parts["train"].split.ids
-    assert part != _ready(sample, max_train_samples=8, subset_seed=1).parts["train"].split.ids
+    part = ready(sample, max_train_samples=8, max_val_samples=3).parts["train"].split.ids
+    assert part == ready(sample, max_train_samples=8, seed=1).parts["train"].split.ids
+    assert part != ready(sample, max_train_samples=8, subset_seed=1).parts["train"].split.ids
     assert part == tuple(id for id in ids if id in part)
     assert len(part) == 8
 
@@ -121,16 +113,16 @@ def test_subset_depends_on_subset_seed_and_is_ordered(sample: Path) -> None:
 )
 def test_too_many_samples_raise(sample: Path, options: dict[str, object], what: str) -> None:
     with pytest.raises(UserError, match=what):
-        _ready(sample, **options)
+        ready(sample, **options)
 
 
 def test_missing_data_set_without_download_raises(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no VOC 2012 below"):
-        _ready(tmp_path, download=False)
+        ready(tmp_path, download=False)
 
 
 def test_filler_is_ignored(sample: Path) -> None:
-    part = _ready(sample).parts["val"]
+    part = ready(sample).parts["val"]
     item = part[SampleIndex(6, filler=True)]
     assert item["index"] == -1
     assert (item["mask"] == 255).all()
@@ -138,22 +130,21 @@ def test_filler_is_ignored(sample: Path) -> None:
 
 
 def test_facts_depend_on_images_only(sample: Path) -> None:
-    facts = _ready(sample).facts("val")
+    facts = ready(sample).facts("val")
     assert (facts["split"], facts["images"], facts["size"]) == ("val", 7, 64)
-    assert facts == _ready(sample, batch_size=2).facts("val")
-    assert facts["fingerprint"] != _ready(sample, max_val_samples=6).facts("val")["fingerprint"]
+    assert facts == ready(sample, batch_size=2).facts("val")
+    assert facts["fingerprint"] != ready(sample, max_val_samples=6).facts("val")["fingerprint"]
 
 
 def test_fingerprint_of_unread_files_covers_ids(sample: Path, tmp_path: Path) -> None:
-    unread = _ready(sample, cache=False, verify_files=False, cache_dir=tmp_path).facts("val")["fingerprint"]
+    unread = ready(sample, cache=False, verify_files=False, cache_dir=tmp_path).facts("val")["fingerprint"]
     assert unread.startswith("ids-")
-    read = _ready(sample, cache=False, cache_dir=tmp_path).facts("val")["fingerprint"]
-    assert read == _ready(sample, cache_dir=tmp_path).facts("val")["fingerprint"] != unread
+    read = ready(sample, cache=False, cache_dir=tmp_path).facts("val")["fingerprint"]
+    assert read == ready(sample, cache_dir=tmp_path).facts("val")["fingerprint"] != unread
 
 
-def test_corrupt_file_in_worker_raises_user_error(sample: Path, tmp_path: Path) -> None:
-    shutil.copytree(sample, tmp_path / "copy")
-    data = _ready(tmp_path / "copy", num_workers=1, cache=False)
+def test_corrupt_file_in_worker_raises_user_error(copied: Path) -> None:
+    data = ready(copied, num_workers=1, cache=False)
     victim = data.parts["val"].split.paths(0)[0]
     victim.write_bytes(victim.read_bytes()[:2000])
     with pytest.raises(UserError) as fault:
@@ -162,45 +153,40 @@ def test_corrupt_file_in_worker_raises_user_error(sample: Path, tmp_path: Path) 
     assert "\n" not in fault.value.sentence
 
 
-def test_trainaug_downloads_sbd_for_voc_only(
-    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(sample, tmp_path / "set")
+def test_trainaug_downloads_sbd_for_voc_only(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
     monkeypatch.setattr("vocseg.data.splits.download_sbd", asked.append)
     with pytest.raises(UserError, match="there is no split 'trainaug'"):
-        _ready(tmp_path / "set", train_split="trainaug")
+        ready(copied, train_split="trainaug")
     assert asked == []
     monkeypatch.setattr(voc, "COUNTS", {"train": 20, "val": 7})
     with pytest.raises(UserError, match="there is no split 'trainaug'"):
-        _ready(tmp_path / "set", train_split="trainaug")
-    assert asked == [tmp_path / "set"]
+        ready(copied, train_split="trainaug")
+    assert asked == [copied]
 
 
 def test_audit_and_run_fingerprints_equal(sample: Path, tmp_path: Path) -> None:
     lists = {each.split: each for each in audit(sample, cache=tmp_path / "audit", progress=False).lists}
-    facts = {name: _ready(sample, cache=tmp_path / "run").facts(name) for name in ("train", "val")}
+    facts = {name: ready(sample, cache=tmp_path / "run").facts(name) for name in ("train", "val")}
     assert {name: lists[name].fingerprint for name in facts} == {
         name: fact["fingerprint"] for name, fact in facts.items()
     }
 
 
-def test_image_folder_and_suffix_are_used(sample: Path, tmp_path: Path) -> None:
-    shutil.copytree(sample, tmp_path / "set")
-    folder = find(tmp_path / "set")
-    assert folder is not None
+def test_image_folder_and_suffix_are_used(sample: Path, copied: Path) -> None:
+    folder = voc_folder(copied)
     (folder / "pictures").mkdir()
     for path in (folder / "JPEGImages").iterdir():
-        Image.open(path).save(folder / "pictures" / f"{path.stem}.png")
+        Image.open(path).save(folder / "pictures" / f"{path.stem}.png", compress_level=0)
     shutil.rmtree(folder / "JPEGImages")
     batches = [
         next(iter(data.val_dataloader()))
         for data in (
-            _ready(sample),
-            _ready(tmp_path / "set", image_folder="pictures", image_suffix=".png"),
+            ready(sample),
+            ready(copied, image_folder="pictures", image_suffix=".png"),
         )
     ]
     assert torch.equal(batches[0]["image"], batches[1]["image"])
     assert torch.equal(batches[0]["mask"], batches[1]["mask"])
     with pytest.raises(UserError, match=r"JPEGImages/2007_000001.jpg .and 19 more files. is missing"):
-        _ready(tmp_path / "set")
+        ready(copied)

@@ -1,4 +1,4 @@
-"""Decoding of images and masks, and its errors."""
+"""Decoding and resizing of images and masks, and their errors."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocseg.data.image_io import ImageMask, check_sizes, read_image, read_mask
+from vocseg.data.image_io import ImageMask, ImageSize, check_sizes, read_image, read_mask, resize_image
 from vocseg.data.raw_reader import ImageMaskReader
 from vocseg.data.splits import Split
 from vocseg.data.voc import Layout
@@ -152,3 +152,35 @@ def test_16_bit_remedy_command_works(tmp_path: Path) -> None:
     assert command is not None
     subprocess.run(f"{sys.executable} {command[1]}", shell=True, cwd=tmp_path, check=True)
     assert read_image(path)[0, :, 0].tolist() == [0, 1, 255]
+
+
+def _pair() -> ImageMask:
+    random = np.random.default_rng(0)
+    image = random.integers(0, 255, (375, 500, 3), np.uint8)
+    mask = np.repeat(np.repeat(random.choice([0, 5, 20, 255], (15, 20)), 25, 0), 25, 1).astype(np.uint8)
+    return ImageMask(image, mask)
+
+
+@pytest.mark.parametrize("size", [64, 256, 512])
+def test_resized_pair_equals_pillow(size: int) -> None:
+    pair = _pair()
+    image, mask = ImageSize(size)(pair)
+    nearest = Image.fromarray(pair.mask).resize((size, size), Image.Resampling.NEAREST)
+    assert (mask == np.asarray(nearest)).all()
+    bilinear = Image.fromarray(pair.image).resize((size, size), Image.Resampling.BILINEAR)
+    assert np.abs(image.astype(int) - np.asarray(bilinear)).max() <= 1
+
+
+def test_resized_image_and_mask_stay_aligned() -> None:
+    mask = np.zeros((400, 600), np.uint8)
+    mask[100:300, 150:450] = 15
+    image = np.repeat(mask[..., None], 3, 2) * 17  # 255 inside, 0 outside
+    small, resized = ImageSize(200)(ImageMask(image, mask))
+    assert ((small[..., 0] > 127) == (resized == 15)).all()
+
+
+def test_image_downscale_averages_pixels() -> None:
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 200
+    inner = resize_image(stripes, (64, 64))[:, 2:-2]
+    assert (abs(inner.astype(int) - 100) <= 1).all()

@@ -1,4 +1,4 @@
-"""Errors and warnings about the classes that masks contain."""
+"""Classes of masks: errors, warnings, pixel counts, balanced sampling."""
 
 import warnings
 from pathlib import Path
@@ -9,7 +9,9 @@ from PIL import Image
 
 from tests import exports
 from tests.conftest import refused, tiny
+from tests.data.conftest import ready, voc_folder
 from vocseg.data.datamodule import VOCDataModule
+from vocseg.data.voc import mask_path, split_ids
 from vocseg.errors import UserError
 
 OWN = {"image_folder": "images", "mask_folder": "masks", "val_fraction": 0.25}
@@ -23,10 +25,7 @@ def binary(tmp_path: Path) -> Path:
 
 
 def _prepared(root: Path, **options: object) -> VOCDataModule:
-    data = VOCDataModule(root=root, image_size=64, **(OWN | options))  # type: ignore[arg-type]
-    data.prepare_data()
-    data.setup("fit")
-    return data
+    return ready(root, **(OWN | options))  # type: ignore[arg-type]
 
 
 def _draw(root: Path, change: object) -> None:
@@ -105,3 +104,60 @@ def test_complete_data_set_does_not_warn(sample: Path, tmp_path: Path) -> None:
         VOCDataModule(root=sample, image_size=64, cache_dir=tmp_path).prepare_data()
     # Others, such as that of a file which an earlier test left to the garbage collector, are not of this set.
     assert [str(each.message) for each in said if issubclass(each.category, UserWarning)] == []
+
+
+def _counts(root: Path, cache_dir: Path, **options: object) -> list[int]:
+    data = VOCDataModule(root=root, cache_dir=cache_dir, image_size=64, **options)  # type: ignore[arg-type]
+    data.prepare_data()
+    return data.class_pixels()
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crops"])
+def test_class_pixels_equal_training_masks(sample: Path, tmp_path: Path, augmentation: str) -> None:
+    options = {"augmentation": augmentation, "max_train_samples": 8}
+    data = VOCDataModule(root=sample, cache_dir=tmp_path / "a", image_size=64, cache=True, **options)  # type: ignore[arg-type]
+    data.prepare_data()
+    stored = data.class_pixels()
+    assert _counts(sample, tmp_path / "b", cache=False, **options) == stored
+    assert len(stored) == 21
+    if augmentation == "none":
+        data.setup("fit")
+        masks = np.stack([data.parts["train"][k]["mask"].numpy() for k in range(8)])
+        assert stored == [int((masks == k).sum()) for k in range(21)]
+
+
+def test_class_pixels_of_merged_classes_are_summed(sample: Path, tmp_path: Path) -> None:
+    whole = _counts(sample, tmp_path / "a")
+    (tmp_path / "classes.yaml").write_text(
+        "classes:\n- background\n- name: thing\n  merge: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\nothers: void\n"
+    )
+    for store in (True, False):
+        merged = _counts(sample, tmp_path / "b", classes=tmp_path / "classes.yaml", cache=store)
+        assert merged == [whole[0], sum(whole[1:11])]
+
+
+def test_missing_mask_raises_or_is_skipped(copied: Path, tmp_path: Path) -> None:
+    folder = voc_folder(copied)
+    before = _counts(copied, tmp_path / "a", cache=False)
+    mask_path(folder, split_ids(folder, "train")[3], "train").unlink()
+    stopping, skipping = (
+        VOCDataModule(root=copied, cache_dir=tmp_path / "a", image_size=64, cache=False, on_read_error=way)  # type: ignore[arg-type]
+        for way in ("stop", "skip")
+    )
+    assert 0 < sum(skipping.class_pixels()) < sum(before)
+    with pytest.raises(UserError, match="is missing"):
+        stopping.class_pixels()
+
+
+def test_balanced_weights_follow_rarest_class(sample: Path, tmp_path: Path) -> None:
+    data = ready(sample, cache_dir=tmp_path, sampling="balanced")
+    part = data.parts["train"]
+    shown = [{int(value) for value in part[k]["mask"].unique()} - {255} for k in range(len(part))]
+    frequency = {c: sum(c in classes for classes in shown) / len(shown) for c in set().union(*shown)}
+    wanted = [max(1, *(frequency[c] ** -0.5 for c in classes)) for classes in shown]
+    assert part.weights is not None
+    assert part.weights.tolist() == pytest.approx(wanted)
+    assert len(set(wanted)) > 1
+    indices = [int(k) for batch in data.train_dataloader() for k in batch["index"]]
+    assert len(set(indices)) < len(indices) == 20  # with replacement
+    assert data.parts["val"].weights is None

@@ -96,7 +96,7 @@ def test_single_image_accepts_any_suffix(tmp_path: Path) -> None:
         ("no*.jpg", ["no*.jpg: no file matches this pattern"]),
         ("blank.txt", ["blank.txt holds no image. Give"]),
         ("empty", ["empty holds no image. Give", ".heic"]),
-        ("texts", ["texts holds no image (1.txt: not an image by its ending (.txt); ", "and 2 more"]),
+        ("texts", ["texts holds no image (1.txt: not an image by its ending (.txt), ", "and 2 more"]),
     ],
 )
 def test_empty_predict_dir_raises_with_reason(
@@ -123,7 +123,7 @@ def test_unreadable_image_has_negative_index(tmp_path: Path) -> None:
     assert [found[k]["index"] for k in range(2)] == [0, -3]
 
 
-def test_pattern_and_text_file_name_results_below_their_common_folder(
+def test_results_of_listed_paths_are_named_below_common_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import refused, tiny
+from tests.data.conftest import voc_folder
 from vocseg.__main__ import main
 from vocseg.data import voc
 from vocseg.metrics.per_image import load_per_image_confusion
@@ -31,8 +32,7 @@ def copy(sample: Path, here: Path) -> Path:
 
 
 def _file(root: Path, split: str, position: int, kind: str = "image") -> Path:
-    folder = voc.find(root)
-    assert folder is not None
+    folder = voc_folder(root)
     id = voc.split_ids(folder, split)[position]
     return voc.image_path(folder, id) if kind == "image" else voc.mask_path(folder, id, split)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.conftest import voc_folder
 from vocseg import constants
 from vocseg.data import voc
 from vocseg.data.image_io import read_image, read_mask
@@ -29,8 +30,7 @@ def test_sample_depends_on_seed(tmp_path: Path) -> None:
 
 
 def test_sample_has_voc_layout(sample: Path) -> None:
-    folder = voc.find(sample)
-    assert folder is not None
+    folder = voc_folder(sample)
     train, val = voc.split_ids(folder, "train"), voc.split_ids(folder, "val")
     assert (len(train), len(val)) == (20, 7)
     assert voc.split_ids(folder, "trainval") == sorted(train + val)
@@ -48,8 +48,7 @@ def test_sample_has_voc_layout(sample: Path) -> None:
 
 
 def test_sample_contains_every_class(sample: Path) -> None:
-    folder = voc.find(sample)
-    assert folder is not None
+    folder = voc_folder(sample)
     found = [set(np.unique(read_mask(path))) - {0, 255} for path in (folder / "SegmentationClass").iterdir()]
     assert set().union(*found) == set(range(1, 21))
     assert max(map(len, found)) >= 3

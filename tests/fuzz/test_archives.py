@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from tests.fuzz.strategies import TEXT, files, limits, value_or_sentence
+from vocseg.data.download.archive import unpack
 from vocseg.data.download.sbd import convert, read_mat
-from vocseg.data.download.unpack import unpack
 from vocseg.submission.archive import check_archive, encode, folder_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")

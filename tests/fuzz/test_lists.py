@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, value_or_sentence
 from vocseg.constants import CLASSES
 from vocseg.data.audit.checks_lists import compare_lists, read_lists
-from vocseg.data.class_files import read_classes
-from vocseg.data.classes import ClassList
+from vocseg.data.classes import ClassList, read_classes
 from vocseg.data.voc import Layout, split_ids
 
 LISTS = [

@@ -11,7 +11,7 @@ import torch
 from tests.conftest import tiny
 from tests.metrics.test_confusion import oracle
 from vocseg.__main__ import main
-from vocseg.data.batch import Batch
+from vocseg.data.dataloader import Batch
 from vocseg.models.module import SegmentationModule
 
 TINY = "tu-test_resnet.r160_in1k"

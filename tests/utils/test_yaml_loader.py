@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import refused, tiny
-from vocseg.data.class_files import read_classes
+from vocseg.data.classes import read_classes
 from vocseg.errors import UserError
 from vocseg.utils.yaml_loader import check_document
 

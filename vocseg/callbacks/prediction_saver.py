@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from vocseg.data.classes import Colour
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import save_mask
 from vocseg.errors import UserError
 from vocseg.metrics.label_errors import (
     COLUMNS,

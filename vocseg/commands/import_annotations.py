@@ -10,16 +10,14 @@ from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval
 
-from vocseg.data.annotations.annotated_image import AnnotatedImage, Annotations, Notes
+from vocseg.data.annotations.annotated_image import AnnotatedImage, Annotations, Notes, PairWriter
 from vocseg.data.annotations.coco import read_coco
 from vocseg.data.annotations.labelme import read_labelme
-from vocseg.data.annotations.pair_writer import PairWriter
-from vocseg.data.class_files import class_text
-from vocseg.data.raw_reader import in_threads
+from vocseg.data.classes import class_text
 from vocseg.data.splits import held_out
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import AtomicFolder
-from vocseg.utils.progress import follow
+from vocseg.utils.progress import follow, in_threads
 
 _READERS = {"coco": read_coco, "labelme": read_labelme}
 _BACKGROUND = ("background", "_background_")  # the second is labelme's

@@ -14,10 +14,9 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from PIL import Image, ImageDraw
 
 from vocseg.constants import IGNORE_INDEX
-from vocseg.data.class_files import known_classes
-from vocseg.data.classes import VOC_CLASSES, ClassList
+from vocseg.data.classes import VOC_CLASSES, ClassList, known_classes
 from vocseg.data.splits import Split, read_split
-from vocseg.data.transforms.sample_rng import Augmentation
+from vocseg.data.transforms.augment import Augmentation
 from vocseg.data.voc import Layout, find_set
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import atomic_write
@@ -80,8 +79,8 @@ def augmentation_sheet(
 def _section(
     split: Split, name: Augmentation, positions: Sequence[int], epochs: int, size: int, seed: int
 ) -> Section:
-    from vocseg.data.cache_build import CachePolicy  # here, so that help and errors do not import torch
-    from vocseg.data.dataset import SplitDatasets
+    # Here, so that help and errors do not import torch.
+    from vocseg.data.dataset import CachePolicy, SplitDatasets
 
     parts = SplitDatasets(CachePolicy(store=False, cache=None, check=False), size, name, seed)
     parts.open({"train": split})

@@ -11,8 +11,7 @@ from vocseg.checkpoints.compatibility import check_classes, check_shape, describ
 from vocseg.checkpoints.run_dir import newest_checkpoint, newest_weights
 from vocseg.checkpoints.transfer import read_pretrained, transfer
 from vocseg.checkpoints.weights import load_weights
-from vocseg.data.class_files import known_classes
-from vocseg.data.classes import ClassList
+from vocseg.data.classes import ClassList, known_classes
 from vocseg.errors import UserError
 from vocseg.inference.backends import file_format, load_trained, read_description
 from vocseg.models.module import SegmentationModule

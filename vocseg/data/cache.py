@@ -1,6 +1,7 @@
 """Memory-mapped cache of decoded, resized images and masks."""
 
 import ctypes
+import errno
 import hashlib
 import json
 import math
@@ -17,12 +18,14 @@ import numpy.typing as npt
 import PIL
 import torch
 import xxhash
+from filelock import FileLock
 
-from vocseg.data import resize
-from vocseg.data.image_io import Bytes, ImageMask
-from vocseg.data.resize import ImageSize
+from vocseg.data.fingerprint import write_contents
+from vocseg.data.image_io import RESIZE_VERSION, Bytes, ImageMask, ImageSize
+from vocseg.data.raw_reader import DecodedFiles, ImageMaskReader, known_fingerprint
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
+from vocseg.utils.progress import follow, in_threads
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _GIB = 1 << 30
@@ -30,6 +33,10 @@ _GIB = 1 << 30
 IMAGES, MASKS, SHAPE, CHECKSUMS = "images.bin", "masks.bin", "shape.npy", "checksums.npy"
 
 _FORMAT = 3
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_SPARE = 64 << 20  # bytes to leave free on the disk
+FILES_INSTEAD = "files are decoded every epoch instead"
+_OTHER_FOLDER = f"{FILES_INSTEAD} (--data.cache_dir sets another folder)"
 _REMEDY = "remove that folder, and it is rebuilt"
 
 
@@ -91,16 +98,7 @@ class MemmapCache:
         return ImageMask(self._images[row], self._masks[row])
 
     def gather(self, rows: Sequence[int], images: Bytes, masks: Bytes) -> None:
-        """Copy pairs into a batch.
-
-        Args:
-            rows: Positions in the list.
-            images: uint8 `[N,H,W,3]`, written to.
-            masks: uint8 `[N,H,W]`, written to.
-
-        Raises:
-            UserError: As `__getitem__`.
-        """
+        """Copy pairs into `images` `[N,H,W,3]` and `masks` `[N,H,W]`; errors as of `__getitem__`."""
         self._check_length()
         self._verify(rows)
         # Without a mode, numpy would copy everything twice so as to undo it after an error.
@@ -196,7 +194,7 @@ def split_cache_folder(cache: Path, split: Split, form: ImageSize, fingerprint: 
     `cache` is a `cache_folder`, `split` a complete list. The name depends on everything that the bytes depend
     on. A finished cache is renamed to it.
     """
-    made_by = _digest([_FORMAT, resize.VERSION, cv2.__version__, PIL.__version__, torch.__version__])
+    made_by = _digest([_FORMAT, RESIZE_VERSION, cv2.__version__, PIL.__version__, torch.__version__])
     return cache / "stores" / f"{_prefix(split, form)}-{fingerprint}-{made_by[:6]}"
 
 
@@ -220,3 +218,107 @@ def remove_stale(folder: Path, split: Split, form: ImageSize) -> None:
     for other in folder.parent.glob(f"{_prefix(split, form)}-*"):
         if not other.name.startswith(fresh):
             shutil.rmtree(other, ignore_errors=True)
+
+
+def find_cache(split: Split, form: ImageSize, cache: Path) -> Path | None:
+    """Return the folder of a complete list's cache; None if there is none or a file has changed since."""
+    fingerprint = known_fingerprint(split, cache)
+    folder = None if fingerprint is None else split_cache_folder(cache, split, form, fingerprint)
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def build_cache(
+    split: Split, form: ImageSize, cache: Path, required: bool = False, progress: bool = True
+) -> Path | None:
+    """Build the cache of a list, unless it exists. Only one of several processes does it.
+
+    Every file is read and checked, and its content recorded for the fingerprint.
+
+    Args:
+        split: The complete list.
+        form: The size of the pairs.
+        cache: See `cache_folder`.
+        required: Raise if there is no room or `cache` is read-only, instead of returning None.
+        progress: Show a progress bar.
+
+    Raises:
+        UserError: If a file is wrong, the disk is full, or the cache cannot be written.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        keep_freed_memory()
+        with FileLock(cache / ".packing.lock"):
+            found = find_cache(split, form, cache)
+            if found is not None and read_shape(found) is None:
+                print(f"the cache {found} is damaged: it is rebuilt", flush=True)
+                shutil.rmtree(found)
+                found = None
+            return found if found is not None else _build(split, form, cache, required, progress)
+    except OSError as error:
+        if error.errno in _FORBIDDEN and not required:
+            print(
+                f"no cache of '{split.name}': {cache} cannot be written ({error.strerror}); {_OTHER_FOLDER}",
+                flush=True,
+            )
+            return None
+        raise UserError(
+            f"the cache of '{split.name}' cannot be written to {cache} ({error.strerror}): make room or give "
+            "another folder with --data.cache_dir, or switch it off with --data.cache false"
+        ) from error
+
+
+def _build(split: Split, form: ImageSize, cache: Path, required: bool, progress: bool) -> Path | None:
+    reader = ImageMaskReader(split, cache)
+    reader.check_presence()
+    needed, free = 4 * form.size**2 * len(split), shutil.disk_usage(cache).free  # bytes: RGB and mask
+    if needed + _SPARE > free:
+        room = f"the cache of '{split.name}' needs {_bytes(needed)} in {cache}, but {_bytes(free)} are free"
+        if required:
+            raise UserError(f"{room}: make room, or give another folder with --data.cache_dir")
+        print(f"{room}; {_OTHER_FOLDER}", flush=True)
+        return None
+    print(
+        f"caching '{split.name}' once: {len(split):,} images at {form}, {_bytes(needed)} in {cache}",
+        flush=True,
+    )
+    part = cache / "stores" / f".{split.name}.part"  # written by the holder of the lock only
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        _write(reader, form, part, progress)
+        write_contents(cache, reader.seen)
+        fingerprint = known_fingerprint(split, cache)
+        if fingerprint is None:
+            raise UserError(f"files of {split.layout.folder} changed while they were read: start again")
+        folder = split_cache_folder(cache, split, form, fingerprint)
+        if not folder.is_dir():  # else files were touched, but have the same content
+            part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    remove_stale(folder, split, form)
+    return folder
+
+
+def _write(reader: ImageMaskReader, form: ImageSize, part: Path, progress: bool) -> None:
+    """Decode on all cores, write in order."""
+    decoded = DecodedFiles(reader, form)
+
+    def work(index: int) -> tuple[ImageMask, int]:
+        pair = decoded[index]
+        return pair, checksum(pair)
+
+    checksums = []
+    with (part / IMAGES).open("wb") as images, (part / MASKS).open("wb") as masks:
+        pairs = in_threads(work, range(len(reader)))
+        for pair, its_checksum in follow(pairs, f"caching {reader.split.name}", len(reader), progress):
+            images.write(np.ascontiguousarray(pair.image).data)
+            masks.write(np.ascontiguousarray(pair.mask).data)
+            checksums.append(its_checksum)
+        for file in (images, masks):  # on the disk before the folder gets its final name
+            file.flush()
+            os.fsync(file.fileno())
+    write_shape(part, (len(reader), *form.shape), checksums)
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

@@ -1,13 +1,211 @@
-"""DataLoader of one process."""
+"""DataLoader: batches, collation, waiting for workers, skipped samples."""
 
-from typing import Any, NamedTuple
+# In a batch an unreadable image is black under an ignored mask, and its index is -2 - position. So DataLoader
+# workers need no other channel to the main process, and code that leaves out fillers (-1) leaves it out too.
 
-from torch.utils.data import Dataset
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypedDict
 
-from vocseg.data.batch import Sample, TimedDataLoader, collate
-from vocseg.data.dataset import VOCSegmentation
-from vocseg.data.samplers import Order
-from vocseg.data.worker_watchdog import useful_workers
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vocseg.data.samplers import EpochPosition, Order, Progress
+from vocseg.data.worker_watchdog import (
+    WorkerWatchdog,
+    check_shared_memory,
+    end_workers_at_exit,
+    useful_workers,
+)
+from vocseg.errors import UserError
+from vocseg.utils.streams import Streams
+
+_LIMIT = 0.1  # fraction of a split that may be skipped
+
+
+class Sample(TypedDict):
+    """One item: image uint8 `[3,H,W]` RGB, mask uint8 `[H,W]` (class, 255 ignored), position in the split."""
+
+    image: Tensor
+    mask: Tensor
+    index: int
+
+
+class Batch(TypedDict):
+    """Image uint8 `[N,3,H,W]` RGB, mask uint8 `[N,H,W]` (class, 255 ignored), index int64 `[N]`.
+
+    An index below 0 is left out of every count: -1 is a filler, the others are skipped images.
+    """
+
+    image: Tensor
+    mask: Tensor
+    index: Tensor
+
+
+class Samples(Sequence[Sample]):
+    """Samples that share the tensors of one batch, so that `collate` need not copy them."""
+
+    def __init__(self, batch: Batch) -> None:
+        """Store the batch."""
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return len(self.batch["index"])
+
+    def __getitem__(self, k: Any) -> Any:
+        """Return one sample, whose tensors are views of the batch's."""
+        image, mask, index = (self.batch[key][k] for key in ("image", "mask", "index"))
+        return {"image": image, "mask": mask, "index": int(index)}
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples into a batch whose images are in channels-last memory order."""
+    if isinstance(samples, Samples):
+        return samples.batch
+    images = torch.stack([sample["image"].permute(1, 2, 0) for sample in samples])
+    return {
+        "image": images.permute(0, 3, 1, 2),  # [N,H,W,3] -> [N,3,H,W]
+        "mask": torch.stack([sample["mask"] for sample in samples]),
+        "index": torch.tensor([sample["index"] for sample in samples]),
+    }
+
+
+def lost(position: int) -> int:
+    """Return the batch index of an unreadable image, or its position in the split from that index."""
+    return -2 - position
+
+
+class SkippedSamples:
+    """Images of a split that this process skipped, with reasons.
+
+    Attributes:
+        reasons: By name of the image.
+    """
+
+    def __init__(
+        self, split: str, names: Sequence[str], read: Callable[[int], object], limit: float | None = _LIMIT
+    ) -> None:
+        """Start with none.
+
+        Args:
+            split: Name of the split.
+            names: Of its images.
+            read: Reads the image of a position, or raises `UserError`.
+            limit: Largest fraction to skip; None: all, without warnings.
+        """
+        self._split, self._names, self._read, self._limit = split, names, read, limit
+        self.reasons: dict[str, str] = {}
+
+    def note(self, index: Tensor) -> None:
+        """Record the skipped images among the indices `[N]` of a batch.
+
+        Raises:
+            UserError: If more images are skipped than the limit allows.
+        """
+        if not len(index) or int(index.min()) > -2:
+            return
+        for value in index.tolist():
+            if value < -1 and self._names[lost(value)] not in self.reasons:
+                self._add(lost(value))
+
+    def _add(self, position: int) -> None:
+        name, reason = self._names[position], "it could not be read for a while"
+        try:
+            self._read(position)
+        except UserError as error:
+            reason = error.sentence
+        self.reasons[name] = reason
+        if self._limit is None:
+            return
+        count, images = len(self.reasons), len(self._names)
+        if count > max(1, self._limit * images):
+            raise UserError(
+                f"{count} of the {images} images of {self._split} cannot be read, too many for "
+                f"--data.on_read_error skip; the last one: {reason}"
+            )
+        warnings.warn(f"vocseg: {name} is left out: {reason}", stacklevel=2)
+
+
+class TimedDataLoader(DataLoader[Batch]):
+    """DataLoader that measures the time spent waiting for batches, and limits it.
+
+    Its `state_dict` holds epoch and batch. Lightning saves it in checkpoints, which matters where
+    `Trainer.fit` gets the loader instead of the data module.
+
+    Attributes:
+        waited: Seconds spent waiting since the start of the newest iteration.
+        patience: Seconds to wait for a batch from DataLoader workers.
+    """
+
+    waited = 0.0
+    patience = 60.0
+    _given = 0  # batches since the start of the newest iteration
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch and the number of its batches that are done; empty in evaluation."""
+        progress: Progress | None = getattr(self.sampler, "progress", None)
+        if progress is None:
+            return {}
+        epoch, done = progress.counted() or EpochPosition(
+            progress.begun.epoch, progress.begun.batch + self._given
+        )
+        return {"epoch": epoch, "batch": done}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Resume the next iteration from there."""
+        progress: Progress | None = getattr(self.sampler, "progress", None)
+        if progress is not None and state_dict:
+            progress.next = EpochPosition(state_dict["epoch"], state_dict["batch"])
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Iterate over the batches of one epoch."""
+        clock, fields = time.perf_counter, self.__dict__  # torch's __setattr__ is slow
+        fields["waited"], fields["_given"], since = 0.0, 0, clock()
+        left_out: SkippedSamples | None = getattr(self.dataset, "left_out", None)
+        threads = getattr(self.dataset, "threads", 0)
+        in_process = self._from_threads(threads) if threads else self._in_process()
+        for batch in self._from_workers() if self.num_workers else in_process:
+            fields["waited"] += clock() - since
+            if left_out is not None:
+                left_out.note(batch["index"])
+            fields["_given"] += 1
+            yield batch
+            since = clock()
+
+    def _from_workers(self) -> Iterator[Batch]:
+        end_workers_at_exit()
+        check_shared_memory(self.num_workers, (self.batch_size or 1) * getattr(self.dataset, "item_bytes", 0))
+        watchdog = WorkerWatchdog(self.patience)
+        try:
+            batches = watchdog.wait(super().__iter__)
+            while (batch := watchdog.wait(lambda: next(batches, None))) is not None:
+                yield batch
+        finally:
+            watchdog.close()
+
+    def _from_threads(self, threads: int) -> Iterator[Batch]:
+        def fetch(items: Any) -> Batch:
+            samples: Any = [self.dataset[item] for item in items]
+            return collate(samples)
+
+        with Streams(threads) as streams:
+            for batch in streams.map(fetch, self.batch_sampler or ()):
+                yield _pinned(batch) if self.pin_memory else batch
+
+    def _in_process(self) -> Iterator[Batch]:
+        # torch's own iterator takes as long as making the batch.
+        fetch = getattr(self.dataset, "__getitems__", None)
+        for items in self.batch_sampler or ():
+            samples: Any = fetch(items) if fetch else [self.dataset[item] for item in items]
+            batch = collate(samples)
+            yield _pinned(batch) if self.pin_memory else batch
+
+
+def _pinned(batch: Batch) -> Batch:
+    image, mask, index = (batch[key].pin_memory() for key in ("image", "mask", "index"))
+    return {"image": image, "mask": mask, "index": index}
 
 
 class RankInfo(NamedTuple):
@@ -49,8 +247,8 @@ def make_dataloader(
     """
     if workers is None and hasattr(dataset, "threads"):
         workers = 0
-    if workers is None:
-        ready = isinstance(dataset, VOCSegmentation) and dataset.ready
+    elif workers is None:
+        ready = getattr(dataset, "ready", False)
         batch_bytes = batch_size * getattr(dataset, "item_bytes", 0)
         workers = useful_workers(ready, rank.on_gpu, rank.neighbours, batch_bytes)
     loader = TimedDataLoader(

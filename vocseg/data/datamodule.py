@@ -7,18 +7,16 @@ from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveFloat,
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from vocseg.data.batch import Batch
 from vocseg.data.cache import keep_freed_memory
-from vocseg.data.cache_build import CachePolicy
-from vocseg.data.class_files import known_classes
-from vocseg.data.dataloader import RankInfo, make_dataloader, rank_info
-from vocseg.data.dataset import SplitDatasets, VOCSegmentation
+from vocseg.data.classes import known_classes
+from vocseg.data.dataloader import Batch, RankInfo, make_dataloader, rank_info
+from vocseg.data.dataset import CachePolicy, SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes
 from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.data.samplers import EpochPosition, EvalSampler, Order, Progress, ResumableSampler
 from vocseg.data.splits import Selection, Split, SplitFacts
+from vocseg.data.transforms.augment import Augmentation, Sampling
 from vocseg.data.transforms.crops import SCALES, scales
-from vocseg.data.transforms.sample_rng import Augmentation, Sampling
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
 from vocseg.utils.safe_load import SafeCheckpointMixin
@@ -108,15 +106,14 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         self.seed, self.predict_dir, self.download = seed, predict_dir, download
         self.skip = on_read_error == "skip"
         self.classes = known_classes(classes and Path(classes), mask_values)
-        naming = Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix)
         self.selection = Selection(
-            self.root,
-            naming,
-            self.classes,
-            {"train": train_split, "val": val_split},
-            {"train": max_train_samples, "val": max_val_samples},
-            subset_seed,
-            val_fraction and float(val_fraction),
+            root=self.root,
+            naming=Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix),
+            classes=self.classes,
+            lists={"train": train_split, "val": val_split},
+            parts={"train": max_train_samples, "val": max_val_samples},
+            subset_seed=subset_seed,
+            val_fraction=val_fraction and float(val_fraction),
         )
         policy = CachePolicy(cache, cache_dir, verify_files, self.skip)
         self.parts = SplitDatasets(policy, self.image_size, augmentation, seed, scales(crop_scale), sampling)

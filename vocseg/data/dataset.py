@@ -1,7 +1,10 @@
 """Dataset of image and mask pairs, and the datasets of all splits."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
@@ -10,19 +13,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocseg.constants import IGNORE_INDEX
-from vocseg.data.batch import Batch, Sample, Samples
-from vocseg.data.cache import MemmapCache
-from vocseg.data.cache_build import CachePolicy
-from vocseg.data.image_io import Bytes, ImageMask, read_image, read_mask
+from vocseg.data.cache import FILES_INSTEAD, MemmapCache, build_cache, find_cache
+from vocseg.data.dataloader import Batch, Sample, Samples, SkippedSamples, lost
+from vocseg.data.fingerprint import cache_folder, fingerprint, read_contents, write_contents
+from vocseg.data.image_io import Bytes, ImageMask, ImageSize, read_image, read_mask
 from vocseg.data.label_check import balanced_weights, check_labels, class_pixels
-from vocseg.data.raw_reader import DecodedFiles
-from vocseg.data.resize import ImageSize
+from vocseg.data.raw_reader import DecodedFiles, ImageMaskReader, known_fingerprint
 from vocseg.data.samplers import SampleIndex, as_draw
-from vocseg.data.skipped import SkippedSamples, lost
 from vocseg.data.splits import Split, SplitFacts
-from vocseg.data.transforms.augment import Augmenter, stored_form
+from vocseg.data.transforms.augment import Augmentation, Augmenter, Sampling, stored_form
 from vocseg.data.transforms.crops import SCALES, Scales
-from vocseg.data.transforms.sample_rng import Augmentation, Sampling
+from vocseg.errors import UserError
 
 
 class VOCSegmentation(Dataset[Sample]):
@@ -40,14 +41,7 @@ class VOCSegmentation(Dataset[Sample]):
     def __init__(
         self, split: Split, source: MemmapCache | DecodedFiles, augmenter: Augmenter, skip: bool = False
     ) -> None:
-        """Initialise the dataset.
-
-        Args:
-            split: Which images.
-            source: Their pairs: a cache of the complete list, or their files.
-            augmenter: The augmentation.
-            skip: Replace a pair that cannot be read by an ignored one.
-        """
+        """Initialise the dataset; with `skip`, a pair that cannot be read is replaced by an ignored one."""
         self.split, self._source, self._augmenter, self._skip = split, source, augmenter, skip
         self.weights: Tensor | None = None  # `[N]`: sampling weights in training; None: uniform
         self.left_out = SkippedSamples(f"'{split.name}'", split.ids, self._read_one)
@@ -144,6 +138,65 @@ class VOCSegmentation(Dataset[Sample]):
         if isinstance(self._source, DecodedFiles):
             return self._source.several(indices, skip)
         return [self._source[self.split.rows[index]] for index in indices]
+
+
+@dataclass(frozen=True)
+class CachePolicy:
+    """Use of the cache.
+
+    Attributes:
+        store: True: the cache is required; False: no cache; None: a cache if there is room.
+        cache: Folder for caches and file records; None: see `cache_folder`.
+        check: Without a cache, read every file once before the run starts.
+        skip: Continue without images that cannot be read.
+    """
+
+    store: bool | None
+    cache: Path | None
+    check: bool
+    skip: bool = False
+
+    def prepare(self, split: Split, form: ImageSize) -> None:
+        """Build the cache of the split, or else check its files: either reads every file."""
+        cache = self.folder(split)
+        if self.store is not False and self._build(split, form, cache):
+            return
+        if self.check:
+            reader = ImageMaskReader(split, cache)
+            reader.check(skip=self.skip)
+            with contextlib.suppress(OSError):  # a folder that cannot be written costs a second reading
+                write_contents(cache, reader.seen)
+
+    def open(self, split: Split, form: ImageSize) -> MemmapCache | DecodedFiles:
+        """Open what `prepare` made; a cache holds the complete list of the split."""
+        cache, complete = self.folder(split), split.whole()
+        folder = None if self.store is False else find_cache(complete, form, cache)
+        if folder is not None:
+            return MemmapCache(folder, partial(_decode, complete, form, cache))
+        return DecodedFiles(ImageMaskReader(split, cache, read_contents(cache) if self.check else None), form)
+
+    def _build(self, split: Split, form: ImageSize, cache: Path) -> bool:
+        """Build the cache if possible; a cache cannot skip images."""
+        try:
+            return build_cache(split.whole(), form, cache, required=self.store is True) is not None
+        except UserError as error:
+            if not self.skip or self.store is True:
+                raise
+            print(f"{error.sentence}; {FILES_INSTEAD} (--data.on_read_error skip)", flush=True)
+            return False
+
+    def fingerprint(self, split: Split) -> str:
+        """Return the fingerprint over ids and decoded content; over ids (`ids-...`) if files are unread."""
+        known = known_fingerprint(split, self.folder(split))
+        return known or "ids-" + fingerprint(split.ids, [("", "")] * len(split))[:12]
+
+    def folder(self, split: Split) -> Path:
+        """Return the folder for files derived from the split's data set."""
+        return cache_folder(split.layout.folder, self.cache)
+
+
+def _decode(split: Split, form: ImageSize, cache: Path, row: int) -> ImageMask:
+    return DecodedFiles(ImageMaskReader(split, cache), form)[row]
 
 
 @dataclass

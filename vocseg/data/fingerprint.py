@@ -142,12 +142,3 @@ def read_manifest(cache: Path) -> dict[str, str]:
             f"{path} cannot be read ({type(error).__name__}): run `python -m vocseg audit` again, or "
             "remove it"
         ) from error
-
-
-def check_unchanged(path: Path, digest: str, expected: str | None) -> None:
-    """Raise `UserError` if the digest of a file differs from the manifest's; None: it has none."""
-    if expected is not None and digest != expected:
-        raise UserError(
-            f"{path} has changed since the audit: restore it, or accept it by running "
-            "`python -m vocseg audit` again"
-        )

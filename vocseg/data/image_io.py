@@ -1,17 +1,20 @@
-"""Decoding of images and masks."""
+"""Decoding, resizing and writing of images and masks."""
 
 import contextlib
 import io
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, ImageOps, features
 
-from vocseg.data.classes import VOC_CLASSES, ClassList
+from vocseg.constants import PALETTE
+from vocseg.data.classes import VOC_CLASSES, ClassList, Colour
 from vocseg.errors import UserError, raise_worker_failure, shown
 from vocseg.utils.regular_file import read_regular
 
@@ -19,6 +22,7 @@ Bytes = npt.NDArray[np.uint8]
 
 MOST_PIXELS = 89_478_485  # PIL's own bound: a quarter of a gigabyte in RGB
 MOST_BYTES = 1 << 30  # of a file; an image of MOST_PIXELS has a fourth of it uncompressed
+RESIZE_VERSION = 2  # of the arithmetic: raised when pixels change, so that older caches are not read
 
 # No one scaling fits all: a camera that fills 12 of 16 bits gives a nearly black image at full range.
 TO_8_BITS = (
@@ -31,8 +35,9 @@ _IMAGE_MODES = ("RGB", "L", "CMYK", "P", "RGBA")
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF")  # of the others some start programs
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of its container
 _STILLS = ("MPO", "HEIF")  # may hold several images, of which the first or the primary one is used
-_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _END_OF_JPEG = b"\xff\xd9"
+_LARGEST = 8192  # pixels each way of a resized image: one of that size takes 200 MB
 
 
 class ImageMask(NamedTuple):
@@ -88,7 +93,7 @@ def decode_mask_image(data: bytes, path: Path, classes: ClassList = VOC_CLASSES)
             f"the mask {path} has mode {image.mode}, but masks are palette PNGs (mode P) whose pixels are "
             "class indices: save it as such"
         )
-    if image.format in _LOSSY:
+    if image.format in LOSSY:
         raise UserError(
             f"the mask {path} is a {image.format}, whose lossy compression changes class indices: make it "
             "again from its source, as PNG"
@@ -261,3 +266,70 @@ def check_sizes(pair: ImageMask, image_path: Path, mask_path: Path) -> None:
             f"the mask {mask_path} is {columns}x{rows} pixels, but its image {image_path} is "
             f"{width}x{height}: they must be of one size"
         )
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """Size of resized pairs.
+
+    Attributes:
+        size: Side length in pixels of the square, whatever the original aspect ratio.
+
+    Raises:
+        UserError: If a batch of that size would not fit into memory.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size > _LARGEST:
+            raise UserError(
+                f"--data.image_size asks for {self.size:,} pixels each way, but {_LARGEST:,} are the most"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.size}x{self.size}"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.size, self.size
+
+    def __call__(self, pair: ImageMask) -> ImageMask:
+        """Resize a pair."""
+        return ImageMask(resize_image(pair.image, self.shape), resize_mask(pair.mask, self.shape))
+
+
+def resize_image(image: Bytes, shape: tuple[int, int]) -> Bytes:
+    """Resize an image uint8 `[H,W,3]` to a height and width, with Pillow's antialiased bilinear filter."""
+    if image.shape[:2] == shape:
+        return image
+    import torch  # here, so that tools which resize nothing start without it
+
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
+    resized = torch.nn.functional.interpolate(pixels, shape, mode="bilinear", antialias=True)  # [1,3,h,w]
+    return np.ascontiguousarray(resized.permute(0, 2, 3, 1)[0].numpy())  # no copy: it stayed channels last
+
+
+def resize_mask(mask: Bytes, shape: tuple[int, int]) -> Bytes:
+    """Resize a mask uint8 `[H,W]` to a height and width, with the exact nearest pixel."""
+    if mask.shape == shape:
+        return mask
+    # cv2's INTER_NEAREST is off by half a pixel against the image.
+    return np.asarray(cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+def save_mask(
+    mask: Bytes, path: Path | BinaryIO, palette: Sequence[Colour] = PALETTE, compress_level: int = -1
+) -> None:
+    """Write class indices as a palette PNG.
+
+    Args:
+        mask: uint8 `[H,W]`.
+        path: The file, or a stream.
+        palette: 256 RGB colours.
+        compress_level: zlib's, 0..9; -1: its default.
+    """
+    image = Image.fromarray(mask)
+    image.putpalette([channel for colour in palette for channel in colour])
+    image.save(path, "PNG", compress_level=compress_level)

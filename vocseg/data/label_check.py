@@ -10,11 +10,11 @@ import numpy.typing as npt
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.cache import MemmapCache
 from vocseg.data.fingerprint import read_contents
-from vocseg.data.image_io import Bytes, read_mask
-from vocseg.data.raw_reader import DecodedFiles, in_threads
-from vocseg.data.resize import ImageSize, resize_mask
+from vocseg.data.image_io import Bytes, ImageSize, read_mask, resize_mask
+from vocseg.data.raw_reader import DecodedFiles
 from vocseg.data.splits import Split
-from vocseg.errors import UserError
+from vocseg.errors import UserError, some
+from vocseg.utils.progress import in_threads
 
 _VALUES = 256  # that a byte can have
 
@@ -94,15 +94,16 @@ def check_labels(split: Split, cache: Path, training: bool) -> None:
     counts = np.bincount(classes.table, weights=values, minlength=IGNORE_INDEX + 1)
     ignored = float(counts[IGNORE_INDEX] / values.sum())
     absent = [name for name, number in zip(classes.names, counts, strict=False) if number == 0]
+    lacking = some([f"'{name}'" for name in absent])
     used = np.flatnonzero(values).tolist()
     only_ignored = used[-1] == IGNORE_INDEX and set(used) <= {0, IGNORE_INDEX}
     if set(classes.names[1:]) <= set(absent) and (training or only_ignored):
-        raise UserError(_nothing_to_learn(split, absent, used, ignored))
+        raise UserError(_nothing_to_learn(split, lacking, used, ignored))
     if not training:
         return
     if absent:
         warnings.warn(
-            f"vocseg: no mask of '{split.name}' shows {_some(absent)}, so that it cannot be learnt: correct "
+            f"vocseg: no mask of '{split.name}' shows {lacking}, so that it cannot be learnt: correct "
             "--data.classes or the masks, if that is not intended",
             stacklevel=2,
         )
@@ -128,23 +129,18 @@ def _recorded_values(split: Split, cache: Path) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _nothing_to_learn(split: Split, absent: list[str], used: list[int], ignored: float) -> str:
+def _nothing_to_learn(split: Split, lacking: str, used: list[int], ignored: float) -> str:
     names = split.classes.names
     if used[-1] != IGNORE_INDEX or not set(used) <= {0, IGNORE_INDEX}:
         return (
-            f"the masks of '{split.name}' show nothing but '{names[0]}', never {_some(absent)}: give the "
+            f"the masks of '{split.name}' show nothing but '{names[0]}', never {lacking}: give the "
             "folder of the correct masks (--data.mask_folder), or the correct class list (--data.classes)"
         )
     flag = f"--data.mask_values '[0, {IGNORE_INDEX}]', or with " if len(names) == 2 else ""
     meant = f"'{names[1]}'" if len(names) == 2 else "a class"
     return (
         f"the masks of '{split.name}' hold only {' and '.join(map(str, used))}, and {IGNORE_INDEX} is "
-        f"ignored ({ignored:.0%} of the pixels), so that {_some(absent)} never occurs: if {IGNORE_INDEX} "
+        f"ignored ({ignored:.0%} of the pixels), so that {lacking} never occurs: if {IGNORE_INDEX} "
         f"means {meant}, map it with {flag}`value: {IGNORE_INDEX}` for it in a YAML class list "
         "(--data.classes)"
     )
-
-
-def _some(names: list[str]) -> str:
-    quoted = [f"'{name}'" for name in names]
-    return ", ".join(quoted[:6]) + (f" and {len(quoted) - 6} more classes" if len(quoted) > 6 else "")

@@ -14,12 +14,10 @@ import torch
 from torch.utils.data import Dataset
 
 from vocseg import constants
-from vocseg.data.batch import Sample
-from vocseg.data.image_io import Bytes, read_image
-from vocseg.data.resize import resize_image
+from vocseg.data.dataloader import Sample, SkippedSamples, lost
+from vocseg.data.image_io import Bytes, read_image, resize_image
 from vocseg.data.samplers import SampleIndex, as_draw
-from vocseg.data.skipped import SkippedSamples, lost
-from vocseg.errors import UserError, printable
+from vocseg.errors import UserError, printable, some
 from vocseg.utils.regular_file import read_regular
 
 _IMAGES = {
@@ -178,8 +176,7 @@ class ImageFolderDataset(Dataset[Sample]):
             )
         left_out = self.left_out.reasons | self.other_files
         others = [f"{name}: {why}" for name, why in left_out.items()]
-        more = [f"and {len(others) - _LISTED} more"] if len(others) > _LISTED else []
-        listed = f" ({'; '.join(map(printable, [*others[:_LISTED], *more]))})" if others else ""
+        listed = f" ({printable(some(others, _LISTED))})" if others else ""
         return (
             f"{source} holds no image{listed}. Give --data.predict_dir a folder of images ({takes}) or one "
             "image."

@@ -1,21 +1,17 @@
 """Image and mask pairs read from their files."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
-import cv2
 from torch.utils.data import get_worker_info
 
 from vocseg.data.fingerprint import (
     Contents,
     FileContent,
     bytes_digest,
-    check_unchanged,
     fingerprint,
     read_contents,
     read_manifest,
@@ -23,20 +19,16 @@ from vocseg.data.fingerprint import (
 from vocseg.data.image_io import (
     Bytes,
     ImageMask,
+    ImageSize,
     check_sizes,
     decode_image,
     decode_mask_image,
     mask_values,
     read_bytes,
 )
-from vocseg.data.resize import ImageSize
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
-from vocseg.utils.progress import follow
-
-T = TypeVar("T")
-
-_AHEAD = 64  # pairs in memory at a time
+from vocseg.utils.progress import follow, in_threads
 
 
 class ImageMaskReader:
@@ -48,13 +40,7 @@ class ImageMaskReader:
     """
 
     def __init__(self, split: Split, cache: Path, known: Contents | None = None) -> None:
-        """Read the manifest, if there is one.
-
-        Args:
-            split: The pairs.
-            cache: See `cache_folder`.
-            known: Records from the start of the run: a file that differs is an error.
-        """
+        """Read the manifest in the `cache_folder` if any; a file that differs from `known` is an error."""
         self.split, self._known = split, known or {}
         self.seen: Contents = {}
         self._manifest = read_manifest(cache)
@@ -85,7 +71,11 @@ class ImageMaskReader:
         name = self.split.layout.name(path)
         data, status = read_bytes(path, kind)
         digest = bytes_digest(data)
-        check_unchanged(path, digest, self._manifest.get(name))
+        if self._manifest.get(name, digest) != digest:
+            raise UserError(
+                f"{path} has changed since the audit: restore it, or accept it by running "
+                "`python -m vocseg audit` again"
+            )
         pixels, values = decode(data, path)
         if name in self._known and self._known[name].raw != digest:
             raise UserError(
@@ -104,15 +94,7 @@ class ImageMaskReader:
             )
 
     def check(self, progress: bool = True, skip: bool = False) -> None:
-        """Read every file once.
-
-        Args:
-            progress: Show a progress bar.
-            skip: Ignore files that cannot be read.
-
-        Raises:
-            UserError: For the first error, unless skipped.
-        """
+        """Read every file once; raises `UserError` for the first that cannot be read, unless `skip`."""
         if not skip:
             self.check_presence()
 
@@ -125,23 +107,6 @@ class ImageMaskReader:
 
         for _ in follow(in_threads(read, range(len(self))), "checking the data", len(self), progress):
             pass
-
-
-def in_threads(function: Callable[[int], T], items: Iterable[int]) -> Iterator[T]:
-    """Apply a function on all cores; yields results in order, with a limited number in memory."""
-    threads, waiting = cv2.getNumThreads(), deque[Future[T]]()
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        try:
-            cv2.setNumThreads(1)  # one of our threads per core is enough
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) == _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            cv2.setNumThreads(threads)
 
 
 def known_fingerprint(split: Split, cache: Path) -> str | None:

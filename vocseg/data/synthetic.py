@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vocseg.constants import CLASSES, IGNORE_INDEX
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import Bytes, save_mask
 from vocseg.data.voc import find, image_path, mask_path, split_list
 from vocseg.errors import UserError, shown
 from vocseg.utils.progress import follow
@@ -111,7 +111,6 @@ SILHOUETTES: dict[str, Silhouette] = {
         _box(-0.9, -0.7, 0.9, 0.45), _box(-0.1, 0.4, 0.1, 0.75), _box(-0.45, 0.7, 0.45, 0.85))),
 }  # fmt: skip
 
-Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Plane = npt.NDArray[np.float64]
 

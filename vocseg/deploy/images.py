@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from vocseg.checkpoints.compatibility import Description, check_classes
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.image_io import Bytes
-from vocseg.data.resize import resize_image
+from vocseg.data.image_io import Bytes, resize_image
 from vocseg.data.synthetic import draw_scene
 from vocseg.metrics.scorer import Scorer
 from vocseg.utils.progress import follow

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from vocseg.checkpoints.compatibility import described_classes
 from vocseg.data.classes import ClassList
-from vocseg.data.image_io import Bytes, read_image
+from vocseg.data.image_io import Bytes, read_image, resize_image
 from vocseg.data.predict_dataset import ImageFolderDataset, is_several, is_video
-from vocseg.data.resize import resize_image
 from vocseg.errors import UserError
 from vocseg.inference.backends import load_trained
 from vocseg.inference.hub import is_repository, load_pretrained

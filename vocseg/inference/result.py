@@ -15,8 +15,7 @@ from torch import Tensor
 
 from vocseg.constants import IGNORE_INDEX
 from vocseg.data.classes import ClassList
-from vocseg.data.image_io import Bytes
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import Bytes, save_mask
 from vocseg.metrics.upsample import argmax_upsampled, full_size_confidence
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.visualization.draw import labelled_overlay, overlay

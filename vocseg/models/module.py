@@ -20,8 +20,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vocseg.data.batch import Batch
 from vocseg.data.classes import ClassList, named_classes, numbered_classes
+from vocseg.data.dataloader import Batch
 from vocseg.errors import UserError
 from vocseg.inference.tta import TTAConfig
 from vocseg.losses.composite import CompositeLoss

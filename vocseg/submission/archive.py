@@ -20,8 +20,7 @@ from PIL import Image
 
 from vocseg.constants import CLASSES, IGNORE_INDEX, PALETTE
 from vocseg.data.audit.checks_files import stream_fault
-from vocseg.data.image_io import Bytes
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import Bytes, save_mask
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import atomic_open
 from vocseg.utils.progress import follow

@@ -1,4 +1,4 @@
-"""Faults to plant into a sample, each with what an audit must say of it."""
+"""Faults to plant into a sample."""
 
 import shutil
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from vocseg.constants import PALETTE
 from vocseg.data.audit.findings import Finding
 from vocseg.data.audit.report import Audit
 
-Plant = Callable[[Path], str]  # takes the `VOC2012` folder, damages a file, and returns its name within
+Plant = Callable[[Path], str]  # damages a file of a `VOC2012` folder, and returns its name within
 TRAIN, VAL = "2007_000001", "2008_000001"
 LISTS, IMAGES, MASKS = "ImageSets/Segmentation", "JPEGImages", "SegmentationClass"
 IMAGE, MASK = f"{IMAGES}/{TRAIN}.jpg", f"{MASKS}/{TRAIN}.png"
 
 
 def found(result: Audit) -> list[Finding]:
-    """What an audit found, but for classes that so small a set never shows."""
+    """Findings of an audit, without that of absent classes, which so small a set always has."""
     return [finding for finding in result.findings if finding.kind != "list-absent-class"]
 
 

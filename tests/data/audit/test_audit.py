@@ -177,9 +177,7 @@ def test_id_of_other_case_reports_existing_file(copy: Path) -> None:
     assert by_file[f"{IMAGES}/2007_00000a.jpg"].text == "2007_00000A.jpg exists: rename it"
 
 
-def test_the_command_line_takes_the_root_as_a_word_or_a_flag_and_exits_like_a_linter(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_audit_command_returns_exit_code(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", str(copy)]) is None
     assert capsys.readouterr().out.endswith("no fault, 1 note\n")
     (copy / IMAGE).unlink()
@@ -203,7 +201,7 @@ def test_the_command_line_takes_the_root_as_a_word_or_a_flag_and_exits_like_a_li
         (["--report", "there"], "there and the manifest.*cannot both be written"),
     ],
 )
-def test_bad_use_is_refused_in_a_sentence(
+def test_invalid_audit_flag_raises(
     copy: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -274,7 +274,7 @@ def test_png_only_faults_are_found(copy: Path, mode: str, kind: str) -> None:
     assert {(finding.kind, finding.file) for finding in found(result)} == {(kind, f"png/{TRAIN}.png")}
 
 
-def test_a_mask_of_printing_colours_is_no_png_and_no_mask(copy: Path) -> None:
+def test_cmyk_tiff_mask_has_two_findings(copy: Path) -> None:
     as_picture(MASK, rendering("CMYK"), format="TIFF")(copy)
     kinds = {finding.kind for finding in audit(copy, progress=False).findings if finding.file == MASK}
     assert kinds == {"wrong-format", "mask-mode"}

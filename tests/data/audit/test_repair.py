@@ -9,11 +9,11 @@ from PIL import Image
 
 from tests.conftest import refused
 from tests.data.audit.planting import MASK, MASKS, as_picture, found, read, rendering, reordered
+from tests.data.conftest import ready
 from vocseg.__main__ import main
 from vocseg.data.audit.checks_masks import NotExactError, recover
 from vocseg.data.audit.command import audit
 from vocseg.data.classes import VOC_CLASSES
-from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.voc import split_ids
 
 Change = Callable[[Image.Image], Image.Image]
@@ -134,9 +134,7 @@ def test_masks_in_class_list_colours_are_valid(copy: Path, tmp_path: Path) -> No
     for each in result.lists:
         assert each.fingerprint is not None
         assert each.pixels[1] == sum(things[f"{id}.png"] for id in split_ids(copy, each.split))
-    data = VOCDataModule(root=copy, image_size=64, classes=tmp_path / "own.yaml", cache_dir=tmp_path / "run")
-    data.prepare_data()
-    data.setup("fit")
+    data = ready(copy, classes=tmp_path / "own.yaml", cache_dir=tmp_path / "run")
     assert data.facts("train")["fingerprint"] == {e.split: e.fingerprint for e in result.lists}["train"]
 
 

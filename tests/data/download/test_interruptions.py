@@ -4,28 +4,25 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.data.download.faulty_server import FaultyServer
+from tests.forks import Forked
 from vocseg.data import voc
 from vocseg.data.download.http import OVERLAP
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., Forked]
 DRIVER = """
 import json, sys
 from vocseg.data import voc
-for name, value in json.loads(sys.argv[1]).items():
+for name, value in json.loads(sys.argv.pop(1)).items():
     setattr(voc, name, value)
-from vocseg.__main__ import main
 import os, signal, tarfile
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started without it
 extract, left = tarfile.TarFile.extract, [int(os.environ.get("KILL_AT", -1))]
 def extract_or_die(*args, **kwargs):
     left[0] -= 1
@@ -34,26 +31,18 @@ def extract_or_die(*args, **kwargs):
     extract(*args, **kwargs)
 if left[0] >= 0:
     tarfile.TarFile.extract = extract_or_die
-main(["download", *sys.argv[2:]])
+from vocseg.__main__ import main
+main(["download", *sys.argv[1:]])
 """
 
 
 @pytest.fixture
-def start(server: FaultyServer, tmp_path: Path) -> Start:
-    """Starts `python -m vocseg download` in a process of its own that believes in the small archive."""
-    facts = {name: getattr(voc, name) for name in ("COUNTS", "ARCHIVE_MD5", "ARCHIVE_BYTES")}
-
-    def run(**more: str) -> "subprocess.Popen[str]":
-        words = ["--root", str(tmp_path / "data"), "--mirror", f"{server.address}/", "--only_mirrors", "true"]
-        return subprocess.Popen(
-            [sys.executable, "-c", DRIVER, json.dumps(facts), *words],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return run
+def start(server: FaultyServer, tmp_path: Path) -> Iterator[Start]:
+    """Starts `python -m vocseg download` in a process whose official archive is the small one."""
+    facts = json.dumps({name: getattr(voc, name) for name in ("COUNTS", "ARCHIVE_MD5", "ARCHIVE_BYTES")})
+    words = ["--root", str(tmp_path / "data"), "--mirror", f"{server.address}/", "--only_mirrors", "true"]
+    with ExitStack() as stack:
+        yield lambda **more: stack.enter_context(Forked([facts, *words], tmp_path, DRIVER, **more))
 
 
 def _wait(true: Callable[[], bool]) -> None:
@@ -72,17 +61,16 @@ def _part(root: Path) -> int:
 def test_killed_download_resumes(server: FaultyServer, start: Start, tmp_path: Path) -> None:
     chance, server.delay = random.Random(7), 0.005
     kept = []
-    for _ in range(4):
+    for _ in range(3):
         process = start()
         goal = _part(tmp_path) + chance.randrange(1, len(server.content) // 6)
         _wait(lambda goal=goal: _part(tmp_path) >= goal)  # type: ignore[misc]
-        process.kill()
-        process.communicate()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
         kept.append(_part(tmp_path))
     server.delay = 0
     process = start()
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
+    assert process.wait() == 0, process.err
     assert voc.find(tmp_path / "data") is not None
     asked = [int(request.range[6:-1]) if request.range else 0 for request in server.log]
     assert asked == [0] + [max(0, size - OVERLAP) for size in kept]
@@ -92,14 +80,12 @@ def test_killed_download_resumes(server: FaultyServer, start: Start, tmp_path: P
 @pytest.mark.parametrize("entries", [0, 20, 60])
 def test_killed_unpacking_restarts(server: FaultyServer, start: Start, tmp_path: Path, entries: int) -> None:
     process, part = start(KILL_AT=str(entries)), tmp_path / "data" / "VOCdevkit" / ".VOC2012.part"
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL
     assert voc.find(tmp_path / "data") is None
     assert len(list(part.rglob("*"))) == entries
     (part / "stray.jpg").touch()
     process = start()
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
+    assert process.wait() == 0, process.err
     assert len(server.log) == 1
     assert len(list((tmp_path / "data" / "VOCdevkit" / "VOC2012" / "JPEGImages").iterdir())) == 27
     assert not part.exists()
@@ -110,11 +96,10 @@ def test_two_processes_download_once(server: FaultyServer, start: Start, tmp_pat
     first = start()
     _wait(lambda: _part(tmp_path) > 0)
     second = start()
-    _wait(lambda: "waiting" in (second.stdout.readline() if second.stdout else ""))
+    second.wait_for("waiting")
     server.delay = 0
-    said = [process.communicate()[0] for process in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), said
-    assert "VOC 2012 exists already" in said[1]
+    assert (first.wait(), second.wait()) == (0, 0), first.err + second.err
+    assert "VOC 2012 exists already" in second.out
     assert len(server.log) == 1
 
 
@@ -125,10 +110,8 @@ def test_signal_prints_the_saved_size(
     server.delay = 0.1
     process = start()
     _wait(lambda: _part(tmp_path) > 100_000)
-    process.send_signal(number)
-    said = process.communicate()[0]
-    assert process.returncode == 128 + number
-    assert "saved 0 of" in said
-    assert said.endswith(f"vocseg: stopped by {number.name}; run this again to resume\n")
-    assert "Traceback" not in said
+    os.kill(process.pid, number)
+    assert process.wait() == 128 + number
+    assert "saved 0 of" in process.out
+    assert process.err == f"vocseg: stopped by {number.name}; run this again to resume\n"
     assert _part(tmp_path) > 100_000

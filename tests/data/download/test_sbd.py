@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.conftest import voc_folder
 from tests.data.download.conftest import HASTY, Pack, believe, mat, sbd_mask
 from tests.data.download.faulty_server import Fault, FaultyServer, serving
 from vocseg import constants
@@ -17,12 +18,6 @@ from vocseg.data.image_io import read_mask
 from vocseg.errors import UserError
 
 ID = "2007_000011"  # one that only SBD has a mask for
-
-
-def _folder(root: Path) -> Path:
-    folder = voc.find(root)
-    assert folder is not None
-    return folder
 
 
 def _files(folder: Path) -> set[str]:
@@ -44,7 +39,7 @@ def test_masks_and_split_are_added(
     assert len(ids) == 20
     assert not set(ids) & set(voc.split_ids(folder, "val"))
     assert {path.stem for path in (folder / "SegmentationClassAug").iterdir()} == set(ids)
-    full = _folder(sample)
+    full = voc_folder(sample)
     for id in ids:
         want = read_mask(voc.mask_path(full, id, "train")) if id in official else sbd_mask(full, id)
         np.testing.assert_array_equal(read_mask(voc.mask_path(folder, id, "trainaug")), want)
@@ -102,7 +97,7 @@ def test_malformed_mask_raises_and_writes_nothing(small_voc: Path, pack_sbd: Pac
     content, what = MALFORMED[case]
     with pytest.raises(UserError, match=f"cls/{ID}.mat of .*{what}"):
         download_sbd(small_voc, [], pack_sbd({f"cls/{ID}.mat": content}))
-    assert _files(_folder(small_voc)) == set()
+    assert _files(voc_folder(small_voc)) == set()
 
 
 def _smaller(folder: Path) -> None:
@@ -123,14 +118,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("case", DAMAGE)
 def test_mismatched_image_raises_and_writes_nothing(small_voc: Path, pack_sbd: Pack, case: str) -> None:
     damage, what = DAMAGE[case]
-    damage(_folder(small_voc))
+    damage(voc_folder(small_voc))
     with pytest.raises(UserError, match=what):
         download_sbd(small_voc, [], pack_sbd({}))
-    assert _files(_folder(small_voc)) == set()
+    assert _files(voc_folder(small_voc)) == set()
 
 
 def test_copy_of_validation_image_raises(small_voc: Path, pack_sbd: Pack) -> None:
-    folder = _folder(small_voc)
+    folder = voc_folder(small_voc)
     twin = voc.split_ids(folder, "val")[3]
     shutil.copy(voc.image_path(folder, twin), voc.image_path(folder, ID))
     width, height = Image.open(voc.image_path(folder, twin)).size
@@ -143,15 +138,15 @@ def test_copy_of_validation_image_raises(small_voc: Path, pack_sbd: Pack) -> Non
 def test_copy_in_another_format_raises(sample: Path, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     (folder / "JPEGImages").mkdir(parents=True)
-    twin = voc.split_ids(_folder(sample), "val")[0]
-    shutil.copy(voc.image_path(_folder(sample), twin), voc.image_path(folder, twin))
+    twin = voc.split_ids(voc_folder(sample), "val")[0]
+    shutil.copy(voc.image_path(voc_folder(sample), twin), voc.image_path(folder, twin))
     Image.open(voc.image_path(folder, twin)).save(voc.image_path(folder, "new"), "PNG")
     with pytest.raises(UserError, match=f"the training image new is a copy of the validation image {twin}"):
         check_leak(contents(folder, ["new", twin]), ["new"], [twin])
 
 
 def test_id_in_both_splits_raises(sample: Path) -> None:
-    folder = _folder(sample)
+    folder = voc_folder(sample)
     val = voc.split_ids(folder, "val")
     with pytest.raises(UserError, match=f"the training image {val[2]} is in the validation split"):
         check_leak(contents(folder, val), [val[2]], val)
@@ -167,7 +162,7 @@ def test_same_bytes_of_another_shape_are_no_copy(tmp_path: Path) -> None:
 
 
 def test_missing_mask_raises(small_voc: Path, pack_sbd: Pack) -> None:
-    folder = _folder(small_voc)
+    folder = voc_folder(small_voc)
     voc.mask_path(folder, "2007_000001", "train").unlink()
     with pytest.raises(UserError, match="neither SBD nor VOC has a mask for the image 2007_000001"):
         download_sbd(small_voc, [], pack_sbd({}))
@@ -180,7 +175,7 @@ def test_wrong_number_of_images_raises(
     monkeypatch.setattr(voc, "SBD_TRAINAUG", 10_582)
     with pytest.raises(UserError, match="SBD and VOC give 20 ids, not 10,582"):
         download_sbd(small_voc, [], pack_sbd({}))
-    assert _files(_folder(small_voc)) == set()
+    assert _files(voc_folder(small_voc)) == set()
 
 
 def test_archive_of_another_layout_raises(
@@ -190,7 +185,7 @@ def test_archive_of_another_layout_raises(
     believe(monkeypatch, other)
     with pytest.raises(UserError, match=r"has no benchmark_RELEASE/dataset/train.txt and val.txt"):
         download_sbd(small_voc, [], other)
-    assert _files(_folder(small_voc)) == set()
+    assert _files(voc_folder(small_voc)) == set()
 
 
 def test_interrupted_rename_is_completed(small_voc: Path, pack_sbd: Pack) -> None:
@@ -204,7 +199,7 @@ def test_interrupted_rename_is_completed(small_voc: Path, pack_sbd: Pack) -> Non
 
 
 def test_leftovers_of_interrupted_run_are_replaced(small_voc: Path, pack_sbd: Pack) -> None:
-    folder = _folder(small_voc)
+    folder = voc_folder(small_voc)
     (folder / ".SegmentationClassAug.part").mkdir()
     (folder / ".SegmentationClassAug.part" / "stray.png").touch()
     voc.split_list(folder, "trainaug").with_suffix(".part").write_text("half")
@@ -215,7 +210,7 @@ def test_leftovers_of_interrupted_run_are_replaced(small_voc: Path, pack_sbd: Pa
 
 @pytest.mark.parametrize("name", ["SegmentationClassAug", "ImageSets/Segmentation/trainaug.txt"])
 def test_masks_without_split_are_not_overwritten(small_voc: Path, pack_sbd: Pack, name: str) -> None:
-    path = _folder(small_voc) / name
+    path = voc_folder(small_voc) / name
     path.write_text("2007_000001\n") if path.suffix else path.mkdir()
     with pytest.raises(UserError, match=f"{path} exists without .*. Move it away"):
         download_sbd(small_voc, [], pack_sbd({}))

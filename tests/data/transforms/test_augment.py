@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from vocseg.data.image_io import ImageMask
-from vocseg.data.transforms.augment import Augmenter, stored_form
+from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_form
 from vocseg.data.transforms.crops import crop_extents, crop_into, scales
-from vocseg.data.transforms.sample_rng import Augmentation
 from vocseg.errors import UserError
 
 VOID = 255

@@ -1,5 +1,6 @@
-"""Annotated images and conversion of their shapes to masks."""
+"""Annotated images, and their conversion to image and mask files."""
 
+import io
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -10,14 +11,23 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import ExifTags, Image
 
 from vocseg.constants import IGNORE_INDEX
-from vocseg.data.image_io import Bytes
-from vocseg.data.voc import id_fault
+from vocseg.data.image_io import LOSSY, Bytes, decode_image, read_bytes, save_mask
+from vocseg.data.voc import IMAGE_ENDINGS, id_fault
 from vocseg.errors import UserError, shown
+from vocseg.utils.atomic_write import AtomicFolder
+from vocseg.utils.regular_file import read_json
 
 Bools = npt.NDArray[np.bool_]
 Notes = defaultdict[str, list[str]]  # text of a note: image of each occurrence
+
+_OVERLAP = "images have overlapping regions of several classes: the smaller region is on top"
+_OUTSIDE = "regions without a pixel are left out"
+_ROTATED = "images are rotated as their EXIF orientation requires"
+_AS_STORED = "images keep their stored orientation, which their annotations fit"
+_AMBIGUOUS = "of these have the same size when rotated: check one of the masks"
 
 FARTHEST = 100_000  # pixels from the origin; libraries trace edges pixel by pixel
 
@@ -96,13 +106,7 @@ class DrawnMask:
 
 
 def draw_mask(shapes: Iterable[Shape], width: int, height: int, classes: dict[str, int]) -> DrawnMask:
-    """Draw shapes into a mask. Shapes with fewer pixels are drawn on top.
-
-    Args:
-        shapes: Shapes in order; of two with equal size the later is on top.
-        width: Width of the image.
-        height: Height of the image.
-        classes: Class index of each label.
+    """Draw shapes into a mask. Shapes with fewer pixels are drawn on top, and of equal ones the later.
 
     Raises:
         UserError: If a shape cannot be drawn.
@@ -124,6 +128,26 @@ def draw_mask(shapes: Iterable[Shape], width: int, height: int, classes: dict[st
         overlap |= bool(((before != 0) & (before != value)).any())
         mask[box][region] = value
     return DrawnMask(mask, overlap, empty)
+
+
+def read_lists(path: Path, most: int, names: Sequence[str], otherwise: str) -> dict[str, Any]:
+    """Read a JSON object of at most `most` bytes that has the lists `names`.
+
+    Raises:
+        UserError: If it cannot be read, or lacks a list; `otherwise` tells what to do then.
+    """
+    try:
+        content = read_json(path, most)
+    except FileNotFoundError:
+        raise UserError(f"no file {path}. Pass a JSON file of annotations.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Make it readable.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {shown(str(error))}. Export it again.") from error
+    for name in names:
+        if not isinstance(content, dict) or not isinstance(content.get(name), list):
+            raise UserError(f"{path} has no list '{name}'. {otherwise}")
+    return dict(content)
 
 
 def image_name(name: Any, source: Path) -> PurePosixPath:
@@ -195,3 +219,75 @@ def image_size(width: Any, height: Any, where: str) -> tuple[int, int] | None:
                 f"{where}: its size is {shown((width, height))}, not two positive integers. Correct it."
             )
     return int(width), int(height)
+
+
+class PairWriter:
+    """Writer of the image and the mask at an index; returns notes with the image's id."""
+
+    def __init__(
+        self, folder: AtomicFolder, images: Sequence[AnnotatedImage], classes: dict[str, int], link: bool
+    ) -> None:
+        """Store folder, images, class index of each label, and whether to hard-link unchanged images."""
+        self._folder, self._images, self._classes, self._link = folder, images, classes, link
+
+    def __call__(self, index: int) -> list[tuple[str, str]]:
+        """Write one pair.
+
+        Raises:
+            UserError: If the image cannot be read, or its size is not that of the annotations.
+        """
+        image = self._images[index]
+        data = image.embedded() if image.embedded else read_bytes(image.location, "image")[0]
+        pixels, notes = _upright(image, data)
+        height, width = pixels.shape[:2]
+        if image.size not in (None, (width, height)):
+            assert image.size is not None
+            raise UserError(
+                f"the image {image.location} is {width}x{height} pixels, but its annotations were drawn on "
+                f"{image.size[0]}x{image.size[1]}. Restore the annotated image."
+            )
+        self._save(image, data, pixels, _ROTATED in notes)
+        drawn = draw_mask(image.shapes, width, height, self._classes)
+        stream = io.BytesIO()
+        save_mask(drawn.mask, stream)
+        self._folder.write(f"SegmentationClass/{image.id}.png", stream.getvalue())
+        notes += [_OVERLAP] * drawn.overlap + [_OUTSIDE] * drawn.empty
+        return [(text, image.id) for text in notes]
+
+    def _save(self, image: AnnotatedImage, data: bytes, pixels: Bytes, rotated: bool) -> None:
+        """Write an image unchanged, or encode it if it was rotated or has an unknown suffix."""
+        with Image.open(io.BytesIO(data)) as opened:
+            kind = str(opened.format)
+        default = ".jpg" if kind in ("JPEG", "MPO") else f".{kind.lower()}"
+        suffix = image.file.suffix if image.file else default
+        name = f"JPEGImages/{image.id}"
+        if rotated or suffix.lower() not in IMAGE_ENDINGS:
+            stream = io.BytesIO()
+            lossy = kind in LOSSY
+            Image.fromarray(pixels).save(stream, "JPEG" if lossy else "PNG", quality=95, subsampling=0)
+            self._folder.write(f"{name}{'.jpg' if lossy else '.png'}", stream.getvalue())
+        elif self._link and image.file:
+            self._folder.link(f"{name}{suffix}", image.file)
+        else:
+            self._folder.write(f"{name}{suffix}", data)
+
+
+def _upright(image: AnnotatedImage, data: bytes) -> tuple[Bytes, list[str]]:
+    """Annotated pixels, RGB `[H,W,3]`, and notes.
+
+    Most programs apply the EXIF orientation. The size in the annotations identifies those that do not.
+    """
+    pixels = decode_image(data, image.location)
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises nearly anything on corrupt EXIF, which programs ignore
+        orientation = 1
+    if orientation not in range(2, 9):
+        return pixels, []
+    rotated = decode_image(data, image.location, exif=True)
+    if image.size is not None and rotated.shape != pixels.shape:
+        if image.size == (pixels.shape[1], pixels.shape[0]):
+            return pixels, [_AS_STORED]
+        return rotated, [_ROTATED]
+    return rotated, [] if np.array_equal(rotated, pixels) else [_ROTATED, _AMBIGUOUS]

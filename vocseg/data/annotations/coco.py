@@ -18,11 +18,13 @@ from vocseg.data.annotations.annotated_image import (
     find_image,
     image_name,
     image_size,
+    read_lists,
 )
 from vocseg.errors import UserError, shown
-from vocseg.utils.regular_file import read_json
 
 _MOST_BYTES = 4 << 30  # COCO's own training annotations have 450 MB
+
+_LISTS = ("images", "annotations", "categories")
 
 _CROWD = "crowd regions (iscrowd) are ignored (255)"
 _BOX = "boxes without a region are ignored (255)"
@@ -48,7 +50,8 @@ def read_coco(path: Path, folders: Sequence[Path]) -> Annotations:
             'Install it: pip install "vocseg[import]".'
         ) from None
     path = _json_file(path)
-    content, found = _content(path), Annotations()
+    content = read_lists(path, _MOST_BYTES, _LISTS, "Pass COCO's instances JSON.")
+    found = Annotations()
     found.labels.update(_categories(content["categories"], path))
     records = defaultdict[Any, list[dict[str, Any]]](list)
     for record in content["annotations"]:
@@ -89,22 +92,6 @@ def _image_folders(path: Path) -> list[Path]:
     part = path.stem.removeprefix("instances_")
     tops = [path.parent.parent, path.parent] if path.parent.name == "annotations" else [path.parent]
     return [folder for top in tops for folder in (top / "images" / part, top / part, top / "images", top)]
-
-
-def _content(path: Path) -> dict[str, list[Any]]:
-    """Read the JSON and check its three lists."""
-    try:
-        content = read_json(path, _MOST_BYTES)
-    except FileNotFoundError:
-        raise UserError(f"no file {path}. Pass COCO's annotations, a JSON file.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}. Make it readable.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {shown(str(error))}. Export it again.") from error
-    for name in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(name), list):
-            raise UserError(f"{path} has no list '{name}'. Pass COCO's instances JSON.")
-    return content  # type: ignore[no-any-return]
 
 
 def _check(record: Any, names: tuple[str, ...], what: str, path: Path) -> None:

@@ -21,11 +21,11 @@ from vocseg.data.annotations.annotated_image import (
     find_image,
     image_name,
     image_size,
+    read_lists,
 )
 from vocseg.data.image_io import MOST_PIXELS
 from vocseg.data.voc import IMAGE_ENDINGS
 from vocseg.errors import UserError, shown
-from vocseg.utils.regular_file import read_json
 
 IGNORED = "__ignore__"  # labelme's label of ignored regions
 _MOST_BYTES = 1 << 30
@@ -67,19 +67,8 @@ def read_labelme(folder: Path, folders: Sequence[Path]) -> Annotations:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path, _MOST_BYTES)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}. Make it readable.") from error
-    except ValueError as error:
-        raise UserError(
-            f"{path} is not valid JSON: {shown(str(error))}. Save it again in labelme."
-        ) from error
-    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        raise UserError(
-            f"{path} is not a labelme annotation: it has no list 'shapes'. Move it out of the folder."
-        )
-    return content
+    otherwise = "It is not a labelme annotation: move it out of the folder."
+    return read_lists(path, _MOST_BYTES, ["shapes"], otherwise)
 
 
 def _image(

@@ -11,8 +11,10 @@ from PIL import ExifTags
 
 from vocseg.data.audit.checks_files import open_decoded
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.findings import Bytes, FileRecord, Finding, UnreadableFile, size_text, some
+from vocseg.data.audit.findings import FileRecord, Finding, UnreadableFile
 from vocseg.data.fingerprint import FileContent
+from vocseg.data.image_io import Bytes
+from vocseg.errors import some
 
 THUMBNAIL = 64  # pixels each way
 _LEAST = 32  # pixels; the encoder reduces 32x32 to one
@@ -25,12 +27,7 @@ _STORED_AS = {
 
 
 def check_image(path: Path, name: str) -> FileRecord:
-    """Read and check an image.
-
-    Args:
-        path: The file.
-        name: Path within the `VOC2012` folder.
-    """
+    """Read and check an image; `name` is its path within the `VOC2012` folder."""
     try:
         opened = open_decoded(path, name)
     except UnreadableFile as error:
@@ -61,37 +58,36 @@ def check_image(path: Path, name: str) -> FileRecord:
 
 
 def compare_pair(image: FileRecord, mask: FileRecord | None) -> list[Finding]:
-    """Compare the sizes of an image, as stored and as EXIF orientation rotates it, and of its mask.
-
-    Args:
-        image: The image.
-        mask: Its mask; None: missing.
-    """
+    """Compare the sizes of an image, as stored and as EXIF orientation rotates it, and of its mask if any."""
     stored, masked = image.size, mask.size if mask else None
     if stored is None:
         return []
     turned = stored[::-1] if image.orientation >= 5 else stored  # 5..8 rotate by 90 degrees
     if image.orientation > 1:
-        sizes = f"{size_text(stored)} as stored, {size_text(turned)} rotated"
+        sizes = f"{_text(stored)} as stored, {_text(turned)} rotated"
         text = f"EXIF orientation {image.orientation}: {sizes}; {_fit(stored, turned, masked)}"
         return [Finding(image.name, "image-rotated", text)]
     if mask is None or masked is None or masked == stored:
         return []
-    text = f"{size_text(masked)} pixels, but {image.name} is {size_text(stored)}"
+    text = f"{_text(masked)} pixels, but {image.name} is {_text(stored)}"
     rotated = ", as if rotated by 90 degrees" if masked == stored[::-1] else ""
     return [Finding(mask.name, "size-mismatch", text + rotated)]
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _fit(stored: tuple[int, int], turned: tuple[int, int], masked: tuple[int, int] | None) -> str:
     if masked is None:
         return "there is no mask to compare"
     if masked not in (stored, turned):
-        return f"its mask, {size_text(masked)}, fits neither"
+        return f"its mask, {_text(masked)}, fits neither"
     if turned == stored:
-        return f"its mask, {size_text(masked)}, fits both: remove the tag, or rotate image and mask"
+        return f"its mask, {_text(masked)}, fits both: remove the tag, or rotate image and mask"
     if masked == stored:
-        return f"its mask, {size_text(masked)}, fits the stored one: remove the tag"
-    return f"its mask, {size_text(masked)}, fits the rotated one: save the image rotated"
+        return f"its mask, {_text(masked)}, fits the stored one: remove the tag"
+    return f"its mask, {_text(masked)}, fits the rotated one: save the image rotated"
 
 
 _Floats = npt.NDArray[np.float32]
@@ -106,9 +102,7 @@ _ROWS = 1024  # of the correlation matrix at a time: 6 MB with 1,449 columns
 def find_near_duplicates(lists: Sequence[SplitList], images: Mapping[str, FileRecord]) -> list[Finding]:
     """Find copies and near-duplicates within and across training and evaluation splits.
 
-    Args:
-        lists: All splits.
-        images: Records by id.
+    `images` are the records by id.
     """
     trained = {id: each.split for each in lists if each.trains for id in reversed(each.ids)}
     scored = {id: each.split for each in lists if each.scores for id in reversed(each.ids)}

@@ -1,9 +1,10 @@
 """Checks of masks."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,11 @@ from PIL import Image
 
 from vocseg.constants import IGNORE_INDEX, PALETTE
 from vocseg.data.audit.checks_files import DecodedFile, open_decoded
-from vocseg.data.audit.findings import Bytes, Counts, FileRecord, Finding, UnreadableFile
-from vocseg.data.classes import ClassList
+from vocseg.data.audit.findings import Counts, FileRecord, Finding, UnreadableFile
+from vocseg.data.classes import ClassList, Colour
 from vocseg.data.fingerprint import FileContent
-from vocseg.data.image_io import decode_mask_image, mask_values
+from vocseg.data.image_io import Bytes, colour_codes, decode_mask_image, mask_values
 from vocseg.errors import UserError
-
-_Codes = npt.NDArray[np.int64]
 
 
 class NotExactError(Exception):
@@ -27,10 +26,8 @@ class NotExactError(Exception):
 def recover(image: Image.Image, classes: ClassList) -> Bytes:
     """Convert the colours or grey levels of an image to mask values, uint8 `[H,W]`.
 
-    Args:
-        image: RGB(A) with the palette's colours, P with a palette in another order, or L(A) or P with the
-            colours' grey levels; not a JPEG.
-        classes: Classes with these colours.
+    The image is RGB(A) with the palette's colours, P with a palette in another order, or L(A) or P with the
+    colours' grey levels.
 
     Raises:
         NotExactError: If a pixel is transparent, or has a colour of no class or of two.
@@ -44,7 +41,7 @@ def recover(image: Image.Image, classes: ClassList) -> Bytes:
     if image.mode == "P" and permuted(image, np.unique(np.asarray(image)), classes):
         image = image.convert("RGB")
     if image.mode == "RGB":
-        return _look_up(_codes(np.asarray(image)), _by_colour(classes), _colour_text)
+        return _look_up(colour_codes(np.asarray(image)), _by_colour(classes), _colour_text)
     if image.mode in ("L", "P"):
         mask = np.asarray(image)
         if classes.known[mask].all():
@@ -53,25 +50,26 @@ def recover(image: Image.Image, classes: ClassList) -> Bytes:
     raise NotExactError(f"mode {image.mode} is ambiguous")
 
 
-def permuted(image: Image.Image, used: _Codes | Bytes, classes: ClassList) -> bool:
+def permuted(image: Image.Image, used: Counts, classes: ClassList) -> bool:
     """Return whether a palette has the classes' colours at other indices; `used` is sorted."""
-    flat = image.getpalette() or []
-    palette = np.asarray(flat, np.int64).reshape(-1, 3)
+    palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
     if used[-1] >= len(palette):
         return False
     by_colour = _by_colour(classes)
-    values_of = [by_colour.get(int(code)) for code in _codes(palette[used])]
+    values_of = [by_colour.get(int(code)) for code in colour_codes(palette[used])]
     return all(values_of) and any(
         index not in (values or ()) for index, values in zip(used, values_of, strict=True)
     )
 
 
-def grey_copy(used: _Codes, classes: ClassList) -> bool:
+def grey_copy(used: Counts, classes: ClassList) -> bool:
     """Return whether the values are not class indices, but grey levels of the classes' colours."""
     return not classes.known[used].all() and all(value in _by_grey(classes) for value in used.tolist())
 
 
-def _look_up(codes: _Codes, values: dict[int, tuple[int, ...]], text: Callable[[int], str]) -> Bytes:
+def _look_up(
+    codes: npt.NDArray[np.signedinteger[Any]], values: dict[int, tuple[int, ...]], text: Callable[[int], str]
+) -> Bytes:
     used, where = np.unique(codes, return_inverse=True)
     for code in used.tolist():
         matches = values.get(code, ())
@@ -88,19 +86,19 @@ def _look_up(codes: _Codes, values: dict[int, tuple[int, ...]], text: Callable[[
 @lru_cache(maxsize=8)
 def _by_colour(classes: ClassList) -> dict[int, tuple[int, ...]]:
     """Mask values by colour `0xRRGGBB`."""
-    return _group(_codes(_colours(classes)[np.flatnonzero(classes.known)]), classes)
+    return _group(colour_codes(np.array(mask_palette(classes))[classes.known]), classes)
 
 
 @lru_cache(maxsize=8)
 def _by_grey(classes: ClassList) -> dict[int, tuple[int, ...]]:
     """Mask values by grey level of PIL and cv2; two pairs of VOC's colours share one."""
-    colours = _colours(classes)[np.flatnonzero(classes.known)].astype(np.uint8)
+    colours = np.array(mask_palette(classes), np.uint8)[classes.known]
     return _group(np.asarray(Image.fromarray(colours[None]).convert("L"))[0], classes)
 
 
-def _colours(classes: ClassList) -> _Codes:
-    """Colour of every mask value, `[256,3]`; class lists that merge VOC's classes use VOC's files."""
-    return np.asarray(classes.palette if classes.as_stored else PALETTE, np.int64)
+def mask_palette(classes: ClassList) -> Sequence[Colour]:
+    """Return the colour of every mask value; class lists that merge VOC's classes use VOC's files."""
+    return classes.palette if classes.as_stored else PALETTE
 
 
 def _group(codes: npt.NDArray[np.generic], classes: ClassList) -> dict[int, tuple[int, ...]]:
@@ -108,12 +106,6 @@ def _group(codes: npt.NDArray[np.generic], classes: ClassList) -> dict[int, tupl
     for code, value in zip(codes.tolist(), np.flatnonzero(classes.known).tolist(), strict=True):
         groups[code] += (value,)
     return dict(groups)
-
-
-def _codes(pixels: npt.NDArray[np.generic]) -> _Codes:
-    """RGB `[...,3]` to `0xRRGGBB` `[...]`."""
-    wide = pixels.astype(np.int64)
-    return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
 
 
 def _colour_text(code: int) -> str:
@@ -124,13 +116,7 @@ REPAIRABLE = frozenset({"mask-rgb", "mask-alpha", "mask-grey", "mask-palette", "
 
 
 def check_mask(path: Path, name: str, classes: ClassList) -> FileRecord:
-    """Read and check a mask.
-
-    Args:
-        path: The file.
-        name: Path within the `VOC2012` folder.
-        classes: Classes of its values.
-    """
+    """Read and check a mask; `name` is its path within the `VOC2012` folder."""
     try:
         opened = open_decoded(path, name)
     except UnreadableFile as error:
@@ -156,10 +142,7 @@ def _see_colours(opened: DecodedFile, path: Path, classes: ClassList) -> FileRec
         kind = "mask-alpha" if "transparent" in error.sentence else "mask-colour"
         text = error.sentence.removeprefix(f"the mask {path} ")
         return FileRecord(name, (*opened.findings, Finding(name, kind, f"it {text}")), size)
-    counts = np.bincount(values.ravel(), minlength=256)
-    finding = _single_class(np.flatnonzero(counts), name, classes)
-    content = FileContent.of(opened.status, opened.data, pixels, mask=True)
-    return FileRecord(name, opened.findings + ((finding,) if finding else ()), size, content, counts=counts)
+    return _record(opened, pixels, values, classes)
 
 
 def _see_indices(opened: DecodedFile, classes: ClassList) -> FileRecord:
@@ -170,16 +153,19 @@ def _see_indices(opened: DecodedFile, classes: ClassList) -> FileRecord:
         grey = Finding(opened.name, "mask-mode", text)
         return FileRecord(opened.name, (*opened.findings, grey), opened.image.size)
     pixels = np.asarray(opened.image)  # H,W
-    counts = np.bincount(pixels.ravel(), minlength=256)
-    used = np.flatnonzero(counts)
-    finding = _wrong_indices(opened, pixels, used, classes) or _single_class(used, opened.name, classes)
-    return FileRecord(
-        opened.name,
-        opened.findings + ((finding,) if finding else ()),
-        opened.image.size,
-        FileContent.of(opened.status, opened.data, pixels, mask=True),
-        counts=counts,
-    )
+    used = np.flatnonzero(np.bincount(pixels.ravel()))
+    return _record(opened, pixels, pixels, classes, _wrong_indices(opened, pixels, used, classes))
+
+
+def _record(
+    opened: DecodedFile, pixels: Bytes, values: Bytes, classes: ClassList, finding: Finding | None = None
+) -> FileRecord:
+    """Record of a mask with its pixels as stored and as mask values `[H,W]`."""
+    counts = np.bincount(values.ravel(), minlength=256)
+    finding = finding or _single_class(np.flatnonzero(counts), opened.name, classes)
+    content = FileContent.of(opened.status, opened.data, pixels, mask=True)
+    findings = opened.findings + ((finding,) if finding else ())
+    return FileRecord(opened.name, findings, opened.image.size, content, counts=counts)
 
 
 def _wrong_mode(image: Image.Image, name: str, classes: ClassList) -> Finding:

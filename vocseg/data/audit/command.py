@@ -1,21 +1,26 @@
 """`audit`: checks a data set."""
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from vocseg.data.audit.checks_files import examine_folders
-from vocseg.data.audit.checks_images import find_near_duplicates
-from vocseg.data.audit.checks_lists import SplitList, compare_lists, read_lists
+from PIL import Image
+
+from vocseg.data.audit.checks_images import check_image, compare_pair, find_near_duplicates
+from vocseg.data.audit.checks_lists import SplitList, compare_lists, examine_folders, read_lists
+from vocseg.data.audit.checks_masks import check_mask
+from vocseg.data.audit.findings import DatasetScan, FileRecord, Finding
 from vocseg.data.audit.repair import check_target, repair_masks
 from vocseg.data.audit.report import Audit, distribution, examine_classes, print_repair, print_summary
-from vocseg.data.audit.scan import DatasetScan, scan_files
-from vocseg.data.class_files import known_classes
-from vocseg.data.classes import ClassList
+from vocseg.data.classes import ClassList, known_classes
 from vocseg.data.fingerprint import cache_folder, write_contents, write_manifest
 from vocseg.data.voc import Layout, find_set
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import atomic_write
+from vocseg.utils.progress import follow, in_threads
 
 
 def audit(
@@ -40,8 +45,8 @@ def audit(
     Args:
         root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
         report: Report file (JSON); null: `audit.json` beside the manifest.
-        repair: New folder for a copy in which masks that are renderings of the palette (RGB, RGBA, grey, or a
-            palette in another order) are converted exactly; those that cannot be are named.
+        repair: New folder for a copy in which masks of the palette's colours (RGB, RGBA, grey, or another
+            palette) are converted exactly; those that cannot be are named.
         classes: Class list, one name per line or YAML; null: VOC's 21 classes.
         image_folder: Folder of the images within `VOC2012`.
         image_suffix: Suffix of the images; null: any.
@@ -53,9 +58,6 @@ def audit(
             user's cache folder if that is read-only.
         progress: Show a progress bar.
 
-    Returns:
-        Findings, class distributions and fingerprints.
-
     Raises:
         UserError: If there is no data set, or an output cannot be written.
     """
@@ -66,7 +68,7 @@ def audit(
     cache = cache_folder(layout.folder, cache)
     report = report or cache / "audit.json"
     lists = read_lists(layout)
-    scan = scan_files(layout, lists, known, progress)
+    scan = _scan(layout, lists, known, progress)
     result = _combine(layout, lists, scan, known)
     _write(result, scan, cache, report)
     print_summary(result, layout, cache, report)
@@ -108,13 +110,7 @@ def _combine(layout: Layout, lists: Sequence[SplitList], seen: DatasetScan, clas
             for finding in examine_classes(each, found, classes)
         ),
     ]
-    return Audit(
-        len(seen.files),
-        unlisted,
-        tuple(sorted(set(findings))),
-        tuple(shown),
-        classes,
-    )
+    return Audit(len(seen.files), unlisted, tuple(sorted(set(findings))), tuple(shown), classes)
 
 
 def _unsound(each: SplitList, seen: DatasetScan, layout: Layout) -> bool:
@@ -135,3 +131,40 @@ def _write(result: Audit, seen: DatasetScan, cache: Path, report: Path) -> None:
             f"the report {report} and the manifest in {cache} cannot both be written: {error.strerror}. "
             "Pass other paths with --report and --cache."
         ) from error
+
+
+def _scan(
+    layout: Layout, lists: Sequence[SplitList], classes: ClassList, progress: bool = True
+) -> DatasetScan:
+    """Read every image and mask of the splits once, with all cores."""
+    ids = sorted({id for each in lists for id in each.ids})
+    mask_of = {(each.split, id): layout.mask(id, each.split) for each in lists for id in each.ids}
+    masks = sorted({path for path in mask_of.values() if os.path.isfile(path)})
+    paths = {id: layout.images(id) for id in ids}  # two for one id: reported as image-twice
+    found = {id: each[0] for id, each in paths.items() if len(each) == 1 and os.path.isfile(each[0])}
+    jobs: list[Callable[[], FileRecord]] = [
+        *(partial(check_image, path, layout.name(path)) for path in found.values()),
+        *(partial(check_mask, path, layout.name(path), classes) for path in masks),
+    ]
+    Image.init()  # once, not in every thread
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # reported as findings
+        done = in_threads(lambda job: job(), jobs)
+        records = list(follow(done, "checking files", len(jobs), progress))
+    images = dict(zip(found, records, strict=False))
+    by_name = {each.name: each for each in records[len(found) :]}
+    pairs = [
+        (images[id], by_name.get(layout.name(path)))
+        for (_, id), path in sorted(mask_of.items())
+        if id in images
+    ]
+    return DatasetScan(images, by_name, _compare(pairs))
+
+
+def _compare(pairs: Sequence[tuple[FileRecord, FileRecord | None]]) -> tuple[Finding, ...]:
+    """One finding per file, as splits may share pairs; pairs with a mask take precedence."""
+    found: dict[str, Finding] = {}
+    for image, mask in sorted(pairs, key=lambda pair: pair[1] is None or pair[1].size is None):
+        for finding in compare_pair(image, mask):
+            found.setdefault(finding.file, finding)
+    return tuple(found.values())

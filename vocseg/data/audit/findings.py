@@ -1,6 +1,6 @@
-"""Findings of an audit and records of its files."""
+"""Findings of an audit, and records of its files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vocseg.data.fingerprint import FileContent
+from vocseg.data.image_io import Bytes
 
-Bytes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 Level = Literal["fault", "note"]
 
@@ -132,9 +132,30 @@ class FileRecord:
         return self.content is not None and all(finding.level == "note" for finding in self.findings)
 
 
-def size_text(size: tuple[int, int]) -> str:
-    """Format width and height: `500x375`."""
-    return f"{size[0]}x{size[1]}"
+@dataclass(frozen=True)
+class DatasetScan:
+    """Records of all files.
+
+    Attributes:
+        images: Records by id.
+        masks: Records by path within the `VOC2012` folder.
+        pairs: Findings between images and masks.
+    """
+
+    images: Mapping[str, FileRecord]
+    masks: Mapping[str, FileRecord]
+    pairs: tuple[Finding, ...]
+
+    @property
+    def files(self) -> list[FileRecord]:
+        """All records, sorted by name."""
+        return sorted([*self.images.values(), *self.masks.values()], key=lambda seen: seen.name)
+
+    @property
+    def sound(self) -> list[FileRecord]:
+        """Records without a fault."""
+        wrong = {finding.file for finding in self.pairs}
+        return [seen for seen in self.files if seen.sound and seen.name not in wrong]
 
 
 class UnreadableFile(Exception):
@@ -143,9 +164,3 @@ class UnreadableFile(Exception):
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.text)
         self.finding = finding
-
-
-def some(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names and the number of others: `a, b, c and 7 more`."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

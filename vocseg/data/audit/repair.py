@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vocseg.constants import PALETTE
-from vocseg.data.audit.checks_masks import REPAIRABLE, NotExactError, recover
-from vocseg.data.audit.findings import Bytes, Finding
+from vocseg.data.audit.checks_masks import REPAIRABLE, NotExactError, mask_palette, recover
+from vocseg.data.audit.findings import Finding
 from vocseg.data.classes import ClassList
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import Bytes, save_mask
 from vocseg.errors import UserError
 from vocseg.utils.progress import follow
 
@@ -47,12 +46,8 @@ def repair_masks(
 ) -> Repair:
     """Write a copy of a data set with masks converted exactly to class indices.
 
-    Args:
-        voc: The `VOC2012` folder; it is not changed.
-        out: Folder of the new `VOCdevkit/VOC2012`; written atomically, only if a mask is converted.
-        findings: Findings of an audit.
-        classes: Classes of the masks' colours.
-        progress: Show a progress bar.
+    `voc` is the `VOC2012` folder, which is not changed. `out` gets the new `VOCdevkit/VOC2012`: atomically,
+    and only if a mask is converted.
 
     Raises:
         UserError: If the disk has no room, or the copy cannot be written.
@@ -89,7 +84,7 @@ def _write(voc: Path, out: Path, masks: dict[str, Bytes], classes: ClassList, pr
                 shutil.copyfile(path, copy / name)  # without permissions, which may be read-only
         for file, mask in masks.items():
             (copy / file).parent.mkdir(parents=True, exist_ok=True)
-            save_mask(mask, copy / file, classes.palette if classes.as_stored else PALETTE)
+            save_mask(mask, copy / file, mask_palette(classes))
             with Image.open(copy / file) as written:
                 if not np.array_equal(np.asarray(written), mask):
                     raise RuntimeError(f"{copy / file} differs from the mask written into it")

@@ -14,13 +14,12 @@ from rich.text import Text
 
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.findings import KINDS, FileRecord, Finding, some
+from vocseg.data.audit.findings import KINDS, DatasetScan, FileRecord, Finding
 from vocseg.data.audit.repair import Repair
-from vocseg.data.audit.scan import DatasetScan
 from vocseg.data.classes import ClassList
 from vocseg.data.fingerprint import MANIFEST, fingerprint
 from vocseg.data.voc import Layout
-from vocseg.errors import printable
+from vocseg.errors import printable, some
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,7 @@ class Distribution:
 
 
 def distribution(each: SplitList, seen: DatasetScan, layout: Layout, classes: ClassList) -> Distribution:
-    """Count the classes in the masks of a split, and compute its fingerprint.
-
-    Args:
-        each: The split.
-        seen: Records of its files.
-        layout: Location of the files.
-        classes: Classes of the masks.
-    """
+    """Count the classes in the masks of a split, and compute its fingerprint."""
     masks = [seen.masks.get(layout.name(layout.mask(id, each.split))) for id in each.ids]
     counts = np.zeros((len(masks), len(classes) + 1), np.int64)
     for row, mask in zip(counts, masks, strict=True):
@@ -91,13 +83,7 @@ def _fingerprint(
 
 
 def examine_classes(each: SplitList, found: Distribution, classes: ClassList) -> list[Finding]:
-    """Check the classes in the masks of a split.
-
-    Args:
-        each: The split.
-        found: Its class counts.
-        classes: Classes of the masks.
-    """
+    """Check the classes in the masks of a split."""
     void, counts = found.pixels[-1], found.pixels[:-1]
     if not sum(found.pixels):
         return []
@@ -160,29 +146,25 @@ class Audit:
     def to_json(self) -> str:
         """Return the report; it depends on the data only, not on time or path."""
         names = [*self.classes.names, "void"]
+        lists = {
+            printable(each.split): {
+                "images": each.images,
+                "fingerprint": each.fingerprint,
+                "pixels": dict(zip(names, each.pixels, strict=True)),
+                "images_with": dict(zip(names, each.images_with, strict=True)),
+            }
+            for each in self.lists
+        }
+        keys = ("file", "kind", "level", "means", "text")
         content = {
             "format": _FORMAT,
             "files": self.files,
             "unlisted_images": self.unlisted_images,
             "faults": len(self.faults),
             "notes": len(self.notes),
-            "lists": {
-                printable(each.split): {
-                    "images": each.images,
-                    "fingerprint": each.fingerprint,
-                    "pixels": dict(zip(names, each.pixels, strict=True)),
-                    "images_with": dict(zip(names, each.images_with, strict=True)),
-                }
-                for each in self.lists
-            },
+            "lists": lists,
             "findings": [
-                {
-                    "file": printable(f.file),
-                    "kind": f.kind,
-                    "level": f.level,
-                    "means": KINDS[f.kind],
-                    "text": printable(f.text),
-                }
+                dict(zip(keys, map(printable, (f.file, f.kind, f.level, KINDS[f.kind], f.text)), strict=True))
                 for f in self.findings
             ],
         }
@@ -242,14 +224,7 @@ def _finding_table(findings: Sequence[Finding]) -> Table:
 
 
 def print_summary(result: Audit, layout: Layout, cache: Path, report: Path) -> None:
-    """Print the tables, the written files and the number of faults.
-
-    Args:
-        result: The audit.
-        layout: Location of the data set.
-        cache: Folder of the manifest.
-        report: The JSON report.
-    """
+    """Print the tables, the written files and the number of faults."""
     console = Console()
     if result.lists:
         console.print(_split_table(result.lists), _class_table(result))
@@ -270,12 +245,7 @@ def _count(number: int, what: str) -> str:
 
 
 def print_repair(repaired: Repair, out: Path) -> None:
-    """Print the numbers of masks that were and were not converted, and the reasons.
-
-    Args:
-        repaired: Result of the repair.
-        out: Folder of the copy.
-    """
+    """Print the numbers of masks that were and were not converted, and the reasons."""
     for name, why in repaired.refused.items():
         print(f"not repaired: {name}: {why}")
     done, left = len(repaired.converted), len(repaired.refused)

@@ -2,28 +2,23 @@
 
 import hashlib
 import io
-import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from vocseg import constants
 from vocseg.data import voc
-from vocseg.data.download.archive import Archive, check_room, locked
+from vocseg.data.download.archive import Archive, check_room, locked, members, opened
 from vocseg.data.download.http import DEFAULT_POLICY, RetryPolicy
-from vocseg.data.download.unpack import members, opened
 from vocseg.data.download.voc import download_voc
-from vocseg.data.image_io import read_image
-from vocseg.data.mask_png import save_mask
+from vocseg.data.image_io import Bytes, read_image, save_mask
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import atomic_write
-from vocseg.utils.progress import follow
+from vocseg.utils.progress import follow, in_threads
 
 
 class Content(NamedTuple):
@@ -40,21 +35,12 @@ def contents(folder: Path, ids: Sequence[str]) -> dict[str, Content]:
     Raises:
         UserError: If one is missing or corrupt.
     """
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = pool.map(lambda id: _content(voc.image_path(folder, id)), ids)
-        try:
-            return dict(zip(ids, follow(found, "comparing images", len(ids)), strict=True))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    found = in_threads(lambda id: _content(voc.image_path(folder, id)), ids)
+    return dict(zip(ids, follow(found, "comparing images", len(ids)), strict=True))
 
 
 def check_leak(shown: dict[str, Content], training: Sequence[str], validation: Sequence[str]) -> None:
     """Compare two splits by id and by decoded pixels.
-
-    Args:
-        shown: Contents of the images of both, by id.
-        training: Ids of one split.
-        validation: Ids of the other.
 
     Raises:
         UserError: If they share an image.
@@ -79,18 +65,11 @@ def _content(path: Path) -> Content:
     return Content(hashlib.sha256(shape + pixels.tobytes()).digest(), height, width)
 
 
-Bytes = npt.NDArray[np.uint8]
-
 _BASE = PurePosixPath("benchmark_RELEASE/dataset")
 
 
 def convert(archive: Path, folder: Path, skip: set[str]) -> set[str]:
-    """Write the masks of an archive as PNGs, without unpacking it.
-
-    Args:
-        archive: `benchmark.tgz`.
-        folder: An existing, empty folder for `ID.png`.
-        skip: Ids without masks to write.
+    """Write the masks of `benchmark.tgz` as `ID.png`, without those to `skip`.
 
     Returns:
         The ids of SBD's two splits.
@@ -119,11 +98,7 @@ def convert(archive: Path, folder: Path, skip: set[str]) -> set[str]:
 
 
 def read_mat(content: bytes, name: str) -> Bytes:
-    """Read the mask uint8 `[H,W]` of classes 0..20 in one of SBD's files; they have no ignored pixels.
-
-    Args:
-        content: Content of the file.
-        name: Its name in error messages.
+    """Read the mask uint8 `[H,W]` of classes 0..20 in a file of SBD, which have no ignored pixels.
 
     Raises:
         UserError: If it is no MATLAB file, or holds something else.

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vocseg.data import voc
-from vocseg.data.download.archive import Archive, check_room, locked
+from vocseg.data.download.archive import Archive, check_room, locked, unpack
 from vocseg.data.download.http import DEFAULT_POLICY, RetryPolicy
-from vocseg.data.download.unpack import unpack
 from vocseg.errors import UserError
 
 

@@ -1,20 +1,49 @@
 """Augmentation as a function of seed, epoch and index."""
 
+# So a run has the same images on any number of processes, with or without a cache, and when it is resumed.
+
+import os
+import random
+import warnings
 from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.data.image_io import Bytes, ImageMask
-from vocseg.data.resize import ImageSize
+from vocseg.data.image_io import Bytes, ImageMask, ImageSize
 from vocseg.data.transforms.crops import SCALES, Scales, crop_extents, crop_into
-from vocseg.data.transforms.cutmix import add_noise, cutout, paste, sample_cutmix_box, sample_cutout_boxes
-from vocseg.data.transforms.photometric import photometric
-from vocseg.data.transforms.sample_rng import Augmentation, AugmentationRNG
+from vocseg.data.transforms.cutmix import (
+    HOLES,
+    add_noise,
+    cutout,
+    paste,
+    sample_cutmix_box,
+    sample_cutout_boxes,
+)
+
+# Else importing albumentations asks the network for a newer version.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+Augmentation = Literal["none", "light", "crops", "standard", "strong"]
+Sampling = Literal["uniform", "balanced"]
 
 _MIXED, _NOISY, _CUT = 0.5, 0.3, 0.5  # fractions of the images of `strong`
 _MARGIN = 1.5  # crops come from squares larger by this factor, so that enlarging shows detail
+_VIEW = 4  # numbers of a pair: flip, then `crop_extents`
+_EXTRA = np.dtype([
+    ("mix", float),  # CutMix or none
+    ("partner", float),  # the other pair
+    ("view", float, (_VIEW,)),  # flip and crop of that one
+    ("piece", float, (4,)),  # area, aspect ratio, vertical and horizontal position
+    ("cut", float),  # CutOut or none
+    ("count", float),  # number of holes
+    ("holes", float, (HOLES, 4)),  # height, width, vertical and horizontal position of each
+    ("noise", float),  # noise or none
+    ("grain", float, (3,)),  # its strength, and its offset in the pattern
+])  # fmt: skip
 
 
 def stored_form(size: int, augmentation: Augmentation) -> ImageSize:
@@ -112,3 +141,53 @@ class Augmenter:
         if draws["cut"] < _CUT:
             for part in sample_cutout_boxes(self.size, draws):
                 cutout(part, image, mask)
+
+
+class AugmentationRNG:
+    """Random numbers by position, sampled for a complete epoch, as a generator per image is slow."""
+
+    def __init__(self, seed: int, images: int) -> None:
+        """Store the seed, from 0, and the length of the split."""
+        self.seed, self.images = seed, images
+        self._views: tuple[int, npt.NDArray[np.float64]] | None = None
+        self._extras: tuple[int, npt.NDArray[Any]] | None = None
+
+    def views(self, epoch: int) -> npt.NDArray[np.float64]:
+        """Return `[images,4]`: flip, scale, vertical and horizontal position of the crop."""
+        if self._views is None or self._views[0] != epoch:
+            draws = np.random.default_rng((self.seed, epoch)).random((self.images, _VIEW))
+            self._views = epoch, draws
+        return self._views[1]
+
+    def extras(self, epoch: int) -> npt.NDArray[Any]:
+        """Return the further numbers of `strong`, `[images]` with a field for every decision."""
+        if self._extras is None or self._extras[0] != epoch:
+            # The spawn key makes them independent of all others from seed, epoch and position.
+            source = np.random.default_rng(np.random.SeedSequence((self.seed, epoch), spawn_key=(1,)))
+            draws = source.random((self.images, _EXTRA.itemsize // 8))
+            self._extras = epoch, draws.view(_EXTRA)[:, 0]
+        return self._extras[1]
+
+
+def photometric(image: Bytes, key: tuple[int, ...], more_blur: bool = False) -> Bytes:
+    """Return a copy of an image with random brightness, contrast, colour and blur, a function of `key`."""
+    compose = _compose(more_blur)
+    # set_random_state, not set_random_seed: the latter gives every transform the same stream of draws.
+    compose.set_random_state(np.random.default_rng(key), random.Random(str(key)))
+    return np.asarray(compose(image=image)["image"], np.uint8)
+
+
+@cache
+def _compose(more_blur: bool) -> Any:
+    import albumentations as A
+
+    blur: dict[str, Any] = {"blur_limit": (3, 5), "p": 0.2}
+    if more_blur:
+        blur = {"blur_limit": 0, "sigma_limit": (0.5, 2.0), "p": 0.3}
+    with warnings.catch_warnings():  # albumentations only warns of a misspelt argument
+        warnings.simplefilter("error")
+        return A.Compose([
+            A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=0.25, p=0.5),
+            A.HueSaturationValue(hue_shift_limit=12, sat_shift_limit=30, val_shift_limit=0, p=0.5),
+            A.GaussianBlur(**blur),
+        ])  # fmt: skip

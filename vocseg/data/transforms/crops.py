@@ -73,13 +73,9 @@ def _even(length: int, scale: float) -> int:
 
 
 def crop_into(pair: ImageMask, extents: tuple[Extent, Extent], image: Bytes, mask: Bytes) -> None:
-    """Write a crop into a batch; outside of the source the image is grey and the mask 255.
+    """Write a crop into `image` `[size,size,3]` and `mask` `[size,size]`.
 
-    Args:
-        pair: The source.
-        extents: Vertical and horizontal.
-        image: uint8 `[size,size,3]`, written to.
-        mask: uint8 `[size,size]`, written to.
+    Outside of the source the image is grey and the mask 255.
     """
     rows, columns = extents
     if rows.target_length < image.shape[0] or columns.target_length < image.shape[1]:

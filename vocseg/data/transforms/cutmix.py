@@ -13,8 +13,8 @@ import numpy.typing as npt
 from vocseg.constants import IGNORE_INDEX
 from vocseg.data.image_io import Bytes, ImageMask
 from vocseg.data.transforms.crops import neutral
-from vocseg.data.transforms.sample_rng import HOLES
 
+HOLES = 3  # of CutOut in an image, at most
 _WEAKEST, _STRONGEST = 4.0, 20.0  # standard deviation, of 255
 _SPREAD = 32.0  # the pattern's, so that four deviations each way fit into a byte
 _SHIFTS = 64  # offsets each way: 4,096 patterns, as normal numbers for every image take too long

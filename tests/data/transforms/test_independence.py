@@ -1,7 +1,7 @@
-"""What chance decides in training: every two decisions are independent, and none is repeated.
+"""Independence of the random decisions of the augmentation.
 
-Decisions are read off the batches that the public `Augmenter` fills. Draws depend on seed, epoch and position
-alone, so that several pictures, each made to show one thing, get the same ones.
+Decisions are derived from batches of the public `Augmenter`. They depend on seed, epoch and position
+alone, so that several images, each made to show one decision, get the same ones.
 """
 
 import itertools
@@ -10,12 +10,11 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import find_objects, label, maximum_filter
 from scipy.stats import chi2_contingency
 
 from vocseg.data.image_io import ImageMask
-from vocseg.data.transforms.augment import Augmenter, stored_form
-from vocseg.data.transforms.sample_rng import Augmentation
+from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_form
 
 IMAGES, EPOCHS, SIZE, SOURCE = 800, 3, 32, 48  # crops come from SOURCE pixels each way
 Floats = npt.NDArray[np.float64]
@@ -29,17 +28,21 @@ _ONLY_WHERE = {
 
 
 def filled(
-    augmentation: Augmentation, pair: ImageMask, seed: int = 11, partner: ImageMask | None = None
+    augmentation: Augmentation,
+    pair: ImageMask,
+    seed: int = 11,
+    partner: ImageMask | None = None,
+    count: int = IMAGES,
 ) -> tuple[Floats, Floats]:
     """Images `[N,size,size,3]` and masks `[N,size,size]` of every draw; void is NaN in both."""
-    augmenter = Augmenter(augmentation, SIZE, seed, IMAGES)
+    augmenter = Augmenter(augmentation, SIZE, seed, count)
     waiting = stored_form(SIZE, augmentation)(pair)
-    images = np.empty((EPOCHS, IMAGES, SIZE, SIZE, 3), np.uint8)
-    masks = np.empty((EPOCHS, IMAGES, SIZE, SIZE), np.uint8)
+    images = np.empty((EPOCHS, count, SIZE, SIZE, 3), np.uint8)
+    masks = np.empty((EPOCHS, count, SIZE, SIZE), np.uint8)
     for epoch in range(EPOCHS):
-        chosen = augmenter.cutmix_partners(range(IMAGES), epoch)
+        chosen = augmenter.cutmix_partners(range(count), epoch)
         partners = [None if k is None else partner for k in chosen]
-        augmenter.fill_batch([waiting] * IMAGES, range(IMAGES), epoch, images[epoch], masks[epoch], partners)
+        augmenter.fill_batch([waiting] * count, range(count), epoch, images[epoch], masks[epoch], partners)
     pixels = images.reshape(-1, SIZE, SIZE, 3).astype(float)
     labels = masks.reshape(-1, SIZE, SIZE).astype(float)
     void = labels == 255
@@ -112,16 +115,16 @@ def light_of() -> dict[str, Floats]:
 
 def blurred(augmentation: Augmentation, least: float) -> Floats:
     """Whether neighbours differ less than the crop alone and the contrast explain; noise cancels out."""
+    return (_detail(augmentation) / _greys()[1] / _detail("crops") < least).astype(float)
+
+
+@cache
+def _detail(augmentation: Augmentation) -> Floats:
+    """Mean difference of neighbours in noise, less what the augmentation adds to it."""
     noise = np.random.default_rng(0).choice([100, 140], (SOURCE, SOURCE, 1)).astype(np.uint8)
-    picture = ImageMask(np.repeat(noise, 3, 2), flat(0, 0, 0).mask)
-    detail, unblurred = (
-        np.nanmean(np.abs(np.diff(shown.mean(3), axis=2)), axis=(1, 2))
-        for shown in (
-            filled(name, picture)[0] - filled(name, flat(120, 120, 120))[0]
-            for name in (augmentation, "crops")
-        )
-    )
-    return (detail / _greys()[1] / unblurred < least).astype(float)
+    image = ImageMask(np.repeat(noise, 3, 2), flat(0, 0, 0).mask)
+    shown = filled(augmentation, image)[0] - filled(augmentation, flat(120, 120, 120))[0]
+    return np.asarray(np.nanmean(np.abs(np.diff(shown.mean(3), axis=2)), axis=(1, 2)))
 
 
 def check_independence(decisions: dict[str, Floats]) -> None:
@@ -163,10 +166,91 @@ def test_independence_check_detects_correlation() -> None:
 def test_random_numbers_do_not_repeat(augmentation: Augmentation) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (SOURCE, SOURCE, 3), np.uint8)
     pair = ImageMask(noise, np.zeros((SOURCE, SOURCE), np.uint8))
-    first, again = (np.nan_to_num(filled(augmentation, pair)[0]) for _ in range(2))
+    first, again, other = (
+        np.nan_to_num(filled(augmentation, pair, seed, count=200)[0]) for seed in (11, 11, 12)
+    )
     assert np.array_equal(first, again)
-    epochs = first.reshape(EPOCHS, IMAGES, -1)
+    epochs = first.reshape(EPOCHS, 200, -1)
     for one, two in ((epochs[0], epochs[1]), (epochs[:, :-1], epochs[:, 1:])):
         assert (one == two).all(-1).mean() < 0.02  # a crop of few pixels may look like another
-    other = np.nan_to_num(filled(augmentation, pair, seed=12)[0])
     assert (first == other).all((1, 2, 3)).mean() < 0.02
+
+
+def _mixing() -> dict[str, Floats]:
+    """With which pair each draw of `strong` is mixed, where that shows, and how it is seen."""
+    augmenter = Augmenter("strong", SIZE, 11, IMAGES)
+    chosen = [k for epoch in range(EPOCHS) for k in augmenter.cutmix_partners(range(IMAGES), epoch)]
+    partner = np.array([np.nan if k is None else k for k in chosen], float)
+    ramp = 100 + np.tile(np.arange(SOURCE, dtype=np.uint8), (SOURCE, 1))
+    across, down = (
+        filled("strong", flat(0, 0, 0), partner=ImageMask(flat(0, 0, 0).image, np.ascontiguousarray(mask)))[1]
+        for mask in (ramp, ramp.T)
+    )
+    inside = across >= 100
+    boxes = [find_objects(each)[0] if each.any() else None for each in inside.astype(int)]
+    across, down = (np.where(inside, labels - 100, np.nan) for labels in (across, down))
+    step = np.nanmean(np.diff(across, axis=2), axis=(1, 2))
+    place = np.arange(SIZE) - (SIZE - 1) / 2
+    x = np.nanmean(across - step[:, None, None] * place, (1, 2)) - (SOURCE - 1) / 2
+    y = np.nanmean(down - np.abs(step)[:, None, None] * place[:, None], (1, 2)) - (SOURCE - 1) / 2
+    whole = np.array([box is not None and inside[k][box].all() for k, box in enumerate(boxes)])
+    return {
+        "mixed": (~np.isnan(partner)).astype(float),
+        "partner": _halves(partner, IMAGES / 2),
+        "partner's flip": np.where(np.isnan(step), np.nan, np.sign(step)),
+        "partner's scale": _halves(1 / np.abs(step), 2**0.5 * SIZE / SOURCE),
+        "partner's x": with_choice(x),
+        "partner's y": with_choice(y),
+        **_box_decisions("piece", [box if ok else None for box, ok in zip(boxes, whole, strict=True)]),
+    }
+
+
+def _box_decisions(name: str, boxes: list[tuple[slice, slice] | None]) -> dict[str, Floats]:
+    """Area, shape and places of rectangles."""
+    ends = np.array([
+        [np.nan] * 4 if box is None else [each for span in box for each in (span.start, span.stop)]
+        for box in boxes
+    ])  # fmt: skip
+    top, bottom, left, right = ends.T
+    height, width = bottom - top, right - left
+    area = height * width
+    return {
+        f"{name}'s area": _halves(area, float(np.nanmedian(area))),
+        f"{name}'s shape": _halves(height / width, 1.0001),
+        f"{name}'s y": _halves((top + 0.5) / (SIZE - height + 1), 0.5),
+        f"{name}'s x": _halves((left + 0.5) / (SIZE - width + 1), 0.5),
+    }
+
+
+def _halves(values: Floats, middle: float) -> Floats:
+    return np.where(np.isnan(values), np.nan, np.where(values < middle, -1.0, 1.0))
+
+
+def _holes_and_noise() -> dict[str, Floats]:
+    """Holes of every draw of `strong` that shows no padding, its noise and its blur."""
+    pixels, labels = filled("strong", flat(128, 128, 128))
+    whole = ~np.isnan(filled("crops", flat(0, 0, 0))[1]).any((1, 2))
+    cut = np.isnan(labels)
+    parts = [label(each) for each in cut]
+    boxes = [find_objects(found)[0] if ok and count == 1 else None
+             for (found, count), ok in zip(parts, whole, strict=True)]  # fmt: skip
+    alone = [box if box is not None and cut[k][box].all() else None for k, box in enumerate(boxes)]
+    count = np.array([float(count) for _, count in parts])
+    deviation = np.nanstd(pixels, axis=(1, 2, 3))
+    noisy = deviation > 2
+    grain = np.sign(pixels[:, 16, 16, 0] - np.nanmean(pixels[..., 0], (1, 2)))
+    return {
+        "cut": np.where(whole, (count > 0).astype(float), np.nan),
+        "holes": np.where(whole & (count > 0), (count > 1).astype(float), np.nan),
+        **_box_decisions("hole", alone),
+        "noisy": noisy.astype(float),
+        "noise": np.where(noisy, _halves(deviation, 12), np.nan),
+        "grain": np.where(noisy, grain, np.nan),
+        "blur": blurred("strong", 0.96),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:Degrees of freedom", "ignore:divide by")
+def test_strong_decisions_are_independent() -> None:
+    strong = {**_mixing(), **_holes_and_noise()}
+    check_independence({**geometry_of("crops"), **light_of(), **strong})

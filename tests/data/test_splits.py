@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from tests import exports
+from tests.data.conftest import ready, voc_folder
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.voc import Layout, find, split_ids
+from vocseg.data.voc import Layout, split_ids
 from vocseg.errors import UserError
 
 OWN = {"image_folder": "images", "mask_folder": "masks", "mask_values": [0, 255], "val_fraction": 0.25}
@@ -26,19 +27,14 @@ def mine(tmp_path: Path) -> Path:
 
 def _prepared(root: Path, **options: object) -> VOCDataModule:
     own = OWN | {"classes": root / "classes.txt"} if (root / "classes.txt").exists() else {}
-    data = VOCDataModule(root=root, image_size=64, **(own | options))  # type: ignore[arg-type]
-    data.prepare_data()
-    data.setup("fit")
-    return data
+    return ready(root, **(own | options))  # type: ignore[arg-type]
 
 
-def test_mixed_image_suffixes_are_found(sample: Path, tmp_path: Path) -> None:
-    shutil.copytree(sample, tmp_path / "set")
-    folder = find(tmp_path / "set")
-    assert folder is not None
+def test_mixed_image_suffixes_are_found(sample: Path, copied: Path) -> None:
+    folder = voc_folder(copied)
     for k, path in enumerate(sorted((folder / "JPEGImages").iterdir())):
         path.rename(path.with_suffix((".jpg", ".JPG", ".jpeg", ".Jpeg")[k % 4]))
-    before, after = (next(iter(_prepared(root).val_dataloader())) for root in (sample, tmp_path / "set"))
+    before, after = (next(iter(_prepared(root).val_dataloader())) for root in (sample, copied))
     assert torch.equal(before["image"], after["image"])
 
 
@@ -82,16 +78,14 @@ def test_devkit_second_column_is_removed(tmp_path: Path, text: str, ids: list[st
     assert split_ids(tmp_path, "train") == ids
 
 
-def test_mask_folder_and_suffix_are_used(sample: Path, tmp_path: Path) -> None:
-    shutil.copytree(sample, tmp_path / "set")
-    folder = find(tmp_path / "set")
-    assert folder is not None
+def test_mask_folder_and_suffix_are_used(sample: Path, copied: Path) -> None:
+    folder = voc_folder(copied)
     (folder / "labels").mkdir()
     for path in (folder / "SegmentationClass").iterdir():
         path.rename(folder / "labels" / f"{path.stem}_mask.png")
     with pytest.raises(UserError, match="SegmentationClass"):
-        _prepared(tmp_path / "set")
-    moved = _prepared(tmp_path / "set", mask_folder="labels", mask_suffix="_mask.png")
+        _prepared(copied)
+    moved = _prepared(copied, mask_folder="labels", mask_suffix="_mask.png")
     before, after = (next(iter(data.val_dataloader())) for data in (_prepared(sample), moved))
     assert torch.equal(before["mask"], after["mask"])
 
@@ -108,8 +102,7 @@ def test_val_fraction_depends_on_ids_and_seed(mine: Path) -> None:
 
 def test_val_fraction_of_list_splits_it(sample: Path) -> None:
     data = _prepared(sample, val_fraction=0.25)
-    folder = find(sample)
-    assert folder is not None
+    folder = voc_folder(sample)
     assert sorted(data.ids("train") + data.ids("val")) == sorted(split_ids(folder, "train"))
     assert len(data.ids("val")) == 5
 

@@ -1,21 +1,19 @@
 """CutMix, CutOut and noise of the augmentation `strong`."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.data.conftest import ready
 from vocseg.data import datamodule
 from vocseg.data.dataloader import RankInfo
-from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.image_io import ImageMask
 from vocseg.data.samplers import EpochPosition, SampleIndex
-from vocseg.data.transforms.augment import Augmenter
+from vocseg.data.transforms.augment import Augmentation, AugmentationRNG, Augmenter
 from vocseg.data.transforms.crops import neutral
 from vocseg.data.transforms.cutmix import add_noise, sample_cutmix_box, sample_cutout_boxes
-from vocseg.data.transforms.sample_rng import Augmentation, AugmentationRNG
 from vocseg.errors import UserError
 
 VOID, SIZE, IMAGES = 255, 64, 40
@@ -151,18 +149,19 @@ def test_noise_is_normal_and_unbiased() -> None:
     assert white.min() > 128  # no value runs over
 
 
-def _ready(root: Path, **options: object) -> VOCDataModule:
-    data = VOCDataModule(root=root, image_size=32, augmentation="strong", **options)  # type: ignore[arg-type]
-    data.prepare_data()
-    data.setup("fit")
-    return data
-
-
 def test_strong_images_equal_for_any_world_size_and_resume(
     sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def images(rank: int, world: int, batch: int, done: int = 0) -> dict[int, tuple[bytes, bytes]]:
-        data = _ready(sample, batch_size=batch, cache=False, verify_files=False, num_workers=0)
+        data = ready(
+            sample,
+            32,
+            augmentation="strong",
+            batch_size=batch,
+            cache=False,
+            verify_files=False,
+            num_workers=0,
+        )
         monkeypatch.setattr(datamodule, "rank_info", lambda trainer: RankInfo(rank, world))  # the trainer's
         data.progress.next = EpochPosition(2, done)
         return {
@@ -180,14 +179,13 @@ def test_strong_images_equal_for_any_world_size_and_resume(
 
 
 def test_cutmix_partner_is_within_subset(sample: Path) -> None:
-    part = _ready(sample, max_train_samples=8).parts["train"]
+    part = ready(sample, 32, augmentation="strong", max_train_samples=8).parts["train"]
     chosen = {part.partner(SampleIndex(k, epoch)) for k in range(8) for epoch in range(20)} - {None}
     assert chosen == set(range(8))
 
 
-def test_unreadable_partner_disables_cutmix(sample: Path, tmp_path: Path) -> None:
-    shutil.copytree(sample, tmp_path / "set", ignore=shutil.ignore_patterns(".vocseg"))
-    data = _ready(tmp_path / "set", cache=False, on_read_error="skip", num_workers=0)
+def test_unreadable_partner_disables_cutmix(copied: Path) -> None:
+    data = ready(copied, 32, augmentation="strong", cache=False, on_read_error="skip", num_workers=0)
     part = data.parts["train"]
     draws = [SampleIndex(k, epoch) for epoch in range(8) for k in range(20)]
     mixed = next(draw for draw in draws if part.partner(draw) is not None)
@@ -207,6 +205,8 @@ def test_unreadable_partner_disables_cutmix(sample: Path, tmp_path: Path) -> Non
     batch = part.batch([lost])
     assert batch["index"].tolist() == [-2 - partner]
     assert (batch["mask"] == VOID).all()
-    part = _ready(tmp_path / "set", cache=False, verify_files=False, num_workers=0).parts["train"]
+    part = ready(copied, 32, augmentation="strong", cache=False, verify_files=False, num_workers=0).parts[
+        "train"
+    ]
     with pytest.raises(UserError, match=r"the image .*\.jpg is missing"):
         part.batch([mixed])
