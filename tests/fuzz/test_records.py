@@ -183,6 +183,8 @@ FACTS = json.loads(str(SCORES["facts"]))
 @example({"classes": "abcdefghijklmnopqrstu"}, {}, [])
 @example({}, {}, ["a", "b", "\x1b[2J"])
 @example({"format": float("nan")}, {}, [])
+@example({}, {"tta": "\x1f"}, [])
+@example({}, {"windows": "\x1f"}, [])
 def test_scores_of_any_facts_are_read_or_refused(
     folder: Path, facts: dict[str, Any], protocol: dict[str, Any], ids: list[str]
 ) -> None:
