@@ -1,4 +1,4 @@
-"""The script behind the table of ingredients: what rows are, what is trained, and what the table says."""
+"""The script `ablate`: rows, runs and the table."""
 
 import sys
 from importlib.machinery import SourceFileLoader
@@ -29,7 +29,8 @@ ROWS = {
 
 
 @pytest.fixture
-def script() -> ModuleType:
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     loader = SourceFileLoader("ablate", str(ROOT / "scripts/ablate"))
     module = ModuleType(loader.name)
     module.__file__ = loader.path
@@ -49,7 +50,7 @@ def _run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object) ->
     return int(script.main())
 
 
-def test_packaged_rows_differ_from_the_one_they_build_on_as_their_names_say(script: ModuleType) -> None:
+def test_packaged_rows_inherit_flags(script: ModuleType) -> None:
     rows = script.read_rows(ROOT / "scripts/ablation.yaml")
     cycle = rows["one-cycle"].fit
     assert rows["class weights"].fit == {**cycle, "model.loss.class_weights": "balanced"}
@@ -59,14 +60,14 @@ def test_packaged_rows_differ_from_the_one_they_build_on_as_their_names_say(scri
 
 
 @pytest.mark.parametrize("name", ["ablation", "study_666"])
-def test_packaged_rows_have_flags_that_fit_takes(script: ModuleType, name: str) -> None:
+def test_packaged_rows_are_accepted_by_fit(script: ModuleType, name: str) -> None:
     for row in script.read_rows(ROOT / f"scripts/{name}.yaml").values():
         with pytest.raises(SystemExit) as end:
             main(["fit", *script.flags(row.fit), "--print_config"])
         assert end.value.code in (0, None)
 
 
-def test_rows_are_trained_once_and_scored_and_only_what_is_missing_is_done_again(
+def test_second_call_runs_only_what_is_missing(
     script: ModuleType,
     rows: Path,
     sample: Path,
@@ -100,7 +101,7 @@ def test_rows_are_trained_once_and_scored_and_only_what_is_missing_is_done_again
     assert resumed == [("resume", str(run))]
 
 
-def test_a_run_that_fails_is_named_and_the_others_are_shown(
+def test_failed_run_is_named(
     script: ModuleType,
     rows: Path,
     here: Path,
@@ -123,7 +124,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_shown(
         (None, [], "No such file"),
     ],
 )
-def test_wrong_rows_are_refused_in_a_sentence(
+def test_invalid_rows_are_refused(
     script: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

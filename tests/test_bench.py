@@ -1,8 +1,8 @@
-"""The scripts that measure: their tables, their figures, and that bare loops do what `fit` does."""
+"""The scripts `bench` and `gpu_check`: tables, results, bare loops."""
 
 import json
+import logging
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -20,87 +20,120 @@ from tests.imitation import Imitation
 from vocseg.models.module import SegmentationModule
 from vocseg.performance import cuda_graph
 
-BENCH = "import runpy; runpy.run_path('scripts/bench', run_name='__main__')"
+SCRIPT = "import runpy, sys; sys.path.insert(0, 'scripts'); runpy.run_path('scripts/{}', run_name='__main__')"
 
 
 @pytest.fixture
-def benches(monkeypatch: pytest.MonkeyPatch) -> None:
+def benches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make `scripts/` importable, and the convolution of the peak small."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from benches import machine
+
+    monkeypatch.setattr(machine, "IMAGES", (1, 64, 32, 32))
+    monkeypatch.setattr(machine, "KERNELS", (64, 64, 3, 3))
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels, threads = [logger.level for logger in loggers], torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)  # which `bench train` sets, as it does the levels
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+def _bench(words: list[str]) -> "subprocess.CompletedProcess[str]":
+    return run(words, ROOT, SCRIPT.format("bench"))
+
+
+def test_bench_starts_by_its_name_in_any_folder(tmp_path: Path) -> None:
+    done = subprocess.run([ROOT / "scripts/bench", "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "scripts/bench data|score" in done.stdout
 
 
 @pytest.mark.slow
-def test_the_bench_prints_a_table_and_writes_its_figures(sample: Path, tmp_path: Path) -> None:
-    words = ["data", "--root", str(sample), "--rounds", "1", "--json", str(tmp_path / "bench.json")]
-    done = run(words, ROOT, BENCH)
+def test_bench_data_prints_table_and_writes_results(sample: Path, tmp_path: Path) -> None:
+    done = _bench(["data", "--root", str(sample), "--rounds", "1", "--json", str(tmp_path / "bench.json")])
     assert done.returncode == 0, done.stderr
     assert "times the notebook" in done.stdout
-    figures = json.loads((tmp_path / "bench.json").read_text())
-    assert figures["memcpy"]["share_of_memcpy"] == 1
-    assert all(figure["images_per_s"] > 0 for figure in figures.values())
+    results = json.loads((tmp_path / "bench.json").read_text())
+    assert results["memcpy"]["fraction_of_memcpy"] == 1
+    assert all(each["images_per_s"] > 0 for each in results.values())
 
 
 @pytest.mark.slow
-def test_the_bench_of_scoring_counts_as_torch_does_and_writes_its_figures(tmp_path: Path) -> None:
-    words = ["score", "--rounds", "1", "--images", "3", "--json", str(tmp_path / "bench.json")]
-    done = run(words, ROOT, BENCH)
+def test_bench_score_counts_as_torch_and_writes_results(tmp_path: Path) -> None:
+    done = _bench(["score", "--rounds", "1", "--images", "3", "--json", str(tmp_path / "bench.json")])
     assert done.returncode == 0, done.stderr
     assert "times torch" in done.stdout
-    figures = json.loads((tmp_path / "bench.json").read_text())
-    assert figures["one core: torch and torchmetrics"]["times_torch"] == 1
-    assert len(figures) == 4
+    results = json.loads((tmp_path / "bench.json").read_text())
+    assert results["one core: torch and torchmetrics"]["times_torch"] == 1
+    assert len(results) == 4
 
 
 @pytest.mark.slow
-def test_the_bench_of_training_tells_phases_peak_and_overhead_and_meets_a_baseline(tmp_path: Path) -> None:
-    """The baseline is any program of that shape: here one that is done at once."""
+def test_bench_train_measures_phases_peak_overhead_and_baseline(
+    benches: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benches import epochs, train
+
     baseline, record = tmp_path / "baseline.py", tmp_path / "bench.json"
     baseline.write_text("import json\nprint(json.dumps({'epoch_s': 1.0, 'threads': 1}))\n")
-    words = ["train", "--encoder", TINY, "--size", "64", "--steps", "1", "--rounds", "1", "--limit", "4"]
+    words = ["--encoder", TINY, "--size", "64", "--steps", "1", "--rounds", "1", "--limit", "4"]
     words += ["--baseline", str(baseline), "--json", str(record), "--config", "fast"]
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "bench", *words], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "share of it that forward and backward reach" in done.stdout
-    figures = json.loads(record.read_text())
-    assert figures["step"]["precision"] == "bf16-mixed"  # a flag of fit rules the bare loop too
-    assert sum(figures["step"]["shares"].values()) == pytest.approx(1, abs=0.01)
-    assert 0 < figures["step"]["fraction_of_conv_peak"] < 2
-    assert figures["step"]["conv_peak_gflops"].keys() == {"fp32", "bf16"}
-    assert figures["epochs"]["times_baseline"] == pytest.approx(1 / figures["epochs"]["epoch_s"])
-    assert figures["step"]["bare_images_per_s"].keys() == {"computed"}  # what else there is wants a GPU
-    assert figures["step"]["waits_per_step"] is None
+
+    def forked(line: list[str], **how: Any) -> Any:
+        return _bench(line[2:]) if line[1].endswith("scripts/bench") else subprocess.run(line, **how)
+
+    monkeypatch.setattr(epochs, "subprocess", SimpleNamespace(run=forked))
+    train.main(words)
+    assert "fraction of it that forward and backward reach" in capsys.readouterr().out
+    results = json.loads(record.read_text())
+    step = results["step"]
+    assert step["precision"] == "bf16-mixed"  # a flag of fit applies to the bare loop too
+    assert sum(step["fractions"].values()) == pytest.approx(1, abs=0.01)
+    assert 0 < step["fraction_of_conv_peak"] < 2
+    assert step["conv_peak_gflops"].keys() == {"fp32", "bf16"}
+    assert results["epochs"]["times_baseline"] == pytest.approx(1 / results["epochs"]["epoch_s"])
+    assert step["bare_images_per_s"].keys() == {"computed"}  # the others need a GPU
+    assert step["waits_per_step"] is None
 
 
 @pytest.mark.slow
-def test_the_check_of_a_gpu_rehearses_on_a_cpu(sample: Path, tmp_path: Path) -> None:
+def test_gpu_check_on_cpu_writes_results(sample: Path, tmp_path: Path) -> None:
     record = tmp_path / "check.json"
-    parts = ["peaks", "kernels", "scoring"]
-    words = ["--root", str(sample), "--device", "cpu", "--json", str(record), "--only", *parts]
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/gpu_check", *words], capture_output=True, text=True
-    )
+    words = ["--root", str(sample), "--device", "cpu", "--json", str(record)]
+    words += ["--only", "peaks", "kernels", "scoring"]
+    done = run(words, ROOT, SCRIPT.format("gpu_check"))
     assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads(record.read_text())
-    assert figures["device"] == "cpu"
+    results = json.loads(record.read_text())
+    assert results["device"] == "cpu"
     for name in ("seed recipe, batch 4", "fast, batch 64"):
-        ranked = [spent for spent, _, _ in figures["kernels"][name]["as it comes"]["kernels"]]
+        ranked = [spent for spent, _, _ in results["kernels"][name]["as it comes"]["kernels"]]
         assert ranked[0] > 0
         assert ranked == sorted(ranked, reverse=True)
-    assert figures["scoring"]["original resolution"]["images"] > 0
-    assert figures["scoring"]["predict"]["images_per_s"] > 0
+    assert results["scoring"]["original resolution"]["images"] > 0
+    assert results["scoring"]["predict"]["images_per_s"] > 0
 
 
-def test_what_the_bench_of_training_cannot_do_is_a_sentence(tmp_path: Path) -> None:
-    for words, said in (
-        (["--baseline", str(tmp_path / "none.py")], "there is no such file"),
-        (["--root", str(tmp_path)], "holds no VOCdevkit/VOC2012"),
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--baseline", "none.py"], "there is no such file"),
+        (["--root", "nowhere"], "holds no VOCdevkit/VOC2012"),
         (["--rounds", "0"], "--rounds: '0' is no whole number from 1"),
-        *(() if torch.cuda.is_available() else ((["--device", "cuda"], "torch finds no GPU here"),)),
-    ):
-        done = run(["train", *words], ROOT, BENCH)
-        assert done.returncode == 2
-        assert said in done.stderr
+        (["--device", "cuda"], "torch finds no GPU here"),
+    ],
+)
+def test_invalid_flag_of_bench_train_is_refused(
+    benches: None, capsys: pytest.CaptureFixture[str], words: list[str], text: str
+) -> None:
+    from benches import train
+
+    if "cuda" in words and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(SystemExit) as end:
+        train.main(words)
+    assert end.value.code == 2
+    assert text in capsys.readouterr().err
 
 
 def _weights(replayed: bool) -> list[Tensor]:
@@ -136,9 +169,7 @@ def _weights(replayed: bool) -> list[Tensor]:
     return [each.detach().clone() for each in module.parameters()]
 
 
-def test_bare_loops_learn_the_same_replayed_or_computed(
-    benches: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replayed_bare_loop_equals_computed(benches: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_graph, "StepGraph", Imitation)
     computed = _weights(replayed=False)
     Imitation.made, Imitation.replays = [], 0
@@ -147,9 +178,7 @@ def test_bare_loops_learn_the_same_replayed_or_computed(
     assert Imitation.replays == 3
 
 
-def test_lines_that_wait_for_a_gpu_are_counted_by_the_step(
-    benches: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waits_for_gpu_are_counted_by_line(benches: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from benches.machine import Waits
 
     modes: list[str] = []
@@ -163,5 +192,5 @@ def test_lines_that_wait_for_a_gpu_are_counted_by_the_step(
             warnings.warn_explicit("called a synchronizing CUDA operation", UserWarning, "a/log.py", 9)
             warnings.warn_explicit("something else", UserWarning, "a/log.py", 10)
     waits.on_train_epoch_end()
-    assert waits.told() == {"loop.py:7": 1.0, "log.py:9": 0.25}
+    assert waits.results() == {"loop.py:7": 1.0, "log.py:9": 0.25}
     assert modes == ["warn", "default"]

@@ -32,14 +32,14 @@ main(sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_training_needs_no_posix_signals(sample: Path, here: Path) -> None:
+def test_training_without_posix_signals_works(sample: Path, here: Path) -> None:
     done = run(["fit", *tiny(sample), "--trainer.limit_train_batches", "1"], here, WITHOUT_POSIX)
     assert done.returncode == 0, done.stderr
     assert (here / "lightning_logs/fit/version_0/unet_voc.pth").is_file()
 
 
 @pytest.mark.parametrize("words", [["fit", "--trainer.default_root_dir"], ["audit", "--root"], ["resume"]])
-def test_path_longer_than_the_system_allows_is_refused_in_a_sentence(
+def test_too_long_path_is_refused(
     sample: Path, here: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     flags = ["--data.root", str(sample), "--model.encoder", TINY, "--model.encoder_weights", "null"]
@@ -48,7 +48,7 @@ def test_path_longer_than_the_system_allows_is_refused_in_a_sentence(
     assert len(said) < 500
 
 
-def test_name_that_the_locale_cannot_tell_is_refused_with_what_to_set(
+def test_name_outside_of_locale_is_refused_with_remedy(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refused(capsys, ["audit", "--root", "w\udcf6rld"])
@@ -56,7 +56,7 @@ def test_name_that_the_locale_cannot_tell_is_refused_with_what_to_set(
     assert "PYTHONUTF8=1" in said
 
 
-def test_tables_come_in_ascii_where_the_terminal_has_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_on_ascii_terminal_is_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
     from rich.table import Table
 

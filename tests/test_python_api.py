@@ -1,7 +1,7 @@
-"""The data module and the module as a stranger uses them: Lightning's own Trainer and no callback of ours."""
+"""The Python API with a plain `pl.Trainer`, stock loaders and bare loops."""
 
+import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 import vocseg
 from tests.conftest import ROOT, TINY, tiny
+from tests.forks import Forked, free_port
 from vocseg.__main__ import main
 from vocseg.callbacks.best_weights import BestWeights
 from vocseg.callbacks.weight_averaging import WeightAverager
@@ -90,7 +91,7 @@ def _same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_each_epoch_has_its_own_order_and_augmentation(whole: tuple[Path, Seen, dict[str, Any]]) -> None:
+def test_epochs_differ_in_order_and_augmentation(whole: tuple[Path, Seen, dict[str, Any]]) -> None:
     seen = whole[1]
     assert sorted(seen) == list(range(EPOCHS))
     for batches in seen.values():
@@ -101,7 +102,7 @@ def test_each_epoch_has_its_own_order_and_augmentation(whole: tuple[Path, Seen, 
 
 
 @pytest.mark.parametrize("name", ["epochs/10.ckpt", "steps/7.ckpt", "steps/10.ckpt", "steps/11.ckpt"])
-def test_resume_with_a_plain_trainer_equals_the_uninterrupted_run(
+def test_resume_with_plain_trainer_equals_uninterrupted_run(
     sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path, name: str
 ) -> None:
     root, seen, weights = whole
@@ -116,15 +117,20 @@ def test_resume_with_a_plain_trainer_equals_the_uninterrupted_run(
     assert _same(module.state_dict(), weights)
 
 
-@pytest.mark.parametrize("options", [{"val_check_interval": 0.4}, {"check_val_every_n_epoch": 2}])
-def test_resume_from_a_step_validates_as_often_as_the_uninterrupted_run(
-    sample: Path, tmp_path: Path, options: dict[str, Any]
+@pytest.mark.parametrize(
+    ("options", "first", "steps"),
+    [
+        ({"val_check_interval": 0.4}, [0, 0, 1, 1], (2, 3, 5, 7)),
+        ({"check_val_every_n_epoch": 2}, [1], (3, 5)),
+    ],
+)
+def test_resume_from_step_validates_as_uninterrupted_run(
+    sample: Path, tmp_path: Path, options: dict[str, Any], first: list[int], steps: tuple[int, ...]
 ) -> None:
     whole, saves = Watch(), _every(tmp_path / "steps", every_n_train_steps=1)
     _trainer(tmp_path, whole, saves, epochs=2, **options).fit(_module(), _data(sample))
-    first = [0, 0, 1, 1] if "val_check_interval" in options else [1]
     assert whole.validations == first
-    for step in (2, 3, 5, 7):
+    for step in steps:
         rest = Watch()
         path = tmp_path / f"steps/{step}.ckpt"
         _trainer(tmp_path, rest, epochs=2, **options).fit(_module(), _data(sample), ckpt_path=path)
@@ -133,7 +139,7 @@ def test_resume_from_a_step_validates_as_often_as_the_uninterrupted_run(
 
 
 @pytest.mark.parametrize("first", [7, 10])
-def test_resume_of_a_resumed_run_equals_the_uninterrupted_run(
+def test_second_resume_equals_uninterrupted_run(
     sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path, first: int
 ) -> None:
     root, seen, weights = whole
@@ -148,9 +154,7 @@ def test_resume_of_a_resumed_run_equals_the_uninterrupted_run(
 
 
 @pytest.mark.parametrize("schedule", ["constant", "poly"])
-def test_resume_with_loaders_in_place_of_the_data_module_equals_the_uninterrupted_run(
-    sample: Path, tmp_path: Path, schedule: str
-) -> None:
+def test_resume_with_loaders_equals_uninterrupted_run(sample: Path, tmp_path: Path, schedule: str) -> None:
     def fit(module: SegmentationModule, *callbacks: pl.Callback, path: Path | None = None) -> None:
         data = _data(sample)
         loaders = data.train_dataloader(), data.val_dataloader()
@@ -162,7 +166,7 @@ def test_resume_with_loaders_in_place_of_the_data_module_equals_the_uninterrupte
     assert rest.trained == {1: whole.trained[1][2:], 2: whole.trained[2]}
 
 
-def test_checkpoints_of_a_plain_trainer_serve_python_and_every_verb(
+def test_checkpoint_of_plain_trainer_works_in_python_and_verbs(
     sample: Path, whole: tuple[Path, Seen, dict[str, Any]], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = whole[0] / "epochs/20.ckpt"
@@ -192,7 +196,7 @@ def test_checkpoints_of_a_plain_trainer_serve_python_and_every_verb(
     assert " 5/5 " in capsys.readouterr().out
 
 
-def test_best_of_a_stock_model_checkpoint_is_validated_and_tested(sample: Path, tmp_path: Path) -> None:
+def test_best_of_model_checkpoint_scores_as_recorded(sample: Path, tmp_path: Path) -> None:
     best = ModelCheckpoint(tmp_path, monitor="miou/val", mode="max")
     trainer, module, data = _trainer(tmp_path, best, epochs=2), _module(), _data(sample)
     trainer.fit(module, data)
@@ -201,7 +205,7 @@ def test_best_of_a_stock_model_checkpoint_is_validated_and_tested(sample: Path, 
         assert found[0]["miou/val"] == pytest.approx(float(best.best_model_score))
 
 
-def test_best_weights_alone_keep_the_best_epoch_for_lightning(sample: Path, tmp_path: Path) -> None:
+def test_best_of_best_weights_scores_as_recorded(sample: Path, tmp_path: Path) -> None:
     best = BestWeights()
     trainer, module, data = _trainer(tmp_path, best, epochs=2), _module(), _data(sample)
     assert best.best_model_path == ""
@@ -214,21 +218,21 @@ def test_best_weights_alone_keep_the_best_epoch_for_lightning(sample: Path, tmp_
     assert read_weights(folder / "unet_voc.pth").description["score"]["mean_iou"] == pytest.approx(best.value)
 
 
-def test_best_on_the_command_line_is_found_by_lightning(sample: Path, here: Path) -> None:
+def test_best_of_command_line_run_scores_as_recorded(sample: Path, here: Path) -> None:
     cli = main(["fit", *tiny(sample)])
     assert cli is not None
     found = cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path="best")
     assert found[0]["miou/val"] == pytest.approx(cli.trainer.checkpoint_callback.value)
 
 
-def test_a_monitored_class_that_is_missing_is_no_better(sample: Path, tmp_path: Path) -> None:
+def test_missing_monitored_metric_is_never_best(sample: Path, tmp_path: Path) -> None:
     best = BestWeights(monitor="per_class_iou/sheep-that-nobody-logs")
     _trainer(tmp_path, best, epochs=1).fit(_module(), _data(sample))
     assert best.value != best.value
     assert best.best_model_path == ""
 
 
-def test_averaging_without_a_kind_changes_nothing(
+def test_averager_without_kind_changes_nothing(
     sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path
 ) -> None:
     module = _module()
@@ -236,7 +240,7 @@ def test_averaging_without_a_kind_changes_nothing(
     assert _same(module.state_dict(), whole[2])
 
 
-def test_load_from_checkpoint_knows_the_classes_of_its_data(sample: Path, tmp_path: Path) -> None:
+def test_load_from_checkpoint_restores_classes(sample: Path, tmp_path: Path) -> None:
     (tmp_path / "classes.yaml").write_text(
         "classes:\n  - background\n  - {name: thing, merge: [bird, cat], colour: [1, 2, 3]}\n"
     )
@@ -252,7 +256,7 @@ def test_load_from_checkpoint_knows_the_classes_of_its_data(sample: Path, tmp_pa
         _trainer(tmp_path, epochs=1).fit(_module(), data)
 
 
-def test_cells_that_are_run_twice_do_the_same_twice(sample: Path, tmp_path: Path) -> None:
+def test_repeated_fit_gives_equal_results(sample: Path, tmp_path: Path) -> None:
     data, module = _data(sample), _module(lr_scheduler="plateau")
     start = {key: value.clone() for key, value in module.state_dict().items()}
     runs: list[tuple[Seen, dict[str, Any]]] = []
@@ -267,9 +271,7 @@ def test_cells_that_are_run_twice_do_the_same_twice(sample: Path, tmp_path: Path
     assert _same(runs[0][1], runs[1][1])
 
 
-def test_a_validation_after_one_that_was_broken_off_counts_each_image_once(
-    sample: Path, tmp_path: Path
-) -> None:
+def test_validation_after_failed_one_counts_each_image_once(sample: Path, tmp_path: Path) -> None:
     class Break(pl.Callback):
         def on_validation_batch_end(self, *_: Any) -> None:
             raise RuntimeError("broken off")
@@ -323,12 +325,19 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_images_and_score_each_once(sample: Path, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(SCRIPT)
-    words = [sys.executable, str(tmp_path / "train.py"), str(sample), TINY, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
+def test_two_processes_share_images_and_score_each_once(sample: Path, tmp_path: Path) -> None:
+    rank = "from lightning.pytorch.utilities import rank_zero_only; import os\n"
+    rank += "rank_zero_only.rank = int(os.environ['RANK'])\n"  # which the fork server set on import
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "test"}
+    shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    words = [str(sample), TINY, str(tmp_path)]
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(Forked(words, tmp_path, rank + SCRIPT, **shared, RANK=k, LOCAL_RANK=k))
+            for k in "01"
+        ]
+        for process in started:
+            assert process.wait(300) == 0, process.err
     both = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     for kind in ("module", "ours"):
         trained, scored = ([*both[0][kind][k], *both[1][kind][k]] for k in range(2))
@@ -343,7 +352,7 @@ def _pass(loader: Any) -> list[tuple[list[int], bytes]]:
     return [(batch["index"].tolist(), batch["image"].contiguous().numpy().tobytes()) for batch in loader]
 
 
-def test_a_bare_loop_draws_a_new_order_and_augmentation_in_each_epoch(sample: Path) -> None:
+def test_bare_loop_differs_in_order_and_augmentation_by_epoch(sample: Path) -> None:
     data = _data(sample)  # neither prepare_data nor setup was called
     loader = data.train_dataloader()
     kept = [_pass(loader) for _ in range(3)]
@@ -356,7 +365,7 @@ def test_a_bare_loop_draws_a_new_order_and_augmentation_in_each_epoch(sample: Pa
     assert _pass(loader) == kept[1]
 
 
-def test_loaders_before_setup_work_or_say_what_is_missing(sample: Path, tmp_path: Path) -> None:
+def test_loader_before_setup_works_or_raises(sample: Path, tmp_path: Path) -> None:
     assert [len(batch["index"]) for batch in _data(sample).val_dataloader()] == [4, 3]
     assert _data(sample).facts("val")["images"] == 7
     with pytest.raises(UserError, match="there is no VOC 2012 below"):
@@ -365,17 +374,17 @@ def test_loaders_before_setup_work_or_say_what_is_missing(sample: Path, tmp_path
         _data(sample).predict_dataloader()
 
 
-def test_a_data_module_that_scored_trains_in_a_bare_loop(sample: Path, tmp_path: Path) -> None:
+def test_data_module_after_validation_works_in_bare_loop(sample: Path, tmp_path: Path) -> None:
     data = _data(sample)
     _trainer(tmp_path, logger=False).validate(_module(), data, verbose=False)
     assert len(_pass(data.train_dataloader())) == BATCHES
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_a_stock_loader_takes_the_dataset(sample: Path, start: str) -> None:
-    dataset = _data(sample).train_dataset
+def test_stock_loader_accepts_dataset(sample: Path, start: str) -> None:
+    dataset, workers = _data(sample).train_dataset, {"fork": 2, "spawn": 1}[start]  # spawn imports torch
     loader = DataLoader(
-        dataset, batch_size=4, shuffle=True, num_workers=2, multiprocessing_context=start, timeout=120
+        dataset, batch_size=4, shuffle=True, num_workers=workers, multiprocessing_context=start, timeout=120
     )
     batches = list(loader)
     assert sorted(int(index) for batch in batches for index in batch["index"]) == list(range(20))
@@ -388,7 +397,7 @@ def test_a_stock_loader_takes_the_dataset(sample: Path, start: str) -> None:
         assert torch.equal(batch["mask"][k], dataset[index]["mask"])
 
 
-def test_a_dataset_is_indexed_as_a_list(sample: Path) -> None:
+def test_dataset_index_works_as_in_list(sample: Path) -> None:
     dataset = _data(sample).train_dataset
     assert len(dataset) == 20 == len(list(_listed(dataset)))
     assert [dataset[k]["index"] for k in (0, 19, -1, -20)] == [0, 19, 19, 0]
@@ -406,7 +415,7 @@ def _listed(dataset: Any) -> Iterator[Any]:
     return iter([sample for sample in dataset])  # the old protocol: until IndexError
 
 
-def test_photographs_are_indexed_as_a_list(sample: Path) -> None:
+def test_image_folder_index_works_as_in_list(sample: Path) -> None:
     pictures = ImageFolderDataset(sample / "VOCdevkit/VOC2012/JPEGImages", 32)
     last = len(pictures) - 1
     assert pictures[-1]["index"] == last
@@ -416,7 +425,7 @@ def test_photographs_are_indexed_as_a_list(sample: Path) -> None:
         pictures[last + 1]
 
 
-def test_set_epoch_draws_the_augmentation_of_training(sample: Path) -> None:
+def test_set_epoch_gives_augmentation_of_training(sample: Path) -> None:
     data = _data(sample)
     dataset = data.train_dataset
     epochs = [_pass(data.train_dataloader()) for _ in range(2)]
@@ -426,7 +435,7 @@ def test_set_epoch_draws_the_augmentation_of_training(sample: Path) -> None:
         assert torch.stack([dataset[k]["image"] for k in index]).numpy().tobytes() == pixels
 
 
-def test_import_brings_nothing_heavy_and_knows_every_name() -> None:
+def test_import_is_light_and_has_every_name() -> None:
     code = """
 import sys, vocseg
 heavy = {"torch", "numpy", "lightning", "torchmetrics", "PIL", "cv2", "yaml", "jsonargparse", "rich"}

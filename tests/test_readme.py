@@ -15,6 +15,7 @@ from tests.conftest import ROOT, TINY
 from tests.exports import MAKERS
 from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.data.synthetic import write_sample
+from vocseg.deploy import convert, quantize
 
 MOST_LINES = 180  # of the README at the top, which is read in five minutes
 FOLDERS = ("scripts", "tests", "vocseg")  # others hold data and runs
@@ -35,7 +36,6 @@ def _commands(name: str) -> list[str]:
 
 COMMANDS = list(dict.fromkeys(command for name in READMES for command in _commands(name)))
 
-SMALL = ["--trainer.limit_train_batches", "2", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 # What a test machine lacks, or what would take hours there, and what stands for it.
 REPLACED = {
     "--trainer.devices": "1",
@@ -49,34 +49,54 @@ REPLACED = {
     "--formats": "pytorch",
     "--rounds": "1",
 }
+ONE_STEP = "--trainer.accelerator cpu --trainer.fast_dev_run true"
+ONE_EPOCH = "--trainer.accelerator cpu --trainer.limit_train_batches 2 --trainer.max_epochs 1"
+TRAINED = f"--model.encoder {TINY} --model.encoder_weights null --data.image_size 64"
 
 
 def _small(words: list[str]) -> list[str]:
-    """The same command on the sample set, with a tiny network and two steps an epoch."""
-    own = set(words) & set(MAKERS)  # a data set that is not VOC
+    """The same command on the sample set, with a tiny network and few steps."""
+    verb, own = words[0], set(words) & set(MAKERS)  # `own`: a data set that is not VOC
     small = [word if own else REPLACED.get(words[k - 1], word) for k, word in enumerate(words)]
-    if words[0] in ("fit", "tune"):
-        small += ["--model.encoder", TINY, "--model.encoder_weights", "null", "--data.image_size", "64"]
-    if words[0] == "tune":
-        return [*small, "--num_training", "30", "--trainer.accelerator", "cpu"]
-    if words[0] == "finetune":
-        small += ["--data.max_train_samples", "8", "--data.max_val_samples", "4"]
-    return [
-        *small,
-        *(SMALL if words[0] in VERBS and words[0] != "resume" else []),
-    ]
+    kept = Path("lightning_logs/fit/version_1").exists()  # the runs that other commands read
+    more = {
+        "fit": f"{TRAINED} {ONE_STEP if kept else ONE_EPOCH}",
+        "tune": f"{TRAINED} --num_training 10 --trainer.accelerator cpu",
+        "finetune": f"--data.max_train_samples 8 --data.max_val_samples 4 {ONE_EPOCH}",
+        "resume": "--trainer.max_epochs 2",
+        **dict.fromkeys(("validate", "test", "predict"), "--trainer.accelerator cpu"),
+    }
+    return [*small, *more.get(verb, "").split()]
+
+
+def _convert_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert equal networks once, and write float32 for int8: `tests/deploy` tests the conversions."""
+    programs: dict[Any, Any] = {}
+    models: dict[int, Any] = {}
+    program, model = convert._program, convert._onnx_model
+
+    def program_once(network: Any, settings: Any) -> Any:
+        key = *settings[:3], float(next(network.parameters()).detach().sum())
+        return programs.setdefault(key, programs.get(key) or program(network, settings))
+
+    def model_once(made: Any, settings: Any) -> Any:
+        return models.setdefault(id(made), models.get(id(made)) or model(made, settings))
+
+    monkeypatch.setattr(convert, "_program", program_once)
+    monkeypatch.setattr(convert, "_onnx_model", model_once)
+    monkeypatch.setattr(quantize, "quantized", lambda kind, made, *_: convert.openvino_model(made))
 
 
 def _break_off(run: Path) -> None:
-    """Let a run that is finished look as if it was stopped at the end of its last epoch."""
+    """Mark a finished run as interrupted at the end of its last epoch."""
     path = run / "last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["vocseg_run"]["finished"] = False
     torch.save(checkpoint, path)
 
 
-def test_python_of_the_readmes_runs(sample: Path, trained: Path, here: Path) -> None:
-    """As in one notebook: the snippets of the folders go on with the names of the one at the top."""
+def test_python_snippets_run(sample: Path, trained: Path, here: Path) -> None:
+    """As in one notebook: the snippets of the folders use the names of the top README."""
     (here / "photos").mkdir()
     picture = next((sample / "VOCdevkit/VOC2012/JPEGImages").iterdir())
     for name in ("photo.jpg", "photos/photo.jpg"):
@@ -113,7 +133,7 @@ def test_long_readmes_have_a_table_of_contents() -> None:
         assert len(text.splitlines()) < 110 or re.search(r"\]\(#", text), name
 
 
-def test_readmes_have_the_commands_that_a_newcomer_needs() -> None:
+def test_readmes_have_commands_of_every_verb() -> None:
     assert _commands("README.md")[:2] == ["scripts/demo", "scripts/test"]
     assert {command.split()[3] for command in COMMANDS if command.startswith("python -m vocseg ")} >= {
         *VERBS,
@@ -121,7 +141,7 @@ def test_readmes_have_the_commands_that_a_newcomer_needs() -> None:
     }
 
 
-def test_scripts_of_the_readmes_exist() -> None:
+def test_scripts_in_readmes_exist() -> None:
     for command in COMMANDS:
         if command.startswith("scripts/"):
             assert (ROOT / command.split()[0]).stat().st_mode & 0o100
@@ -133,14 +153,13 @@ def test_only_known_programs_are_called() -> None:
 
 
 @pytest.mark.slow
-def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_sample(tmp_path / "data", train=16, val=5, progress=False)
-    (tmp_path / "photos").mkdir()
+def test_every_command_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _convert_once(monkeypatch)
+    write_sample(here / "data", train=16, val=5, progress=False)
     for name, make in MAKERS.items():
-        make(tmp_path / name)
-    picture = next((tmp_path / "data/VOCdevkit/VOC2012/JPEGImages").iterdir())
-    (tmp_path / "photos" / picture.name).write_bytes(picture.read_bytes())
+        make(here / name)
+    (here / "photos").mkdir()
+    shutil.copy(next((here / "data/VOCdevkit/VOC2012/JPEGImages").iterdir()), "photos")
     for command in COMMANDS:
         if not command.startswith("python -m vocseg "):
             continue
@@ -151,13 +170,12 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             shutil.copytree("lightning_logs/test/version_0", "lightning_logs/test/version_1")
         if words[0] == "resume":
             _break_off(Path(words[1]))
-            words += ["--trainer.max_epochs", "2"]
         if words[0] in ("app", "download", "sample") or words == ["fit", "--help"]:  # `app` does not end
             with pytest.raises(SystemExit) as exit:
                 main([words[0], "--help"])
             assert exit.value.code == 0
         elif words[0] in TOOLS or words[0] in VERBS:
-            main(_small(words) if words[0] in VERBS else words)
+            main(_small(words))
 
 
 def _anchors(text: str) -> set[str]:
@@ -175,7 +193,7 @@ def test_links_and_pictures_exist(name: str) -> None:
         assert not anchor or anchor in _anchors(there.read_text()), target
 
 
-def test_flags_of_the_readmes_exist(capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_in_readmes_exist(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["fit", "--print_config"])
     config = yaml.safe_load(capsys.readouterr().out)
@@ -188,7 +206,7 @@ def test_flags_of_the_readmes_exist(capsys: pytest.CaptureFixture[str]) -> None:
                 inner = inner[part]
 
 
-def test_tests_that_the_readmes_name_exist() -> None:
+def test_tests_named_in_readmes_exist() -> None:
     there = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     named = {test for text in READMES.values() for test in re.findall(r"`(test_\w+)`", text)}
     assert len(named) > 100

@@ -1,4 +1,4 @@
-"""Test-time augmentation and sliding windows from the command line, and all that a score is told with."""
+"""Test-time augmentation, sliding windows and what a score is printed and saved with."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from vocseg.checkpoints.weights import read_weights
 from vocseg.commands.compare import compare
 from vocseg.constants import CLASSES
 from vocseg.data import voc
-from vocseg.metrics.per_image import load_per_image_confusion
+from vocseg.metrics.per_image import PerImageConfusion, load_per_image_confusion
 from vocseg.models.network import Network, build_network
 
 Capture = pytest.CaptureFixture[str]
@@ -72,22 +72,24 @@ def _scores(here: Path, verb: str = "test", number: int = 0) -> dict[str, Any]:
     return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
+def _confusion(here: Path, verb: str, name: str, number: int = 0) -> PerImageConfusion:
+    path = here / f"lightning_logs/{verb}/version_{number}/per_image_confusion_{name}.npz"
+    return load_per_image_confusion(path)
+
+
 FLIP = ("--tta.flip", "true")
+WINDOWS = ("--original_resolution.sliding_window", "true", "--original_resolution.window_stride")
 FEW = ("--data.max_val_samples", "2")
 TTA = (*FLIP, "--tta.scales", "[0.5,1,1.5]")
 
 
-def test_flips_and_scales_score_as_a_recomputation_does(
-    sample: Path, trained: Path, here: Path, capsys: Capture
-) -> None:
+def test_tta_scores_equal_recomputation(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
     _run("test", trained, sample, *TTA)
     said = " ".join(capsys.readouterr().out.split())
     label = "predicted at 64x64; tta: flip, scales 0.5 1 1.5"
     assert f"7 images at original resolution ({label})" in said
     assert "input resolution (at 64x64; tta: flip, scales 0.5 1 1.5): mean IoU" in said
-    original = load_per_image_confusion(
-        here / "lightning_logs/test/version_0/per_image_confusion_original.npz"
-    )
+    original = _confusion(here, "test", "original")
     network = _network(trained / "unet_voc.pth")
     for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
         # Antialiased bytes, as the network gets them.
@@ -101,27 +103,16 @@ def test_flips_and_scales_score_as_a_recomputation_does(
     assert found_scores["ceiling"]["protocol"]["tta"] is None
 
 
-def test_windows_score_as_a_recomputation_does(
+def test_sliding_window_scores_equal_recomputation(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
-    _run(
-        "test",
-        trained,
-        sample,
-        "--original_resolution.sliding_window",
-        "true",
-        "--original_resolution.window_stride",
-        "0.75",
-        *FEW,
-    )
+    _run("test", trained, sample, *WINDOWS, "0.75", *FEW)
     said = " ".join(capsys.readouterr().out.split())
     assert "2 images at original resolution (predicted in 64x64 windows, stride 0.75)" in said
     assert "input resolution (resized to 64x64, without windows): mean IoU" in said
     assert "upper bound" not in said
     assert "at original resolution (mean" in said
-    original = load_per_image_confusion(
-        here / "lightning_logs/test/version_0/per_image_confusion_original.npz"
-    )
+    original = _confusion(here, "test", "original")
     network = _network(trained / "unet_voc.pth")
     for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
         total, times = torch.zeros(21, *truth.shape), torch.zeros(truth.shape)
@@ -140,58 +131,37 @@ def test_windows_score_as_a_recomputation_does(
     assert pixels == original.matrices.sum()
 
 
-def test_windows_and_variants_go_together(sample: Path, trained: Path, here: Path) -> None:
-    _run(
-        "test",
-        trained,
-        sample,
-        *FLIP,
-        "--original_resolution.sliding_window",
-        "true",
-        "--original_resolution.window_stride",
-        "1",
-        *FEW,
-    )
+def test_sliding_window_with_tta_has_both_in_protocol(sample: Path, trained: Path, here: Path) -> None:
+    _run("test", trained, sample, *FLIP, *WINDOWS, "1", "--data.max_val_samples", "1")
     protocol = _scores(here)["original_resolution"]["protocol"]
     assert (protocol["tta"], protocol["windows"]) == ("flip", "stride 1")
 
 
-def test_validate_sees_variants_and_says_so(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
-    _run("validate", trained, sample, *FLIP)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "validate: val, 7 images at 64x64; tta: flip (data" in said
-    _run("validate", trained, sample)
-    plain = load_per_image_confusion(
-        here / "lightning_logs/validate/version_1/per_image_confusion_network.npz"
-    )
-    flipped = load_per_image_confusion(
-        here / "lightning_logs/validate/version_0/per_image_confusion_network.npz"
-    )
-    assert (plain.protocol.tta, flipped.protocol.tta) == (None, "flip")
-    assert (plain.matrices != flipped.matrices).any()
-
-
-def test_ways_of_predicting_are_compared_only_when_that_is_the_question(
+def test_scores_of_other_tta_are_compared_only_on_request(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     _run("validate", trained, sample)
+    capsys.readouterr()
     _run("validate", trained, sample, *FLIP)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "validate: val, 7 images at 64x64; tta: flip (data" in said
+    plain, flipped = (_confusion(here, "validate", "network", number) for number in (0, 1))
+    assert (plain.protocol.tta, flipped.protocol.tta) == (None, "flip")
+    assert (plain.matrices != flipped.matrices).any()
     runs = [f"lightning_logs/validate/version_{k}" for k in (0, 1)]
     said = refused(capsys, ["compare", *runs])
     assert "their tta differs (None and 'flip')" in said
     assert "--allow_different tta" in said
     assert "tta" in refused(capsys, ["compare", *runs, "--allow_different", "windows"])
     main(["compare", *runs, "--allow_different", "tta"])
-    told = " ".join(capsys.readouterr().out.split())
-    assert f"A: {runs[0]} val, 7 images at 64x64 (data" in told
-    assert f"B: {runs[1]} val, 7 images at 64x64; tta: flip (data" in told
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"A: {runs[0]} val, 7 images at 64x64 (data" in said
+    assert f"B: {runs[1]} val, 7 images at 64x64; tta: flip (data" in said
     (found,) = compare(runs, allow_different=["tta"])
     assert found.as_dict()["protocol_b"]["tta"] == "flip"
 
 
-def test_scores_hold_all_that_the_table_shows(
-    sample: Path, trained: Path, here: Path, capsys: Capture
-) -> None:
+def test_scores_file_has_all_printed_values(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
     _run("test", trained, sample)
     said, found = " ".join(capsys.readouterr().out.split()), _scores(here)
     original = found["original_resolution"]
@@ -216,58 +186,47 @@ def test_scores_hold_all_that_the_table_shows(
         found["input_resolution"]["mean_iou"]
     )
     assert f"loss {found['input_resolution']['loss']:.3f}" in said
-    band = load_per_image_confusion(
-        here / "lightning_logs/test/version_0/per_image_confusion_original.npz"
-    ).total_band()
+    band = _confusion(here, "test", "original").total_band()
     assert band is not None
     assert original["trimap_matrix"] == band.tolist()
 
 
 @pytest.mark.parametrize(
-    ("verb", "flags", "words"),
+    ("line", "parts"),
     [
+        ("test --tta.scales [1,1.001]", ["--tta.scales 1 and 1.001", "64x64", "--data.image_size 64"]),
+        ("test --tta.scales []", ["--tta.scales []", "at least one"]),
+        ("test --tta.scales [9]", ["--tta.scales [9.0]", "above 4"]),
+        ("test --tta.scales [0]", ["--tta.scales", "0"]),
+        ("test --original_resolution.window_stride 0", ["--original_resolution.window_stride 0"]),
+        ("test --original_resolution.window_stride 1.5", ["--original_resolution.window_stride 1.5"]),
+        ("validate --original_resolution.sliding_window true", ["--original_resolution.on_validate true"]),
         (
-            "test",
-            ["--tta.scales", "[1,1.001]"],
-            ["--tta.scales 1 and 1.001", "64x64", "--data.image_size 64"],
-        ),
-        ("test", ["--tta.scales", "[]"], ["--tta.scales []", "at least one"]),
-        ("test", ["--tta.scales", "[9]"], ["--tta.scales [9.0]", "above 4"]),
-        ("test", ["--tta.scales", "[0]"], ["--tta.scales", "0"]),
-        ("test", ["--original_resolution.window_stride", "0"], ["--original_resolution.window_stride 0"]),
-        ("test", ["--original_resolution.window_stride", "1.5"], ["--original_resolution.window_stride 1.5"]),
-        (
-            "validate",
-            ["--original_resolution.sliding_window", "true"],
-            ["--original_resolution.on_validate true"],
-        ),
-        (
-            "test",
-            ["--original_resolution.sliding_window", "true", "--original_resolution.on_test", "false"],
+            "test --original_resolution.sliding_window true --original_resolution.on_test false",
             ["--original_resolution.on_test true"],
         ),
-        ("finetune", ["--tta.flip", "true"], ["--tta.flip is for validate, test and predict", "finetune"]),
-        ("fit", ["--tta.scales", "[1,2]"], ["--tta.scales is for validate, test and predict", "fit"]),
+        ("finetune --tta.flip true", ["--tta.flip is for validate, test and predict", "finetune"]),
+        ("fit --tta.scales [1,2]", ["--tta.scales is for validate, test and predict", "fit"]),
         (
-            "fit",
-            ["--original_resolution.sliding_window", "true"],
+            "fit --original_resolution.sliding_window true",
             ["--original_resolution.sliding_window is for validate, test and predict"],
         ),
-        ("test", ["--json", "."], ["--json . cannot be written"]),
+        ("test --json .", ["--json . cannot be written"]),
     ],
 )
-def test_flags_that_make_no_sense_are_refused_in_a_sentence(
-    sample: Path, trained: Path, here: Path, capsys: Capture, verb: str, flags: list[str], words: list[str]
+def test_invalid_scoring_flag_is_refused(
+    sample: Path, trained: Path, here: Path, capsys: Capture, line: str, parts: list[str]
 ) -> None:
+    verb, *flags = line.split()
     start = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     said = refused(capsys, [verb, *start, *flags])
     assert said.splitlines()[-1].startswith("vocseg: ")
-    for word in words:
-        assert word in said
+    for part in parts:
+        assert part in said
     assert not list(here.rglob("version_*"))
 
 
-def test_json_stands_alone_on_standard_output(
+def test_json_is_alone_on_standard_output(
     sample: Path, trained: Path, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With the bar, the tables and Lightning's notices on the other stream."""
@@ -279,29 +238,21 @@ def test_json_stands_alone_on_standard_output(
     assert "mean IoU" in said.err
 
 
-def test_json_goes_to_a_file_where_one_is_named(
-    sample: Path, trained: Path, here: Path, capsys: Capture
-) -> None:
+def test_json_flag_with_path_writes_file(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
     _run("validate", trained, sample, *FEW, "--json", "out/found.json")
     assert json.loads((here / "out/found.json").read_text()) == _scores(here, "validate")
     assert "mean IoU" in capsys.readouterr().out
 
 
-def test_finetuning_is_told_as_a_paired_comparison_and_leaves_both_sides(
-    sample: Path, trained: Path, here: Path, capsys: Capture
-) -> None:
-    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
-    sizes = ["--data.max_train_samples", "8", "--data.max_val_samples", "6", "--trainer.max_epochs", "2"]
-    rest = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--model.lr", "1e-3"]
-    main(["finetune", *words, *sizes, *rest])
+def test_finetune_writes_paired_comparison(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
+    small = "--data.max_train_samples 8 --data.max_val_samples 6 --trainer.max_epochs 2 --model.lr 1e-3"
+    _run("finetune", trained, sample, "--data.batch_size", "4", *small.split())
     said = " ".join(capsys.readouterr().out.split())
     assert "fine-tuning: val, 6 images at 64x64" in said
     assert "than before: mean IoU" in said or "does not differ from before" in said
     folder = here / "lightning_logs/finetune/version_0"
     found = json.loads((folder / "scores.json").read_text())
-    before, after = (
-        load_per_image_confusion(folder / f"per_image_confusion_{name}.npz") for name in ("before", "network")
-    )
+    before, after = (_confusion(here, "finetune", name) for name in ("before", "network"))
     assert before.ids == after.ids
     assert before.total().tolist() == found["before"]["matrix"]
     assert after.total().tolist() == found["after"]["matrix"]

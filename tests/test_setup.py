@@ -1,4 +1,4 @@
-"""Setting up: done once, done again when something changed, and mended when it broke off."""
+"""Scripts that set up: `scripts/setup`, `scripts/browser`, the console script."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from vocseg import __version__
 
-# Stands for Python: notes what is asked of it; `venv` makes a folder with itself, `pip` fails on request.
+# Stands for Python: records its calls; `venv` makes a folder with itself, `pip` fails where `broken` exists.
 STUB = """#!/bin/sh
 case "$1 $2" in
     "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && echo venv >> calls ;;
@@ -26,42 +26,47 @@ esac
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with what set-up needs, and a stand-in for Python."""
+    """A project with the stand-in for Python."""
     (tmp_path / "scripts").mkdir()
-    shutil.copy(ROOT / "scripts" / "setup", tmp_path / "scripts")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("scripts/setup", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "python").write_text(STUB.format(python=sys.executable))
     (tmp_path / "python").chmod(0o755)
     return tmp_path
 
 
-def _setup(clone: Path, *extra: str) -> tuple[int, list[str]]:
-    """Exit code of a set-up, and what it called."""
-    (clone / "calls").unlink(missing_ok=True)
+def _run_setup(clone: Path, *extra: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "PYTHON": str(clone / "python")}
-    done = subprocess.run(["scripts/setup", *extra], cwd=clone, env=environment, capture_output=True)
-    calls = (clone / "calls").read_text().splitlines() if (clone / "calls").exists() else []
-    return done.returncode, [call.split()[0] for call in calls]
+    return subprocess.run(
+        ["scripts/setup", *extra], cwd=clone, env=environment, capture_output=True, text=True
+    )
 
 
-def test_it_is_done_once(clone: Path) -> None:
+def _setup(clone: Path, *extra: str) -> tuple[int, list[str]]:
+    """Exit code of a set-up, and its calls."""
+    (clone / "calls").write_text("")
+    code = _run_setup(clone, *extra).returncode
+    return code, [call.split()[0] for call in (clone / "calls").read_text().splitlines()]
+
+
+def test_second_setup_does_nothing(clone: Path) -> None:
     assert _setup(clone) == (0, ["venv", "uv"])
     assert _setup(clone) == (0, [])
 
 
-def test_what_the_tests_need_serves_the_demo_too_but_not_the_other_way_round(clone: Path) -> None:
+def test_setup_dev_serves_setup_but_not_reverse(clone: Path) -> None:
     _setup(clone)
     assert _setup(clone, "dev") == (0, ["venv", "uv"])
     assert _setup(clone) == (0, [])
 
 
-def test_it_is_done_again_when_the_requirements_change(clone: Path) -> None:
+def test_setup_with_changed_requirements_runs_again(clone: Path) -> None:
     _setup(clone)
     (clone / "pyproject.toml").write_text("[project]\n")
     assert _setup(clone) == (0, ["venv", "uv"])
 
 
-def test_one_that_broke_off_is_begun_anew(clone: Path) -> None:
+def test_interrupted_setup_starts_anew(clone: Path) -> None:
     (clone / "broken").touch()
     assert _setup(clone)[0] != 0
     (clone / ".venv" / "half").touch()
@@ -71,12 +76,9 @@ def test_one_that_broke_off_is_begun_anew(clone: Path) -> None:
     assert _setup(clone) == (0, [])
 
 
-def test_another_python_is_refused_with_a_sentence(clone: Path) -> None:
-    (clone / "python").write_text(
-        '#!/bin/sh\ncase "$1" in --version) echo Python 3.8.1 ;; *) exit 1 ;; esac\n'
-    )
-    environment = {**os.environ, "PYTHON": str(clone / "python")}
-    done = subprocess.run(["scripts/setup"], cwd=clone, env=environment, capture_output=True, text=True)
+def test_unsupported_python_is_refused(clone: Path) -> None:
+    (clone / "python").write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.1 || exit 1\n')
+    done = _run_setup(clone)
     assert done.returncode == 2
     assert "vocseg needs Python 3.11 to 3.13" in done.stderr
     assert "Python 3.8.1" in done.stderr
@@ -88,26 +90,21 @@ def test_setup_without_uv_uses_pip(clone: Path) -> None:
 
 
 def _browser(folder: Path, *there: str, uid: int = 0, apt: int = 0) -> tuple[list[str], str]:
-    """What `scripts/browser` asks of apt-get where these programs are, and what it says."""
+    """Calls of apt-get by `scripts/browser` on a system with these programs, and its standard error."""
     folder.mkdir()
-    stubs = {name: "exit 0" for name in there} | {"id": f"echo {uid}"}
-    if "apt-get" in there:
-        stubs["apt-get"] = f'echo "$@" >> "$CALLS"; exit {apt}'
-    for name, does in stubs.items():
-        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+    (folder / "calls").touch()
+    for name in (*there, "id"):
+        (folder / name).write_text(f'#!/bin/sh\necho "$@" >> "$CALLS"; exit {apt}\n')
         (folder / name).chmod(0o755)
+    (folder / "id").write_text(f"#!/bin/sh\necho {uid}\n")
     environment = {"PATH": str(folder), "CALLS": str(folder / "calls")}
-    bash = shutil.which("bash")
-    assert bash is not None
-    done = subprocess.run(
-        [bash, str(ROOT / "scripts/browser")], env=environment, capture_output=True, text=True
-    )
+    words = [str(shutil.which("bash")), str(ROOT / "scripts/browser")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert done.returncode == 0
-    calls = (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
-    return calls, done.stderr
+    return (folder / "calls").read_text().splitlines(), done.stderr
 
 
-def test_chromium_is_installed_by_root_where_there_is_no_browser(tmp_path: Path) -> None:
+def test_root_without_browser_installs_chromium(tmp_path: Path) -> None:
     calls, said = _browser(tmp_path / "a", "apt-get")
     assert calls == ["update -qq", "install -qq -y --no-install-recommends chromium"]
     assert said == ""
@@ -115,7 +112,7 @@ def test_chromium_is_installed_by_root_where_there_is_no_browser(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("there", "uid", "apt"), [(["apt-get"], 1000, 0), ([], 0, 0), (["apt-get"], 0, 1)])
-def test_where_chromium_cannot_be_had_it_is_said_what_to_install(
+def test_unavailable_chromium_prints_the_command(
     tmp_path: Path, there: list[str], uid: int, apt: int
 ) -> None:
     assert "apt-get install chromium" in _browser(tmp_path / "a", *there, uid=uid, apt=apt)[1]

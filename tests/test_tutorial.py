@@ -24,7 +24,7 @@ def notebook() -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_the_tutorial_is_stored_without_outputs(notebook: nbformat.NotebookNode) -> None:
+def test_tutorial_has_no_outputs(notebook: nbformat.NotebookNode) -> None:
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert 10 <= len(code) <= 14
@@ -32,7 +32,7 @@ def test_the_tutorial_is_stored_without_outputs(notebook: nbformat.NotebookNode)
     assert sum(cell.source.count("use = SAMPLE  # or VOC") for cell in code) == 1
 
 
-def test_the_tutorial_runs_twice_in_one_kernel(notebook: nbformat.NotebookNode, tmp_path: Path) -> None:
+def test_tutorial_runs_twice_in_one_kernel(notebook: nbformat.NotebookNode, tmp_path: Path) -> None:
     small = copy.deepcopy(notebook)
     cells = [cell for cell in small.cells if cell.cell_type == "code"]
     source = "\n".join(cell.source for cell in cells)

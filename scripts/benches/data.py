@@ -1,4 +1,4 @@
-"""How fast images reach the training loop, against a notebook's loader and a bare memcpy."""
+"""Images per second that reach the training loop, against a notebook's loader and a bare memcpy."""
 
 import os
 import random
@@ -6,6 +6,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -82,7 +83,7 @@ def memcpy_rate(root: Path, cache: Path) -> float:
 
 
 def first_epoch(root: Path, scratch: Path) -> float:
-    """Images per second of an epoch that begins with picture files and an empty cache, on all cores."""
+    """Images per second of an epoch that begins with image files and an empty cache, on all cores."""
     cache = scratch / "first"
     shutil.rmtree(cache, ignore_errors=True)
     data, start = ours(root, cache, "none"), time.perf_counter()
@@ -102,9 +103,7 @@ def bench_data(root: Path, rounds: int, scratch: Path) -> dict[str, list[float]]
         "store, flips": ready(ours(root, cache, "light")),
         "store, scaled crops and flips": ready(ours(root, cache, "crops")),
     }
-    sides: dict[str, Callable[[], float]] = {
-        name: (lambda make=make: rate(make)) for name, make in loaders.items()
-    }
+    sides: dict[str, Callable[[], float]] = {name: partial(rate, make) for name, make in loaders.items()}
     sides["memcpy"] = lambda: memcpy_rate(root, cache)
     sides["all cores: files without a store"] = lambda: rate(files)
     sides["all cores: notebook in process"] = lambda: rate(lambda: notebook(root, 0))
@@ -122,26 +121,18 @@ def bench_data(root: Path, rounds: int, scratch: Path) -> dict[str, list[float]]
 
 
 def report(results: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Medians, and ratios taken within each round, where both sides met the same weather."""
+    """Medians, and medians of the ratios within a round, where both sides met the same load."""
     old = [name for name in results if name.startswith("all cores: notebook")]
     best = [max(pair) for pair in zip(*(results[name] for name in old), strict=True)]
-    table = Table("", "images/s", "times the notebook", "share of memcpy")
-    figures = {}
+    table, medians = Table("", "images/s", "times the notebook", "fraction of memcpy"), {}
     for name, rates in results.items():
         against = best if name.startswith("all cores") else results["notebook"]
-        figures[name] = {
-            "images_per_s": statistics.median(rates),
-            "times_notebook": statistics.median(a / b for a, b in zip(rates, against, strict=True)),
-            "share_of_memcpy": statistics.median(
-                a / b for a, b in zip(rates, results["memcpy"], strict=True)
-            ),
-        }
-        share = figures[name]["share_of_memcpy"]
-        table.add_row(
-            name,
-            f"{figures[name]['images_per_s']:,.0f}",
-            f"{figures[name]['times_notebook']:.1f}",
-            f"{share:.0%}" if name.startswith(("store", "memcpy")) else "",
+        rate, times, fraction = (
+            statistics.median(a / b for a, b in zip(rates, other, strict=True))
+            for other in ([1] * len(rates), against, results["memcpy"])
         )
+        medians[name] = {"images_per_s": rate, "times_notebook": times, "fraction_of_memcpy": fraction}
+        shown = f"{fraction:.0%}" if name.startswith(("store", "memcpy")) else ""
+        table.add_row(name, f"{rate:,.0f}", f"{times:.1f}", shown)
     Console(width=110).print(table)
-    return figures
+    return medians

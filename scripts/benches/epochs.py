@@ -1,4 +1,4 @@
-"""Whole epochs of training and validation, ours and a baseline's in turns, as processes."""
+"""Whole epochs of training and validation in processes, ours and a baseline's in turns."""
 
 import json
 import statistics
@@ -41,7 +41,7 @@ def record_epochs(words, root: Path, folder: Path) -> None:
 
 
 def measured(words, root: Path, folder: Path) -> dict[str, object]:
-    """Medians of rounds; the store is made before, once for all runs, as in any training."""
+    """Medians of rounds; the cache is made once before, as in any training."""
     if not (folder / "cache").is_dir():
         our_epochs(words, root, folder)
     ours, last, theirs = [], [], []

@@ -1,5 +1,6 @@
-"""What a machine can do, and what it is asked: clocks, peaks, memory, waits."""
+"""Clocks, peaks, memory and waits of a machine."""
 
+import math
 import resource
 import time
 import warnings
@@ -9,11 +10,12 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback
 
+IMAGES, KERNELS = (4, 256, 64, 64), (256, 256, 3, 3)  # shapes of the convolution of `conv_peak`
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Clock:
-    """Moments of the device: to note one makes nobody wait, and what lies between has a GPU's gaps in it."""
+    """Moments of the device. A mark does not wait; the time between two includes a GPU's gaps."""
 
     def __init__(self, device: str) -> None:
         self.on_gpu = device == "cuda"
@@ -34,11 +36,11 @@ class Clock:
 
 
 def conv_peak(dtype: torch.dtype, device: str) -> float:
-    """FLOP/s of the best of five convolutions; on a GPU each is many: one takes no longer than its launch."""
+    """FLOP/s of the best of five convolutions; on a GPU each is 50, as one is no longer than its launch."""
     clock, times = Clock(device), 1 if device == "cpu" else 50
-    x = torch.randn(4, 256, 64, 64, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(256, 256, 3, 3, dtype=dtype, device=device).contiguous(
-        memory_format=torch.channels_last
+    x, weight = (
+        torch.randn(shape, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
+        for shape in (IMAGES, KERNELS)
     )
     seconds = []
     with torch.no_grad():
@@ -47,7 +49,8 @@ def conv_peak(dtype: torch.dtype, device: str) -> float:
             for _ in range(times):
                 torch.nn.functional.conv2d(x, weight, padding=1)
             seconds.append(clock.between(start, clock.mark()))
-    return times * 2 * 4 * 256 * 256 * 9 * 64 * 64 / min(seconds)
+    flops = 2 * IMAGES[0] * IMAGES[2] * IMAGES[3] * math.prod(KERNELS)
+    return times * flops / min(seconds)
 
 
 def matrix_peak(dtype: torch.dtype, tf32: bool = False, edge: int = 8192) -> float:
@@ -78,7 +81,7 @@ def copy_peak(size: int = 2**31) -> float:
 
 
 def memory(device: str) -> dict[str, float]:
-    """The most that this process had so far, in GiB."""
+    """Highest memory of this process so far, in GiB."""
     found = {"peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
     if device == "cuda":
         found["peak_gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
@@ -86,7 +89,7 @@ def memory(device: str) -> dict[str, float]:
 
 
 class Waits(Callback):
-    """Which lines of a run made it wait for the GPU, in training steps after the first few."""
+    """Lines of a run that made it wait for the GPU, in training steps after the first few."""
 
     def __init__(self, after: int) -> None:
         self.after, self.begun, self.watched, self.places = after, 0, 0, Counter()
@@ -102,28 +105,15 @@ class Waits(Callback):
         self.watched += self._caught is not None
 
     def on_train_epoch_end(self, *_: object) -> None:
-        self._stop()
-
-    def on_validation_start(self, *_: object) -> None:
-        self._stop()
-
-    def on_train_end(self, *_: object) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
         if self._caught is not None:
             torch.cuda.set_sync_debug_mode("default")
             self._caught.__exit__(None, None, None)
-            self.places.update(waiting(self._list))
+            waits = [each for each in self._list if "synchronizing" in str(each.message)]
+            self.places.update(f"{Path(each.filename).name}:{each.lineno}" for each in waits)
             self._caught = None
 
-    def told(self) -> dict[str, float]:
+    on_validation_start = on_train_end = on_train_epoch_end
+
+    def results(self) -> dict[str, float]:
         """Waits a step by place."""
         return {place: times / max(1, self.watched) for place, times in self.places.most_common()}
-
-
-def waiting(caught: list[warnings.WarningMessage]) -> list[str]:
-    """Places that torch's warnings of synchronising operations name."""
-    return [
-        f"{Path(each.filename).name}:{each.lineno}" for each in caught if "synchronizing" in str(each.message)
-    ]

@@ -1,4 +1,4 @@
-"""How fast logits become a confusion matrix at each image's own size, against torch and torchmetrics."""
+"""Images per second from logits to a confusion matrix at the original resolution."""
 
 import os
 import statistics
@@ -61,7 +61,8 @@ def bench_score(root: Path, rounds: int, images: int) -> dict[str, dict[str, flo
     masks = [torch.from_numpy(read_mask(voc.mask_path(folder, id, "val"))) for id in ids]
     logits = [smooth_logits(mask.numpy(), k) for k, mask in enumerate(masks)]
     sides = {"torch and torchmetrics": score_plainly, "vocseg": score_ours}
-    figures, table = {}, Table("", "images/s", "times torch", title=f"{len(ids)} images at their own size")
+    title = f"{len(ids)} images at the original resolution"
+    results, table = {}, Table("", "images/s", "times torch", title=title)
     for where, threads in (("one core", 1), ("all cores", os.cpu_count() or 1)):
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
@@ -75,9 +76,9 @@ def bench_score(root: Path, rounds: int, images: int) -> dict[str, dict[str, flo
                 print(f"round {number + 1}/{rounds}  {where}: {name}: {rate_:,.1f} images/s", flush=True)
             assert torch.equal(*matrices), "the two count differently"
         for name, each in rates.items():
-            ratios = [a / b for a, b in zip(each, rates["torch and torchmetrics"], strict=True)]
+            ratios = (a / b for a, b in zip(each, rates["torch and torchmetrics"], strict=True))
             median, ratio = statistics.median(each), statistics.median(ratios)
-            figures[f"{where}: {name}"] = {"images_per_s": median, "times_torch": ratio}
+            results[f"{where}: {name}"] = {"images_per_s": median, "times_torch": ratio}
             table.add_row(f"{where}: {name}", f"{median:,.1f}", f"{ratio:.1f}")
     Console(width=110).print(table)
-    return figures
+    return results

@@ -1,4 +1,4 @@
-"""What a training step is made of: bare loops over our network, and runs of `fit`, in turns."""
+"""Parts of a training step: bare loops over our network, and runs of `fit`, in turns."""
 
 import itertools
 import statistics
@@ -18,6 +18,7 @@ from vocseg.models.network import build_network
 from vocseg.performance.cuda_graph import CudaGraphCache
 from vocseg.performance.options import PerformanceOptions
 
+ONE_STEP = "--trainer.limit_train_batches 1 --trainer.limit_val_batches 1 --trainer.max_epochs 1".split()
 PHASES = ("data", "forward", "backward", "optimiser", "counting")
 Marks = list[object]  # moments before, between and after the phases
 
@@ -61,7 +62,7 @@ def replayed_step(
 
 
 def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Marks]]:
-    """Steps by how they are computed."""
+    """Steps by the way that they are computed."""
 
     def forward(image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = module(image)
@@ -78,7 +79,7 @@ def bare_loops(words, module, precision, batches) -> dict[str, Callable[[], Mark
 
 
 def counted_flops(words) -> int:
-    """Of forward and backward as smp and torch come: tricks that save some are no reason to count fewer."""
+    """FLOPs of forward and backward in plain smp and torch, which our kernels must not make fewer."""
     plain = build_network("unet", words.encoder, None, 21, PerformanceOptions(cpu_fuse_upsample=False))
     image = torch.zeros(words.batch, 3, words.size, words.size, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
@@ -87,23 +88,19 @@ def counted_flops(words) -> int:
 
 
 def fitted(words, root: Path, folder: Path, warm: int) -> tuple[float, dict[str, float] | None]:
-    """Seconds of a step of `fit` (median), and where it waited for a GPU."""
+    """Seconds of a step of `fit` (median), and the places where it waited for a GPU."""
     clock, waits = Clock(words.device), Waits(warm)
     steps, watched = Steps(clock), [waits] if words.device == "cuda" else []
-    limits = (
-        *("--trainer.max_steps", str(warm + words.steps + 1), "--trainer.max_epochs", "-1"),
-        *("--trainer.limit_val_batches", "1"),
-    )
-    fit(words, root, folder, [steps, *watched], *limits)
+    most = ["--trainer.max_steps", str(warm + words.steps + 1), "--trainer.max_epochs", "-1"]
+    fit(words, root, folder, [steps, *watched], *most, "--trainer.limit_val_batches", "1")
     seconds = [clock.between(a, b) for a, b in pairwise(steps.begun)][warm:]
-    return statistics.median(seconds), waits.told() if watched else None
+    return statistics.median(seconds), waits.results() if watched else None
 
 
 def measured(words, root: Path, folder: Path) -> dict[str, object]:
-    """Phases, peaks, waits and what Lightning's loop adds."""
+    """Phases, peaks, waits and the cost of Lightning's loop."""
     warm, clock = 2 if words.device == "cpu" else 8, Clock(words.device)
-    once = ("--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
-    cli = fit(words, root, folder, [], *once, "--trainer.max_epochs", "1")
+    cli = fit(words, root, folder, [], *ONE_STEP)
     module, precision = cli.model.train().to(words.device), cli.trainer.precision_plugin
     loops = bare_loops(words, module, precision, endless(cli.datamodule.train_dataloader(), words.device))
     peaks, marks = dict.fromkeys(KINDS, 0.0), {name: [] for name in loops}
@@ -118,17 +115,17 @@ def measured(words, root: Path, folder: Path) -> dict[str, object]:
             ratios[name].append(seconds / statistics.median(clock.between(m[0], m[-1]) for m in each))
     bare = {name: statistics.median(clock.between(m[0], m[-1]) for m in each) for name, each in marks.items()}
     phases = [[clock.between(a, b) for a, b in pairwise(each)] for each in marks["computed"]]
-    shares = {
+    fractions = {
         name: statistics.median(each[k] / sum(each) for each in phases) for k, name in enumerate(PHASES)
     }
-    rate = counted_flops(words) / (bare["computed"] * (shares["forward"] + shares["backward"]))
+    rate = counted_flops(words) / (bare["computed"] * (fractions["forward"] + fractions["backward"]))
     kind = "bf16" if str(cli.trainer.precision).startswith("bf16") else "fp32"
     return {
         "device": torch.cuda.get_device_name() if words.device == "cuda" else "cpu",
         "precision": str(cli.trainer.precision),
         "bare_images_per_s": {name: words.batch / seconds for name, seconds in bare.items()},
         "fit_images_per_s": words.batch / statistics.median(fits),
-        "shares": shares,
+        "fractions": fractions,
         "conv_peak_gflops": {name: value / 1e9 for name, value in peaks.items()},
         "gflops": rate / 1e9,
         "fraction_of_conv_peak": rate / peaks[kind],
@@ -140,10 +137,9 @@ def measured(words, root: Path, folder: Path) -> dict[str, object]:
 def kernels(words, root: Path, folder: Path, most: int = 30) -> dict[str, object]:
     """Milliseconds a step by kernel (on a CPU by operation), without and with cuDNN's search for algorithms.
 
-    Three batches stay in the device's memory, so that no loading of data is in the figures.
+    Three batches stay in the device's memory, so that loading of data is not measured.
     """
-    once = ("--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
-    cli = fit(words, root, folder, [], *once, "--trainer.max_epochs", "1")
+    cli = fit(words, root, folder, [], *ONE_STEP)
     module, precision = cli.model.train().to(words.device), cli.trainer.precision_plugin
     held = list(itertools.islice(endless(cli.datamodule.train_dataloader(), words.device), 3))
     on_gpu, found = words.device == "cuda", {}
@@ -152,10 +148,8 @@ def kernels(words, root: Path, folder: Path, most: int = 30) -> dict[str, object
     try:
         for searches in (False, True) if on_gpu else (False,):
             torch.backends.cudnn.benchmark = searches
-            step = bare_loops(words, module, precision, itertools.cycle(held))[
-                "captured" if on_gpu else "computed"
-            ]
-            clock = Clock(words.device)
+            loops = bare_loops(words, module, precision, itertools.cycle(held))
+            step, clock = loops["captured" if on_gpu else "computed"], Clock(words.device)
             marks = [step() for _ in range(8 + words.steps)][8:]
             with profile(activities=[activity]) as profiler:
                 for _ in range(5):

@@ -1,24 +1,23 @@
-"""Measures how near training runs to what this machine can do, and against a notebook's own loop.
+"""Training steps and epochs, against the limits of this machine and a notebook's loop.
 
 Usage: scripts/bench train [--root FOLDER] [--baseline FILE] [--device cpu|cuda] [--batch 4] [--limit 24]
                            [--steps N] [--rounds 3] [--compiled] [--json FILE] [FLAGS OF fit]
 
-FLAGS OF fit say how to train: `--config fast` for bf16 where the processor has it; without any, fp32. One
-thread unless --threads says otherwise, one GPU if there is one. Measured, on the same images:
-phases: a bare loop over our network: data, forward, backward, optimiser, counting; and the share of the
-  machine's convolution peak (4x256x64x64, 3x3, fp32 and bf16, channels-last; the best of all rounds) that
-  forward and backward reach.
-fit: what Lightning's loop with all callbacks adds to that bare loop, step by step, warm-up left out; on a GPU
-  against a bare loop that replays a recorded step, too, and which lines made the host wait for the GPU. With
-  --compiled against a step that torch.compile made, which takes minutes to make.
+FLAGS OF fit set how to train: `--config fast` gives bf16 where the processor has it; the default is fp32.
+It uses one thread unless --threads is given, and one GPU if there is one. On the same images it measures:
+phases: a bare loop over our network: data, forward, backward, optimiser, counting. And the fraction of the
+  machine's convolution peak that forward and backward reach (4x256x64x64, 3x3, fp32 and bf16, channels-last;
+  the best of all rounds).
+fit: the cost of Lightning's loop with all callbacks against that bare loop, a step, without warm-up. On a GPU
+  also against a bare loop that replays a captured step, and the lines that made the host wait for the GPU.
+  With --compiled also against a step by torch.compile, which takes minutes to compile.
 memory: the highest resident memory of this process, and of a GPU.
-epochs: whole epochs of training and validation as processes in turns with --baseline, a script that takes
-  --root, --limit, --epochs, --workers, --threads, --size and ends with a line of JSON that holds `epoch_s`
-  and `threads`; the best of its settings of --workers counts (--baseline-workers), and each round gives one
-  ratio. Ours has all callbacks, panels and logs in it, from the first training step to the end of
-  validation; what fit does once before that and after it (checking data, writing checkpoints) is left out,
-  as the baseline does none of it. --limit 0 takes all images; with --epochs N, a round's figure is the mean
-  of N epochs.
+epochs: whole epochs of training and validation in processes, in turns with --baseline. That is a script that
+  takes --root, --limit, --epochs, --batch-size, --workers, --threads and --size. It ends with a line of JSON
+  that holds `epoch_s`. The best of its settings of --workers counts (--baseline-workers), and each round
+  gives one ratio. Ours has all callbacks, panels and logs in it, from the first training step to the end of
+  validation. What fit does once before and after (checking data, writing checkpoints) is left out, as the
+  baseline does none of it. --limit 0 takes all images. With --epochs N, a round is the mean of N epochs.
 """
 
 import argparse
@@ -38,20 +37,19 @@ from vocseg.data import voc
 from vocseg.data.synthetic import write_sample
 
 
-def show(figures: dict, words) -> None:
-    step = figures["step"]
-    title = (
-        f"unet with {words.encoder}, {words.batch} images of {words.size}x{words.size}, {step['precision']}"
-    )
+def show(results: dict, words) -> None:
+    step = results["step"]
     where = f"{words.threads} thread{'s' * (words.threads > 1)}" if words.device == "cpu" else step["device"]
-    table = Table("", "", title=f"{title}, {where}", min_width=len(f"{title}, {where}"))
+    images = f"{words.batch} images of {words.size}x{words.size}"
+    title = f"unet with {words.encoder}, {images}, {step['precision']}, {where}"
+    table = Table("", "", title=title, min_width=len(title))
     table.add_row("training, fit", f"{step['fit_images_per_s']:.2f} images/s")
     for name, value in step["bare_images_per_s"].items():
         table.add_row(f"training, bare loop, {name}", f"{value:.2f} images/s")
-        for phase, share in step["shares"].items() if name == "computed" else ():
-            table.add_row(f"  {phase}", f"{share:.1%}")
+        for phase, fraction in step["fractions"].items() if name == "computed" else ():
+            table.add_row(f"  {phase}", f"{fraction:.1%}")
     table.add_row("convolution peak", ", ".join(f"{k} {v:,.0f}" for k, v in step["conv_peak_gflops"].items()))
-    table.add_row("share of it that forward and backward reach", f"{step['fraction_of_conv_peak']:.0%}")
+    table.add_row("fraction of it that forward and backward reach", f"{step['fraction_of_conv_peak']:.0%}")
     for name, value in step["fit_over_bare_loops"].items():
         table.add_row(f"fit's step against a bare loop's, {name}", f"{value:.3f}")
     if step["waits_per_step"] is not None:
@@ -60,11 +58,9 @@ def show(figures: dict, words) -> None:
     table.add_row("peak memory", f"{step['peak_memory_gib']:.2f} GiB")
     if "peak_gpu_memory_gib" in step:
         table.add_row("peak memory, GPU", f"{step['peak_gpu_memory_gib']:.2f} GiB")
-    if "epochs" in figures:
-        table.add_row("seconds an epoch", f"{figures['epochs']['epoch_s']:.2f}")
-        table.add_row(
-            "epoch against the baseline's", f"{figures['epochs']['times_baseline']:.2f} times as fast"
-        )
+    if found := results.get("epochs"):
+        table.add_row("seconds an epoch", f"{found['epoch_s']:.2f}")
+        table.add_row("epoch against the baseline's", f"{found['times_baseline']:.2f} times as fast")
     Console(width=110).print(table)
 
 
@@ -74,24 +70,24 @@ def arguments(given: list[str]) -> argparse.Namespace:
         "scripts/bench train", description=__doc__, formatter_class=shape, allow_abbrev=False
     )
     parser.add_argument(
-        "--root", type=Path, help="folder that holds VOCdevkit/VOC2012; else a sample is drawn"
+        "--root", type=Path, help="folder that holds VOCdevkit/VOC2012; default: a sample set"
     )
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="a GPU where there is one, by default")
-    parser.add_argument("--baseline", type=Path, help="the notebook's loop, to run in turns with ours")
-    parser.add_argument("--baseline-workers", type=int, nargs="+", help="its settings; 0 1, and on a GPU 0 8")
-    parser.add_argument("--limit", type=int, default=24, help="images a split in the epochs; 0: all")
-    parser.add_argument("--epochs", type=positive, default=1, help="in each round")
-    parser.add_argument("--steps", type=positive, help="measured steps a round; 6, and on a GPU 50")
-    parser.add_argument("--rounds", type=positive, default=3)
-    parser.add_argument("--size", type=positive, default=256)
-    parser.add_argument("--batch", type=positive, default=4)
-    parser.add_argument("--threads", type=positive, default=1)
-    parser.add_argument("--encoder", default="resnet34")
-    parser.add_argument("--compiled", action="store_true", help="a bare loop with torch.compile besides")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU if there is one")
+    parser.add_argument("--baseline", type=Path, help="script with a notebook's loop")
+    parser.add_argument("--baseline-workers", type=int, nargs="+", help="default: 0 1, on a GPU 0 8")
+    parser.add_argument("--limit", type=int, default=24, help="images a split in epochs; 0: all; default: 24")
+    parser.add_argument("--epochs", type=positive, default=1, help="in each round; default: 1")
+    parser.add_argument("--steps", type=positive, help="measured steps a round; default: 6, on a GPU 50")
+    parser.add_argument("--rounds", type=positive, default=3, help="interleaved rounds; default: 3")
+    parser.add_argument("--size", type=positive, default=256, help="side length of the images; default: 256")
+    parser.add_argument("--batch", type=positive, default=4, help="batch size; default: 4")
+    parser.add_argument("--threads", type=positive, default=1, help="CPU threads; default: 1")
+    parser.add_argument("--encoder", default="resnet34", help="default: resnet34")
+    parser.add_argument("--compiled", action="store_true", help="also a step by torch.compile")
+    parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--epochs-to", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
-    words, words.flags = parser.parse_known_args(given)  # what is left are flags of `fit`
+    words, words.flags = parser.parse_known_args(given)  # the rest are flags of `fit`
     words.given = given
     if words.root is not None and voc.find(words.root) is None:
         parser.error(f"--root {words.root}: holds no VOCdevkit/VOC2012")
@@ -119,9 +115,9 @@ def main(given: list[str]) -> None:
         if root is None:
             root = folder / "sample"
             write_sample(root, max(48, words.batch * (words.steps + 10)), 24)
-        figures: dict[str, object] = {"step": steps.measured(words, root, folder)}
+        results: dict[str, object] = {"step": steps.measured(words, root, folder)}
         if words.baseline:
-            figures["epochs"] = epochs.measured(words, root, folder)
-    show(figures, words)
+            results["epochs"] = epochs.measured(words, root, folder)
+    show(results, words)
     if words.json:
-        words.json.write_text(json.dumps(figures, indent=1) + "\n")
+        words.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -130,7 +130,7 @@ LONGLINKS = b"".join(_tar(LONG[:1])[:1024] for _ in range(1500))  # headers that
 @example(_tar([_file("a", b""), _file("a/b", b"")]))
 @example(_tar([_file("a/b", b""), _file("a", b"")]))
 @example(LONGLINKS)
-def test_an_archive_of_any_bytes_is_unpacked_inside_its_folder_or_refused(folder: Path, data: bytes) -> None:
+def test_archive_of_any_bytes_is_unpacked_inside_or_refused(folder: Path, data: bytes) -> None:
     (folder / "x.tar").write_bytes(data)
     value_or_sentence(lambda: unpack(folder / "x.tar", _fresh(folder)), "x.tar")
     _nothing_left(folder)
@@ -144,9 +144,7 @@ def test_an_archive_of_any_bytes_is_unpacked_inside_its_folder_or_refused(folder
 @example(LONGLINKS, True)
 @example(_tar([(LONG_LINK, b"")]), True)
 @example(gzip.compress(_tar(SUBMISSION), mtime=0), False)
-def test_a_submission_of_any_bytes_is_sound_or_its_faults_are_named(
-    folder: Path, data: bytes, plain: bool
-) -> None:
+def test_submission_of_any_bytes_is_valid_or_has_named_errors(folder: Path, data: bytes, plain: bool) -> None:
     path = folder / ("r.tar" if plain else "r.tar.gz")
     path.write_bytes(data)
     _fresh(folder)
@@ -178,7 +176,7 @@ MATS = [
 @example(MATS[2])
 @example(MATS[3])
 @example(MATS[4])
-def test_a_matlab_file_of_any_bytes_is_a_mask_or_is_refused(data: bytes) -> None:
+def test_matlab_file_of_any_bytes_is_mask_or_refused(data: bytes) -> None:
     mask = value_or_sentence(lambda: read_mat(data, "1.mat"), "1.mat", greedy=True)  # as scipy is
     if mask is not None:
         assert mask.dtype == np.uint8

@@ -63,14 +63,12 @@ def _read_split(folder: Path, data: bytes) -> list[str] | None:
 @example(b"a\nb\na\n")
 @example(b"\n \n\t\n")
 @example(b"")
-def test_a_split_list_of_any_bytes_names_files_of_the_set_or_is_refused(folder: Path, data: bytes) -> None:
+def test_split_of_any_bytes_is_valid_or_refused(folder: Path, data: bytes) -> None:
     _read_split(folder, data)
 
 
 @given(st.lists(TEXT | st.sampled_from(["2007_000001", "2007_000002", "a/b", "a..b", "c:d"]), max_size=6))
-def test_a_split_list_of_any_lines_names_files_of_the_set_or_is_refused(
-    folder: Path, lines: list[str]
-) -> None:
+def test_split_of_any_lines_is_valid_or_refused(folder: Path, lines: list[str]) -> None:
     _read_split(folder, "\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
@@ -95,7 +93,7 @@ def _check(classes: ClassList) -> None:
 @example(b"a\x1b[2J\nb\n")
 @example(b"x" * 200 + b"\nb")
 @example(b"\n".join(b"%d" % k for k in range(300)))
-def test_a_class_list_of_any_text_is_one_or_is_refused(folder: Path, data: bytes) -> None:
+def test_class_list_of_any_text_is_valid_or_refused(folder: Path, data: bytes) -> None:
     _read_classes(folder, data, "classes.txt")
 
 
@@ -116,7 +114,7 @@ def test_a_class_list_of_any_text_is_one_or_is_refused(folder: Path, data: bytes
     + b"".join(b"%c: &%c [%s]\n" % (k, k, b",".join([b"*%c" % (k - 1)] * 9)) for k in range(98, 106))
     + b"classes: [{name: *i}, b]"
 )
-def test_a_class_list_of_any_yaml_is_one_or_is_refused(folder: Path, data: bytes) -> None:
+def test_class_list_of_any_yaml_is_valid_or_refused(folder: Path, data: bytes) -> None:
     _read_classes(folder, data, "classes.yaml")
 
 
@@ -130,7 +128,7 @@ ENTRY = VALUES | st.fixed_dictionaries(
 
 
 @given(st.lists(ENTRY | st.sampled_from(CLASSES), max_size=5), st.none() | PLAIN | st.just("void"), VALUES)
-def test_a_class_list_with_values_of_any_type_is_one_or_is_refused(
+def test_class_list_of_any_values_is_valid_or_refused(
     folder: Path, entries: list[Any], others: Any, anything: Any
 ) -> None:
     content = {"classes": entries} | ({} if others is None else {"others": others})

@@ -44,7 +44,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(b"data: &a {size: *a}")
 @example(b"data: " + b"{size: " * 60 + b"1" + b"}" * 60)
 @example(BOMB)
-def test_a_recipe_of_any_bytes_is_read_or_is_refused(parser: Parser, path: Path, data: bytes) -> None:
+def test_recipe_of_any_bytes_is_read_or_refused(parser: Parser, path: Path, data: bytes) -> None:
     path.write_bytes(data)
     value_or_sentence(lambda: parser.parse_args(["--config", str(path)]))
 
@@ -53,7 +53,7 @@ NAMES = ["root", "size", "batch_size", "train_split", "augmentation", "classes",
 
 
 @given(st.dictionaries(st.sampled_from(NAMES) | TEXT, VALUES, max_size=3), VALUES)
-def test_a_recipe_with_values_of_any_type_is_read_or_is_refused(
+def test_recipe_of_any_values_is_read_or_refused(
     parser: Parser, path: Path, data: dict[str, Any], anything: Any
 ) -> None:
     for content in ({"data": data}, anything):

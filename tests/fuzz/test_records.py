@@ -37,14 +37,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(b'{"a": {}}')
 @example(b'{"a": "text"}')
 @example(b'{"a": []}')
-def test_a_manifest_of_any_bytes_is_digests_or_is_refused(folder: Path, data: bytes) -> None:
+def test_manifest_of_any_bytes_is_digests_or_refused(folder: Path, data: bytes) -> None:
     (folder / "manifest.json").write_bytes(data)
     digests = value_or_sentence(lambda: read_manifest(folder), "manifest.json")
     assert digests is None or all(isinstance(digest, str) for digest in digests.values())
 
 
 @given(files([CONTENTS]) | JSON | st.dictionaries(TEXT, VALUES).map(lambda value: json.dumps(value).encode()))
-def test_damaged_notes_of_file_contents_cost_only_a_second_reading(folder: Path, data: bytes) -> None:
+def test_damaged_contents_record_is_ignored(folder: Path, data: bytes) -> None:
     (folder / "contents.json").write_bytes(data)
     with limits():
         for facts in read_contents(folder).values():
@@ -53,7 +53,7 @@ def test_damaged_notes_of_file_contents_cost_only_a_second_reading(folder: Path,
 
 
 @given(files([ORIGIN]) | JSON)
-def test_a_damaged_note_of_a_part_makes_it_unknown(folder: Path, data: bytes) -> None:
+def test_damaged_record_of_partial_download_is_ignored(folder: Path, data: bytes) -> None:
     (folder / "x.part").write_bytes(b"bytes")
     (folder / "x.part.json").write_bytes(data)
     with limits():
@@ -62,7 +62,7 @@ def test_a_damaged_note_of_a_part_makes_it_unknown(folder: Path, data: bytes) ->
 
 
 @given(files([b'{"train": 2, "val": 1, "seed": 0}']) | JSON)
-def test_a_folder_with_a_damaged_marker_is_no_sample_to_be_taken_for_one(folder: Path, data: bytes) -> None:
+def test_sample_with_damaged_marker_is_read_or_refused(folder: Path, data: bytes) -> None:
     root = folder / "set"
     voc = root / "VOCdevkit" / "VOC2012"
     voc.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ HUGE = _npy(SIZES).replace(b"(3,)", b"(10**12,)")[:128] + bytes(24)
 @example(_npy(SIZES), 72, 24)
 @example(_npy(SIZES).replace(b"(3,), }         ", b"(3333333333,), }"), 72, 24)
 @example(HUGE, 72, 24)
-def test_a_store_of_any_bytes_holds_pairs_or_is_refused(
+def test_cache_of_any_bytes_holds_pairs_or_is_refused(
     folder: Path, shape: bytes, images: int, masks: int
 ) -> None:
     for name, data in ((SHAPE, shape), (IMAGES, bytes(images)), (MASKS, bytes(masks))):
@@ -147,7 +147,7 @@ def _load(folder: Path, data: bytes) -> None:
 
 @given(files([NPZ]))
 @example(_bomb())
-def test_scores_of_any_bytes_are_scores_or_are_refused(folder: Path, data: bytes) -> None:
+def test_scores_of_any_bytes_are_read_or_refused(folder: Path, data: bytes) -> None:
     _load(folder, data)
 
 
@@ -164,7 +164,7 @@ ODD_ARRAYS = st.one_of(
 @example({"matrices_cells": np.array([2**32 - 1] * 3, np.uint32)}, "")
 @example({"matrices_where": np.zeros_like(SCORES["matrices_where"])}, "")
 @example({"matrices_pixels": SCORES["matrices_pixels"].astype(np.uint64) << 60}, "")
-def test_scores_with_any_arrays_are_scores_or_are_refused(
+def test_scores_of_any_arrays_are_read_or_refused(
     folder: Path, changes: dict[str, npt.NDArray[Any]], without: str
 ) -> None:
     arrays = {name: array for name, array in {**SCORES, **changes}.items() if name != without}
@@ -183,7 +183,9 @@ FACTS = json.loads(str(SCORES["facts"]))
 @example({"classes": "abcdefghijklmnopqrstu"}, {}, [])
 @example({}, {}, ["a", "b", "\x1b[2J"])
 @example({"format": float("nan")}, {}, [])
-def test_scores_with_any_facts_are_scores_or_are_refused(
+@example({}, {"tta": "\x1f"}, [])
+@example({}, {"windows": "\x1f"}, [])
+def test_scores_of_any_facts_are_read_or_refused(
     folder: Path, facts: dict[str, Any], protocol: dict[str, Any], ids: list[str]
 ) -> None:
     changed = {

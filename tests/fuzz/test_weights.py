@@ -56,14 +56,14 @@ def _read(folder: Path, data: bytes) -> None:
 
 
 @given(files([*SOUND, OLD]))
-def test_weights_of_any_bytes_are_weights_or_are_refused(folder: Path, data: bytes) -> None:
+def test_weights_of_any_bytes_are_read_or_refused(folder: Path, data: bytes) -> None:
     _read(folder, data)
 
 
 @given(
     st.dictionaries(st.sampled_from([*DESCRIPTION]), VALUES, max_size=2), st.sampled_from([*DESCRIPTION, ""])
 )
-def test_weights_with_any_description_are_weights_or_are_refused(
+def test_weights_of_any_description_are_read_or_refused(
     folder: Path, changes: dict[str, Any], without: str
 ) -> None:
     described = {name: value for name, value in {**DESCRIPTION, **changes}.items() if name != without}
@@ -71,7 +71,7 @@ def test_weights_with_any_description_are_weights_or_are_refused(
 
 
 @given(VALUES | st.dictionaries(TEXT | PLAIN.filter(lambda value: value == value), VALUES, max_size=3))
-def test_weights_that_hold_anything_else_are_refused(folder: Path, content: Any) -> None:
+def test_weights_of_any_content_are_refused(folder: Path, content: Any) -> None:
     _read(folder, _saved(content))
     _read(folder, _saved({"description": DESCRIPTION, "state_dict": content}))
     _read(folder, _saved({"description": DESCRIPTION, "state_dict": {"a": content}}))

@@ -224,7 +224,8 @@ def _protocol(path: Path, plain: dict[str, Any]) -> Protocol:
             "Score the weights again with `test`."
         )
     protocol = Protocol(**plain)
-    _names([protocol.split, protocol.fingerprint])
+    ways = [each for each in (protocol.tta, protocol.windows) if each is not None]
+    _names([protocol.split, protocol.fingerprint, *ways])
     valid = all(type(number) is int and number >= 0 for number in (protocol.images, protocol.size))
     if not valid or not protocol.images or protocol.resolution not in ("network", "original"):
         raise ValueError("the protocol is invalid")

@@ -128,7 +128,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(BOMB, False)
 @example(WIDE, True)
 @example(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", False)
-def test_an_image_of_any_bytes_is_rgb_or_is_refused(folder: Path, data: bytes, exif: bool) -> None:
+def test_image_of_any_bytes_is_rgb_or_refused(folder: Path, data: bytes, exif: bool) -> None:
     path = folder / "x.jpg"
     path.write_bytes(data)
     pixels = value_or_sentence(lambda: read_image(path, exif=exif), "x.jpg")
@@ -145,7 +145,7 @@ def test_an_image_of_any_bytes_is_rgb_or_is_refused(folder: Path, data: bytes, e
 @example(_grey_png(4))
 @example(_saved(Image.fromarray(GREY), "JPEG"))
 @example(_saved(Image.fromarray(GREY), "WEBP", lossless=True))
-def test_a_mask_of_any_bytes_holds_known_values_or_is_refused(folder: Path, data: bytes) -> None:
+def test_mask_of_any_bytes_has_known_values_or_refused(folder: Path, data: bytes) -> None:
     path = folder / "x.png"
     path.write_bytes(data)
     mask = value_or_sentence(lambda: read_mask(path), "x.png")
@@ -158,7 +158,7 @@ def test_a_mask_of_any_bytes_holds_known_values_or_is_refused(folder: Path, data
 @given(files(MASKS) | files(PHOTOS) | pngs())
 @example(BOMB)
 @example(_grey_png(4))
-def test_an_audit_takes_what_a_run_takes_and_names_the_rest(folder: Path, data: bytes) -> None:
+def test_audit_of_any_bytes_agrees_with_reading(folder: Path, data: bytes) -> None:
     path = folder / "y.png"
     path.write_bytes(data)
     with limits():
@@ -174,7 +174,7 @@ def test_an_audit_takes_what_a_run_takes_and_names_the_rest(folder: Path, data: 
 
 @given(files(MASKS) | files(PHOTOS) | pngs())
 @example(BOMB)
-def test_a_mask_of_any_bytes_for_a_submission_is_classes_or_something_is_wrong_with_it(data: bytes) -> None:
+def test_submitted_mask_of_any_bytes_is_classes_or_wrong(data: bytes) -> None:
     with limits():
         wrong, indices = examine(data, (30, 20))
     assert wrong or indices is not None
