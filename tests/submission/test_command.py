@@ -314,12 +314,12 @@ USES: dict[str, tuple[list[str], list[str]]] = {
     "no archive": (["--validate", "r.tar.gz"], ["--validate r.tar.gz", "no such file"]),
     "a check that writes": (["--validate", "r.tar.gz", "--output", "x.tar.gz"], ["writes nothing"]),
     "another competition": (["--masks_dir", ".", "--competition", "7"], ["--competition", "5, 6"]),
-    "another ending": (["--masks_dir", ".", "--output", "r.zip"], ["submit r.zip", ".tar.gz"]),
+    "another ending": (["--masks_dir", ".", "--output", "r.zip"], ["--output r.zip", ".tar.gz"]),
     "no folder to write to": (
         ["--masks_dir", ".", "--output", "a/r.tgz"],
         ["--output a/r.tgz", "folder is missing"],
     ),
-    "an archive of another ending": (["--validate", "r.tar"], ["submit r.tar", ".tar.gz"]),
+    "an archive of another ending": (["--validate", "r.tar"], ["--validate r.tar", ".tar.gz"]),
     "a misspelt flag": (["--validte", "r.tar.gz"], ["--validte", "do you mean --validate"]),
 }
 

@@ -102,8 +102,9 @@ def submit(
         raise UserError(f"--validate {validate} writes nothing. Remove --output and --replace.")
     number = competition or 6
     file = validate or output or Path(f"voc2012_{split}_comp{number}.tar.gz")
-    if (validate is None or file.is_file()) and not file.name.endswith((".tar.gz", ".tgz")):
-        raise UserError(f"submit {file}: the server takes .tar.gz or .tgz only. Rename it.")
+    if not file.name.endswith((".tar.gz", ".tgz")):
+        flag = "--output" if validate is None else "--validate"
+        raise UserError(f"{flag} {file}: the server takes .tar.gz or .tgz only. Rename it.")
     layout, sizes = _find_images(root, split)
     if validate is not None:
         result = check_archive(validate, sizes, competition)
