@@ -72,8 +72,8 @@ def test_two_processes_train_and_score_as_one(sample: Path, here: Path) -> None:
 
     On two, `test_two_processes_save_the_predictions_of_one` scores them.
     """
-    done = run(["fit", *tiny(sample), "--data.batch_size", "2", *TWO], here)
-    assert done.returncode == 0, done.stderr
+    for done in run_together(["fit", *tiny(sample), "--data.batch_size", "2"], here, 2):
+        assert done.returncode == 0, done.stderr
     weights = here / "lightning_logs/fit/version_0/unet_voc.pth"
     words = ["--ckpt_path", str(weights), "--data.root", str(sample), "--trainer.accelerator", "cpu"]
     for processes in (1, 3):
