@@ -45,9 +45,9 @@ def notebook(root: Path, workers: int) -> DataLoader:
     return DataLoader(part, batch_size=BATCH, shuffle=True, drop_last=True, num_workers=workers)
 
 
-def ours(root: Path, cache: Path, augmentation: Augmentation, store: bool = True) -> VOCDataModule:
+def ours(root: Path, cache: Path, augmentation: Augmentation, cached: bool = True) -> VOCDataModule:
     return VOCDataModule(
-        root, SIZE, BATCH, augmentation=augmentation, cache=store, cache_dir=cache, verify_files=False
+        root, SIZE, BATCH, augmentation=augmentation, cache=cached, cache_dir=cache, verify_files=False
     )
 
 
@@ -67,7 +67,7 @@ def rate(make: Callable[[], Iterable]) -> float:
 
 
 def memcpy_rate(root: Path, cache: Path) -> float:
-    """Images per second when their bytes are only copied, in random order, out of the mapped store."""
+    """Images per second when their bytes are only copied, in random order, out of the mapped cache."""
     folder = next(cache.rglob(f"train-{SIZE}-*"))
     images = np.memmap(folder / "images.bin", np.uint8, "r").reshape(-1, SIZE * SIZE * 3)
     masks = np.memmap(folder / "masks.bin", np.uint8, "r").reshape(-1, SIZE * SIZE)
@@ -96,19 +96,19 @@ def first_epoch(root: Path, scratch: Path) -> float:
 def bench_data(root: Path, rounds: int, scratch: Path) -> dict[str, list[float]]:
     cores = os.cpu_count() or 1
     cache = scratch / "cache"
-    files = ready(ours(root, cache, "none", store=False))
+    files = ready(ours(root, cache, "none", cached=False))
     loaders = {
         "notebook": lambda: notebook(root, 0),
-        "store": ready(ours(root, cache, "none")),
-        "store, flips": ready(ours(root, cache, "light")),
-        "store, scaled crops and flips": ready(ours(root, cache, "crops")),
+        "cache": ready(ours(root, cache, "none")),
+        "cache, flips": ready(ours(root, cache, "light")),
+        "cache, scaled crops and flips": ready(ours(root, cache, "crops")),
     }
     sides: dict[str, Callable[[], float]] = {name: partial(rate, make) for name, make in loaders.items()}
     sides["memcpy"] = lambda: memcpy_rate(root, cache)
-    sides["all cores: files without a store"] = lambda: rate(files)
+    sides["all cores: files without a cache"] = lambda: rate(files)
     sides["all cores: notebook in process"] = lambda: rate(lambda: notebook(root, 0))
     sides[f"all cores: notebook, {cores} workers"] = lambda: rate(lambda: notebook(root, cores))
-    sides["all cores: first epoch, with packing"] = lambda: first_epoch(root, scratch)
+    sides["all cores: first epoch, caching included"] = lambda: first_epoch(root, scratch)
     results: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         for name, side in sides.items():
@@ -132,7 +132,7 @@ def report(results: dict[str, list[float]]) -> dict[str, dict[str, float]]:
             for other in ([1] * len(rates), against, results["memcpy"])
         )
         medians[name] = {"images_per_s": rate, "times_notebook": times, "fraction_of_memcpy": fraction}
-        shown = f"{fraction:.0%}" if name.startswith(("store", "memcpy")) else ""
+        shown = f"{fraction:.0%}" if name.startswith(("cache", "memcpy")) else ""
         table.add_row(name, f"{rate:,.0f}", f"{times:.1f}", shown)
     Console(width=110).print(table)
     return medians
