@@ -130,14 +130,21 @@ class WithoutMean(ExportGraph):
         super().__init__(network, *args)
 
 
-@pytest.mark.parametrize("fault", [Swapped, WithoutMean])
+@pytest.mark.parametrize(
+    ("fault", "kind", "name"), [(Swapped, "openvino", "x.xml"), (WithoutMean, "torch_export", "x.pt2")]
+)
 def test_planted_fault_is_refused_and_leaves_no_file(
-    weights: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, fault: Any
+    weights: Path,
+    here: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Any,
+    kind: str,
+    name: str,
 ) -> None:
     monkeypatch.setattr(convert, "ExportGraph", fault)
-    words = ["export", "--ckpt_path", str(weights), "--format", "torch_export", "--output_file", "x.pt2"]
-    said = refused(capsys, words)
-    assert "x.pt2 was not written: it differs from PyTorch" in said
+    said = refused(capsys, ["export", "--ckpt_path", str(weights), "--format", kind, "--output_file", name])
+    assert f"{name} was not written: it differs from PyTorch" in said
     assert "largest difference of logits" in said
     assert said.count("\n") == 1
     assert list(here.iterdir()) == []
