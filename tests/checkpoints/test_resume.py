@@ -76,7 +76,7 @@ def run(broken_off: Path, here: Path) -> Path:
 
 @pytest.mark.slow
 def test_chain_of_killed_runs_equals_uninterrupted_run() -> None:
-    said = _chains("--chains", os.environ.get("VOCSEG_CHAINS", "9"), "--stops", "2")  # each configuration
+    said = _chains("--chains", os.environ.get("VOCSEG_CHAINS", "9"), "--stops", "3")  # each configuration
     assert "0 ended otherwise" in said
 
 

@@ -108,17 +108,8 @@ def test_archive_of_val_scores_as_the_predictions(sample: Path, trained: Path, p
 def test_exported_file_gives_the_masks_of_its_weights(
     sample: Path, trained: Path, packed: Path, here: Path
 ) -> None:
-    main(
-        [
-            "export",
-            "--ckpt_path",
-            str(trained / "unet_voc.pth"),
-            "--format",
-            "onnx",
-            "--output_file",
-            "m.onnx",
-        ]
-    )
+    words = "--format onnx --output_file m.onnx".split()
+    main(["export", "--ckpt_path", str(trained / "unet_voc.pth"), *words])
     _submit(sample, "--ckpt_path", "m.onnx")
     wanted, found = _unpacked(packed), _unpacked(here / ARCHIVE)
     assert found.keys() == wanted.keys()

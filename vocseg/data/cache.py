@@ -221,7 +221,7 @@ def remove_stale(folder: Path, split: Split, form: ImageSize) -> None:
 
 
 def find_cache(split: Split, form: ImageSize, cache: Path) -> Path | None:
-    """Return the folder of a complete list's cache; None if there is none or a file has changed since."""
+    """Return the folder of a complete list's cache; None if it is missing or a file has changed since."""
     fingerprint = known_fingerprint(split, cache)
     folder = None if fingerprint is None else split_cache_folder(cache, split, form, fingerprint)
     return folder if folder is not None and folder.is_dir() else None

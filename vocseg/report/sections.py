@@ -266,7 +266,7 @@ def comparisons_of(
 
 
 def finetuning_of(run: LoadedRun, key: str, count: int) -> dict[str, Any] | None:
-    """Comparison before and after fine-tuning in `scores.json`; None if there is none."""
+    """Comparison before and after fine-tuning in `scores.json`; None without it."""
     if run.comparison is None:
         return None
     sides = ComparedRun("before"), ComparedRun("after")

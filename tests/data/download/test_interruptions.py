@@ -61,7 +61,7 @@ def _part(root: Path) -> int:
 def test_killed_download_resumes(server: FaultyServer, start: Start, tmp_path: Path) -> None:
     chance, server.delay = random.Random(7), 0.005
     kept = []
-    for _ in range(3):
+    for _ in range(4):
         process = start()
         goal = _part(tmp_path) + chance.randrange(1, len(server.content) // 6)
         _wait(lambda goal=goal: _part(tmp_path) >= goal)  # type: ignore[misc]
