@@ -267,7 +267,6 @@ TOOLS: dict[str, tuple[list[str], list[str]]] = {
     "audit of nothing": (["audit", "nowhere"], ["no data set in nowhere"]),
     "audit without a dot": (["audit", "set", "--image_suffix", "jpg"], ["--image_suffix jpg"]),
     "audit with a report in a file": (["audit", "set", "--report", "many.txt/x"], ["many.txt/x"]),
-    "audit that repairs onto itself": (["audit", "set", "--repair", "set"], ["--repair set"]),
     "compare text": (["compare", "many.txt", "many.txt"], ["many.txt holds no per-image scores"]),
     "compare pipes": (["compare", "pipe", "pipe"], ["pipe is not a regular file"]),
     "check of a pipe": (["submit", "set", "--split", "val", "--validate", "pipe"], ["--validate pipe"]),

@@ -117,7 +117,7 @@ CONTENT: dict[str, tuple[bytes, str, list[str]]] = {
     "a JPEG": (_jpeg(), "unreadable", ["not a PNG"]),
     "text": (b"no image at all", "unreadable", ["not a PNG", "no image"]),
     "nothing": (b"", "unreadable", ["0 bytes"]),
-    "a cut end": (encode(_mask())[:-40], "unreadable", ["end is missing"]),
+    "a cut end": (encode(_mask())[:-40], "unreadable", ["runcated"]),
     "a flipped bit": (_flipped(encode(_mask()), 1200), "unreadable", ["checksum"]),
     "more than a mask": (random.Random(0).randbytes(2_000_000), "unreadable", ["2,000,000 bytes"]),
 }

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from vocseg.constants import CLASSES, IGNORE_INDEX, PALETTE
-from vocseg.data.audit.checks_files import stream_fault
+from vocseg.data.audit.files import damage
 from vocseg.data.image_io import Bytes, save_mask
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import atomic_open
@@ -106,10 +106,9 @@ def examine(data: bytes, size: Size, allow_gray: bool = False) -> tuple[list[tup
         Errors as (kind, text), and class indices uint8 `[H,W]` if it decodes to some.
     """
     if not data.startswith(b"\x89PNG"):
-        text = f"not a PNG: it has {len(data):,} bytes, beginning with {data[:12]!r}"
+        return [("unreadable", f"not a PNG: it has {len(data):,} bytes, beginning with {data[:12]!r}")], None
+    if (text := damage(data)) is not None:
         return [("unreadable", text)], None
-    if (damage := stream_fault(data)) is not None:
-        return [("unreadable", damage.text.partition(": restore")[0])], None
     wrong = []
     try:
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
