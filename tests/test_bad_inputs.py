@@ -185,7 +185,7 @@ DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "animation": (_picture(IMAGE, "L", "GIF"), [IMAGE.name, "is an animation"]),
     "image turned by its camera": (_turned, [MASK.name, IMAGE.name, "one size"]),
     "mask with grey and alpha": (_picture(MASK, "LA", "PNG"), [MASK.name, "mode LA"]),
-    "mask with alpha": (_picture(MASK, "RGBA", "PNG"), [MASK.name, "mode RGBA"]),
+    "mask with alpha": (_picture(MASK, "RGBA", "PNG"), [MASK.name, "is transparent"]),
     "mask of one bit": (_picture(MASK, "1", "PNG"), [MASK.name, "mode 1"]),
     "mask of 16 bits": (_picture(MASK, "I;16", "PNG"), [MASK.name, "mode I;16"]),
     "mask of 4 bits in grey": (lambda root: _four_bits(root / MASK), [MASK.name, "fewer than 8 bits"]),
