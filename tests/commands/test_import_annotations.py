@@ -5,10 +5,7 @@ import io
 import json
 import re
 import shlex
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from tests import exports
-from tests.conftest import ROOT, refused, tiny
+from tests.conftest import refused, tiny
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import read_weights
 from vocseg.constants import PALETTE
@@ -247,14 +244,6 @@ def test_labelme_background_and_ignore_labels_are_applied(tmp_path: Path, capsys
     assert "1 images without a JSON are left out" in said
 
 
-def test_background_category_is_first_class(tmp_path: Path) -> None:
-    categories = [{"id": 0, "name": "Background"}, {"id": 1, "name": "dog"}]
-    path = _coco(tmp_path, [{"segmentation": [SQUARE]}], categories=categories)
-    _run("coco", path, tmp_path / "set")
-    assert read_classes(tmp_path / "set/classes.yaml").names == ("background", "dog")
-    assert np.array_equal(_mask(tmp_path / "set"), _filled((np.s_[1:5, 1:5], 1)))
-
-
 def test_images_without_annotations_are_background_or_left_out(tmp_path: Path, capsys: Capture) -> None:
     exports.labelme(tmp_path / "in", 4)
     path = tmp_path / "in/img_002.json"
@@ -439,36 +428,6 @@ def test_missing_pycocotools_raises_with_install_command(
     said = refused(capsys, ["import", "coco", str(tmp_path / "a.json"), str(tmp_path / "set")])
     assert 'pycocotools is missing. Install it: pip install "vocseg[import]"' in said
     _run("labelme", _labelme(tmp_path / "in", [SHAPE]), tmp_path / "set")  # needs nothing
-
-
-def test_killed_import_leaves_no_data_set(tmp_path: Path) -> None:
-    exports.labelme(tmp_path / "in")
-    slow = (
-        "import sys, time; from vocseg.__main__ import main\n"
-        "from vocseg.data.annotations import annotated_image\n"
-        "real = annotated_image.read_bytes\n"
-        "def read(path, what):\n"
-        "    time.sleep(60 if path.name == 'img_005.jpg' else 0)\n"
-        "    return real(path, what)\n"
-        "annotated_image.read_bytes = read\n"
-        "main(sys.argv[1:])"
-    )
-    words = ["import", "labelme", str(tmp_path / "in"), str(tmp_path / "set")]
-    process = subprocess.Popen([sys.executable, "-c", slow, *words], cwd=ROOT)
-    part = tmp_path / ".set.part"
-    deadline = time.monotonic() + 60
-    while not list(part.glob("SegmentationClass/*.png")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert not (tmp_path / "set").exists()
-    (part / "stray.txt").touch()
-    main(words)
-    assert len(split_ids(tmp_path / "set", "trainval")) == 12
-    assert not part.exists()
-    assert not (tmp_path / "set/stray.txt").exists()
 
 
 def test_unreadable_image_leaves_no_data_set(tmp_path: Path, capsys: Capture) -> None:
