@@ -43,7 +43,7 @@ TOOLS = {
         "download VOC 2012 (2.0 GB), or SBD's masks for it (1.4 GB)",
     ),
     "models": ("vocseg.commands.models", "models", "list decoders and encoders: models [PART OF A NAME]"),
-    "audit": ("vocseg.data.audit.command", "audit", "check a data set, list each error, repair masks"),
+    "audit": ("vocseg.data.audit.command", "audit", "check a data set and list each error"),
     "import": (
         "vocseg.commands.import_annotations",
         "import_annotations",

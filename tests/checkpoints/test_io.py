@@ -137,5 +137,3 @@ def test_callable_named_in_hyper_parameters_is_not_called(trained: Path, here: P
     torch.save(content, here / "x.ckpt")
     with pytest.raises(UserError, match="contains a function to call"):
         SegmentationModule.load_from_checkpoint(here / "x.ckpt")
-    with pytest.raises(UserError, match=r"hparams_file x.yaml: .*Leave it out"):
-        SegmentationModule.load_from_checkpoint(trained / "best.ckpt", hparams_file="x.yaml")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vocseg.data.classes import named_classes
 from vocseg.data.image_io import ImageMask, ImageSize, check_sizes, read_image, read_mask, resize_image
 from vocseg.data.raw_reader import ImageMaskReader
 from vocseg.data.splits import Split
@@ -42,10 +43,7 @@ IMAGE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "animated": (_animated, "is an animation"),
 }
 MASK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "RGB": (
-        lambda path: Image.new("RGB", (8, 8)).save(path),
-        "has mode RGB, a colour image, but --data.classes does not say",
-    ),
+    "RGB": (lambda path: Image.new("RGB", (8, 8), (1, 2, 3)).save(path), r"has the colour \(1, 2, 3\)"),
     "1 bit": (lambda path: Image.new("1", (8, 8)).save(path), "has mode 1"),
     "21": (lambda path: _palette(np.eye(8) * 21).save(path), "holds the value 21 .8 pixels.*x=0, y=0"),
     "254": (lambda path: Image.new("L", (8, 8), 254).save(path), "holds the value 254"),
@@ -66,6 +64,12 @@ def test_invalid_mask_raises(tmp_path: Path, fault: str) -> None:
     make(tmp_path / "x.png")
     with pytest.raises(UserError, match=f"x.png.*{what}"):
         read_mask(tmp_path / "x.png")
+
+
+def test_colour_mask_without_declared_colours_raises(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"has mode RGB, a colour image, but --data.classes"):
+        read_mask(tmp_path / "x.png", named_classes(["ground", "thing"]))
 
 
 def test_invalid_mask_value_reports_first_pixel(tmp_path: Path) -> None:

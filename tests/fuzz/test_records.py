@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, limits, value_or_sentence
 from tests.metrics.population import PROTOCOL, image_scores, population
 from vocseg.data.cache import IMAGES, MASKS, SHAPE, MemmapCache
-from vocseg.data.download.http import PartialDownload
 from vocseg.data.fingerprint import read_contents, read_manifest
 from vocseg.data.synthetic import _MARKER, write_sample
 from vocseg.metrics.bootstrap import score_intervals
@@ -25,7 +24,6 @@ from vocseg.metrics.per_image import load_per_image_confusion, sparse
 JSON = VALUES.map(lambda value: json.dumps(value).encode()) | st.sampled_from([b"[" * 99_999, b"9" * 9_999])
 DIGESTS = json.dumps({"JPEGImages/1.jpg": ["0f" * 16, "1e" * 16]}, indent=0).encode()
 CONTENTS = json.dumps({"JPEGImages/1.jpg": [10, 1, 2, "0f" * 16, "1e" * 16]}).encode()
-ORIGIN = json.dumps({"address": "http://a/b", "validator": None, "size": 10}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +48,6 @@ def test_damaged_contents_record_is_ignored(folder: Path, data: bytes) -> None:
         for facts in read_contents(folder).values():
             assert len(facts) == 6
             assert all(type(number) is int for number in (facts.counts or {}).values())
-
-
-@given(files([ORIGIN]) | JSON)
-def test_damaged_record_of_partial_download_is_ignored(folder: Path, data: bytes) -> None:
-    (folder / "x.part").write_bytes(b"bytes")
-    (folder / "x.part.json").write_bytes(data)
-    with limits():
-        part = PartialDownload(folder, "x")
-        assert part.size == (5 if part.source else 0)
 
 
 @given(files([b'{"train": 2, "val": 1, "seed": 0}']) | JSON)

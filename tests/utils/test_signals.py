@@ -121,13 +121,11 @@ def _check_nothing_is_left(
     assert _remains(large) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_during_tool_exits_with_message(large: Path, here: Path, number: int) -> None:
+def test_signal_during_tool_exits_with_message(large: Path, here: Path) -> None:
     words = ["audit", str(large), "--cache", str(here / "cache")]
-    code, said = _stop_importing(here, words, "| vocseg.data.audit", number)
-    assert code == 128 + number
-    name = signal.Signals(number).name
-    assert said.strip() == f"vocseg: stopped by {name}; no partial result was left: run it again"
+    code, said = _stop_importing(here, words, "| vocseg.data.audit", signal.SIGINT)
+    assert code == 128 + signal.SIGINT
+    assert said.strip() == "vocseg: stopped by SIGINT; no partial result was left: run it again"
     assert [path for path in here.rglob("*") if path.is_file()] == []
 
 
@@ -188,13 +186,12 @@ def _stopped(words: list[str], number: int, capsys: Capture) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["test", "validate"])
 def test_signal_during_scoring_leaves_no_files(
-    sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, verb: str
+    sample: Path, trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(PredictionSaver, "add", _at(3, signal.SIGTERM, PredictionSaver.add))
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
-    said = _stopped([verb, *words, "--original_resolution.on_validate", "true"], signal.SIGTERM, capsys)
+    said = _stopped(["test", *words], signal.SIGTERM, capsys)
     assert "vocseg: stopped by SIGTERM; nothing was saved. Start it again" in said
     assert list(here.iterdir()) == []
 

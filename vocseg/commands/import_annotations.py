@@ -10,13 +10,13 @@ from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval
 
-from vocseg.data.annotations.annotated_image import AnnotatedImage, Annotations, Notes, PairWriter
+from vocseg.data.annotations.annotated_image import AnnotatedImage, Annotations, Notes, write_pair
 from vocseg.data.annotations.coco import read_coco
 from vocseg.data.annotations.labelme import read_labelme
 from vocseg.data.classes import class_text
 from vocseg.data.splits import held_out
 from vocseg.errors import UserError, shown
-from vocseg.utils.atomic_write import AtomicFolder
+from vocseg.utils.atomic_write import AtomicFolder, UnwritableError
 from vocseg.utils.progress import follow, in_threads
 
 _READERS = {"coco": read_coco, "labelme": read_labelme}
@@ -37,7 +37,6 @@ def import_annotations(
     images: list[Path] | None = None,
     skip_empty: bool = False,
     skip_missing: bool = False,
-    link: bool = False,
     progress: bool = True,
 ) -> Path:
     """Create a data set from annotations: images, index masks, class list and splits.
@@ -56,7 +55,6 @@ def import_annotations(
         images: Folder of the images, if not found automatically; repeat the flag for several folders.
         skip_empty: Omit images without annotations, which are all background otherwise.
         skip_missing: Omit images whose file is missing, which is an error otherwise.
-        link: Create hard links instead of copies of the images; requires the same disk.
         progress: Show a progress bar.
 
     Raises:
@@ -75,7 +73,7 @@ def import_annotations(
         _filter(part, skip_empty, skip_missing, notes)
     names, classes = _classes(parts, source)
     splits = _splits(parts, 0.2 if val_fraction is None else val_fraction, subset_seed, source)
-    _write(output, splits, classes, class_text(names, source), link, progress, notes)
+    _write(output, splits, classes, class_text(names, source), progress, notes)
     _print_summary(output, splits, names, notes)
     return output
 
@@ -150,23 +148,15 @@ def _splits(
 
 def _check_ids(images: Sequence[AnnotatedImage]) -> None:
     """Check that no two images share an id or a file."""
-    ids: dict[str, AnnotatedImage] = {}
-    files: dict[Path, AnnotatedImage] = {}
+    seen: dict[object, AnnotatedImage] = {}
     for image in images:
-        other = ids.setdefault(image.id, image)
-        if other is not image:
-            raise UserError(
-                f"two images have the id '{shown(image.id)}' ({other.location} and {image.location}). "
-                "Rename one, there and on disk."
-            )
-        if image.file is None:
-            continue
-        other = files.setdefault(image.file.resolve(), image)
-        if other is not image:
-            raise UserError(
-                f"the image {image.file} is in the annotations twice, as '{shown(other.id)}' and "
-                f"'{shown(image.id)}'. Remove one."
-            )
+        for key in (image.id, *([image.file.resolve()] if image.file else [])):
+            other = seen.setdefault(key, image)
+            if other is not image:
+                raise UserError(
+                    f"the image '{shown(image.id)}' ({image.location}) has the id or the file of "
+                    f"'{shown(other.id)}' ({other.location}). Rename or remove one, there and on disk."
+                )
 
 
 def _write(
@@ -174,33 +164,28 @@ def _write(
     splits: dict[str, list[AnnotatedImage]],
     classes: dict[str, int],
     class_list: str,
-    link: bool,
     progress: bool,
     notes: Notes,
 ) -> None:
     """Write to a temporary folder, then rename it."""
-    folder, images = None, [*splits["train"], *splits["val"]]
+    images = [*splits["train"], *splits["val"]]
+    ids = {name: [image.id for image in part] for name, part in splits.items()}
     try:
         folder = AtomicFolder(output, alone=True)
-        writer = PairWriter(folder, images, classes, link)
-        for found in follow(in_threads(writer, range(len(images))), "importing", len(images), progress):
-            for text, id in found:
-                notes[text].append(id)
-        ids = {name: [image.id for image in part] for name, part in splits.items()}
-        for name, listed in (*ids.items(), ("trainval", sorted(ids["train"] + ids["val"]))):
-            folder.write(f"ImageSets/Segmentation/{name}.txt", ("\n".join(listed) + "\n").encode())
-        folder.write("classes.yaml", class_list.encode())
-        folder.settle()
-        folder.reveal()
-    except OSError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{output} cannot be written: {error.strerror}. Free some space, or pass another folder."
-        ) from error
-    finally:
-        if folder is not None:
+        try:
+            written = in_threads(lambda image: write_pair(folder, image, classes), images)
+            for found in follow(written, "importing", len(images), progress):
+                for text, id in found:
+                    notes[text].append(id)
+            for name, listed in (*ids.items(), ("trainval", sorted(ids["train"] + ids["val"]))):
+                folder.write(f"ImageSets/Segmentation/{name}.txt", ("\n".join(listed) + "\n").encode())
+            folder.write("classes.yaml", class_list.encode())
+            folder.settle()
+            folder.reveal()
+        finally:
             folder.drop()
+    except OSError as error:
+        raise UnwritableError(output, error) from error
 
 
 def _print_summary(

@@ -35,7 +35,7 @@ class ClassList:
         colours: RGB of each, 0..255.
         values: Mask values of each class; several where classes of the files are merged.
         void: Ignored mask values besides 255 (unless 255 is a class's).
-        coloured: True if masks may be RGB images in these colours, which are the user's and all different.
+        coloured: True if masks may be RGB images in these colours, which are all different.
     """
 
     names: tuple[str, ...]
@@ -103,7 +103,9 @@ class ClassList:
         return np.array(sorted(codes), np.int32), np.array([codes[key] for key in sorted(codes)], np.uint8)
 
 
-VOC_CLASSES = ClassList(CLASSES, PALETTE[: len(CLASSES)], tuple((k,) for k in range(len(CLASSES))))
+VOC_CLASSES = ClassList(
+    CLASSES, PALETTE[: len(CLASSES)], tuple((k,) for k in range(len(CLASSES))), coloured=True
+)
 
 
 def named_classes(names: Sequence[str], colours: Sequence[Sequence[int]] | None = None) -> ClassList:

@@ -69,6 +69,16 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
         raise _unreadable(path, "image", error, exif) from error
 
 
+def exif_orientation(data: bytes) -> int:
+    """Return the EXIF orientation of an image file, 1..8; 1: it has none, or a damaged one."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # PIL raises nearly anything on damaged bytes
+        return 1
+    return int(orientation) if orientation in range(1, 9) else 1
+
+
 def _is_turned(image: Image.Image) -> bool:
     """Return whether EXIF data say so, or are damaged."""
     try:
@@ -101,8 +111,7 @@ def decode_mask_image(data: bytes, path: Path, classes: ClassList = VOC_CLASSES)
     if coloured and not classes.coloured:
         raise UserError(
             f"the mask {path} has mode {image.mode}, a colour image, but --data.classes does not say "
-            "what they mean: give a class list (.yaml or CVAT's labelmap.txt) with a `colour` for every "
-            "class, or convert VOC's colours with `python -m vocseg audit --repair`"
+            "what they mean: give a class list (.yaml or CVAT's labelmap.txt) with a `colour` for every class"
         )
     if image.mode == "L" and image.format == "PNG" and image.tile[0][3] != "L":
         raise UserError(

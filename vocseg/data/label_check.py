@@ -3,24 +3,27 @@
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
-from vocseg.data.cache import MemmapCache
 from vocseg.data.fingerprint import read_contents
 from vocseg.data.image_io import Bytes, ImageSize, read_mask, resize_mask
-from vocseg.data.raw_reader import DecodedFiles
 from vocseg.data.splits import Split
 from vocseg.errors import UserError, some
 from vocseg.utils.progress import in_threads
+
+if TYPE_CHECKING:  # both import torch, without which `audit` starts
+    from vocseg.data.cache import MemmapCache
+    from vocseg.data.raw_reader import DecodedFiles
 
 _VALUES = 256  # that a byte can have
 
 
 def class_pixels(
-    split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool = False
+    split: Split, source: "MemmapCache | DecodedFiles", form: ImageSize, skip: bool = False
 ) -> list[int]:
     """Count the pixels of each class, without ignored ones, at the size `form` of cached masks.
 
@@ -36,7 +39,7 @@ def class_pixels(
 
 
 def balanced_weights(
-    split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool = False
+    split: Split, source: "MemmapCache | DecodedFiles", form: ImageSize, skip: bool = False
 ) -> npt.NDArray[np.float64]:
     """Compute sampling weights that favour images with rare classes.
 
@@ -58,9 +61,11 @@ def balanced_weights(
 
 
 def _count_in_parallel(
-    split: Split, source: MemmapCache | DecodedFiles, form: ImageSize, skip: bool
+    split: Split, source: "MemmapCache | DecodedFiles", form: ImageSize, skip: bool
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Pixels by value, image by image."""
+    from vocseg.data.cache import MemmapCache
+
     if isinstance(source, MemmapCache):
         return (_count(source[row].mask) for row in split.rows)
 

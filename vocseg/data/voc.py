@@ -91,7 +91,7 @@ IMAGE_ENDINGS = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 )
 
-COUNTS = {"train": 1464, "val": 1449, "trainval": 2913, "images": 17125, "masks": 2913}
+COUNTS = {"train": 1464, "val": 1449}
 ARCHIVE = "VOCtrainval_11-May-2012.tar"
 ARCHIVE_MD5 = "6cd6e144f989b92b3379bac3b3de84fd"
 ARCHIVE_BYTES = 1_999_639_040

@@ -6,39 +6,32 @@ Source: the VOC 2012 development kit, section on the submission of results.
 import gzip
 import io
 import posixpath
-import re
 import tarfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from vocseg.constants import CLASSES, IGNORE_INDEX, PALETTE
-from vocseg.data.audit.checks_files import stream_fault
+from vocseg.data.audit.files import damage
 from vocseg.data.image_io import Bytes, save_mask
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import atomic_open
-from vocseg.utils.progress import follow
 
 Size = tuple[int, int]  # width, height
 
-_COMPETITION = re.compile(r"results/VOC2012/Segmentation/comp(\d+)_test_cls/.*")
-_MEGABYTE = 1 << 20
-_SPARE = 64  # megabytes of an unpacked archive beside the pixels of its masks
+_MOST_BYTES = 16 << 20  # of a mask; an image of VOC has a fiftieth of it uncompressed
 
 
 class SubmissionFault(NamedTuple):
     """An error of an entry, or of the archive itself."""
 
     member: str
-    kind: (
-        str  # archive, competition, name, duplicate, missing, link, unreadable, size, mode, palette or values
-    )
+    kind: str  # archive, name, duplicate, missing, link, unreadable, size, mode, palette or values
     text: str
 
 
@@ -48,14 +41,17 @@ class CheckResult(NamedTuple):
     archive: Path  # the file or folder
     competition: int
     images: int  # number of images in the split
-    masks: int  # number of images with a readable mask
+    masks: int  # number of images with a valid mask
     faults: tuple[SubmissionFault, ...]
-    images_with: tuple[int, ...] = ()  # number of masks that contain each class
 
     @property
     def exit_code(self) -> int:
         """1 if there are errors, else 0."""
         return 1 if self.faults else 0
+
+
+class InvalidMaskError(Exception):
+    """A mask that the server would reject or score wrongly; the arguments are kind and text of its fault."""
 
 
 def folder_of(competition: int) -> str:
@@ -70,23 +66,51 @@ def encode(mask: Bytes) -> bytes:
     return stream.getvalue()
 
 
-def write_archive(
-    output: Path, sizes: Mapping[str, Size], competition: int, masks: Mapping[str, bytes]
-) -> CheckResult:
-    """Write PNGs by id, the same bytes for the same masks, and read them back before the file is renamed.
+def decode(data: bytes, size: Size, allow_gray: bool = False) -> Bytes:
+    """Decode a mask, and check format, mode, palette, values and size (width, height) of its image.
+
+    With `allow_gray`, 8-bit class indices need no palette.
+
+    Returns:
+        Class indices uint8 `[H,W]`.
+
+    Raises:
+        InvalidMaskError: If it is not such a mask.
+    """
+    if not data.startswith(b"\x89PNG"):
+        raise InvalidMaskError("unreadable", f"not a PNG: {len(data):,} bytes, beginning with {data[:12]!r}")
+    try:
+        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+            if text := damage(data):
+                raise ValueError(text)
+            image = Image.open(io.BytesIO(data), formats=("PNG",))
+        pixels = np.asarray(image) if image.size == size else None
+    except Exception as error:  # Pillow raises nearly anything on corrupt bytes
+        raise InvalidMaskError("unreadable", shown(" ".join(str(error).split()), 200)) from error
+    if pixels is None:
+        raise InvalidMaskError("size", "{}x{}; its image is {}x{}".format(*image.size, *size))
+    if image.mode == "P":
+        flat = image.getpalette("RGB") or []
+        for k, expected in enumerate(PALETTE[: len(CLASSES)]):
+            if (found := tuple(flat[3 * k : 3 * k + 3])) != expected:
+                raise InvalidMaskError("palette", f"index {k} is {found or 'absent'}, expected {expected}")
+    elif not (allow_gray and image.mode == "L" and data[24] == 8):  # byte 24: bit depth
+        raise InvalidMaskError("mode", f"mode {image.mode}, expected P with VOC's palette")
+    if count := int((pixels >= len(CLASSES)).sum()):
+        y, x = (int(k) for k in np.argwhere(pixels >= len(CLASSES))[0])
+        note = " (ignore index)" if pixels[y, x] == IGNORE_INDEX else ""
+        raise InvalidMaskError("values", f"value {pixels[y, x]}{note} at x={x}, y={y}; pixels: {count:,}")
+    return pixels
+
+
+def write_archive(output: Path, competition: int, masks: Mapping[str, bytes]) -> None:
+    """Write PNGs by id; the same bytes for the same masks.
 
     Raises:
         UserError: If it cannot be written.
     """
-    results: list[CheckResult] = []
-
-    def read_back(file: IO[bytes]) -> None:
-        results.append(check_archive(Path(file.name), sizes, competition)._replace(archive=output))
-        if results[0].faults:
-            raise RuntimeError(f"{output} differs from the masks written into it: {results[0].faults[:5]}")
-
     with (
-        atomic_open(output, read_back) as file,
+        atomic_open(output) as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
@@ -94,52 +118,10 @@ def write_archive(
             header = tarfile.TarInfo(f"{folder_of(competition)}/{id}.png")
             header.size, header.mode = len(masks[id]), 0o644
             tar.addfile(header, io.BytesIO(masks[id]))
-    return results[0]
-
-
-def examine(data: bytes, size: Size, allow_gray: bool = False) -> tuple[list[tuple[str, str]], Bytes | None]:
-    """Decode a mask and check format, mode, palette, values and size (width, height) of its image.
-
-    With `allow_gray`, 8-bit class indices need no palette.
-
-    Returns:
-        Errors as (kind, text), and class indices uint8 `[H,W]` if it decodes to some.
-    """
-    if not data.startswith(b"\x89PNG"):
-        text = f"not a PNG: it has {len(data):,} bytes, beginning with {data[:12]!r}"
-        return [("unreadable", text)], None
-    if (damage := stream_fault(data)) is not None:
-        return [("unreadable", damage.text.partition(": restore")[0])], None
-    wrong = []
-    try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            image = Image.open(io.BytesIO(data), formats=("PNG",))
-        if image.size != size:
-            wrong.append(("size", "{}x{}; its image is {}x{}".format(*image.size, *size)))
-        if image.width * image.height > 4 * size[0] * size[1]:
-            return wrong, None  # not decoded: the size alone may exhaust memory
-        pixels = np.asarray(image)
-    except Exception as error:  # Pillow raises nearly anything on corrupt bytes
-        return [("unreadable", shown(" ".join(str(error).split()), 200))], None
-    if image.mode == "P":
-        flat = image.getpalette("RGB") or []
-        colours = [tuple(flat[k : k + 3]) for k in range(0, 3 * len(CLASSES), 3)]
-        pairs = enumerate(zip(colours, PALETTE, strict=False))
-        others = (
-            f"index {k} is {found or 'absent'}, expected {own}" for k, (found, own) in pairs if found != own
-        )
-        wrong += [("palette", text) for text in islice(others, 1)]
-    elif not (allow_gray and image.mode == "L" and data[24] == 8):  # byte 24: bit depth
-        return [*wrong, ("mode", f"mode {image.mode}, expected P with VOC's palette")], None
-    if count := int((pixels >= len(CLASSES)).sum()):
-        y, x = (int(k) for k in np.argwhere(pixels >= len(CLASSES))[0])
-        note = " (ignore index)" if pixels[y, x] == IGNORE_INDEX else ""
-        wrong.append(("values", f"value {pixels[y, x]}{note} at x={x}, y={y}; pixels: {count:,}"))
-    return wrong, pixels
 
 
 def check_archive(archive: Path, sizes: Mapping[str, Size], competition: int | None = None) -> CheckResult:
-    """Read an archive once and return all of its errors.
+    """Read an archive once and return its errors, one of each mask.
 
     Args:
         archive: A `.tar.gz` or `.tgz`.
@@ -151,62 +133,52 @@ def check_archive(archive: Path, sizes: Mapping[str, Size], competition: int | N
     """
     if not archive.is_file():  # opening a pipe would block
         raise UserError(f"--validate {archive}: no such file. Pass an archive.")
-    entries, stopped = _read_entries(archive, sizes)
-    found = [SubmissionFault(archive.name, "archive", f"{stopped}. Pack the masks again.")] if stopped else []
-    names = [header.name for header, _ in entries]
-    competition = competition or (5 if sum("comp5_" in n for n in names) > len(names) / 2 else 6)
-    found += _name_faults(names, sizes, competition)
-    decoded: dict[str, bool] = {}  # whether the mask of an id was decoded
-    images_with = np.zeros(len(CLASSES), np.int64)
-    for header, data in follow(entries, "checking", len(entries)):
-        id = PurePosixPath(header.name).stem
-        if not header.isreg():
-            found.append(SubmissionFault(header.name, "link", shown(header.linkname)))
-        elif header.name.endswith(".png") and id in sizes:
-            wrong, indices = examine(data, sizes[id])
-            found += [SubmissionFault(header.name, *each) for each in wrong]
-            if indices is not None and not decoded.get(id):
-                images_with += np.bincount(indices.ravel(), minlength=256)[: len(CLASSES)] > 0
-            decoded[id] = decoded.get(id, False) or indices is not None
-    if not stopped:  # else a mask may be in the part that was not read
-        missing = (f"{folder_of(competition)}/{id}.png" for id in sizes if id not in decoded)
-        found += [SubmissionFault(name, "missing", "") for name in missing]
-    masks = sum(decoded.values())
-    return CheckResult(archive, competition, len(sizes), masks, tuple(found), tuple(images_with.tolist()))
-
-
-def _read_entries(
-    archive: Path, sizes: Mapping[str, Size]
-) -> tuple[list[tuple[tarfile.TarInfo, bytes]], str]:
-    """Headers and contents of all entries but folders, and the reason if they are not all."""
-    entries: list[tuple[tarfile.TarInfo, bytes]] = []
-    most = _SPARE + 4 * sum(width * height for width, height in sizes.values()) // _MEGABYTE  # RGBA fits
+    names, found, masks = list[str](), list[SubmissionFault](), set[str]()
+    complete = False
     try:
-        with gzip.open(archive) as stream:
-            data = b"".join(islice(iter(lambda: stream.read(_MEGABYTE), b""), most))
-            if stream.read(1):
-                return [], "it unpacks to more bytes than masks of the split can need"
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             for header in tar:
-                if len(entries) >= 4 * len(sizes) + 1000:
-                    return entries, f"it holds more than {len(entries):,} entries"
-                if not header.isdir():
-                    whole = header.isreg() and header.size <= len(data)  # a sparse file may be of any size
-                    content = tar.extractfile(header) if whole else None
-                    entries.append((header, content.read() if content else b""))
+                if header.isdir():
+                    continue
+                names.append(header.name)
+                id = PurePosixPath(header.name).stem
+                if header.name.endswith(".png") and id in sizes:
+                    try:
+                        decode(_content(tar, header), sizes[id])
+                    except InvalidMaskError as error:
+                        found.append(SubmissionFault(header.name, *error.args))
+                    masks.add(id)
+            while stream.read(1 << 20):  # its checksum is at the end
+                pass
+        complete = True
     except Exception as error:  # tarfile raises more than its own errors on corrupt headers
         reason = shown(" ".join(str(error).split()), 120) or type(error).__name__
-        return entries, f"it cannot be read as .tar.gz ({reason})"
-    return entries, ""
+        text = f"it cannot be read as .tar.gz ({reason}). Pack the masks again."
+        found.insert(0, SubmissionFault(archive.name, "archive", text))
+    competition = competition or (5 if sum("comp5_" in name for name in names) > len(names) / 2 else 6)
+    found += _name_faults(names, sizes, competition)
+    if complete:  # else a mask may be in the part that was not read
+        missing = (f"{folder_of(competition)}/{id}.png" for id in sizes if id not in masks)
+        found += [SubmissionFault(name, "missing", "") for name in missing]
+    wrong = {PurePosixPath(fault.member).stem for fault in found}
+    return CheckResult(archive, competition, len(sizes), len(masks - wrong), tuple(found))
+
+
+def _content(tar: tarfile.TarFile, header: tarfile.TarInfo) -> bytes:
+    if not header.isreg():
+        raise InvalidMaskError("link", shown(header.linkname))
+    if header.size > _MOST_BYTES:
+        raise InvalidMaskError("unreadable", f"{header.size:,} bytes, more than a mask can have")
+    content = tar.extractfile(header)
+    assert content is not None  # it is a file
+    return content.read()
 
 
 def _name_faults(names: list[str], sizes: Mapping[str, Size], competition: int) -> Iterator[SubmissionFault]:
     folder = folder_of(competition)
     for name in dict.fromkeys(names):
         path = PurePosixPath(posixpath.normpath(name))
-        if (other := _COMPETITION.fullmatch(str(path))) and other[1] != str(competition):
-            yield SubmissionFault(name, "competition", f"expected comp{competition}")
-        elif str(path.parent) != folder or path.suffix != ".png" or path.stem not in sizes:
+        if str(path.parent) != folder or path.suffix != ".png" or path.stem not in sizes:
             yield SubmissionFault(name, "name", f"expected {folder}/ID.png")
     counts = Counter(map(posixpath.normpath, names))
     yield from (SubmissionFault(path, "duplicate", f"{n} times") for path, n in counts.items() if n > 1)

@@ -14,11 +14,12 @@ from vocseg.data.voc import Layout, find, split_ids, split_list
 from vocseg.errors import UserError, printable
 from vocseg.submission.archive import (
     CheckResult,
+    InvalidMaskError,
     Size,
     SubmissionFault,
     check_archive,
+    decode,
     encode,
-    examine,
     folder_of,
     write_archive,
 )
@@ -107,9 +108,7 @@ def submit(
         raise UserError(f"{flag} {file}: the server takes .tar.gz or .tgz only. Rename it.")
     layout, sizes = _find_images(root, split)
     if validate is not None:
-        result = check_archive(validate, sizes, competition)
-        _print_summary(result, split)
-        return result
+        return _print_summary(check_archive(validate, sizes, competition), split)
     if file.exists() and not replace:
         raise UserError(f"--output {file} exists already. Pass another name or --replace true.")
     if not os.access(file.absolute().parent, os.W_OK):  # before minutes of prediction
@@ -117,16 +116,15 @@ def submit(
     if masks_dir is not None:
         masks, faults = _read_masks(masks_dir, sizes)
         if faults:
-            result = CheckResult(masks_dir, number, len(sizes), len(masks), tuple(faults))
-            _print_summary(result, split)
             print(f"{file} was not written")
-            return result
+            return _print_summary(
+                CheckResult(masks_dir, number, len(sizes), len(masks), tuple(faults)), split
+            )
     else:
         assert ckpt_path is not None  # exactly one was given
         masks = _predict_masks(ckpt_path, number, layout, list(sizes), tta, original_resolution)
-    result = write_archive(file, sizes, number, masks)
-    _print_summary(result, split)
-    return result
+    write_archive(file, number, masks)
+    return _print_summary(check_archive(file, sizes, number), split)
 
 
 def _find_images(root: Path, split: str) -> tuple[Layout, dict[str, Size]]:
@@ -193,22 +191,23 @@ def _read_masks(folder: Path, sizes: Mapping[str, Size]) -> tuple[dict[str, byte
     masks: dict[str, bytes] = {}
     faults: list[SubmissionFault] = []
     for id, size in follow(sizes.items(), "reading masks", len(sizes)):
-        path, wrong, indices = folder / f"{id}.png", [("missing", "no such file")], None
-        if path.is_file():
-            wrong, indices = examine(path.read_bytes(), size, allow_gray=True)
-        faults += [SubmissionFault(str(path), *each) for each in wrong]
-        if indices is not None and not wrong:
-            masks[id] = encode(indices)
+        path = folder / f"{id}.png"
+        if not path.is_file():
+            faults.append(SubmissionFault(str(path), "missing", "no such file"))
+            continue
+        try:
+            masks[id] = encode(decode(path.read_bytes(), size, allow_gray=True))
+        except InvalidMaskError as error:
+            faults.append(SubmissionFault(str(path), *error.args))
     return masks, faults
 
 
-def _print_summary(check: CheckResult, split: str) -> None:
-    """Print the errors of a check; or the number of masks with each class, and the next step."""
-    size = f", {check.archive.stat().st_size:,} bytes" if check.archive.is_file() else ""
+def _print_summary(check: CheckResult, split: str) -> CheckResult:
+    """Print and return the result of a check, and the next step if there are no errors."""
     folder = folder_of(check.competition)
     print(
         f"{check.archive}: {check.masks:,} masks for the {check.images:,} images of '{split}', "
-        f"competition {check.competition} ({folder}){size}"
+        f"competition {check.competition} ({folder})"
     )
     if split == "test" and check.images != _TEST_IMAGES:
         print(f"note: the official split 'test' has {_TEST_IMAGES:,} images")
@@ -221,11 +220,11 @@ def _print_summary(check: CheckResult, split: str) -> None:
             print(f"  and {len(faults) - _SHOWN:,} more")
     if check.faults:
         print(f"errors: {len(check.faults):,}. The server would reject the masks or score them wrongly.")
-        return
-    found = (f"{name} {count:,}" for name, count in zip(CLASSES, check.images_with, strict=True) if count)
-    print(f"masks per class: {', '.join(found)}\nno errors")
-    if split == "test":
-        print(f"next: upload {check.archive} at {_SERVER} (register; choose VOC2012, Segmentation).")
+    elif split == "test":
+        print(
+            f"no errors\nnext: upload {check.archive} at {_SERVER} (register; choose VOC2012, Segmentation)."
+        )
         print("It requires a description of 500 characters and limits the number of submissions.")
     else:
-        print(f"rehearsal on '{split}': the server takes the split 'test' only")
+        print(f"no errors\nrehearsal on '{split}': the server takes the split 'test' only")
+    return check

@@ -41,12 +41,11 @@ else:
 class UnwritableError(UserError, OSError):
     """A file that could not be written. A previous file of that name is unchanged."""
 
-    def __init__(self, path: Path, error: OSError, needed: int | None = None) -> None:
+    def __init__(self, path: Path, error: OSError) -> None:
         reason = error.strerror or str(error)
         remedy = "Make its folder writable, or use another"
         if error.errno in _FULL:
-            takes = f", and it takes {needed / 1e6:,.1f} MB" if needed else ""
-            reason += f": {shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free{takes}"
+            reason += f": {shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free"
             remedy = "Make room, or use another folder"
         unchanged = " The existing file is unchanged." if path.exists() else ""
         super().__init__(f"{path} cannot be written ({reason}). {remedy}.{unchanged}")
@@ -57,9 +56,7 @@ class UnwritableError(UserError, OSError):
 
 
 @contextlib.contextmanager
-def atomic_open(
-    path: Path, check: Callable[[IO[bytes]], None] | None = None, needed: int | None = None
-) -> Iterator[IO[bytes]]:
+def atomic_open(path: Path, check: Callable[[IO[bytes]], None] | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces `path` when the block ends without an error.
 
     The file is written in the same folder, and synced before it is renamed. Temporary files of killed
@@ -68,7 +65,6 @@ def atomic_open(
     Args:
         path: Final path.
         check: Called with the synced file before it is renamed. Raises if the file is invalid.
-        needed: Size of the file in bytes, if known, for the error on a full disk.
 
     Raises:
         UnwritableError: If it cannot be written.
@@ -96,7 +92,7 @@ def atomic_open(
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
-        raise UnwritableError(path, cause, needed) from error
+        raise UnwritableError(path, cause) from error
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
@@ -186,16 +182,6 @@ class AtomicFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         self._written.append(path)
-
-    def link(self, name: str, file: Path) -> None:
-        """Add a hard link to an existing file.
-
-        Raises:
-            OSError: If it is on another disk, or the file system does not support links.
-        """
-        path = self._part / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(file.resolve(), path)
 
     def settle(self) -> None:
         """Sync the files that this process wrote.

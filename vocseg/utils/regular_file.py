@@ -1,4 +1,4 @@
-"""Regular files, JSON, and the type of a file by its first bytes."""
+"""Regular files and JSON."""
 
 import errno
 import json
@@ -38,11 +38,7 @@ def read_regular(path: Path, most: int = _TEXT_BYTES) -> tuple[bytes, os.stat_re
                 raise OSError(errno.EINVAL, "it is a pipe or a device, not a plain file")
             if status.st_size > most:
                 raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB")
-            limit = max(status.st_size, 1 << 20)  # `read` allocates so much; files of /proc have size 0
-            data = file.read(limit + 1)
-            if len(data) > limit:
-                raise OSError(errno.EBUSY, "it grows while it is read")
-            return data, status
+            return file.read(), status
     except ValueError as error:  # NUL in the name
         raise OSError(errno.EINVAL, "its name is invalid") from error
 
@@ -79,31 +75,21 @@ def local_file(path: str | Path, flag: str, where: str = "") -> Path:
     Args:
         path: Value of the flag.
         flag: Flag, for the error message.
-        where: Examples of files to use instead of a folder, for the error message.
+        where: Examples of such files, for the error message.
 
     Raises:
         UserError: If it is a URL, missing, a folder, a pipe or a device.
     """
-    path, url = Path(path), re.match(r"[A-Za-z][\w+.-]+:[/:]|registry(:|$)", str(path))
+    path = Path(path)
+    if re.match(r"[A-Za-z][\w+.-]+:[/:]|registry(:|$)", str(path)):
+        raise UserError(f"{flag} {path}: is a URL. Download the file first, and give its local path")
     try:
-        if url is None and path.is_file():
-            return path
-        reason = "there is no such file"
-        if url is not None:
-            reason = "is a URL. Download the file first, and give its local path"
-        elif path.is_dir():
-            reason = f"is a folder. Give a file in it{where}"
-        elif path.exists():
-            reason = "is a pipe or a device. Give a regular file"
-    except (OSError, ValueError) as error:  # ValueError: NUL in the name
-        reason = f"cannot be opened ({error})"
-    raise UserError(f"{flag} {url.string if url else path}: {reason}")
-
-
-def foreign_type(start: bytes) -> str | None:
-    """Describe a file by its first bytes. None: a zip file or a pickle, which torch may have written."""
-    if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x80")):
-        return None
-    page = b"<html" in start.lower() or b"<!doctype" in start.lower()
-    what = "a web page, perhaps of a failed download" if page else "not a file that torch writes"
-    return what if start else "empty (0 bytes)"
+        found = path.is_file()
+    except (OSError, ValueError):  # a link to itself; NUL in the name
+        found = False
+    if not found:
+        raise UserError(
+            f"{flag} {path}: there is no such file, or it is a folder, a pipe or a device. "
+            f"Give a regular file{where}"
+        )
+    return path

@@ -3,17 +3,15 @@
 import os
 import pickle
 import warnings
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import Tensor
 
 from vocseg.errors import UserError
 from vocseg.utils.atomic_write import atomic_open
 from vocseg.utils.checksum import DamagedError, append_checksum, verify_zip
-from vocseg.utils.regular_file import foreign_type, local_file
+from vocseg.utils.regular_file import local_file
 
 
 def write_tensors(content: object, path: Path) -> None:
@@ -29,13 +27,10 @@ def write_tensors(content: object, path: Path) -> None:
 
     def finish(file: IO[bytes]) -> None:
         _check_readable(Path(file.name), path)
-        verify_zip(Path(file.name))
         append_checksum(file)
         os.fsync(file.fileno())
 
-    storages = (tensor.untyped_storage() for tensor in _tensors(content))
-    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
-    with atomic_open(path, finish, needed=sum(sizes.values()) + (1 << 14)) as file:
+    with atomic_open(path, finish) as file:
         torch.save(content, file)
 
 
@@ -54,9 +49,12 @@ def read_tensors(path: str | Path, flag: str = "--ckpt_path", mapped: bool = Fal
     unreadable = f"{flag} {path}: not a readable file of weights"
     try:
         with path.open("rb") as file:
-            start = file.read(512)
-        if what := foreign_type(start):
-            raise UserError(f"{unreadable}: it is {what}")
+            start = file.read(4)
+        if not start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x80")):
+            raise UserError(
+                f"{unreadable}: it is not a file that torch writes, perhaps a web page of a failed download. "
+                "Copy it again or use another."
+            )
         if zipped := start.startswith(b"P"):
             verify_zip(path)
         # weights_only is explicit, as an environment variable can change the default.
@@ -81,23 +79,18 @@ class SafeCheckpointMixin:
 
     @classmethod
     def load_from_checkpoint(
-        cls, checkpoint_path: str | Path, map_location: Any = None, hparams_file: None = None, **kwargs: Any
+        cls, checkpoint_path: str | Path, map_location: Any = None, **kwargs: Any
     ) -> Any:
         """Load a model or data module from a checkpoint.
 
         Args:
             checkpoint_path: A local `.ckpt`.
             map_location: See `torch.load`.
-            hparams_file: Must be None: the checkpoint has the hyperparameters.
             kwargs: See Lightning. `weights_only` is always on.
 
         Raises:
             UserError: As `read_tensors`.
         """
-        if hparams_file is not None:
-            raise UserError(
-                f"hparams_file {hparams_file}: the checkpoint has the hyperparameters. Leave it out."
-            )
         content = read_tensors(checkpoint_path, "checkpoint_path", mapped=True)
         if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
             raise UserError(
@@ -125,11 +118,3 @@ def _check_readable(written: Path, path: Path) -> None:
             f"{path} was not written: it could not be read back safely ({next(lines, str(error)[:200])}). "
             "Keep only tensors and plain values in the state of callbacks."
         ) from error
-
-
-def _tensors(content: object) -> Iterable[Tensor]:
-    if isinstance(content, Tensor):
-        yield content
-    elif isinstance(content, Mapping | list | tuple):
-        for each in content.values() if isinstance(content, Mapping) else content:
-            yield from _tensors(each)

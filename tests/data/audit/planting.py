@@ -19,7 +19,7 @@ IMAGE, MASK = f"{IMAGES}/{TRAIN}.jpg", f"{MASKS}/{TRAIN}.png"
 
 def found(result: Audit) -> list[Finding]:
     """Findings of an audit, without that of absent classes, which so small a set always has."""
-    return [finding for finding in result.findings if finding.kind != "list-absent-class"]
+    return [finding for finding in result.findings if finding.kind != "list-classes"]
 
 
 def read(path: Path) -> np.ndarray:
@@ -72,20 +72,12 @@ def in_mask(change: Callable[[np.ndarray], np.ndarray]) -> Plant:
     return plant
 
 
-def stray(name: str, like: str | None = None) -> Plant:
-    """A file that should not be there: empty, or a copy of another."""
+def stray(name: str, like: str) -> Plant:
+    """A copy of a file."""
 
     def plant(voc: Path) -> str:
-        (voc / name).write_bytes((voc / like).read_bytes() if like else b"x")
+        (voc / name).write_bytes((voc / like).read_bytes())
         return name
-
-    return plant
-
-
-def renamed(old: str, new: str) -> Plant:
-    def plant(voc: Path) -> str:
-        (voc / old).rename(voc / new)
-        return new
 
     return plant
 

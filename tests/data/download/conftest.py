@@ -4,7 +4,7 @@ import hashlib
 import io
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,15 @@ from scipy.io import savemat
 from tests.data.download.faulty_server import FaultyServer, serving
 from vocseg import constants
 from vocseg.data import voc
-from vocseg.data.download.http import RetryPolicy
+from vocseg.data.download import archive as archive_module
 
-HASTY = RetryPolicy(stall=10, crawl=500, window=0.3, pause=0.01)
 VAL_OF_SBD = 5  # validation images that SBD has masks for, too
+
+
+@pytest.fixture(autouse=True)
+def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry at once."""
+    monkeypatch.setattr(archive_module, "PAUSE", 0.01)
 
 
 def _as_fetched(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -33,7 +38,6 @@ def archive(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     path.parent.mkdir()
     with tarfile.open(path, "w") as tar:
         tar.add(sample / "VOCdevkit", "VOCdevkit", filter=_as_fetched)
-    monkeypatch.setattr(voc, "COUNTS", {"train": 20, "val": 7, "trainval": 27, "images": 27, "masks": 27})
     believe(monkeypatch, path)
     return path
 
@@ -75,30 +79,22 @@ def small_voc(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return root
 
 
-Pack = Callable[[dict[str, bytes]], Path]
-
-
 @pytest.fixture
-def pack_sbd(small_voc: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pack:
-    """Packs SBD: masks for all training images but two, and for some validation images; with changes."""
-
-    def pack(changes: dict[str, bytes]) -> Path:
-        full = sample / "VOCdevkit" / "VOC2012"
-        train, val = voc.split_ids(full, "train")[2:], voc.split_ids(full, "val")[:VAL_OF_SBD]
-        files = {f"cls/{id}.mat": mat(sbd_mask(full, id)) for id in [*train, *val]}
-        files |= {"train.txt": "\n".join(train[4:] + val[3:]).encode(), "img/unread.jpg": b"large"}
-        files |= {"val.txt": "\n".join(train[:4] + val[:3]).encode()} | changes
-        path = tmp_path / "elsewhere" / voc.SBD_ARCHIVE
-        path.parent.mkdir(exist_ok=True)
-        with tarfile.open(path, "w:gz") as tar:
-            for name, content in files.items():
-                entry = tarfile.TarInfo(f"benchmark_RELEASE/dataset/{name}")
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
-        believe(monkeypatch, path)
-        return path
-
-    return pack
+def sbd_archive(small_voc: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """SBD with masks for all training images but two, and for some validation images."""
+    full = sample / "VOCdevkit" / "VOC2012"
+    train, val = voc.split_ids(full, "train")[2:], voc.split_ids(full, "val")[:VAL_OF_SBD]
+    files = {f"cls/{id}.mat": mat(sbd_mask(full, id)) for id in [*train, *val]}
+    files["img/unread.jpg"] = b"large"
+    path = tmp_path / "elsewhere" / voc.SBD_ARCHIVE
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"benchmark_RELEASE/dataset/{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    believe(monkeypatch, path)
+    return path
 
 
 def sbd_mask(folder: Path, id: str) -> np.ndarray:

@@ -88,14 +88,14 @@ class _Handler(BaseHTTPRequestHandler):
         """The file or the rest of it, as a server should, but for the fault."""
         body = self.plan.content
         headers = {"Content-Type": "application/x-tar"} | ({"ETag": self.plan.tag} if self.plan.tag else {})
-        met = request.condition in (None, self.plan.tag) or fault.kind == "heedless"
+        met = request.condition in (None, self.plan.tag)
         first = int(request.range[6:-1]) if request.range and self.plan.ranges and met else None
         if first is not None:
             headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
             body = body[first:]
         if fault.kind == "wrong":
             body = bytes(len(body))
-        length = len(body) + {"longer": 1000, "shorter": -1000}.get(fault.kind, 0)
+        length = len(body) + {"longer": 1000}.get(fault.kind, 0)
         if fault.kind in ("chunked", "endless"):
             headers["Transfer-Encoding"] = "chunked"
         else:
@@ -106,13 +106,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(request, body[: fault.at] if fault.at else body, fault)
 
     def _send(self, request: Request, body: bytes, fault: Fault) -> None:
-        step = 1 if fault.kind == "drip" else 1 << 14
-        for k in range(0, len(body), step):
-            block = body[k : k + step]
+        for k in range(0, len(body), 1 << 14):
+            block = body[k : k + (1 << 14)]
             chunked = fault.kind in ("chunked", "endless")
             self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
             request.sent += len(block)
-            time.sleep(0.01 if fault.kind == "drip" else self.plan.delay)
+            time.sleep(self.plan.delay)
         if fault.kind == "chunked":
             self.wfile.write(b"0\r\n\r\n")  # a proper end, though bytes are missing
         if fault.kind == "stall":

@@ -1,7 +1,6 @@
 """`python -m vocseg download`: its flags, and what it refuses."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,13 @@ from vocseg.data.download.archive import addresses, host
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.mark.parametrize("form", ["flag twice", "list", "with ="])
 def test_mirrors_are_tried_in_order_before_known_urls(
-    server: FaultyServer, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, form: str
+    server: FaultyServer, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(voc, "SOURCES", [f"{server.address}/known.tar"])
     first, second = f"{server.address}/first.tar", f"{server.address}/folder/"
-    words = {
-        "flag twice": ["--mirror", first, "--mirror", second],
-        "list": ["--mirror", f"[{first},{second}]"],
-        "with =": [f"--mirror={first}", f"--mirror={second}"],
-    }[form]
     server.plan = [Fault("status", 404), Fault("status", 404)]
-    main(["download", *words])
+    main(["download", "--mirror", first, "--mirror", second])
     asked = [request.path for request in server.log]
     assert asked == ["/first.tar", f"/folder/{voc.ARCHIVE}", "/known.tar"]
     assert voc.find(here / "data") is not None
@@ -43,13 +36,9 @@ def test_only_mirrors_skips_known_urls(server: FaultyServer, here: Path, capsys:
 
 REFUSED = {
     "file": (["--mirror", "file:///data/x.tar"], "--mirror file:///data/x.tar is not a valid URL"),
-    "path": (["--mirror", "x.tar"], "--mirror x.tar is not a valid URL"),
-    "no server": (["--mirror", "https:///x.tar"], "--mirror https:///x.tar is not a valid URL"),
-    "ftp": (["--mirror", "ftp://a/x.tar"], "--mirror ftp://a/x.tar is not a valid URL"),
-    "port": (["--mirror", "http://a:x/"], "--mirror http://a:x/ is not a valid URL"),
     "no mirror": (["--only_mirrors", "true"], "Pass at least one --mirror"),
     "both": (["--archive", "x.tar", "--mirror", "http://a/x"], "Remove --mirror"),
-    "no archive": (["--archive", "x.tar"], "--archive x.tar does not exist"),
+    "no archive": (["--archive", "x.tar"], "--archive x.tar is not a file"),
     "other set": (["--dataset", "coco"], "Literal['voc', 'sbd']. Got value: coco"),
     "SBD alone": (
         ["--dataset", "sbd", "--mirror", "http://a/x", "--only_mirrors", "true"],
@@ -67,19 +56,10 @@ def test_wrong_flags_are_refused_in_a_sentence(here: Path, capsys: Capture, case
 
 
 @pytest.mark.parametrize("dataset", ["voc", "sbd"])
-@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_archive_flag_of_non_file_raises_before_writing(
-    here: Path, capsys: Capture, kind: str, dataset: str
-) -> None:
-    make: dict[str, Callable[[Path], object]] = {
-        "pipe": os.mkfifo,
-        "device": lambda path: path.symlink_to("/dev/zero"),
-        "folder": Path.mkdir,
-    }
-    make[kind](here / "x.tar")
+def test_archive_flag_of_pipe_raises_before_writing(here: Path, capsys: Capture, dataset: str) -> None:
+    os.mkfifo(here / "x.tar")
     said = refused(capsys, ["download", "--dataset", dataset, "--archive", "x.tar"])
-    what = "is a folder" if kind == "folder" else "is a pipe or a device"
-    assert f"vocseg: --archive x.tar {what}. Pass the file" in said
+    assert "vocseg: --archive x.tar is not a file. Pass the file" in said
     assert [path.name for path in here.iterdir()] == ["x.tar"]
 
 

@@ -2,15 +2,13 @@
 
 import re
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.data.download.conftest import HASTY
 from tests.data.download.faulty_server import Fault, FaultyServer, serving
 from vocseg.data import voc
-from vocseg.data.download.http import OVERLAP
+from vocseg.data.download import archive as archive_module
 from vocseg.data.download.voc import download_voc
 from vocseg.errors import UserError
 
@@ -22,10 +20,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(autouse=True)
+def short_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "STALL", 0.5)
+
+
 def _get(root: Path, *servers: FaultyServer) -> Path:
-    stalls = any(server.always and server.always.kind == "stall" for server in servers)
-    policy = replace(HASTY, stall=1.0) if stalls else HASTY
-    return download_voc(root, [f"{server.address}/{voc.ARCHIVE}" for server in servers], policy=policy)
+    return download_voc(root, [f"{server.address}/{voc.ARCHIVE}" for server in servers])
 
 
 def _refused(root: Path, *servers: FaultyServer) -> str:
@@ -39,25 +40,19 @@ def _files(root: Path) -> set[str]:
     return {path.name for path in root.iterdir()} - {".download.lock"}
 
 
-def test_download_is_complete_and_removes_the_archive(
-    server: FaultyServer, root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_download_is_complete_and_removes_the_archive(server: FaultyServer, root: Path) -> None:
     assert _get(root, server) == voc.find(root)
     assert len(list((root / "VOCdevkit" / "VOC2012" / "JPEGImages").iterdir())) == 27
     assert _files(root) == {"VOCdevkit"}
-    said = capsys.readouterr().out
-    assert "27 images, 27 masks, 20/7/27 ids (train/val/trainval)" in said
-    assert "removed the downloaded archive" in said
 
 
 @pytest.mark.parametrize("cuts", [1, 6])
 def test_cut_connection_is_resumed(server: FaultyServer, root: Path, cuts: int) -> None:
-    step = len(server.content) // (cuts + 1)
-    server.plan = [Fault("cut", step)] + [Fault("cut", step + OVERLAP)] * (cuts - 1)
+    server.plan = [Fault("cut", len(server.content) // (cuts + 1))] * cuts
     _get(root, server)
     assert [request.range is not None for request in server.log] == [False] + [True] * cuts
     assert {request.condition for request in server.log[1:]} == {'"first"'}
-    assert server.sent == len(server.content) + cuts * OVERLAP
+    assert server.sent == len(server.content)
 
 
 def test_cut_without_content_length_is_detected(server: FaultyServer, root: Path) -> None:
@@ -66,37 +61,32 @@ def test_cut_without_content_length_is_detected(server: FaultyServer, root: Path
     assert [request.status for request in server.log] == [200, 206]
 
 
-@pytest.mark.parametrize("status", [503, 429, 500])
-def test_busy_server_is_retried(server: FaultyServer, root: Path, status: int) -> None:
-    server.plan = [Fault("status", status)] * 2
+def test_busy_server_is_retried(server: FaultyServer, root: Path) -> None:
+    server.plan = [Fault("status", 503), Fault("status", 429)]
     _get(root, server)
-    assert [request.status for request in server.log] == [status, status, 200]
+    assert [request.status for request in server.log] == [503, 429, 200]
 
 
 def test_server_that_stays_busy_is_given_up(server: FaultyServer, root: Path) -> None:
     with serving(FaultyServer(b"", always=Fault("status", 503))) as busy:
         _get(root, busy, server)
-        assert len(busy.log) == HASTY.tries
+        assert len(busy.log) == archive_module.TRIES
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_redirection_keeps_the_range(server: FaultyServer, root: Path, status: int) -> None:
-    server.plan = [Fault("redirect", status), Fault("cut", HALF), Fault("redirect", status)]
+def test_redirection_keeps_the_range(server: FaultyServer, root: Path) -> None:
+    server.plan = [Fault("redirect", 302), Fault("cut", HALF), Fault("redirect", 302)]
     _get(root, server)
-    assert [request.status for request in server.log] == [status, 200, status, 206]
+    assert [request.status for request in server.log] == [302, 200, 302, 206]
 
 
 LEFT_AT_ONCE = {
     "404": (Fault("status", 404), "status 404 Not Found"),
-    "403": (Fault("status", 403), "status 403 Forbidden"),
     "web page": (Fault("html"), "a web page instead of the archive"),
-    "announced too long": (Fault("longer"), "a file of .* bytes, not "),
-    "announced too short": (Fault("shorter"), "a file of .* bytes, not "),
+    "announced too long": (Fault("longer"), "a response of .* bytes, which is not the archive"),
     "never-ending": (Fault("endless"), "more than .* bytes"),
     "other bytes": (Fault("wrong"), "its file has MD5 [0-9a-f]{32}, not "),
-    "no byte": (Fault("stall", HALF), "it stopped sending"),
-    "drip": (Fault("drip"), r"only \d+ bytes a second"),
-    "redirected to a file": (Fault("out"), "InvalidSchema"),
+    "no byte": (Fault("stall", HALF), "no byte for 0 s"),
+    "redirected to a file": (Fault("out"), "No connection adapters"),
 }
 
 
@@ -109,27 +99,25 @@ def test_permanent_failure_tries_the_next_source(
         _get(root, bad, server)
         assert len(bad.log) == 1
         host = bad.address.removeprefix("http://")
-    said = " ".join(capsys.readouterr().out.split())
-    assert re.search(f"{host}: {reason}.*; trying the next source", said)
+    assert re.search(f"  {host}: {reason}", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("name", LEFT_AT_ONCE)
-def test_permanent_failure_of_the_only_source_raises(server: FaultyServer, root: Path, name: str) -> None:
-    server.always, reason = LEFT_AT_ONCE[name]
-    sentence = _refused(root, server)
-    assert re.search(reason, sentence)
+def test_failure_of_all_sources_names_reasons_and_remedy(server: FaultyServer, root: Path) -> None:
+    server.always = Fault("status", 404)
+    with serving(FaultyServer(server.content, always=Fault("html"))) as page:
+        sentence = _refused(root, server, page)
+    assert "status 404 Not Found" in sentence
+    assert "a web page instead of the archive" in sentence
     assert "--mirror" in sentence
     assert f"{voc.ARCHIVE} (MD5 {voc.ARCHIVE_MD5})" in sentence
-    kept = name in ("no byte", "drip")
-    assert _files(root) == ({f"{voc.ARCHIVE}.part", f"{voc.ARCHIVE}.part.json"} if kept else set())
 
 
 def test_partial_download_is_resumed_at_the_next_source(server: FaultyServer, root: Path) -> None:
     with serving(FaultyServer(server.content, always=Fault("stall", HALF), tag='"other"')) as slow:
         _get(root, slow, server)
-    assert server.log[0].range == f"bytes={HALF - OVERLAP}-"
+    assert server.log[0].range == f"bytes={HALF}-"
     assert server.log[0].condition is None
-    assert server.sent == len(server.content) - HALF + OVERLAP
+    assert server.sent == len(server.content) - HALF
 
 
 def test_server_without_ranges_restarts(server: FaultyServer, root: Path) -> None:
@@ -140,31 +128,24 @@ def test_server_without_ranges_restarts(server: FaultyServer, root: Path) -> Non
 
 def test_server_without_ranges_that_always_cuts_is_given_up(server: FaultyServer, root: Path) -> None:
     server.ranges, server.always = False, Fault("cut", HALF)
-    assert "the connection was cut" in _refused(root, server)
-    assert len(server.log) == 1 + HASTY.tries
+    assert "it was cut" in _refused(root, server)
+    assert len(server.log) == 1 + archive_module.TRIES
 
 
-@pytest.mark.parametrize("kind", ["none", "heedless"])
-def test_versions_are_not_mixed(
-    server: FaultyServer, root: Path, kind: str, capsys: pytest.CaptureFixture[str]
+def test_other_version_of_the_file_restarts(
+    server: FaultyServer, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whether or not the server heeds the condition, and though they differ far from where they meet."""
-    old = b"spoilt!" + server.content[7:]
-    with serving(
-        FaultyServer(old, tag='"old"', always=Fault("status", 404), plan=[Fault("cut", HALF)])
-    ) as bad:
-        _refused(root, bad)
-        bad.content, bad.tag, bad.always = server.content, '"new"', Fault(kind)
-        _get(root, bad)
-        assert [request.status for request in bad.log[2:]] == ([200] if kind == "none" else [206, 200])
+    good, server.content = server.content, b"spoilt!" + server.content[7:]
+    server.plan = [Fault("cut", HALF)]
+
+    def change(seconds: float) -> None:
+        server.content, server.tag = good, '"new"'
+
+    monkeypatch.setattr("vocseg.data.download.archive.time.sleep", change)
+    server.delay = 0
+    _get(root, server)
+    assert [request.status for request in server.log] == [200, 200]
     assert "all of it again" not in capsys.readouterr().out
-
-
-def test_overlap_is_compared_without_validator(server: FaultyServer, root: Path) -> None:
-    with serving(FaultyServer(server.content, always=Fault("stall", HALF))) as slow:
-        slow.content = bytes(len(server.content))
-        _get(root, slow, server)
-    assert [request.status for request in server.log] == [206, 200]
 
 
 def test_wrong_md5_after_resume_downloads_again(
@@ -182,35 +163,20 @@ def test_status_416_restarts(server: FaultyServer, root: Path) -> None:
     assert [request.status for request in server.log] == [200, 416, 200]
 
 
-def test_complete_part_needs_no_server(server: FaultyServer, root: Path, archive: Path) -> None:
-    _begin(server, root)
+def test_complete_part_needs_no_server(server: FaultyServer, root: Path) -> None:
+    root.mkdir()
     (root / f"{voc.ARCHIVE}.part").write_bytes(server.content)
-    server.log.clear()
     _get(root, server)
     assert server.log == []
 
 
-@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"x": 1}'])
-def test_part_without_source_restarts(server: FaultyServer, root: Path, note: bytes) -> None:
-    _begin(server, root)
-    (root / f"{voc.ARCHIVE}.part.json").write_bytes(note)
-    server.log.clear()
-    _get(root, server)
-    assert [request.range for request in server.log] == [None]
-
-
-def _begin(server: FaultyServer, root: Path) -> None:
-    """Leave half of the archive."""
+def test_next_run_resumes(server: FaultyServer, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server.plan, server.always = [Fault("cut", HALF)], Fault("status", 404)
     _refused(root, server)
-    server.always = None
     assert (root / f"{voc.ARCHIVE}.part").stat().st_size == HALF
-
-
-def test_next_run_resumes(server: FaultyServer, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _begin(server, root)
+    server.always = None
     _get(root, server)
-    assert server.log[-1].range == f"bytes={HALF - OVERLAP}-"
+    assert server.log[-1].range == f"bytes={HALF}-"
     assert f"resuming {voc.ARCHIVE} at 1 of" in capsys.readouterr().out
 
 
@@ -220,10 +186,7 @@ def test_no_connection_is_reported_for_each_source(
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound, so that nobody else answers there; not listening
         nobody = FaultyServer(b"", address=f"http://127.0.0.1:{closed.getsockname()[1]}")
-        sentence = _refused(root, nobody, nobody)
+        sentence = _refused(root, nobody, FaultyServer(b"", address=f"{nobody.address}/second"))
     host = nobody.address.removeprefix("http://")
-    lines = [f"  {host}: no connection; trying the next source", f"  {host}: no connection"]
-    said = capsys.readouterr().out.splitlines()
-    assert [line for line in said if "connection" in line] == lines  # one source a line
-    assert "all 2 sources failed" in sentence
-    assert "no connection" not in sentence
+    assert sentence.count(f"{host}: no connection") == 2
+    assert capsys.readouterr().out.count(f"  {host}: no connection") == 2

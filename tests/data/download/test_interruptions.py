@@ -14,7 +14,6 @@ import pytest
 from tests.data.download.faulty_server import FaultyServer
 from tests.forks import Forked
 from vocseg.data import voc
-from vocseg.data.download.http import OVERLAP
 
 Start = Callable[..., Forked]
 DRIVER = """
@@ -23,14 +22,14 @@ from vocseg.data import voc
 for name, value in json.loads(sys.argv.pop(1)).items():
     setattr(voc, name, value)
 import os, signal, tarfile
-extract, left = tarfile.TarFile.extract, [int(os.environ.get("KILL_AT", -1))]
-def extract_or_die(*args, **kwargs):
+left = [int(os.environ.get("KILL_AT", -1))]
+def extract_or_die(member, path):
     left[0] -= 1
     if left[0] == -1:
         os.kill(os.getpid(), signal.SIGKILL)
-    extract(*args, **kwargs)
+    return member
 if left[0] >= 0:
-    tarfile.TarFile.extract = extract_or_die
+    tarfile.data_filter = tarfile._NAMED_FILTERS["data"] = extract_or_die
 from vocseg.__main__ import main
 main(["download", *sys.argv[1:]])
 """
@@ -39,7 +38,7 @@ main(["download", *sys.argv[1:]])
 @pytest.fixture
 def start(server: FaultyServer, tmp_path: Path) -> Iterator[Start]:
     """Starts `python -m vocseg download` in a process whose official archive is the small one."""
-    facts = json.dumps({name: getattr(voc, name) for name in ("COUNTS", "ARCHIVE_MD5", "ARCHIVE_BYTES")})
+    facts = json.dumps({name: getattr(voc, name) for name in ("ARCHIVE_MD5", "ARCHIVE_BYTES")})
     words = ["--root", str(tmp_path / "data"), "--mirror", f"{server.address}/", "--only_mirrors", "true"]
     with ExitStack() as stack:
         yield lambda **more: stack.enter_context(Forked([facts, *words], tmp_path, DRIVER, **more))
@@ -59,7 +58,7 @@ def _part(root: Path) -> int:
 
 
 def test_killed_download_resumes(server: FaultyServer, start: Start, tmp_path: Path) -> None:
-    chance, server.delay = random.Random(7), 0.005
+    chance, server.delay = random.Random(7), 0.002
     kept = []
     for _ in range(4):
         process = start()
@@ -73,11 +72,11 @@ def test_killed_download_resumes(server: FaultyServer, start: Start, tmp_path: P
     assert process.wait() == 0, process.err
     assert voc.find(tmp_path / "data") is not None
     asked = [int(request.range[6:-1]) if request.range else 0 for request in server.log]
-    assert asked == [0] + [max(0, size - OVERLAP) for size in kept]
+    assert asked == [0, *kept]
     assert server.log[-1].sent == len(server.content) - asked[-1]
 
 
-@pytest.mark.parametrize("entries", [0, 20, 60])
+@pytest.mark.parametrize("entries", [0, 60])
 def test_killed_unpacking_restarts(server: FaultyServer, start: Start, tmp_path: Path, entries: int) -> None:
     process, part = start(KILL_AT=str(entries)), tmp_path / "data" / "VOCdevkit" / ".VOC2012.part"
     assert process.wait() == -signal.SIGKILL
@@ -103,15 +102,12 @@ def test_two_processes_download_once(server: FaultyServer, start: Start, tmp_pat
     assert len(server.log) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_prints_the_saved_size(
-    server: FaultyServer, start: Start, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_signal_prints_the_saved_size(server: FaultyServer, start: Start, tmp_path: Path) -> None:
     server.delay = 0.1
     process = start()
     _wait(lambda: _part(tmp_path) > 100_000)
-    os.kill(process.pid, number)
-    assert process.wait() == 128 + number
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
     assert "saved 0 of" in process.out
-    assert process.err == f"vocseg: stopped by {number.name}; run this again to resume\n"
+    assert process.err == "vocseg: stopped by SIGTERM; run this again to resume\n"
     assert _part(tmp_path) > 100_000

@@ -20,9 +20,6 @@ def test_existing_set_is_not_downloaded(
     capsys.readouterr()
     assert download_voc(tmp_path / "data", []) == there
     assert capsys.readouterr().out == f"VOC 2012 exists already: {there}\n"
-    (there / "JPEGImages" / "2007_000001.jpg").unlink()
-    download_voc(tmp_path / "data", [])
-    assert "(with 26 images; the official set has 27)" in capsys.readouterr().out
 
 
 def test_existing_set_in_read_only_folder_is_found(sample: Path) -> None:
@@ -55,23 +52,6 @@ def test_given_archive_of_wrong_md5_raises_and_is_not_removed(archive: Path, tmp
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".download.lock"]
 
 
-@pytest.mark.parametrize(("name", "what"), [("nothing.tar", "does not exist"), ("", "is a folder")])
-def test_archive_that_is_not_a_file_raises(archive: Path, tmp_path: Path, name: str, what: str) -> None:
-    with pytest.raises(UserError, match=f"--archive .* {what}. Pass the file {voc.ARCHIVE}"):
-        download_voc(tmp_path / "data", [], tmp_path / name)
-
-
-def test_archive_without_official_counts_raises(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(voc.COUNTS, "images", 28)
-    with pytest.raises(
-        UserError, match=r"holds .*'images': 27.*, not .*'images': 28.*: it is not the official"
-    ):
-        download_voc(tmp_path / "data", [], archive)
-    assert list((tmp_path / "data" / "VOCdevkit").iterdir()) == []
-
-
 def test_incomplete_folder_is_not_overwritten(archive: Path, tmp_path: Path) -> None:
     other = tmp_path / "data" / "VOCdevkit" / "VOC2012" / "JPEGImages"
     other.mkdir(parents=True)
@@ -84,9 +64,7 @@ def test_missing_disk_space_raises_before_download(
     server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(voc, "ARCHIVE_BYTES", 10**15)
-    with pytest.raises(
-        UserError, match=r"needs 2000000.0 GB in .* \(1000000.0 to download, .*\), but .* are free"
-    ):
+    with pytest.raises(UserError, match=r"needs 2000000.0 GB in .*, but .* are free"):
         download_voc(tmp_path / "data", [f"{server.address}/x.tar"])
     assert server.log == []
 
@@ -106,7 +84,7 @@ def test_full_disk_raises_and_next_run_resumes(server: FaultyServer, tmp_path: P
 
 
 def test_folder_that_cannot_be_created_raises(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the folder .* cannot be created: .*. Pass another one"):
+    with pytest.raises(UserError, match=r"cannot be read or written: .*--root"):
         download_voc(archive / "below", [], archive)
 
 

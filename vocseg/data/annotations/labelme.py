@@ -1,7 +1,6 @@
 """Reader of labelme's annotations: one JSON per image."""
 
 import base64
-import binascii
 import io
 import math
 from collections.abc import Sequence
@@ -20,19 +19,15 @@ from vocseg.data.annotations.annotated_image import (
     coordinates,
     find_image,
     image_name,
-    image_size,
     read_lists,
 )
-from vocseg.data.image_io import MOST_PIXELS
 from vocseg.data.voc import IMAGE_ENDINGS
 from vocseg.errors import UserError, shown
 
 IGNORED = "__ignore__"  # labelme's label of ignored regions
-_MOST_BYTES = 1 << 30
 _POLYGONS = ("polygon", "rotation")  # "rotation": rotated rectangles of X-AnyLabeling, a fork
 
-_UNREGIONED = "shapes without an area (points, lines) are left out"
-_FLAT = "polygons of fewer than three points are left out"
+_UNREGIONED = "shapes without an area (points, lines, polygons of two points) are left out"
 _ALONE = "images without a JSON are left out (not annotated)"
 
 
@@ -68,7 +63,7 @@ def read_labelme(folder: Path, folders: Sequence[Path]) -> Annotations:
 
 def _content(path: Path) -> dict[str, Any]:
     otherwise = "It is not a labelme annotation: move it out of the folder."
-    return read_lists(path, _MOST_BYTES, ["shapes"], otherwise)
+    return read_lists(path, ["shapes"], otherwise)
 
 
 def _image(
@@ -82,12 +77,11 @@ def _image(
         for number, record in enumerate(content["shapes"], 1)
         if (shape := _shape(record, f"{path}: shape {number}", id, found)) is not None
     )
-    size = image_size(content.get("imageWidth"), content.get("imageHeight"), str(path))
+    size = (content.get("imageWidth"), content.get("imageHeight"))
     if content.get("imageData") is not None:
         return AnnotatedImage(id, path, None, size, shapes, partial(_embedded, path))
     expected = image_name(content.get("imagePath"), path)
-    named = Path(str(content["imagePath"]).replace("\\", "/"))  # may begin with ../
-    beside = path.parent / named
+    beside = path.parent / str(content["imagePath"]).replace("\\", "/")  # may begin with ../
     file = beside if beside.is_file() else find_image(expected, [path.parent, *folders])
     if file is None:
         found.missing.append(expected.as_posix())
@@ -99,7 +93,7 @@ def _embedded(path: Path) -> bytes:
     """Bytes of the image in a JSON."""
     try:
         return base64.b64decode(_content(path)["imageData"], validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"{path}: its imageData is corrupt: {error}. Save it again in labelme.") from error
 
 
@@ -109,11 +103,8 @@ def _shape(record: Any, where: str, id: str, found: Annotations) -> Shape | None
     label, kind = record["label"], record.get("shape_type", "polygon")
     where = f"{where} ('{shown(label, 40)}', {shown(kind, 20)})"
     points = coordinates(record.get("points", []), where)
-    if kind not in (*_POLYGONS, "rectangle", "circle", "mask"):
+    if kind not in (*_POLYGONS, "rectangle", "circle", "mask") or (kind in _POLYGONS and len(points) < 3):
         found.notes[_UNREGIONED].append(id)
-        return None
-    if kind in _POLYGONS and len(points) < 3:
-        found.notes[_FLAT].append(id)
         return None
     expected = (2, 4) if kind == "rectangle" else (2,)
     if kind not in _POLYGONS and len(points) not in expected:
@@ -148,18 +139,11 @@ def _drawn(kind: str, points: list[tuple[float, float]], width: int, height: int
 
 def _bitmap(points: list[tuple[float, float]], data: Any, width: int, height: int, where: str) -> Bools:
     """Decode a region that is stored as an image of its bounding box."""
+    pixels = Image.new("L", (width, height))
     try:
         with Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=("PNG",)) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ValueError("it is too large")
-            bitmap = np.asarray(image.convert("L"), bool)
+            pixels.paste(image.convert("L"), (int(points[0][0]), int(points[0][1])))  # clipped
     except Exception as error:  # Pillow raises nearly anything on corrupt bytes
         reason = shown(str(error) or type(error).__name__)
         raise UserError(f"{where} has a corrupt mask: {reason}. Draw it again in labelme.") from error
-    left, top = (int(value) for value in points[0])
-    high, wide = bitmap.shape
-    if left < 0 or top < 0 or left + wide > width or top + high > height:
-        raise UserError(f"{where} leaves its image of {width}x{height} pixels. Draw it again in labelme.")
-    pixels = np.zeros((height, width), bool)
-    pixels[top : top + high, left : left + wide] = bitmap
-    return pixels
+    return np.asarray(pixels, bool)

@@ -7,16 +7,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
-from vocseg.data.audit.checks_images import check_image, compare_pair, find_near_duplicates
-from vocseg.data.audit.checks_lists import SplitList, compare_lists, examine_folders, read_lists
-from vocseg.data.audit.checks_masks import check_mask
+from vocseg.data.audit.duplicates import find_duplicates
+from vocseg.data.audit.files import check_image, check_mask, compare_pair
 from vocseg.data.audit.findings import DatasetScan, FileRecord, Finding
-from vocseg.data.audit.repair import check_target, repair_masks
-from vocseg.data.audit.report import Audit, distribution, examine_classes, print_repair, print_summary
+from vocseg.data.audit.lists import find_overlaps, read_splits, scores, trains
+from vocseg.data.audit.report import Audit, check_classes, distribution, print_summary
 from vocseg.data.classes import ClassList, known_classes
 from vocseg.data.fingerprint import cache_folder, write_contents, write_manifest
+from vocseg.data.splits import Split
 from vocseg.data.voc import Layout, find_set
 from vocseg.errors import UserError, shown
 from vocseg.utils.atomic_write import atomic_write
@@ -26,7 +24,6 @@ from vocseg.utils.progress import follow, in_threads
 def audit(
     root: Path = Path("data"),
     report: Path | None = None,
-    repair: Path | None = None,
     classes: Path | None = None,
     image_folder: str = "JPEGImages",
     image_suffix: str | None = None,
@@ -45,8 +42,6 @@ def audit(
     Args:
         root: Folder that holds `VOCdevkit/VOC2012`; may be given without `--root`.
         report: Report file (JSON); null: `audit.json` beside the manifest.
-        repair: New folder for a copy in which masks of the palette's colours (RGB, RGBA, grey, or another
-            palette) are converted exactly; those that cannot be are named.
         classes: Class list, one name per line or YAML; null: VOC's 21 classes.
         image_folder: Folder of the images within `VOC2012`.
         image_suffix: Suffix of the images; null: any.
@@ -62,18 +57,24 @@ def audit(
         UserError: If there is no data set, or an output cannot be written.
     """
     layout = _layout(root, Layout(Path(), image_folder, image_suffix, mask_folder, mask_suffix))
-    if repair is not None:
-        check_target(repair, layout.folder)
     known = known_classes(classes, mask_values)
     cache = cache_folder(layout.folder, cache)
     report = report or cache / "audit.json"
-    lists = read_lists(layout)
-    scan = _scan(layout, lists, known, progress)
-    result = _combine(layout, lists, scan, known)
-    _write(result, scan, cache, report)
+    splits, findings = read_splits(layout, known)
+    scan, faults = _scan(layout, splits, known, progress)
+    wrong = {finding.file for finding in faults}
+    contents = {each.name: each.content for each in scan.files if each.content and each.name not in wrong}
+    write_contents(cache, contents)
+    write_manifest(cache, contents)
+    findings += [*faults, *find_overlaps(splits), *find_duplicates(splits, scan.images)]
+    training = [each for each in splits if trains(each)] or [each for each in splits if not scores(each)]
+    for split in training:
+        if all(each is not None and each.name in contents for pair in scan.pairs(split) for each in pair):
+            findings += check_classes(split, cache)
+    shown = tuple(distribution(each, scan) for each in splits)
+    result = Audit(len(scan.files), tuple(sorted(set(findings))), shown, known)
+    atomic_write(report, result.to_json())
     print_summary(result, layout, cache, report)
-    if repair is not None:
-        print_repair(repair_masks(layout.folder, repair, result.findings, known, progress), repair)
     return result
 
 
@@ -89,82 +90,53 @@ def _layout(root: Path, naming: Layout) -> Layout:
     return replace(naming, folder=folder)
 
 
-def _combine(layout: Layout, lists: Sequence[SplitList], seen: DatasetScan, classes: ClassList) -> Audit:
-    """Combine the findings of splits, folders and files."""
-    folders, unlisted = examine_folders(layout, lists)
-    named = [each for each in lists if each.ids]
-    shown = [distribution(each, seen, layout, classes) for each in named]
-    training = [each for each in named if each.trains]
-    training = training or [each for each in named if not each.scores]  # splits of other names
-    findings = [
-        *(finding for each in lists for finding in each.findings),
-        *compare_lists(lists, layout),
-        *folders,
-        *(finding for each in seen.files for finding in each.findings),
-        *seen.pairs,
-        *find_near_duplicates(lists, seen.images),
-        *(
-            finding
-            for each, found in zip(named, shown, strict=True)
-            if each in training and found.fingerprint is not None and not _unsound(each, seen, layout)
-            for finding in examine_classes(each, found, classes)
-        ),
-    ]
-    return Audit(len(seen.files), unlisted, tuple(sorted(set(findings))), tuple(shown), classes)
-
-
-def _unsound(each: SplitList, seen: DatasetScan, layout: Layout) -> bool:
-    """Return whether a mask of a split has a fault, so that its classes are unreliable."""
-    masks = (seen.masks.get(layout.name(layout.mask(id, each.split))) for id in each.ids)
-    return any(mask is None or not mask.sound for mask in masks)
-
-
-def _write(result: Audit, seen: DatasetScan, cache: Path, report: Path) -> None:
-    """Write the report, the manifest, and the digests that later runs reuse."""
-    contents = {each.name: each.content for each in seen.sound if each.content is not None}
-    try:
-        atomic_write(report, result.to_json())
-        write_contents(cache, contents)
-        write_manifest(cache, contents)
-    except OSError as error:
-        raise UserError(
-            f"the report {report} and the manifest in {cache} cannot both be written: {error.strerror}. "
-            "Pass other paths with --report and --cache."
-        ) from error
+def _locate(
+    layout: Layout, splits: Sequence[Split]
+) -> tuple[dict[str, Path], dict[str, Path], list[Finding]]:
+    """Return images by id, masks by name, and which are missing or ambiguous."""
+    images, masks, faults = dict[str, Path](), dict[str, Path](), list[Finding]()
+    remedy = "restore it, or remove its id from the splits"
+    for id in sorted({id for split in splits for id in split.ids}):
+        path, *others = layout.images(id)
+        if others:
+            text = f"{path.name} has the same id: remove one, or set the suffix with --data.image_suffix"
+            faults.append(Finding(layout.name(others[0]), "image-twice", text))
+        elif os.path.lexists(path):
+            images[id] = path
+        else:
+            faults.append(Finding(layout.name(path), "image-missing", remedy))
+    for split in splits:
+        for path in (layout.mask(id, split.name) for id in split.ids):
+            if os.path.lexists(path):
+                masks[layout.name(path)] = path
+            elif not split.name.startswith("test"):  # VOC's test masks are not public
+                faults.append(Finding(layout.name(path), "mask-missing", remedy))
+    folders = sorted({layout.image_folder, *(layout.masks_of(split.name) for split in splits)})
+    for folder in (name for name in folders if not (layout.folder / name).is_dir()):
+        faults = [each for each in faults if not each.file.startswith(f"{folder}/")]
+        faults.append(Finding(folder, "folder-missing", "restore it from the archive"))
+    return images, masks, faults
 
 
 def _scan(
-    layout: Layout, lists: Sequence[SplitList], classes: ClassList, progress: bool = True
-) -> DatasetScan:
-    """Read every image and mask of the splits once, with all cores."""
-    ids = sorted({id for each in lists for id in each.ids})
-    mask_of = {(each.split, id): layout.mask(id, each.split) for each in lists for id in each.ids}
-    masks = sorted({path for path in mask_of.values() if os.path.isfile(path)})
-    paths = {id: layout.images(id) for id in ids}  # two for one id: reported as image-twice
-    found = {id: each[0] for id, each in paths.items() if len(each) == 1 and os.path.isfile(each[0])}
+    layout: Layout, splits: Sequence[Split], classes: ClassList, progress: bool
+) -> tuple[DatasetScan, list[Finding]]:
+    """Read every image and mask of the splits once, with all cores. Return records and faults."""
+    images, masks, faults = _locate(layout, splits)
     jobs: list[Callable[[], FileRecord]] = [
-        *(partial(check_image, path, layout.name(path)) for path in found.values()),
-        *(partial(check_mask, path, layout.name(path), classes) for path in masks),
+        *(partial(check_image, path, layout.name(path)) for path in images.values()),
+        *(partial(check_mask, path, name, classes) for name, path in masks.items()),
     ]
-    Image.init()  # once, not in every thread
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # reported as findings
+    with warnings.catch_warnings(action="ignore"):  # reported as findings
         done = in_threads(lambda job: job(), jobs)
         records = list(follow(done, "checking files", len(jobs), progress))
-    images = dict(zip(found, records, strict=False))
-    by_name = {each.name: each for each in records[len(found) :]}
-    pairs = [
-        (images[id], by_name.get(layout.name(path)))
-        for (_, id), path in sorted(mask_of.items())
-        if id in images
-    ]
-    return DatasetScan(images, by_name, _compare(pairs))
-
-
-def _compare(pairs: Sequence[tuple[FileRecord, FileRecord | None]]) -> tuple[Finding, ...]:
-    """One finding per file, as splits may share pairs; pairs with a mask take precedence."""
-    found: dict[str, Finding] = {}
+    by_name = dict(zip(masks, records[len(images) :], strict=True))
+    scan = DatasetScan(dict(zip(images, records, strict=False)), by_name)
+    faults += [finding for each in records for finding in each.findings]
+    # Splits may share images; pairs with a mask take precedence.
+    pairs = [pair for split in splits for pair in scan.pairs(split)]
+    sizes = dict[str, Finding]()
     for image, mask in sorted(pairs, key=lambda pair: pair[1] is None or pair[1].size is None):
-        for finding in compare_pair(image, mask):
-            found.setdefault(finding.file, finding)
-    return tuple(found.values())
+        for finding in compare_pair(image, mask) if image else ():
+            sizes.setdefault(finding.file, finding)
+    return scan, [*faults, *sizes.values()]

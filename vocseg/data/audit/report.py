@@ -1,25 +1,26 @@
 """Printed and saved report of an audit."""
 
 import json
+import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vocseg.constants import IGNORE_INDEX, VOID_SHARE
-from vocseg.data.audit.checks_lists import SplitList
-from vocseg.data.audit.findings import KINDS, DatasetScan, FileRecord, Finding
-from vocseg.data.audit.repair import Repair
+from vocseg.constants import IGNORE_INDEX
+from vocseg.data.audit.findings import KINDS, DatasetScan, Finding
 from vocseg.data.classes import ClassList
 from vocseg.data.fingerprint import MANIFEST, fingerprint
-from vocseg.data.voc import Layout
-from vocseg.errors import printable, some
+from vocseg.data.label_check import check_labels
+from vocseg.data.splits import Split
+from vocseg.data.voc import Layout, split_list
+from vocseg.errors import UserError, printable
 
 
 @dataclass(frozen=True)
@@ -47,64 +48,36 @@ class Distribution:
         return [count / known for count in self.pixels[:-1]]
 
 
-def distribution(each: SplitList, seen: DatasetScan, layout: Layout, classes: ClassList) -> Distribution:
+def distribution(split: Split, scan: DatasetScan) -> Distribution:
     """Count the classes in the masks of a split, and compute its fingerprint."""
-    masks = [seen.masks.get(layout.name(layout.mask(id, each.split))) for id in each.ids]
-    counts = np.zeros((len(masks), len(classes) + 1), np.int64)
-    for row, mask in zip(counts, masks, strict=True):
+    classes = split.classes
+    rows, digests = list[np.ndarray[Any, Any]](), list[tuple[str, str]]()
+    for image, mask in scan.pairs(split):
         if mask is not None and mask.counts is not None:
-            row += _by_class(mask.counts, classes)
+            sums = np.bincount(classes.table, weights=mask.counts, minlength=IGNORE_INDEX + 1)
+            rows.append(sums[[*range(len(classes)), IGNORE_INDEX]].astype(np.int64))
+        if image is not None and image.content and mask is not None and mask.content:
+            digests.append((image.content.pixels, mask.content.pixels))
+    counts = np.stack(rows) if rows else np.zeros((0, len(classes) + 1), np.int64)
     return Distribution(
-        each.split,
-        len(each.ids),
-        _fingerprint(each.ids, seen.images, masks),
+        split.name,
+        len(split),
+        fingerprint(split.ids, digests) if len(digests) == len(split) else None,
         tuple(counts.sum(0).tolist()),
         tuple((counts > 0).sum(0).tolist()),
     )
 
 
-def _by_class(counts: npt.NDArray[np.int64], classes: ClassList) -> npt.NDArray[np.int64]:
-    """Pixels by class, then of 255; unknown values are not counted."""
-    known = np.where(classes.known, counts, 0)
-    sums = np.bincount(classes.table, weights=known, minlength=IGNORE_INDEX + 1).astype(np.int64)
-    return np.concatenate([sums[: len(classes)], sums[IGNORE_INDEX:]])
-
-
-def _fingerprint(
-    ids: Sequence[str], images: Mapping[str, FileRecord], masks: Sequence[FileRecord | None]
-) -> str | None:
-    pixels = []
-    for id, mask in zip(ids, masks, strict=True):
-        image = images.get(id)
-        if image is None or image.content is None or mask is None or mask.content is None:
-            return None
-        pixels.append((image.content.pixels, mask.content.pixels))
-    return fingerprint(ids, pixels) if pixels else None
-
-
-def examine_classes(each: SplitList, found: Distribution, classes: ClassList) -> list[Finding]:
-    """Check the classes in the masks of a split."""
-    void, counts = found.pixels[-1], found.pixels[:-1]
-    if not sum(found.pixels):
-        return []
-    absent = [f"'{name}'" for name, number in zip(classes.names, counts, strict=True) if not number]
-    if not any(counts[1:]):
-        value = f"if {IGNORE_INDEX} is a class, pass --data.mask_values '[0, {IGNORE_INDEX}]'"
-        other = "pass other masks with --data.mask_folder, or other classes with --data.classes"
-        alone = f"{classes.names[0]}{' and 255' if void else ''} only"
-        text = f"its masks contain {alone}: {value if void else other}"
-        return [Finding(each.file, "list-one-class", text)]
-    findings = []
-    if absent:
-        text = f"no mask contains {some(absent)}: if not intended, correct the class list with --data.classes"
-        findings.append(Finding(each.file, "list-absent-class", text))
-    if void > VOID_SHARE * sum(found.pixels):
-        text = (
-            f"{void / sum(found.pixels):.0%} of the pixels are ignored ({IGNORE_INDEX}): if that is a class, "
-            "pass its value with --data.mask_values"
-        )
-        findings.append(Finding(each.file, "list-void", text))
-    return findings
+def check_classes(split: Split, cache: Path) -> list[Finding]:
+    """Check the classes in the masks of a split, as training does."""
+    file = split.layout.name(split_list(split.layout.folder, split.name))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            check_labels(split, cache, training=True)
+        except UserError as error:
+            return [Finding(file, "list-one-class", error.sentence)]
+    return [Finding(file, "list-classes", str(each.message).removeprefix("vocseg: ")) for each in caught]
 
 
 _FORMAT = 1  # of the JSON file; increased when a key changes its meaning or is removed
@@ -116,14 +89,12 @@ class Audit:
 
     Attributes:
         files: Number of files read.
-        unlisted_images: Number of images in no split; most of VOC's, which have no mask.
         findings: All findings, sorted by file.
         lists: Every split with images.
         classes: Classes of the masks.
     """
 
     files: int
-    unlisted_images: int
     findings: tuple[Finding, ...]
     lists: tuple[Distribution, ...]
     classes: ClassList
@@ -155,17 +126,15 @@ class Audit:
             }
             for each in self.lists
         }
-        keys = ("file", "kind", "level", "means", "text")
         content = {
             "format": _FORMAT,
             "files": self.files,
-            "unlisted_images": self.unlisted_images,
             "faults": len(self.faults),
             "notes": len(self.notes),
             "lists": lists,
             "findings": [
-                dict(zip(keys, map(printable, (f.file, f.kind, f.level, KINDS[f.kind], f.text)), strict=True))
-                for f in self.findings
+                {name: printable(text) for name, text in (asdict(each) | {"level": each.level}).items()}
+                for each in self.findings
             ],
         }
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -230,8 +199,7 @@ def print_summary(result: Audit, layout: Layout, cache: Path, report: Path) -> N
         console.print(_split_table(result.lists), _class_table(result))
     if result.findings:
         console.print(_finding_table(result.findings))
-    spare = f"; {result.unlisted_images:,} images are in no split" if result.unlisted_images else ""
-    print(f"{layout.folder}: {result.files:,} files read{spare}")
+    print(f"{layout.folder}: {result.files:,} files read")
     print(f"report: {report}; manifest: {cache / MANIFEST}")
     faults, notes = len(result.faults), len(result.notes)
     files = len({finding.file for finding in result.faults})
@@ -242,14 +210,3 @@ def print_summary(result: Audit, layout: Layout, cache: Path, report: Path) -> N
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def print_repair(repaired: Repair, out: Path) -> None:
-    """Print the numbers of masks that were and were not converted, and the reasons."""
-    for name, why in repaired.refused.items():
-        print(f"not repaired: {name}: {why}")
-    done, left = len(repaired.converted), len(repaired.refused)
-    if done:
-        print(f"wrote {out} with {_count(done, 'mask')} converted exactly, {left:,} refused")
-    else:
-        print(f"no mask could be repaired ({left:,} refused): {out} was not written")

@@ -1,28 +1,34 @@
-"""Archive of a data set: sources, download, checksum, unpacking."""
+"""Archive of a data set: resumable download, checksum, unpacking."""
 
-import errno
-import gzip
 import hashlib
-import lzma
-import posixpath
 import shutil
 import tarfile
-import zlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import requests
+import urllib3
 from filelock import FileLock, Timeout
 
-from vocseg.data.download.http import PartialDownload, PermanentError, RetryPolicy, transfer
-from vocseg.errors import Interrupted, UserError, shown
+from vocseg.errors import Interrupted, UserError
 
-_ELSEWHERE = "Free some space there, or pass another folder with --root (fit: --data.root)."
-_OF_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EINVAL}
-_CORRUPT = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
-_DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+STALL = 30.0  # seconds without a byte after which a source is given up
+TRIES = 3  # consecutive attempts without new bytes
+PAUSE = 1.0  # seconds before the second attempt; doubles with each further one
+_CHUNK = 1 << 18
+_RETRIED = {408, 425, 429, 500, 502, 503, 504}  # status codes of temporary failures
+
+
+class SourceError(Exception):
+    """A source failed, and a retry would not help."""
+
+
+class TemporaryError(SourceError):
+    """A source failed, and a retry may help."""
 
 
 def addresses(mirrors: Sequence[str], name: str, known: Sequence[str], only: bool) -> list[str]:
@@ -33,21 +39,14 @@ def addresses(mirrors: Sequence[str], name: str, known: Sequence[str], only: boo
     Raises:
         UserError: If a mirror is not an HTTP URL.
     """
-    return list(dict.fromkeys([*(_address(mirror, name) for mirror in mirrors), *(() if only else known)]))
-
-
-def _address(mirror: str, name: str) -> str:
-    try:
-        parts = urlsplit(mirror)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # e.g. a port that is not a number
-        valid = False
-    if not valid:
-        raise UserError(
-            f"--mirror {mirror} is not a valid URL. It must start with http:// or https:// and a host "
-            "(local file: --archive)."
-        )
-    return mirror + name if mirror.endswith("/") else mirror
+    for mirror in mirrors:
+        if not mirror.startswith(("http://", "https://")):
+            raise UserError(
+                f"--mirror {mirror} is not a valid URL. It must start with http:// or https:// "
+                "(local file: --archive)."
+            )
+    own = [mirror + name if mirror.endswith("/") else mirror for mirror in mirrors]
+    return list(dict.fromkeys([*own, *(() if only else known)]))
 
 
 def host(address: str) -> str:
@@ -64,36 +63,19 @@ def locked(root: Path) -> Iterator[None]:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the folder {root} cannot be created: {error.strerror}. Pass another one."
-        ) from error
-    lock = FileLock(root / ".download.lock")
-    try:
+        lock = FileLock(root / ".download.lock")
         try:
-            lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0)
         except Timeout:
             print(f"waiting for another process that downloads to {root}", flush=True)
-            lock.acquire()
-        try:
+            held = lock.acquire()
+        with held:
             yield
-        finally:
-            lock.release()
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        where = error.filename or root
-        raise UserError(f"{where} cannot be read or written: {error.strerror}. {_ELSEWHERE}") from error
-
-
-def check_room(root: Path, title: str, fetch: int, unpack: int) -> None:
-    """Raise `UserError` if a folder has less free space than the bytes to `fetch` and to `unpack`."""
-    needed, free = fetch + unpack, shutil.disk_usage(root).free
-    if free < needed:
         raise UserError(
-            f"{title} needs {needed / 1e9:.1f} GB in {root} ({fetch / 1e9:.1f} to download, "
-            f"{unpack / 1e9:.1f} unpacked), but {free / 1e9:.1f} GB are free. {_ELSEWHERE}"
-        )
+            f"{error.filename or root} cannot be read or written: {error.strerror}. Free some space there, "
+            "or pass another folder with --root (fit: --data.root)."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -123,24 +105,32 @@ class Archive:
         if given is None:
             return root / self.name if (root / self.name).is_file() else None
         if not given.is_file():
-            what = "is a folder" if given.is_dir() else "is a pipe or a device"
-            what = what if given.exists() else "does not exist"
-            raise UserError(f"--archive {given} {what}. Pass the file {self.name}.")
+            raise UserError(f"--archive {given} is not a file. Pass the file {self.name}.")
         return given
 
-    def to_fetch(self, root: Path, given: Path | None) -> int:
-        """Return the number of bytes to download."""
-        return 0 if self.local(root, given) else max(0, self.size - PartialDownload(root, self.name).size)
+    def obtain(self, root: Path, sources: Sequence[str], given: Path | None, unpacked: int) -> Path:
+        """Return the user's own file, or download it. Its MD5 is verified.
 
-    def obtain(self, root: Path, sources: Sequence[str], given: Path | None, policy: RetryPolicy) -> Path:
-        """Return the user's own file, or download it; the MD5 is verified.
+        Args:
+            root: Folder that gets the archive.
+            sources: URLs, tried in order.
+            given: File of the user.
+            unpacked: Bytes that its content needs; with those to download, they must be free.
 
         Raises:
-            UserError: If the user's file has another MD5, or no source provides the right one.
+            UserError: If there is no room, the file has another MD5, or no source has the right one.
         """
-        own = self.local(root, given)
+        own, part = self.local(root, given), self._part(root)
+        needed = unpacked + (self.size - _size(part) if own is None else 0)
+        free = shutil.disk_usage(root).free
+        if free < needed:
+            raise UserError(
+                f"{self.title} needs {needed / 1e9:.1f} GB in {root}, but {free / 1e9:.1f} GB are free. "
+                "Free some space there, or pass another folder with --root (fit: --data.root)."
+            )
         if own is None:
-            return self._fetch(PartialDownload(root, self.name), sources, policy)
+            self._download(part, sources)
+            return part
         found = _md5(own)
         if found != self.md5:
             raise UserError(
@@ -152,58 +142,113 @@ class Archive:
 
     def discard(self, root: Path) -> None:
         """Remove the downloaded archive; never the user's own."""
-        part = PartialDownload(root, self.name)
-        if part.size:
-            print(f"removed the downloaded archive ({part.size / 1e9:.1f} GB)")
-        part.remove()
+        self._part(root).unlink(missing_ok=True)
 
-    def _fetch(self, part: PartialDownload, sources: Sequence[str], policy: RetryPolicy) -> Path:
-        if 0 < part.size < self.size:
-            print(f"resuming {self.name} at {_progress(part.size, self.size)}")
+    def _part(self, root: Path) -> Path:
+        return root / f"{self.name}.part"
+
+    def _download(self, part: Path, sources: Sequence[str]) -> None:
+        if _size(part):
+            print(f"resuming {self.name} at {_size(part) / 1e6:,.0f} of {self.size / 1e6:,.0f} MB")
         reasons: list[str] = []
         for source in sources:
             try:
-                self._fetch_from(source, part, policy)
-                return part.path
-            except PermanentError as error:
+                return self._download_from(source, part)
+            except SourceError as error:
                 reasons.append(f"{host(source)}: {error}")
-                if len(sources) > 1:
-                    more = len(reasons) < len(sources)
-                    print(f"  {reasons[-1]}{'; trying the next source' if more else ''}", flush=True)
+                print(f"  {reasons[-1]}", flush=True)
             except (KeyboardInterrupt, Interrupted):
-                print(f"saved {_progress(part.size, self.size)}: the next run resumes there")
+                print(f"saved {_size(part) / 1e6:,.0f} of {self.size / 1e6:,.0f} MB: the next run resumes")
                 raise
-        # Several reasons were printed above.
-        why = (
-            f"all {len(reasons)} sources failed" if reasons[1:] else "".join(reasons) or "no source is given"
-        )
         raise UserError(
-            f"{self.title} could not be downloaded: {why}. Run this again to resume, pass another --mirror, "
-            f"or get {self.name} (MD5 {self.md5}) by other means and run "
+            f"{self.title} could not be downloaded: {'; '.join(reasons)}. Run this again to resume, pass "
+            f"another --mirror, or get {self.name} (MD5 {self.md5}) by other means and run "
             f"`python -m vocseg download --dataset {self.dataset} --archive FILE`."
         )
 
-    def _fetch_from(self, source: str, part: PartialDownload, policy: RetryPolicy) -> None:
+    def _download_from(self, source: str, part: Path) -> None:
+        """Complete a part, which may come from another source; then verify its MD5."""
         while True:
-            resumed = part.size > 0
-            if part.size != self.size:
-                self._transfer(source, part, policy)
-            found = _md5(part.path)
+            resumed = _size(part) > 0
+            _transfer(source, part, self.size)
+            found = _md5(part)
             if found == self.md5:
                 return
-            part.remove()
+            part.unlink()
             if not resumed:
-                raise PermanentError(f"its file has MD5 {found}, not {self.md5}")
+                raise SourceError(f"its file has MD5 {found}, not {self.md5}")
             print("the resumed file has a wrong MD5: downloading all of it again")
 
-    def _transfer(self, source: str, part: PartialDownload, policy: RetryPolicy) -> None:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-        from rich.progress import TimeRemainingColumn as TimeColumn
 
-        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeColumn())
-        with Progress("[progress.description]{task.description}", *columns) as bar:
-            task = bar.add_task(f"{self.title} from {host(source)}", total=self.size, completed=part.size)
-            transfer(source, part, self.size, policy, lambda here: bar.update(task, completed=here))
+def _transfer(address: str, part: Path, size: int) -> None:
+    """Complete a part of `size` bytes from one source. Received bytes stay in the part after an error."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    reached, failures = _size(part), 0
+    with requests.Session() as session, Progress("{task.description}", *columns) as bar:
+        task = bar.add_task(f"{part.stem} from {host(address)}", total=size)
+        session.headers["Accept-Encoding"] = "identity"
+        while _size(part) != size:
+            try:
+                _attempt(session, address, part, size, lambda here: bar.update(task, completed=here))
+            except TemporaryError as error:
+                failures = 0 if _size(part) > reached else failures + 1
+                reached = max(reached, _size(part))
+                if failures >= TRIES:
+                    raise SourceError(str(error)) from None
+                time.sleep(PAUSE * 2 ** max(0, failures - 1))
+
+
+def _attempt(
+    session: requests.Session, address: str, part: Path, size: int, report: Callable[[int], None]
+) -> None:
+    start = _size(part)
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if not start:
+        session.headers.pop("If-Range", None)
+    try:
+        with session.get(address, headers=headers, stream=True, timeout=STALL) as response:
+            if response.status_code == 416:
+                part.unlink()
+                raise TemporaryError("its file is shorter than the part on disk")
+            _check(response, start, size)
+            # Without it, bytes of two versions of the file would cost a second download.
+            if (tag := response.headers.get("ETag", "")).startswith('"'):
+                session.headers["If-Range"] = tag
+            with part.open("ab" if response.status_code == 206 else "wb") as file:
+                while chunk := response.raw.read1(_CHUNK):  # read waits for all bytes
+                    if file.tell() + len(chunk) > size:
+                        raise SourceError(f"more than {size:,} bytes")
+                    file.write(chunk)
+                    report(file.tell())
+    except requests.exceptions.InvalidSchema as error:
+        raise SourceError(str(error)) from None
+    except (requests.Timeout, urllib3.exceptions.ReadTimeoutError):
+        raise SourceError(f"no byte for {STALL:.0f} s") from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise TemporaryError(f"no connection, or it was cut ({type(error).__name__})") from None
+    if _size(part) < size:
+        raise TemporaryError("the response ended early")
+
+
+def _check(response: requests.Response, start: int, size: int) -> None:
+    """Check that a response is the file, or its rest from `start` on."""
+    status, headers = response.status_code, response.headers
+    if status not in (200, 206):
+        error = TemporaryError if status in _RETRIED else SourceError
+        raise error(f"status {status} {response.reason}")
+    if "html" in headers.get("Content-Type", ""):
+        raise SourceError("a web page instead of the archive")
+    if status == 206 and not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        raise SourceError(f"an invalid Content-Range ({headers.get('Content-Range')!r})")
+    length = response.raw.length_remaining
+    if length is not None and length != size - (start if status == 206 else 0):
+        raise SourceError(f"a response of {length:,} bytes, which is not the archive of {size:,}")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _md5(path: Path) -> str:
@@ -216,99 +261,12 @@ def _md5(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _progress(here: int, size: int) -> str:
-    return f"{here / 1e6:,.0f} of {size / 1e6:,.0f} MB"
-
-
-@contextmanager
-def opened(archive: Path, description: str) -> Iterator[tarfile.TarFile]:
-    """Open a tar archive, compressed or not, with a progress bar.
-
-    Raises:
-        UserError: If it is not a complete tar archive.
-    """
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a verified archive into an existing folder, with a progress bar."""
     import rich.progress
 
-    with rich.progress.open(archive, "rb", description=description) as file:
-        with _reading(archive, (Exception,)):  # tarfile raises more than its own errors on corrupt headers
-            tar = tarfile.open(fileobj=file)  # noqa: SIM115
-        with _reading(archive, _CORRUPT), tar:
-            yield tar
-
-
-@contextmanager
-def _reading(archive: Path, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Convert errors of reading an archive, but not those of the disk."""
-    try:
-        yield
-    except errors as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        reason = shown(error) or type(error).__name__
-        raise UserError(f"{archive} is not a complete tar archive: {reason}. Get it again.") from error
-
-
-def members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the checked entries of an archive, in order.
-
-    Raises:
-        UserError: If an entry or its link leaves the folder, is a device or a pipe, or is a duplicate.
-    """
-    seen: set[str] = set()
-    entries = iter(tar)
-    while True:
-        with _reading(archive, (Exception,)):
-            member = next(entries, None)
-        if member is None:
-            return
-        name = posixpath.normpath(member.name)
-        error = "is a duplicate" if name in seen else _error(member, folder)
-        if error:
-            raise UserError(f"the entry '{shown(member.name)}' of {archive} {error}. Nothing was unpacked.")
-        if not member.isdir():
-            seen.add(name)
-        yield member
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack into an existing folder.
-
-    Raises:
-        UserError: As `opened` and `members`, and if an entry's name or content cannot become a file.
-    """
-    with opened(archive, "unpacking") as tar:
-        for member in members(tar, archive, folder):
-            try:
-                tar.extract(member, folder, filter="data")
-            except tarfile.TarError:
-                raise
-            except Exception as error:  # e.g. a link to no entry, an invalid time
-                if isinstance(error, OSError) and error.errno not in _OF_NAMES:
-                    raise  # of the disk
-                reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-                raise UserError(
-                    f"the entry '{shown(member.name)}' of {archive} cannot be unpacked: {reason}. "
-                    "Nothing was unpacked."
-                ) from error
-
-
-def _error(member: tarfile.TarInfo, folder: Path) -> str | None:
-    """Error of an entry, by its text and by the path that the system would resolve."""
-    if _leaves(member.name):
-        return "leaves the folder"
-    base = posixpath.dirname(member.name) if member.issym() else ""
-    if (member.issym() or member.islnk()) and _leaves(posixpath.join(base, member.linkname)):
-        return f"is a link to '{shown(member.linkname)}', which leaves the folder"
-    try:
-        tarfile.data_filter(member, str(folder))
-    except tarfile.SpecialFileError:
-        return "is a device or a pipe"
-    except tarfile.FilterError:
-        return "leaves the folder"
-    except (OSError, ValueError):
-        return "has an invalid name"
-    return None
-
-
-def _leaves(name: str) -> bool:
-    return name.startswith(("/", "\\")) or ".." in posixpath.normpath(name).split("/")
+    with (
+        rich.progress.open(archive, "rb", description="unpacking") as file,
+        tarfile.open(fileobj=file) as tar,
+    ):
+        tar.extractall(folder, filter="data")
