@@ -15,7 +15,6 @@ from vocseg.metrics.scorer import Scorer
 from vocseg.utils.progress import follow
 from vocseg.utils.yaml_loader import read_yaml
 
-SAMPLE = "sample set"
 _DATA = (  # settings of a run's data that say what its images and classes are
     *("classes", "image_folder", "image_suffix", "mask_folder", "mask_suffix", "mask_values"),
     *("train_split", "val_split", "val_fraction", "subset_seed"),
@@ -31,13 +30,9 @@ class CheckImages(NamedTuple):
 
 def sample_images(count: int) -> CheckImages:
     """Draw images of the sample set; nothing is written."""
-    return CheckImages(
-        [
-            draw_scene(np.random.default_rng([2, k]), [1 + k % 20, 1 + (7 * k + 5) % 20])[0]
-            for k in range(count)
-        ],
-        SAMPLE,
-    )
+    objects = [[1 + k % 20, 1 + (7 * k + 5) % 20] for k in range(count)]
+    images = [draw_scene(np.random.default_rng([2, k]), each)[0] for k, each in enumerate(objects)]
+    return CheckImages(images, "sample set")
 
 
 def run_data(

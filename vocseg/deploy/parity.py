@@ -51,15 +51,11 @@ class Parity(NamedTuple):
     def line(self) -> str:
         """One line for the terminal."""
         limit = "" if self.largest_allowed is None else f" (allowed {self.largest_allowed:.2g})"
-        share = f"{100 * self.equal_pixels:.3f} % (at least {100 * self.least_allowed:g} %)"
         return (
             f"parity with PyTorch on {self.images} images ({self.source}): largest difference of "
-            f"{self.values} {self.largest_difference:.2g}{limit}, equal pixels {share}"
+            f"{self.values} {self.largest_difference:.2g}{limit}, equal pixels "
+            f"{100 * self.equal_pixels:.3f} % (at least {100 * self.least_allowed:g} %)"
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, with the versions of the packages that were compared."""
-        return {**self._asdict(), "passed": self.passed, "versions": _versions()}
 
 
 def measure_parity(network: Network, exported: ExportedNetwork, images: CheckImages) -> Parity:
@@ -69,10 +65,10 @@ def measure_parity(network: Network, exported: ExportedNetwork, images: CheckIma
     original resolution to the mask at the same, with the resizing of `predict`.
     """
     settings = exported.settings
-    size, name = settings.size, settings.outputs[-1]
+    name = settings.outputs[-1]
     largest, spread, equal, pixels = 0.0, 1.0, 0, 0
     for image in images.images:
-        small = network_input(image, size)
+        small = network_input(image, settings.size)
         with torch.inference_mode():
             logits = network(small)
         expected = (logits.softmax(1) if name == "probabilities" else logits).numpy()
@@ -86,15 +82,9 @@ def measure_parity(network: Network, exported: ExportedNetwork, images: CheckIma
         else:
             same = found.argmax(1) == expected.argmax(1)
         equal, pixels = equal + int(same.sum()), pixels + same.size
-    return Parity(
-        len(images.images),
-        images.source,
-        name,
-        largest,
-        _DIFFERENCE * spread if settings.precision == "float32" else None,
-        equal / pixels,
-        _SHARE[settings.precision],
-    )
+    allowed = _DIFFERENCE * spread if settings.precision == "float32" else None
+    share = _SHARE[settings.precision]
+    return Parity(len(images.images), images.source, name, largest, allowed, equal / pixels, share)
 
 
 def check_parity(source: Source, part: Path, file: Path) -> Parity:
@@ -107,9 +97,8 @@ def check_parity(source: Source, part: Path, file: Path) -> Parity:
     parity = measure_parity(source.network, exported, source.images)
     if not parity.passed:
         raise UserError(
-            f"{file} was not written: it differs from PyTorch. P{parity.line[1:]}. Try another "
-            f"--format{', or leave out --int8' if exported.settings.precision == 'int8' else ''}, and report "
-            "this if it stays."
+            f"{file} was not written: it differs from PyTorch. P{parity.line[1:]}. Try another --format, or "
+            "leave out --int8."
         )
     return parity
 
@@ -121,21 +110,18 @@ def exported_network(path: Path) -> ExportedNetwork:
     return network
 
 
-def _versions() -> dict[str, str]:
-    found = {"vocseg": __version__}
-    for name in ("torch", "onnx", "onnxruntime", "openvino", "nncf"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def record_path(path: Path) -> Path:
     """Return the JSON file of the comparison beside an exported file."""
     return path.with_name(f"{path.name}.json")
 
 
-def write_record(part: Path, content: dict[str, object]) -> None:
-    """Write the result of the comparison beside an exported file."""
-    record_path(part).write_text(as_json({"file": part.name, **content}) + "\n")
+def write_record(part: Path, parity: Parity, content: dict[str, object]) -> None:
+    """Write the comparison and further content beside an exported file, with the versions of the packages."""
+    versions = {"vocseg": __version__}
+    for name in ("torch", "onnx", "onnxruntime", "openvino", "nncf"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found: dict[str, Any] = {**parity._asdict(), "passed": parity.passed, "versions": versions}
+    record_path(part).write_text(as_json({"file": part.name, **content, "parity": found}) + "\n")
