@@ -194,7 +194,6 @@ def test_scores_file_has_all_printed_values(sample: Path, trained: Path, here: P
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
-        ("test --tta.scales [1,1.001]", ["--tta.scales 1 and 1.001", "64x64", "--data.image_size 64"]),
         ("test --tta.scales []", ["--tta.scales []", "at least one"]),
         ("test --tta.scales [9]", ["--tta.scales [9.0]", "above 4"]),
         ("test --tta.scales [0]", ["--tta.scales", "0"]),

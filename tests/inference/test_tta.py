@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional
 
 from tests.conftest import TINY
-from vocseg.errors import UserError
 from vocseg.inference.tta import TTAConfig
 from vocseg.metrics.upsample import argmax_upsampled
 from vocseg.models.module import SegmentationModule
@@ -106,13 +105,6 @@ def test_scaled_sizes_are_multiples_of_step() -> None:
     assert TTAConfig(scales=(0.7, 1.0, 1.3), step=32).sizes(256) == [192, 256, 320]
     assert TTAConfig(scales=(0.01, 1.0), step=32).sizes(256) == [32, 256]
     assert TTAConfig(scales=(0.75,)).sizes(250) == [188]
-
-
-def test_scales_of_equal_size_raise() -> None:
-    with pytest.raises(
-        UserError, match=r"0\.75 and 1 both give 64x64 pixels at --data\.image_size 64, as .* of 32"
-    ):
-        TTAConfig(scales=(0.75, 1.0), step=32).sizes(64)
 
 
 def test_label_names_variants() -> None:

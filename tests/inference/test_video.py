@@ -110,7 +110,7 @@ def test_invalid_video_raises_and_leaves_no_file(
     started = _faststart(clip, here / "late.mp4")
     Path("late.mp4").write_bytes(started[: len(started) // 2])
     said = refused(capsys, _words(trained, "late.mp4", "--prediction_writer.video_masks", "true"))
-    assert "the video late.mp4 is damaged (" in said
+    assert "the video late.mp4 cannot be read (" in said
     words = _words(trained, clip, "--prediction_writer.confidence", "true")
     assert "confidence true is for images" in refused(capsys, words)
     assert [path for path in here.rglob("*") if "lightning_logs" in str(path) and path.is_file()] == []
