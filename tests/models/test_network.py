@@ -46,14 +46,16 @@ def test_logits_are_float32_under_autocast() -> None:
 @pytest.mark.parametrize(
     ("arch", "encoder", "weights", "classes", "what"),
     [
-        ("unnet", TINY, None, 21, r"--model.arch unnet: there is no such decoder; smp has unet,"),
-        ("unet", "resnet43", None, 21, r"--model.encoder resnet43: .*do you mean resnet34"),
-        ("unet", "tu-resnet3", None, 21, "--model.encoder tu-resnet3: timm has no such model"),
-        ("unet", "resnet34", "imagnet", 21, "--model.encoder_weights imagnet: resnet34 has imagenet"),
+        ("unnet", TINY, None, 21, "--model.arch unnet .*Available options are"),
+        ("unet", "resnet43", None, 21, "--model.encoder resnet43: .*supported encoders"),
+        ("unet", "tu-resnet3", None, 21, "--model.encoder tu-resnet3: .*resnet3"),
+        ("unet", "resnet34", "imagnet", 21, "--model.encoder_weights imagnet: .*Available options are"),
         ("unet", TINY, None, 1, "--model.num_classes 1: a network needs at least 2"),
+        ("unet", "tu-test_vit", None, 21, "--model.encoder tu-test_vit: cannot be built under"),
+        ("unet", "tu-vit_small_patch14_dinov2", None, 21, "cannot be built under --model.arch unet"),
     ],
 )
-def test_unknown_name_raises_with_similar_names(
+def test_unbuildable_network_raises(
     arch: str, encoder: str, weights: str | None, classes: int, what: str
 ) -> None:
     with pytest.raises(UserError, match=what):
@@ -122,17 +124,7 @@ def test_imagenet_weights_come_from_hub_and_failure_names_remedies(hub: str, tmp
     assert done.returncode == 0, done.stderr
     weight, sentence = [line for line in done.stdout.splitlines() if not line.startswith("downloading")]
     assert weight == "0.25"
-    assert "the ImageNet weights of resnet34 could not be fetched" in sentence
-    assert "--model.encoder_weights FILE" in sentence
-    assert "--model.encoder_weights null" in sentence
-
-
-@pytest.mark.parametrize("encoder", ["tu-test_vit", "tu-vit_small_patch14_dinov2"])
-def test_encoder_unsuitable_for_decoder_raises(encoder: str) -> None:
-    with pytest.raises(
-        UserError, match=f"--model.encoder {encoder}: cannot be built under --model.arch unet"
-    ):
-        build_network("unet", encoder, None, 21)
+    assert "--model.encoder_weights imagenet: the weights of resnet34 could not be fetched" in sentence
 
 
 def _features(encoder: torch.nn.Module) -> torch.Tensor:
@@ -210,7 +202,7 @@ def test_mobilenet_file_gives_same_features(real_voc: Path) -> None:
     ("content", "what"),
     [
         (torchvision.models.resnet18, "not the weights of this encoder: its 'layer1"),
-        (lambda: {"a": 1}, "holds no state dict"),
+        (lambda: {"a": 1}, "has no state dict"),
         (None, "there is no such file"),
         (b"nonsense", "not a readable file of weights"),
     ],

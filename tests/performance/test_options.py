@@ -10,7 +10,6 @@ from torch import Tensor
 
 from tests.conftest import ROOT, TINY
 from tests.forks import run
-from vocseg.errors import UserError
 from vocseg.losses.composite import CompositeLoss
 from vocseg.losses.config import CROSS_ENTROPY_ONLY as SETTINGS
 from vocseg.models.network import Network, build_network
@@ -24,7 +23,7 @@ WAYS = {
     "channels last": replace(PLAIN, channels_last=True),
     "fused": replace(PLAIN, fused_optimizer=True),
     "folded": replace(PLAIN, cpu_fuse_upsample=True),
-    "all": PerformanceOptions(fused_optimizer=True, cpu_fuse_upsample=True),
+    "all": PerformanceOptions(),
 }
 STEPS, PLAIN_LOSS = 20, CompositeLoss(SETTINGS, 21)
 
@@ -88,8 +87,6 @@ def test_optimizer_is_fused_unless_switched_off_or_clipped_under_fp16() -> None:
         assert PerformanceOptions().optimizer_options(device, clips_scaled=True) == {}
         assert PerformanceOptions(fused_optimizer=False).optimizer_options(device) == {}
     assert PerformanceOptions().optimizer_options(torch.device("mps")) == {}
-    with pytest.raises(UserError, match="Lightning refuses it with fp16"):
-        PerformanceOptions(fused_optimizer=True).optimizer_options(CPU, clips_scaled=True)
 
 
 def test_options_replace_layers_and_memory_format() -> None:

@@ -27,7 +27,7 @@ class RunSummary(Callback):
             splits = "; ".join(_split(data.facts(stage)) for stage in ("train", "val"))
             print(f"data     {data.root}: {splits}; at {data.image_size}x{data.image_size}")
         if isinstance(pl_module, SegmentationModule) and pl_module.loss.settings != CROSS_ENTROPY_ONLY:
-            print(f"loss     {pl_module.loss.describe()}")
+            print(f"loss     {pl_module.loss.settings}")
             weights = zip(pl_module.class_list.names, pl_module.loss.class_weights or (), strict=False)
             for line in _weight_lines([f"{name} {weight:.3g}" for name, weight in weights]):
                 print(line)

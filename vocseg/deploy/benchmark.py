@@ -1,6 +1,5 @@
 """`benchmark`: latency, throughput and scores of a network in each format."""
 
-import platform
 import statistics
 import tempfile
 import time
@@ -102,7 +101,7 @@ def benchmark(
         speeds = measure_speed(variants, network_input(images[0], size), sorted({1, cores}), int(rounds))
         scores = _scores(variants, data, cores) if data else {}
     result: dict[str, Any] = {"ckpt_path": str(ckpt_path), "image_size": size, "rounds": int(rounds)}
-    result |= {"processor": _processor(), "speeds": [each._asdict() for each in speeds], "scores": scores}
+    result |= {"speeds": [each._asdict() for each in speeds], "scores": scores}
     if json == STDOUT:
         print(as_json(result))
         return result
@@ -213,20 +212,12 @@ def _scores(variants: list[Variant], data: VOCDataModule, threads: int) -> dict[
     return found
 
 
-def _processor() -> str:
-    """Name of the processor, as far as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def _print_table(result: dict[str, Any], speeds: list[Speed]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     scores, size = result["scores"], result["image_size"]
-    table = Table(title=f"{size}x{size} pixels, {result['processor']}, medians of {result['rounds']} rounds")
+    table = Table(title=f"{size}x{size} pixels, medians of {result['rounds']} rounds")
     table.add_column("format")
     heads = ["threads", "ms/image", "speed-up", "images/s", "at batch", "MB"]
     for head in [*heads, "mean IoU %", "difference, points"] if scores else heads:

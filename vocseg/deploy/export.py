@@ -90,8 +90,12 @@ def export(
     )
     for line in lines:
         print(line, flush=True)  # each takes minutes
-    print(f"wrote {path}, and the comparison in {record_path(path)}. Use it with\n")
-    print(usage(path, format, settings))
+    side = "any size" if settings.output == "mask" else f"{size}x{size} pixels"
+    count = "any number of images" if dynamic_batch else "one image"
+    print(f"wrote {path}, and the comparison in {record_path(path)}")
+    print(
+        f"input    `image`, RGB uint8 [N,3,H,W], {count} of {side}; outputs `{'`, `'.join(settings.outputs)}`"
+    )
     file, root = shlex.quote(str(path)), f" --data.root {shlex.quote(str(data_root))}" if data_root else ""
     print(f"next     python -m vocseg test --ckpt_path {file}{root}")
     print(f"         python -m vocseg predict --ckpt_path {file} --data.predict_dir FOLDER")
@@ -118,26 +122,3 @@ def _export_state_dict(weights: Weights, ckpt_path: Path, output_file: Path | No
     print(f'    model.load_state_dict(torch.load("{output}", weights_only=True))\n')
     print(f"Input: (RGB / 255 - {norm['mean']}) / {norm['std']}")
     return output
-
-
-def usage(path: Path, kind: ExportFormat, settings: ExportSettings) -> str:
-    """Return three lines of Python that use a file."""
-    size = "H,W" if settings.output == "mask" else f"{settings.size},{settings.size}"
-    name = settings.outputs[0]
-    call = {
-        "onnx": (
-            f'import onnxruntime\nsession = onnxruntime.InferenceSession("{path}")\n'
-            f'{name} = session.run(["{name}"], {{"image": image}})[0]'
-        ),
-        "openvino": (
-            f'import openvino\nmodel = openvino.compile_model("{path}", "CPU")\n'
-            f'{name} = model(image)["{name}"]'
-        ),
-        "torch_export": (
-            f'import torch\nmodel = torch.export.load("{path}").module()\n'
-            f"{name} = model(torch.from_numpy(image)){'[0]' if settings.output == 'mask' else ''}"
-        ),
-    }[kind]
-    batch = "N" if settings.dynamic_batch else "1"
-    lines = "\n".join(f"    {line}" for line in call.splitlines())
-    return f"{lines}\n\nimage: RGB uint8 [{batch},3,{size}], as it is: normalisation is inside"

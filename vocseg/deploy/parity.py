@@ -1,13 +1,11 @@
 """Comparison of an exported file with PyTorch."""
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from vocseg import __version__
 from vocseg.checkpoints.compatibility import Description
 from vocseg.deploy.images import CheckImages, network_input
 from vocseg.errors import UserError
@@ -116,12 +114,6 @@ def record_path(path: Path) -> Path:
 
 
 def write_record(part: Path, parity: Parity, content: dict[str, object]) -> None:
-    """Write the comparison and further content beside an exported file, with the versions of the packages."""
-    versions = {"vocseg": __version__}
-    for name in ("torch", "onnx", "onnxruntime", "openvino", "nncf"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    found: dict[str, Any] = {**parity._asdict(), "passed": parity.passed, "versions": versions}
-    record_path(part).write_text(as_json({"file": part.name, **content, "parity": found}) + "\n")
+    """Write the comparison and further content beside an exported file."""
+    found = {**content, "parity": {**parity._asdict(), "passed": parity.passed}}
+    record_path(part).write_text(as_json({"file": part.name, **found}) + "\n")

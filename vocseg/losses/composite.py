@@ -88,14 +88,6 @@ class CompositeLoss:
         loss, count = torch.stack(parts).sum(), pixel_weight(mask)
         return LossOutput(loss, loss * count, count)
 
-    def describe(self) -> str:
-        """Return the terms as text, such as `cross_entropy + 0.5 dice`."""
-        settings = self.settings
-        terms = {"cross_entropy": settings.cross_entropy, "dice": settings.dice, "lovasz": settings.lovasz}
-        words = [name if value == 1 else f"{value:g} {name}" for name, value in terms.items() if value]
-        more = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
-        return " + ".join(words) + more
-
     def _weights(self, device: torch.device) -> Tensor | None:
         """Class weights `[C]` on a device."""
         if self.class_weights is None:

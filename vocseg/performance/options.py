@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from vocseg.errors import UserError
 from vocseg.performance.cpu_unet_decoder import fold_decoder
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
@@ -24,25 +23,21 @@ class PerformanceOptions:
         compile: Mode of torch.compile: default, reduce-overhead or max-autotune. null: no compilation.
             Compiling takes minutes and gains nothing on CPUs.
         cuda_graphs: Capture of steps as CUDA graphs on a single GPU.
-        fused_optimizer: Fused optimizer step. null: where one exists.
-        cpu_fuse_upsample: Fused upsampling and convolution in the U-Net decoder. null: on CPUs.
+        fused_optimizer: Fused optimizer step where one exists.
+        cpu_fuse_upsample: Fused upsampling and convolution in the U-Net decoder on CPUs.
     """
 
     channels_last: bool = True
     compile: CompileMode | None = None
     cuda_graphs: bool = True
-    fused_optimizer: bool | None = None
-    cpu_fuse_upsample: bool | None = None
+    fused_optimizer: bool = True
+    cpu_fuse_upsample: bool = True
 
     def prepare(self, model: nn.Module) -> None:
-        """Apply the options to a model in place. Parameters and their names stay.
-
-        Args:
-            model: Model of smp.
-        """
+        """Apply the options to a model of smp in place. Parameters and their names stay."""
         model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-        if self.cpu_fuse_upsample is not False:
-            fold_decoder(model, everywhere=self.cpu_fuse_upsample is True)
+        if self.cpu_fuse_upsample:
+            fold_decoder(model)
         if self.compile is not None:
             model.compile(mode=self.compile, dynamic=False)
 
@@ -57,23 +52,13 @@ class PerformanceOptions:
         return self.cuda_graphs and self.compile != "reduce-overhead"
 
     def optimizer_options(self, device: torch.device, clips_scaled: bool = False) -> dict[str, Any]:
-        """Return further arguments of torch's optimizers.
+        """Return further arguments of torch's optimizers, for the network's device.
 
-        Args:
-            device: Device of the network.
-            clips_scaled: Whether gradients scaled for fp16 are clipped, which Lightning refuses with fused
-                optimizers.
-
-        Raises:
-            UserError: If a fused optimizer is set all the same.
+        `clips_scaled`: whether gradients scaled for fp16 are clipped, which Lightning refuses with fused
+        optimizers.
         """
-        if self.fused_optimizer and clips_scaled:
-            raise UserError(
-                "--model.performance.fused_optimizer true: Lightning refuses it with fp16 and "
-                "--trainer.gradient_clip_val: leave it out"
-            )
         exists = device.type in ("cpu", "cuda") and not clips_scaled
-        return {"fused": True} if (exists if self.fused_optimizer is None else self.fused_optimizer) else {}
+        return {"fused": True} if self.fused_optimizer and exists else {}
 
 
 def precision_note(precision: str, device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
