@@ -37,7 +37,7 @@ def test_exported_file_has_logits_and_description_of_weights(
     assert {key: description[key] for key in expected} == json.loads(json.dumps(expected))
     assert description["score"]["protocol"]["images"] == 7
     assert read_description(exported / name) == description
-    images = torch.cat([network_input(image, 64) for image in sample_images(3).images])
+    images = torch.cat([network_input(image, 64) for image in sample_images(3)])
     with torch.inference_mode():
         logits = load_network(weights)(images)
     found = network(images)
@@ -59,7 +59,7 @@ def test_comparison_is_written_beside_exported_file(exported: Path, name: str) -
 
 def test_mask_output_has_image_size_and_classes_of_predict(exported: Path, weights: Path) -> None:
     network: Any = load_trained(exported / "mask.xml").network
-    whole = sample_images(1).images[0]
+    whole = sample_images(1)[0]
     for image in (whole, whole[:50, :41], whole[::3, :64]):
         pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
         mask = network.outputs(pixels)["mask"][0]
@@ -72,7 +72,7 @@ def test_mask_output_has_image_size_and_classes_of_predict(exported: Path, weigh
 
 def test_concurrent_images_have_logits_of_one_alone(exported: Path) -> None:
     network: Any = load_trained(exported / "mask.xml").network
-    images = [network_input(image, 64) for image in sample_images(4).images]
+    images = [network_input(image, 64) for image in sample_images(4)]
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -224,7 +224,7 @@ def test_missing_package_raises_with_the_extra(
 def test_eight_threads_give_same_logits(exported: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    images = [network_input(image, 64) for image in sample_images(8).images]
+    images = [network_input(image, 64) for image in sample_images(8)]
     for name in ("mask.xml", "probabilities.onnx"):
         network = load_trained(exported / name, threads=1).network
         alone = [network(image) for image in images]

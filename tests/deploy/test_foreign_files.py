@@ -162,7 +162,7 @@ def test_foreign_file_is_refused_and_runs_no_code(
         from vocseg.errors import UserError
 
         with pytest.raises(UserError, match=what):
-            load_trained(name).network(network_input(sample_images(1).images[0], 64))
+            load_trained(name).network(network_input(sample_images(1)[0], 64))
         return
     said = refused(capsys, ["test", "--ckpt_path", name, "--data.root", str(sample)])
     assert what in said

@@ -19,7 +19,7 @@ from vocseg.constants import STDOUT
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.image_io import Bytes
 from vocseg.deploy.convert import SUFFIXES, onnx_model, openvino_model, save_model, write_exported
-from vocseg.deploy.images import network_input, run_data, sample_images, score_network, training_images
+from vocseg.deploy.images import data_images, network_input, run_data, sample_images, score_network
 from vocseg.deploy.quantize import plain_network, quantized
 from vocseg.errors import UserError
 from vocseg.inference.backends import file_format, load_trained, read_description
@@ -89,7 +89,7 @@ def benchmark(
     if size is None:
         raise UserError(f"--ckpt_path {ckpt_path} has no size. Give weights of a run.")
     data = run_data(data_root, ckpt_path, description, size, max_val_samples) if data_root else None
-    images = training_images(data, _CALIBRATED_ON) if data else sample_images(_CALIBRATED_ON).images
+    images = data_images(data, "train", _CALIBRATED_ON) if data else sample_images(_CALIBRATED_ON)
     cores = usable_cores()
     with tempfile.TemporaryDirectory() as folder:
         if exported:

@@ -9,9 +9,9 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 
 from vocseg.checkpoints.weights import Weights, read_weights, rebuilt
 from vocseg.deploy.convert import SUFFIXES, ExportFormat, staged, write_exported
-from vocseg.deploy.images import run_data, sample_images, validation_images
-from vocseg.deploy.parity import CHECKED, Source, check_parity, record_path, write_record
-from vocseg.deploy.quantize import Int8Options, export_int8
+from vocseg.deploy.images import data_images, run_data, sample_images
+from vocseg.deploy.parity import CHECKED, Source, check_parity, write_record
+from vocseg.deploy.quantize import export_int8
 from vocseg.errors import UserError
 from vocseg.inference.backends import file_format
 from vocseg.inference.exported import ExportSettings
@@ -68,8 +68,10 @@ def export(
                 "--int8, --output and --dynamic_batch are not for --format pth. Choose onnx, for example."
             )
         return _export_state_dict(weights, ckpt_path, output_file)
-    if int8 and data_root is None:
-        raise UserError("--int8 needs --data_root FOLDER, images to calibrate and to score on.")
+    if int8 and (data_root is None or format == "torch_export"):
+        raise UserError(
+            "--int8 needs --data_root FOLDER, to calibrate and to score on, and --format onnx or openvino."
+        )
     size = image_size or weights.description["size"]
     if size is None or size % network.step:
         raise UserError(
@@ -81,10 +83,10 @@ def export(
         raise UserError(f"--output_file {path}: {format} needs the ending {suffix}.")
     settings = ExportSettings(output or "mask", int(size), dynamic_batch)
     data = data_root and run_data(data_root, ckpt_path, weights.description, int(size), max_val_samples)
-    images = validation_images(data, CHECKED) if data else sample_images(CHECKED)
+    images = data_images(data, "val", CHECKED) if data else sample_images(CHECKED)
     source = Source(network, weights.description, images)
     lines = (
-        export_int8(source, path, format, settings, Int8Options(data, calibration_images, max_drop))
+        export_int8(source, path, settings, data, calibration_images, max_drop)
         if data and int8
         else _export_float(source, path, format, settings)
     )
@@ -92,7 +94,7 @@ def export(
         print(line, flush=True)  # each takes minutes
     side = "any size" if settings.output == "mask" else f"{size}x{size} pixels"
     count = "any number of images" if dynamic_batch else "one image"
-    print(f"wrote {path}, and the comparison in {record_path(path)}")
+    print(f"wrote {path}, and the comparison in {path}.json")
     print(
         f"input    `image`, RGB uint8 [N,3,H,W], {count} of {side}; outputs `{'`, `'.join(settings.outputs)}`"
     )

@@ -244,7 +244,7 @@ def _write_samples(folder: Path) -> list[list[str]]:
     """Write images of the sample set, and return them as Gradio's examples."""
     folder.mkdir()
     rows = []
-    for number, image in enumerate(sample_images(_SAMPLES).images, 1):
+    for number, image in enumerate(sample_images(_SAMPLES), 1):
         path = folder / f"sample_{number}.jpg"
         Image.fromarray(image).save(path, quality=_JPEG_QUALITY)
         rows.append([str(path)])

@@ -1,13 +1,14 @@
 """Comparison of an exported file with PyTorch."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from vocseg.checkpoints.compatibility import Description
-from vocseg.deploy.images import CheckImages, network_input
+from vocseg.data.image_io import Bytes
+from vocseg.deploy.images import network_input
 from vocseg.errors import UserError
 from vocseg.inference.backends import load_trained
 from vocseg.inference.exported import ExportedNetwork, Precision
@@ -25,14 +26,13 @@ class Source(NamedTuple):
 
     network: Network
     description: Description
-    images: CheckImages
+    images: list[Bytes]  # RGB uint8 [H,W,3]
 
 
 class Parity(NamedTuple):
     """Differences between an exported file and PyTorch."""
 
     images: int  # number of images
-    source: str  # where they are from
     values: str  # output whose differences were measured: logits or probabilities
     largest_difference: float  # absolute
     largest_allowed: float | None  # its tolerance; None: not limited, as in int8
@@ -50,13 +50,13 @@ class Parity(NamedTuple):
         """One line for the terminal."""
         limit = "" if self.largest_allowed is None else f" (allowed {self.largest_allowed:.2g})"
         return (
-            f"parity with PyTorch on {self.images} images ({self.source}): largest difference of "
+            f"parity with PyTorch on {self.images} images: largest difference of "
             f"{self.values} {self.largest_difference:.2g}{limit}, equal pixels "
             f"{100 * self.equal_pixels:.3f} % (at least {100 * self.least_allowed:g} %)"
         )
 
 
-def measure_parity(network: Network, exported: ExportedNetwork, images: CheckImages) -> Parity:
+def measure_parity(network: Network, exported: ExportedNetwork, images: list[Bytes]) -> Parity:
     """Compare an exported file with the network that it was made from.
 
     Values are compared at the input resolution. Classes too, but for a file of masks: from the image at its
@@ -65,7 +65,7 @@ def measure_parity(network: Network, exported: ExportedNetwork, images: CheckIma
     settings = exported.settings
     name = settings.outputs[-1]
     largest, spread, equal, pixels = 0.0, 1.0, 0, 0
-    for image in images.images:
+    for image in images:
         small = network_input(image, settings.size)
         with torch.inference_mode():
             logits = network(small)
@@ -82,7 +82,7 @@ def measure_parity(network: Network, exported: ExportedNetwork, images: CheckIma
         equal, pixels = equal + int(same.sum()), pixels + same.size
     allowed = _DIFFERENCE * spread if settings.precision == "float32" else None
     share = _SHARE[settings.precision]
-    return Parity(len(images.images), images.source, name, largest, allowed, equal / pixels, share)
+    return Parity(len(images), name, largest, allowed, equal / pixels, share)
 
 
 def check_parity(source: Source, part: Path, file: Path) -> Parity:
@@ -91,7 +91,7 @@ def check_parity(source: Source, part: Path, file: Path) -> Parity:
     Raises:
         UserError: If a difference is above its tolerance.
     """
-    exported = exported_network(part)
+    exported: Any = load_trained(part).network
     parity = measure_parity(source.network, exported, source.images)
     if not parity.passed:
         raise UserError(
@@ -101,19 +101,7 @@ def check_parity(source: Source, part: Path, file: Path) -> Parity:
     return parity
 
 
-def exported_network(path: Path) -> ExportedNetwork:
-    """Load a file that `export` has just written."""
-    network = load_trained(path).network
-    assert isinstance(network, ExportedNetwork)
-    return network
-
-
-def record_path(path: Path) -> Path:
-    """Return the JSON file of the comparison beside an exported file."""
-    return path.with_name(f"{path.name}.json")
-
-
 def write_record(part: Path, parity: Parity, content: dict[str, object]) -> None:
-    """Write the comparison and further content beside an exported file."""
-    found = {**content, "parity": {**parity._asdict(), "passed": parity.passed}}
-    record_path(part).write_text(as_json({"file": part.name, **found}) + "\n")
+    """Write the comparison and further content to `FILE.json`, beside an exported file."""
+    found = {"file": part.name, **content, "parity": {**parity._asdict(), "passed": parity.passed}}
+    part.with_name(f"{part.name}.json").write_text(as_json(found) + "\n")

@@ -4,7 +4,7 @@ import copy
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from vocseg.checkpoints.compatibility import Description, network_shape
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.deploy.convert import ExportFormat, onnx_model, openvino_model, quiet, save_model, staged
-from vocseg.deploy.images import network_input, score_network, training_images
-from vocseg.deploy.parity import Source, check_parity, exported_network, write_record
+from vocseg.deploy.convert import onnx_model, openvino_model, quiet, save_model, staged
+from vocseg.deploy.images import data_images, network_input, score_network
+from vocseg.deploy.parity import Source, check_parity, write_record
 from vocseg.errors import UserError
+from vocseg.inference.backends import file_format, load_trained
 from vocseg.inference.exported import INPUT, ExportSettings, import_optional
 from vocseg.metrics.paired_test import Comparison
 from vocseg.models.network import Network, build_network
@@ -29,16 +30,13 @@ _PREFIX = "network.model."  # of the parameters in an export
 Batches = list[npt.NDArray[np.uint8]]
 
 
-class Int8Options(NamedTuple):
-    """Data and limits of quantisation."""
-
-    data: VOCDataModule  # of calibration and scores
-    calibration_images: int  # number of training images
-    max_drop: float  # largest loss of mean IoU, in points of 100
-
-
 def export_int8(
-    source: Source, path: Path, kind: ExportFormat, settings: ExportSettings, options: Int8Options
+    source: Source,
+    path: Path,
+    settings: ExportSettings,
+    data: VOCDataModule,
+    calibration_images: int,
+    max_drop: float,
 ) -> Iterator[str]:
     """Quantise a network, score it and write the file. Nothing is left if it loses too much.
 
@@ -49,32 +47,30 @@ def export_int8(
         Lines for the terminal, as soon as they are known.
 
     Raises:
-        UserError: If the format cannot be quantised, a package is missing, or a limit is exceeded.
+        UserError: If a package is missing, or a limit is exceeded.
     """
-    if kind == "torch_export":
-        raise UserError("--int8 is for --format onnx and openvino. Choose one of them.")
-    images = training_images(options.data, options.calibration_images)
+    images = data_images(data, "train", calibration_images)
     batches = [network_input(image, settings.size).numpy() for image in images]
-    about = source.description
+    kind, about = file_format(path), source.description
     with staged(path) as part:
         model = onnx_model(source.network, settings)
         save_model(model if kind == "onnx" else openvino_model(model), part, about, settings)
         yield check_parity(source, part, path).line
-        before = score_network(exported_network(part), options.data, "float32")
+        before = score_network(load_trained(part).network, data, "float32")
         ranking: list[str] = []
         for count in _KEPT:
             if count and not ranking:
                 ranking = sensitive_layers(plain_network(source.network, about), batches[:_RANKED_ON])
             trial = settings._replace(precision="int8", kept=tuple(ranking[:count]))
             save_model(quantized(kind, model, batches, trial.kept), part, about, trial)
-            found = score_network(exported_network(part), options.data, "int8").compare(before)
+            found = score_network(load_trained(part).network, data, "int8").compare(before)
             line = _line(found, trial.kept)
             yield line
             if drop(found) <= _WARNED:
                 break
-        if drop(found) > options.max_drop:
+        if drop(found) > max_drop:
             raise UserError(
-                f"{path} was not written: {line}, above --max_drop {options.max_drop:g}. Use the "
+                f"{path} was not written: {line}, above --max_drop {max_drop:g}. Use the "
                 "float32 file, more --calibration_images, or a larger --max_drop."
             )
         if drop(found) > _WARNED:

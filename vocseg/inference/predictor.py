@@ -41,6 +41,9 @@ class _DecodedImage(NamedTuple):
     seconds: float | None = None
 
 
+_Job = Callable[[], _DecodedImage | UserError]
+
+
 class Predictor:
     """A trained network that takes images as they come. Threads may share it.
 
@@ -97,37 +100,28 @@ class Predictor:
                 return self._iterate(_frames(path))
             found = ImageFolderDataset(path, self.size)  # names what is wrong with the path
             if is_several(path):
-                return self._iterate(_files(found), leave_out=True)
+                return self._iterate(_files(found))
             return self._results([partial(_read, path, found.names[0])])[0]
         if isinstance(source, Iterable) and not isinstance(source, np.ndarray | Image.Image | Tensor):
             return self._iterate(_items(source))
         return self._results([partial(_from_pixels, source)])[0]
 
-    def _iterate(
-        self, jobs: Iterator[Callable[[], _DecodedImage]], leave_out: bool = False
-    ) -> Iterator[Result]:
+    def _iterate(self, jobs: Iterator[_Job]) -> Iterator[Result]:
         """Yield the results of images in their order; several are under way, so that all cores work."""
         on_cpu = self.device.type == "cpu"
         batch = 1 if on_cpu else _GPU_BATCH
         groups = iter(lambda: list(islice(jobs, batch)), [])
         with Streams(torch.get_num_threads() if on_cpu else _GPU_STREAMS) as streams:
-            for results in streams.map(partial(self._results, leave_out=leave_out), groups):
+            for results in streams.map(self._results, groups):
                 for result in results:
                     if isinstance(result, UserError):
                         warnings.warn(f"vocseg: left out: {result.sentence}", stacklevel=2)
                     else:
                         yield result
 
-    def _results(self, jobs: list[Callable[[], _DecodedImage]], leave_out: bool = False) -> list[Any]:
-        """Read and predict a few images. With `leave_out`, errors stand in for unreadable ones."""
-        found: list[Any] = []
-        for job in jobs:
-            try:
-                found.append(job())
-            except UserError as error:
-                if not leave_out:
-                    raise
-                found.append(error)
+    def _results(self, jobs: list[_Job]) -> list[Any]:
+        """Read and predict a few images. Errors that a job returns stay."""
+        found = [job() for job in jobs]
         decoded = [each for each in found if isinstance(each, _DecodedImage)]
         results = iter(self._predict(decoded) if decoded else ())
         return [next(results) if isinstance(each, _DecodedImage) else each for each in found]
@@ -186,20 +180,27 @@ def _read(path: Path, name: str) -> _DecodedImage:
     return _DecodedImage(read_image(path, exif=True), name, path)
 
 
-def _files(found: ImageFolderDataset) -> Iterator[Callable[[], _DecodedImage]]:
+def _read_or_error(path: Path, name: str) -> _DecodedImage | UserError:
+    try:
+        return _read(path, name)
+    except UserError as error:
+        return error
+
+
+def _files(found: ImageFolderDataset) -> Iterator[_Job]:
     for reason in found.left_out.reasons.values():  # broken links and missing files
         warnings.warn(f"vocseg: left out: {reason}", stacklevel=2)
     for path, name in zip(found.files, found.names, strict=True):
-        yield partial(_read, path, name)
+        yield partial(_read_or_error, path, name)
 
 
-def _frames(path: Path) -> Iterator[Callable[[], _DecodedImage]]:
+def _frames(path: Path) -> Iterator[_Job]:
     for number, frame in enumerate(read_frames(path)):
         name = f"{path.stem}/{number:06}"
         yield partial(lambda frame, name: _DecodedImage(frame.image, name, path, frame.seconds), frame, name)
 
 
-def _items(items: Iterable[Any]) -> Iterator[Callable[[], _DecodedImage]]:
+def _items(items: Iterable[Any]) -> Iterator[_Job]:
     """The images of a list, with distinct names."""
     taken = Counter[str]()
     for number, item in enumerate(items):

@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,7 @@ _HEADS = ("fc.", "classifier.", "head.", "head_drop.", "last_linear.", "logits."
 def load_encoder_file(encoder: nn.Module, path: Path) -> None:
     """Load a file of ImageNet weights into an encoder.
 
-    Keys are matched by name, else by order if the roles and shapes of all tensors agree: torchvision and timm
-    have the same layers in the same order under other names.
+    Keys are those of smp, which for many encoders are torchvision's; for `tu-` encoders those of timm.
 
     Args:
         encoder: Encoder of smp.
@@ -39,14 +37,17 @@ def load_encoder_file(encoder: nn.Module, path: Path) -> None:
         UserError: If the file is missing, is no state dict, or belongs to another encoder.
     """
     found = {key: value for key, value in _read(path).items() if not key.startswith(_HEADS)}
-    wanted = {key: value for key, value in encoder.state_dict().items() if not _counter(key)}
-    matched = _by_name(found, wanted) or _by_order(found, wanted)
-    if matched is None:
-        lacking = next((key for key in wanted if key not in found), next(iter(wanted)))
-        raise UserError(
-            f"{_FLAG} {path}: these are not the weights of this encoder: its '{lacking}' "
-            f"{list(wanted[lacking].shape)} has no counterpart in the file. Use another file."
-        )
+    # Counters are unused with a fixed momentum, and left out by some converters.
+    wanted = {key: v for key, v in encoder.state_dict().items() if not key.endswith("num_batches_tracked")}
+    matched: StateDict = {}
+    for key, value in wanted.items():
+        name = key if key in found else key.removeprefix("model.")  # of smp's wrapper of timm
+        if name not in found or found[name].shape != value.shape:
+            raise UserError(
+                f"{_FLAG} {path}: these are not the weights of this encoder: its '{key}' {list(value.shape)} "
+                "has no counterpart in the file. Use another file."
+            )
+        matched[key] = found[name]
     encoder.load_state_dict({**encoder.state_dict(), **matched})
 
 
@@ -63,34 +64,6 @@ def _read(path: Path) -> StateDict:
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{_FLAG} {path}: has no state dict (names of parameters with tensors). Use another.")
     return content
-
-
-def _counter(key: str) -> bool:
-    # Unused with a fixed momentum, and left out by some converters.
-    return key.endswith("num_batches_tracked")
-
-
-def _by_name(found: StateDict, wanted: StateDict) -> StateDict | None:
-    """Match equal names, or those within smp's wrapper of timm models."""
-    for prefix in ("", "model."):
-        matched = {key: found[name] for key in wanted if (name := key.removeprefix(prefix)) in found}
-        if len(matched) == len(wanted) and all(
-            value.shape == wanted[key].shape for key, value in matched.items()
-        ):
-            return matched
-    return None
-
-
-def _by_order(found: StateDict, wanted: StateDict) -> StateDict | None:
-    """Match equal roles (weight, bias, ...) and shapes in order. The rest is the head."""
-    theirs = [(key, value) for key, value in found.items() if not _counter(key)][: len(wanted)]
-
-    def signature(items: Iterable[tuple[str, Tensor]]) -> list[tuple[str, torch.Size]]:
-        return [(key.rsplit(".", 1)[-1], value.shape) for key, value in items]
-
-    if signature(wanted.items()) != signature(theirs):
-        return None
-    return {key: value for key, (_, value) in zip(wanted, theirs, strict=True)}
 
 
 DEFAULT_OPTIONS = PerformanceOptions()
