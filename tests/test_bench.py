@@ -46,27 +46,23 @@ def _bench(words: list[str]) -> "subprocess.CompletedProcess[str]":
 def test_bench_starts_by_its_name_in_any_folder(tmp_path: Path) -> None:
     done = subprocess.run([ROOT / "scripts/bench", "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "scripts/bench data|score" in done.stdout
+    assert "scripts/bench data" in done.stdout
 
 
-@pytest.mark.slow
-def test_bench_data_prints_table_and_writes_results(sample: Path, tmp_path: Path) -> None:
-    done = _bench(["data", "--root", str(sample), "--rounds", "1", "--json", str(tmp_path / "bench.json")])
-    assert done.returncode == 0, done.stderr
-    assert "times the notebook" in done.stdout
-    results = json.loads((tmp_path / "bench.json").read_text())
+def test_bench_data_prints_table_and_medians(
+    benches: None,
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from benches import data
+
+    monkeypatch.setattr(data, "SECONDS", 0.01)
+    results = data.report(data.bench_data(sample, 1, tmp_path))
+    assert "times the notebook" in capsys.readouterr().out
     assert results["memcpy"]["fraction_of_memcpy"] == 1
     assert all(each["images_per_s"] > 0 for each in results.values())
-
-
-@pytest.mark.slow
-def test_bench_score_counts_as_torch_and_writes_results(tmp_path: Path) -> None:
-    done = _bench(["score", "--rounds", "1", "--images", "3", "--json", str(tmp_path / "bench.json")])
-    assert done.returncode == 0, done.stderr
-    assert "times torch" in done.stdout
-    results = json.loads((tmp_path / "bench.json").read_text())
-    assert results["one core: torch and torchmetrics"]["times_torch"] == 1
-    assert len(results) == 4
 
 
 @pytest.mark.slow
@@ -119,7 +115,6 @@ def test_gpu_check_on_cpu_writes_results(sample: Path, tmp_path: Path) -> None:
     [
         (["--baseline", "none.py"], "there is no such file"),
         (["--root", "nowhere"], "holds no VOCdevkit/VOC2012"),
-        (["--rounds", "0"], "--rounds: '0' is no whole number from 1"),
         (["--device", "cuda"], "torch finds no GPU here"),
     ],
 )
