@@ -219,15 +219,3 @@ def test_missing_package_raises_with_the_extra(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=rf'needs the package {package}: type pip install "vocseg\[deploy\]"'):
         load_trained(exported / name)
-
-
-def test_eight_threads_give_same_logits(exported: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    images = [network_input(image, 64) for image in sample_images(8)]
-    for name in ("mask.xml", "probabilities.onnx"):
-        network = load_trained(exported / name, threads=1).network
-        alone = [network(image) for image in images]
-        with ThreadPoolExecutor(8) as pool:
-            together = list(pool.map(network, images * 3))
-        assert all(torch.equal(a, b) for a, b in zip(alone * 3, together, strict=True))

@@ -142,17 +142,3 @@ def test_video_is_predicted_with_windows_and_tta(trained: Path, clip: Path, here
     found = json.loads(Path("found.json").read_text())
     assert (found["tta"], found["windows"]) == ("flip", "stride 0.5")
     assert video_info(Path("out/overlays/clip.mp4")).frames == FRAMES
-
-
-def test_failed_video_write_keeps_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "out.mp4"
-    path.write_bytes(b"old")
-    with open_video(path, Fraction(5)) as video:
-        video.write(np.zeros((4, 4, 3), np.uint8), 0.0)
-        assert path.read_bytes() == b"old"
-    assert path.read_bytes() != b"old"
-    path.write_bytes(b"old")
-    with pytest.raises(ValueError, match="broadcast"), open_video(path, Fraction(5)) as video:
-        video.write(np.zeros((4, 4), np.uint8), 0.0)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -14,7 +14,6 @@ from vocseg.losses.composite import CompositeLoss
 from vocseg.losses.config import CROSS_ENTROPY_ONLY as SETTINGS
 from vocseg.models.network import Network, build_network
 from vocseg.optim.optimizers import OptimizerConfig, build_optimizer
-from vocseg.performance.cpu_unet_decoder import FusedUpsampleBlock
 from vocseg.performance.options import PerformanceOptions, precision_note
 
 PLAIN = PerformanceOptions(False, fused_optimizer=False, cpu_fuse_upsample=False)  # as smp and torch come
@@ -89,40 +88,12 @@ def test_optimizer_is_fused_unless_switched_off_or_clipped_under_fp16() -> None:
     assert PerformanceOptions().optimizer_options(torch.device("mps")) == {}
 
 
-def test_options_replace_layers_and_memory_format() -> None:
-    usual, folded = _network(PLAIN), _network(WAYS["all"])
-    assert not any(isinstance(layer, FusedUpsampleBlock) for layer in usual.modules())
-    assert sum(isinstance(layer, FusedUpsampleBlock) for layer in folded.modules()) == 5
-    assert all(p.is_contiguous() for p in usual.parameters())
-    kernels = [p for p in folded.parameters() if p.ndim == 4]
-    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
-
-
 @pytest.mark.parametrize("performance", WAYS.values(), ids=WAYS.keys())
 def test_parameters_keep_names_shapes_and_order(performance: PerformanceOptions) -> None:
     wanted = _network(PLAIN).state_dict()
     found = _network(replace(performance, compile="default")).state_dict()
     assert list(found) == list(wanted)
     assert all(torch.equal(value, wanted[key]) for key, value in found.items())
-
-
-def test_fused_optimizer_state_resumes_bitwise() -> None:
-    performance = WAYS["all"]
-    states = []
-    for broken in (False, True):
-        network = _network(performance).train()
-        optimizer = _adam(network, 1e-3)
-        for step in range(4):
-            if step == 2 and broken:
-                kept = optimizer.state_dict()
-                optimizer = _adam(network, 1e-3)
-                optimizer.load_state_dict(kept)
-            image = torch.full((2, 3, 64, 64), 50 * step, dtype=torch.uint8)
-            optimizer.zero_grad()
-            network(image).square().mean().backward()
-            optimizer.step()
-        states.append(network.state_dict())
-    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 COMPILED = """

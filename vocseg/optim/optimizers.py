@@ -1,11 +1,14 @@
 """Optimizers, and freezing of the encoder."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from torch import nn, optim
 from torch.optim import Optimizer
+
+from vocseg.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,13 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     momentum: float = 0.9
     encoder_lr_mult: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` if a number is not finite, as YAML's `.inf`."""
+        for name in ("lr", "weight_decay", "momentum", "encoder_lr_mult"):
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                raise UserError(f"--model.{name} {value} is not finite. Give a number, for example 1e-4.")
 
     def described(self) -> dict[str, Any]:
         """Settings that a resumed run must share. Those with default values are left out."""
