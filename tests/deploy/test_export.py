@@ -168,8 +168,8 @@ def test_predict_and_validate_take_an_exported_file(
     main([*words, "--trainer.accelerator", "cpu", "--tta.flip", "true"])
     capsys.readouterr()
     for flags, what in {
-        ("--tta.scales", "[0.5, 1]"): "takes uint8 images of 64x64 pixels. Leave out --tta.scales",
-        ("--data.image_size", "128"): "mask.xml was exported for 64",
+        ("--tta.scales", "[0.5, 1]"): "takes 64 pixels each way, not 32. Leave out --data.image_size and",
+        ("--data.image_size", "128"): "takes 64 pixels each way, not 128",
         ("--model.encoder", "resnet18"): "contains a network with encoder tu-test",
     }.items():
         assert what in refused(capsys, [*words, "--trainer.accelerator", "cpu", *flags])

@@ -6,7 +6,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vocseg.losses.config import CROSS_ENTROPY_ONLY
 from vocseg.models.module import SegmentationModule
-from vocseg.performance.options import precision_note
 
 
 class RunSummary(Callback):
@@ -21,8 +20,6 @@ class RunSummary(Callback):
             f"{pl_module.hparams['arch']} with {pl_module.hparams['encoder']}, {millions:.1f} M parameters"
         )
         print(f"network  {network}, on {pl_module.device}, precision {trainer.precision}")
-        if note := precision_note(trainer.precision, pl_module.device):
-            print(f"slow     {note}")
         if (data := getattr(trainer, "datamodule", None)) is not None:
             splits = "; ".join(_split(data.facts(stage)) for stage in ("train", "val"))
             print(f"data     {data.root}: {splits}; at {data.image_size}x{data.image_size}")

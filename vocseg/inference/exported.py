@@ -95,8 +95,8 @@ class ExportedNetwork(nn.Module):
         """Raise `UserError` if the file is for another input resolution."""
         if size != self.settings.size:
             raise UserError(
-                f"--data.image_size {size}: {self._path} was exported for {self.settings.size}. Leave the "
-                f"flag out, or export with --image_size {size}."
+                f"--ckpt_path {self._path}: takes {self.settings.size} pixels each way, not {size}. Leave "
+                f"out --data.image_size and --tta.scales, or export with --image_size {size}."
             )
 
     def outputs(self, image: Tensor) -> dict[str, npt.NDArray[Any]]:
@@ -141,12 +141,7 @@ class ExportedNetwork(nn.Module):
         Raises:
             UserError: If the images have another size, or the file cannot be run.
         """
-        size = self.settings.size
-        if image.shape[2:] != (size, size) or image.dtype != torch.uint8:
-            raise UserError(
-                f"--ckpt_path {self._path}: takes uint8 images of {size}x{size} pixels. Leave out "
-                "--tta.scales and --data.image_size, or use the weights that it was exported from."
-            )
+        self.check_size(image.shape[-1])
         name = self.settings.outputs[-1]
         values = torch.from_numpy(self.outputs(image)[name]).to(image.device)
         return values.clamp(min=torch.finfo(torch.float32).tiny).log() if name == "probabilities" else values
