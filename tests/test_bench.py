@@ -3,22 +3,16 @@
 import json
 import logging
 import subprocess
-import warnings
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests.conftest import ROOT, TINY
 from tests.forks import run
-from tests.imitation import Imitation
-from vocseg.models.module import SegmentationModule
-from vocseg.performance import cuda_graph
 
 SCRIPT = "import runpy, sys; sys.path.insert(0, 'scripts'); runpy.run_path('scripts/{}', run_name='__main__')"
 
@@ -46,27 +40,23 @@ def _bench(words: list[str]) -> "subprocess.CompletedProcess[str]":
 def test_bench_starts_by_its_name_in_any_folder(tmp_path: Path) -> None:
     done = subprocess.run([ROOT / "scripts/bench", "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "scripts/bench data|score" in done.stdout
+    assert "scripts/bench data" in done.stdout
 
 
-@pytest.mark.slow
-def test_bench_data_prints_table_and_writes_results(sample: Path, tmp_path: Path) -> None:
-    done = _bench(["data", "--root", str(sample), "--rounds", "1", "--json", str(tmp_path / "bench.json")])
-    assert done.returncode == 0, done.stderr
-    assert "times the notebook" in done.stdout
-    results = json.loads((tmp_path / "bench.json").read_text())
+def test_bench_data_prints_table_and_medians(
+    benches: None,
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from benches import data
+
+    monkeypatch.setattr(data, "SECONDS", 0.01)
+    results = data.report(data.bench_data(sample, 1, tmp_path))
+    assert "times the notebook" in capsys.readouterr().out
     assert results["memcpy"]["fraction_of_memcpy"] == 1
     assert all(each["images_per_s"] > 0 for each in results.values())
-
-
-@pytest.mark.slow
-def test_bench_score_counts_as_torch_and_writes_results(tmp_path: Path) -> None:
-    done = _bench(["score", "--rounds", "1", "--images", "3", "--json", str(tmp_path / "bench.json")])
-    assert done.returncode == 0, done.stderr
-    assert "times torch" in done.stdout
-    results = json.loads((tmp_path / "bench.json").read_text())
-    assert results["one core: torch and torchmetrics"]["times_torch"] == 1
-    assert len(results) == 4
 
 
 @pytest.mark.slow
@@ -119,7 +109,6 @@ def test_gpu_check_on_cpu_writes_results(sample: Path, tmp_path: Path) -> None:
     [
         (["--baseline", "none.py"], "there is no such file"),
         (["--root", "nowhere"], "holds no VOCdevkit/VOC2012"),
-        (["--rounds", "0"], "--rounds: '0' is no whole number from 1"),
         (["--device", "cuda"], "torch finds no GPU here"),
     ],
 )
@@ -134,63 +123,3 @@ def test_invalid_flag_of_bench_train_is_refused(
         train.main(words)
     assert end.value.code == 2
     assert text in capsys.readouterr().err
-
-
-def _weights(replayed: bool) -> list[Tensor]:
-    """After six steps of a bare loop."""
-    from benches import machine, steps
-
-    torch.manual_seed(0)
-    module = SegmentationModule(encoder=TINY).train()
-    random = torch.Generator().manual_seed(0)
-
-    def batches() -> Iterator[dict[str, Tensor]]:
-        while True:
-            image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=random)
-            yield {"image": image, "mask": image[:, 0] % 21, "index": torch.arange(2)}
-
-    optimizer = torch.optim.SGD(module.parameters(), 0.01)
-    rest: tuple[Any, ...] = (
-        *(optimizer, batches()),
-        *(SimpleNamespace(forward_context=nullcontext), machine.Clock("cpu")),
-    )
-
-    def forward(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        logits = module(image)
-        return logits, module.loss(logits, mask).loss
-
-    graphs = steps.CudaGraphCache()
-    for _ in range(6):
-        if replayed:
-            marks = steps.replayed_step(module.network, module._compute, graphs, *rest)
-        else:
-            marks = steps.computed_step(module, forward, *rest)
-        assert marks == sorted(marks)
-    return [each.detach().clone() for each in module.parameters()]
-
-
-def test_replayed_bare_loop_equals_computed(benches: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_graph, "StepGraph", Imitation)
-    computed = _weights(replayed=False)
-    Imitation.made, Imitation.replays = [], 0
-    for one, other in zip(computed, _weights(replayed=True), strict=True):
-        assert torch.equal(one, other)
-    assert Imitation.replays == 3
-
-
-def test_waits_for_gpu_are_counted_by_line(benches: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benches.machine import Waits
-
-    modes: list[str] = []
-    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
-    waits = Waits(after=2)
-    for index in range(6):
-        waits.on_train_batch_start(None, None, None, index)
-        if index >= 2:
-            warnings.warn_explicit("called a synchronizing CUDA operation", UserWarning, "a/loop.py", 7)
-        if index == 4:
-            warnings.warn_explicit("called a synchronizing CUDA operation", UserWarning, "a/log.py", 9)
-            warnings.warn_explicit("something else", UserWarning, "a/log.py", 10)
-    waits.on_train_epoch_end()
-    assert waits.results() == {"loop.py:7": 1.0, "log.py:9": 0.25}
-    assert modes == ["warn", "default"]

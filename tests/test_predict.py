@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -92,25 +91,6 @@ def test_unreadable_image_is_omitted_with_exit_code_1(trained: Path, photos: Pat
         "x.gif",
         "notes.txt",
     }
-
-
-def test_image_lost_before_its_mask_is_omitted(
-    trained: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from vocseg.data import predict_dataset
-
-    plain, times = predict_dataset.read_image, Counter[str]()
-    (photos / "c.jpg").write_bytes((photos / "a.jpg").read_bytes())
-
-    def read(path: Path, exif: bool) -> Any:
-        times[path.stem] += 1
-        return plain(Path("gone") if path.stem == "a" and times["a"] > 1 else path, exif)
-
-    monkeypatch.setattr(predict_dataset, "read_image", read)
-    monkeypatch.setattr(predict_dataset, "_MOST_KEPT", -1)  # as with images of more bytes
-    _predict(trained, "--data.predict_dir", "photos", code=1)
-    assert "2 of 3 images predicted in " in capsys.readouterr().out
-    assert sorted(path.name for path in FOLDER.rglob("masks/**/*.png")) == ["b.png", "c.png"]
 
 
 def test_json_has_class_areas_of_each_image(trained: Path, photos: Path, here: Path) -> None:
@@ -218,26 +198,6 @@ def test_heic_without_package_is_omitted_with_install_command(
         'photos/phone.heic cannot be read: HEIC needs pillow-heif. Install it: pip install "vocseg[heic]"'
         in (capsys.readouterr().out)
     )
-
-
-def test_results_beside_images_are_not_predicted(trained: Path, photos: Path, capsys: Capture) -> None:
-    for _ in range(2):
-        _predict(trained, "--data.predict_dir", "photos", "--prediction_writer.output_dir", "photos")
-        assert "2 of 2 images predicted" in capsys.readouterr().out
-    assert not Path("lightning_logs").exists()
-
-
-def test_url_source_raises(trained: Path, here: Path, capsys: Capture) -> None:
-    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir"]
-    said = refused(capsys, [*words, "https://example.com/a.jpg"])
-    assert "--data.predict_dir https://example.com/a.jpg is a URL, and URLs are not downloaded" in said
-
-
-def test_invalid_output_dir_raises(trained: Path, photos: Path, capsys: Capture) -> None:
-    Path("out").write_text("a file")
-    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
-    said = refused(capsys, [*words, "--prediction_writer.output_dir", "out"])
-    assert "--prediction_writer.output_dir out cannot be used" in said
 
 
 def test_unwritable_result_raises(trained: Path, photos: Path, capsys: Capture) -> None:

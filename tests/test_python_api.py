@@ -15,14 +15,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 import vocseg
-from tests.conftest import ROOT, TINY, tiny
+from tests.conftest import ROOT, TINY
 from tests.forks import Forked, free_port
 from vocseg.__main__ import main
 from vocseg.callbacks.best_weights import BestWeights
-from vocseg.callbacks.weight_averaging import WeightAverager
 from vocseg.checkpoints.weights import load_network, read_weights
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
 
@@ -138,21 +136,6 @@ def test_resume_from_step_validates_as_uninterrupted_run(
         assert rest.validations == first[done:]
 
 
-@pytest.mark.parametrize("first", [7, 10])
-def test_second_resume_equals_uninterrupted_run(
-    sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path, first: int
-) -> None:
-    root, seen, weights = whole
-    again = _every(tmp_path / "again", every_n_train_steps=1)
-    _trainer(tmp_path, again, max_steps=13).fit(
-        _module(), _data(sample), ckpt_path=root / "steps" / f"{first}.ckpt"
-    )
-    watch, module = Watch(), _module()
-    _trainer(tmp_path, watch).fit(module, _data(sample), ckpt_path=tmp_path / "again/12.ckpt")
-    assert watch.trained == {2: seen[2][2:], 3: seen[3]}
-    assert _same(module.state_dict(), weights)
-
-
 @pytest.mark.parametrize("schedule", ["constant", "poly"])
 def test_resume_with_loaders_equals_uninterrupted_run(sample: Path, tmp_path: Path, schedule: str) -> None:
     def fit(module: SegmentationModule, *callbacks: pl.Callback, path: Path | None = None) -> None:
@@ -196,48 +179,21 @@ def test_checkpoint_of_plain_trainer_works_in_python_and_verbs(
     assert " 5/5 " in capsys.readouterr().out
 
 
-def test_best_of_model_checkpoint_scores_as_recorded(sample: Path, tmp_path: Path) -> None:
-    best = ModelCheckpoint(tmp_path, monitor="miou/val", mode="max")
-    trainer, module, data = _trainer(tmp_path, best, epochs=2), _module(), _data(sample)
-    trainer.fit(module, data)
-    for score in (trainer.validate, trainer.test):
-        found = score(module, data, ckpt_path="best", verbose=False)
-        assert found[0]["miou/val"] == pytest.approx(float(best.best_model_score))
-
-
-def test_best_of_best_weights_scores_as_recorded(sample: Path, tmp_path: Path) -> None:
-    best = BestWeights()
+@pytest.mark.parametrize("kind", [ModelCheckpoint, BestWeights])
+def test_best_checkpoint_scores_as_recorded(sample: Path, tmp_path: Path, kind: Any) -> None:
+    best = kind() if kind is BestWeights else kind(tmp_path, monitor="miou/val", mode="max")
     trainer, module, data = _trainer(tmp_path, best, epochs=2), _module(), _data(sample)
     assert best.best_model_path == ""
     trainer.fit(module, data)
-    folder = Path(str(trainer.log_dir))
-    assert best.best_model_path == str(folder / "best.ckpt")
+    value = float(best.value if kind is BestWeights else best.best_model_score)
     for score in (trainer.validate, trainer.test):
         found = score(module, data, ckpt_path="best", verbose=False)
-        assert found[0]["miou/val"] == pytest.approx(best.value)
-    assert read_weights(folder / "unet_voc.pth").description["score"]["mean_iou"] == pytest.approx(best.value)
-
-
-def test_best_of_command_line_run_scores_as_recorded(sample: Path, here: Path) -> None:
-    cli = main(["fit", *tiny(sample)])
-    assert cli is not None
-    found = cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path="best")
-    assert found[0]["miou/val"] == pytest.approx(cli.trainer.checkpoint_callback.value)
-
-
-def test_missing_monitored_metric_is_never_best(sample: Path, tmp_path: Path) -> None:
-    best = BestWeights(monitor="per_class_iou/sheep-that-nobody-logs")
-    _trainer(tmp_path, best, epochs=1).fit(_module(), _data(sample))
-    assert best.value != best.value
-    assert best.best_model_path == ""
-
-
-def test_averager_without_kind_changes_nothing(
-    sample: Path, whole: tuple[Path, Seen, dict[str, Any]], tmp_path: Path
-) -> None:
-    module = _module()
-    _trainer(tmp_path, WeightAverager()).fit(module, _data(sample))
-    assert _same(module.state_dict(), whole[2])
+        assert found[0]["miou/val"] == pytest.approx(value)
+    if kind is BestWeights:
+        folder = Path(str(trainer.log_dir))
+        assert best.best_model_path == str(folder / "best.ckpt")
+        recorded = read_weights(folder / "unet_voc.pth").description["score"]["mean_iou"]
+        assert recorded == pytest.approx(value)
 
 
 def test_load_from_checkpoint_restores_classes(sample: Path, tmp_path: Path) -> None:
@@ -269,18 +225,6 @@ def test_repeated_fit_gives_equal_results(sample: Path, tmp_path: Path) -> None:
         runs.append((watch.trained, {key: value.clone() for key, value in module.state_dict().items()}))
     assert runs[0][0] == runs[1][0]
     assert _same(runs[0][1], runs[1][1])
-
-
-def test_validation_after_failed_one_counts_each_image_once(sample: Path, tmp_path: Path) -> None:
-    class Break(pl.Callback):
-        def on_validation_batch_end(self, *_: Any) -> None:
-            raise RuntimeError("broken off")
-
-    data, module = _data(sample), _module()
-    with pytest.raises(RuntimeError, match="broken off"):
-        _trainer(tmp_path, Break()).validate(module, data, verbose=False)
-    _trainer(tmp_path).validate(module, data, verbose=False)
-    assert int(module.results["val"]["images"]) == 7
 
 
 SCRIPT = """
@@ -374,12 +318,6 @@ def test_loader_before_setup_works_or_raises(sample: Path, tmp_path: Path) -> No
         _data(sample).predict_dataloader()
 
 
-def test_data_module_after_validation_works_in_bare_loop(sample: Path, tmp_path: Path) -> None:
-    data = _data(sample)
-    _trainer(tmp_path, logger=False).validate(_module(), data, verbose=False)
-    assert len(_pass(data.train_dataloader())) == BATCHES
-
-
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_stock_loader_accepts_dataset(sample: Path, start: str) -> None:
     dataset, workers = _data(sample).train_dataset, {"fork": 2, "spawn": 1}[start]  # spawn imports torch
@@ -413,26 +351,6 @@ def test_dataset_index_works_as_in_list(sample: Path) -> None:
 
 def _listed(dataset: Any) -> Iterator[Any]:
     return iter([sample for sample in dataset])  # the old protocol: until IndexError
-
-
-def test_image_folder_index_works_as_in_list(sample: Path) -> None:
-    pictures = ImageFolderDataset(sample / "VOCdevkit/VOC2012/JPEGImages", 32)
-    last = len(pictures) - 1
-    assert pictures[-1]["index"] == last
-    assert torch.equal(pictures[-1]["image"], pictures[last]["image"])
-    assert pictures[0]["image"].shape == (3, 32, 32)
-    with pytest.raises(IndexError):
-        pictures[last + 1]
-
-
-def test_set_epoch_gives_augmentation_of_training(sample: Path) -> None:
-    data = _data(sample)
-    dataset = data.train_dataset
-    epochs = [_pass(data.train_dataloader()) for _ in range(2)]
-    for epoch, batches in enumerate(epochs):
-        dataset.set_epoch(epoch)
-        index, pixels = batches[0]
-        assert torch.stack([dataset[k]["image"] for k in index]).numpy().tobytes() == pixels
 
 
 def test_import_is_light_and_has_every_name() -> None:

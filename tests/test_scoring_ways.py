@@ -16,6 +16,7 @@ from vocseg.checkpoints.weights import read_weights
 from vocseg.commands.compare import compare
 from vocseg.constants import CLASSES
 from vocseg.data import voc
+from vocseg.inference.predictor import load
 from vocseg.metrics.per_image import PerImageConfusion, load_per_image_confusion
 from vocseg.models.network import Network, build_network
 
@@ -103,7 +104,7 @@ def test_tta_scores_equal_recomputation(sample: Path, trained: Path, here: Path,
     assert found_scores["ceiling"]["protocol"]["tta"] is None
 
 
-def test_sliding_window_scores_equal_recomputation(
+def test_sliding_window_scores_equal_masks_from_python(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
     _run("test", trained, sample, *WINDOWS, "0.75", *FEW)
@@ -113,16 +114,9 @@ def test_sliding_window_scores_equal_recomputation(
     assert "upper bound" not in said
     assert "at original resolution (mean" in said
     original = _confusion(here, "test", "original")
-    network = _network(trained / "unet_voc.pth")
+    model = load(trained / "unet_voc.pth", device="cpu", window_stride=0.75)
     for k, (image, truth) in enumerate(_pairs(sample, original.ids)):
-        total, times = torch.zeros(21, *truth.shape), torch.zeros(truth.shape)
-        for y in [*range(0, truth.shape[0] - SIZE, 48), truth.shape[0] - SIZE]:
-            for x in [*range(0, truth.shape[1] - SIZE, 48), truth.shape[1] - SIZE]:
-                with torch.inference_mode():
-                    logits = network(image[:, :, y : y + SIZE, x : x + SIZE])
-                total[:, y : y + SIZE, x : x + SIZE] += logits.softmax(1)[0]
-                times[y : y + SIZE, x : x + SIZE] += 1
-        assert np.array_equal(original.matrices[k], _matrix((total / times).argmax(0).numpy(), truth))
+        assert np.array_equal(original.matrices[k], _matrix(model(image[0]).mask, truth))
     found = _scores(here)
     assert found["ceiling"] is None
     assert found["input_resolution"]["protocol"]["windows"] is None
@@ -131,20 +125,14 @@ def test_sliding_window_scores_equal_recomputation(
     assert pixels == original.matrices.sum()
 
 
-def test_sliding_window_with_tta_has_both_in_protocol(sample: Path, trained: Path, here: Path) -> None:
-    _run("test", trained, sample, *FLIP, *WINDOWS, "1", "--data.max_val_samples", "1")
-    protocol = _scores(here)["original_resolution"]["protocol"]
-    assert (protocol["tta"], protocol["windows"]) == ("flip", "stride 1")
-
-
 def test_scores_of_other_tta_are_compared_only_on_request(
     sample: Path, trained: Path, here: Path, capsys: Capture
 ) -> None:
-    _run("validate", trained, sample)
+    _run("validate", trained, sample, *FEW)
     capsys.readouterr()
-    _run("validate", trained, sample, *FLIP)
+    _run("validate", trained, sample, *FLIP, *FEW)
     said = " ".join(capsys.readouterr().out.split())
-    assert "validate: val, 7 images at 64x64; tta: flip (data" in said
+    assert "validate: val, 2 images at 64x64; tta: flip (data" in said
     plain, flipped = (_confusion(here, "validate", "network", number) for number in (0, 1))
     assert (plain.protocol.tta, flipped.protocol.tta) == (None, "flip")
     assert (plain.matrices != flipped.matrices).any()
@@ -155,8 +143,8 @@ def test_scores_of_other_tta_are_compared_only_on_request(
     assert "tta" in refused(capsys, ["compare", *runs, "--allow_different", "windows"])
     main(["compare", *runs, "--allow_different", "tta"])
     said = " ".join(capsys.readouterr().out.split())
-    assert f"A: {runs[0]} val, 7 images at 64x64 (data" in said
-    assert f"B: {runs[1]} val, 7 images at 64x64; tta: flip (data" in said
+    assert f"A: {runs[0]} val, 2 images at 64x64 (data" in said
+    assert f"B: {runs[1]} val, 2 images at 64x64; tta: flip (data" in said
     (found,) = compare(runs, allow_different=["tta"])
     assert found.as_dict()["protocol_b"]["tta"] == "flip"
 
@@ -192,37 +180,27 @@ def test_scores_file_has_all_printed_values(sample: Path, trained: Path, here: P
 
 
 @pytest.mark.parametrize(
-    ("line", "parts"),
+    ("line", "part"),
     [
-        ("test --tta.scales [1,1.001]", ["--tta.scales 1 and 1.001", "64x64", "--data.image_size 64"]),
-        ("test --tta.scales []", ["--tta.scales []", "at least one"]),
-        ("test --tta.scales [9]", ["--tta.scales [9.0]", "above 4"]),
-        ("test --tta.scales [0]", ["--tta.scales", "0"]),
-        ("test --original_resolution.window_stride 0", ["--original_resolution.window_stride 0"]),
-        ("test --original_resolution.window_stride 1.5", ["--original_resolution.window_stride 1.5"]),
-        ("validate --original_resolution.sliding_window true", ["--original_resolution.on_validate true"]),
-        (
-            "test --original_resolution.sliding_window true --original_resolution.on_test false",
-            ["--original_resolution.on_test true"],
-        ),
-        ("finetune --tta.flip true", ["--tta.flip is for validate, test and predict", "finetune"]),
-        ("fit --tta.scales [1,2]", ["--tta.scales is for validate, test and predict", "fit"]),
+        ("test --tta.scales [9]", "--tta.scales [9.0]"),
+        ("test --original_resolution.window_stride 1.5", "--original_resolution.window_stride 1.5"),
+        ("validate --original_resolution.sliding_window true", "--original_resolution.on_validate true"),
+        ("finetune --tta.flip true", "--tta.flip is for validate, test and predict"),
         (
             "fit --original_resolution.sliding_window true",
-            ["--original_resolution.sliding_window is for validate, test and predict"],
+            "--original_resolution.sliding_window is for validate, test and predict",
         ),
-        ("test --json .", ["--json . cannot be written"]),
+        ("test --json .", "--json . cannot be written"),
     ],
 )
 def test_invalid_scoring_flag_is_refused(
-    sample: Path, trained: Path, here: Path, capsys: Capture, line: str, parts: list[str]
+    sample: Path, trained: Path, here: Path, capsys: Capture, line: str, part: str
 ) -> None:
     verb, *flags = line.split()
     start = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
     said = refused(capsys, [verb, *start, *flags])
     assert said.splitlines()[-1].startswith("vocseg: ")
-    for part in parts:
-        assert part in said
+    assert part in said
     assert not list(here.rglob("version_*"))
 
 
@@ -236,12 +214,6 @@ def test_json_is_alone_on_standard_output(
     assert found == _scores(here)
     assert {"original_resolution", "input_resolution", "ceiling", "calibration", "weights"} == set(found)
     assert "mean IoU" in said.err
-
-
-def test_json_flag_with_path_writes_file(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
-    _run("validate", trained, sample, *FEW, "--json", "out/found.json")
-    assert json.loads((here / "out/found.json").read_text()) == _scores(here, "validate")
-    assert "mean IoU" in capsys.readouterr().out
 
 
 def test_finetune_writes_paired_comparison(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:

@@ -25,6 +25,7 @@ from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.transforms.augment import Augmentation
 
 BATCH, SIZE = 4, 256
+SECONDS = 1.0  # of a measurement, at least
 
 
 class NotebookTransform:
@@ -58,9 +59,9 @@ def ready(data: VOCDataModule) -> Callable[[], Iterable]:
 
 
 def rate(make: Callable[[], Iterable]) -> float:
-    """Images per second over whole epochs, for a second at least."""
+    """Images per second over whole epochs."""
     start, images = time.perf_counter(), 0
-    while time.perf_counter() - start < 1:
+    while time.perf_counter() - start < SECONDS:
         for batch in make():
             images += len(batch["mask"] if isinstance(batch, dict) else batch[1])
     return images / (time.perf_counter() - start)
@@ -75,7 +76,7 @@ def memcpy_rate(root: Path, cache: Path) -> float:
     image, mask = np.empty((BATCH, images.shape[1]), np.uint8), np.empty((BATCH, masks.shape[1]), np.uint8)
     order = np.random.default_rng(0).permutation(len(images)).tolist()
     start, copied = time.perf_counter(), 0
-    while time.perf_counter() - start < 1:
+    while time.perf_counter() - start < SECONDS:
         for k, row in enumerate(order):
             image[k % BATCH], mask[k % BATCH] = images[row], masks[row]
         copied += len(order)

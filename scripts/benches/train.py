@@ -29,7 +29,6 @@ from pathlib import Path
 
 import torch
 from benches import epochs, steps
-from benches.words import positive
 from rich.console import Console
 from rich.table import Table
 
@@ -76,12 +75,12 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--baseline", type=Path, help="script with a notebook's loop")
     parser.add_argument("--baseline-workers", type=int, nargs="+", help="default: 0 1, on a GPU 0 8")
     parser.add_argument("--limit", type=int, default=24, help="images a split in epochs; 0: all; default: 24")
-    parser.add_argument("--epochs", type=positive, default=1, help="in each round; default: 1")
-    parser.add_argument("--steps", type=positive, help="measured steps a round; default: 6, on a GPU 50")
-    parser.add_argument("--rounds", type=positive, default=3, help="interleaved rounds; default: 3")
-    parser.add_argument("--size", type=positive, default=256, help="side length of the images; default: 256")
-    parser.add_argument("--batch", type=positive, default=4, help="batch size; default: 4")
-    parser.add_argument("--threads", type=positive, default=1, help="CPU threads; default: 1")
+    parser.add_argument("--epochs", type=int, default=1, help="in each round; default: 1")
+    parser.add_argument("--steps", type=int, help="measured steps a round; default: 6, on a GPU 50")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds; default: 3")
+    parser.add_argument("--size", type=int, default=256, help="side length of the images; default: 256")
+    parser.add_argument("--batch", type=int, default=4, help="batch size; default: 4")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; default: 1")
     parser.add_argument("--encoder", default="resnet34", help="default: resnet34")
     parser.add_argument("--compiled", action="store_true", help="also a step by torch.compile")
     parser.add_argument("--json", type=Path, help="file for the results")

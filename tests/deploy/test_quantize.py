@@ -80,7 +80,7 @@ def test_int8_file_is_small_and_close_to_weights_with_kept_layers_in_float32(
     assert size < 0.4 * weights.stat().st_size
     network, description, _ = load_trained(here / name)
     assert description["export"]["precision"] == "int8"
-    image = network_input(sample_images(1).images[0], 64)
+    image = network_input(sample_images(1)[0], 64)
     with torch.inference_mode():
         expected = load_network(weights)(image)
     error = (network(image) - expected).abs().mean()
@@ -129,7 +129,7 @@ def test_lossy_int8_returns_layers_to_float32_and_is_refused_above_max_drop(
 def test_sensitive_layers_are_all_convolutions_of_an_unchanged_network(weights: Path) -> None:
     read = read_weights(weights)
     network = quantize.plain_network(load_network(weights), read.description)
-    images = [network_input(image, 64).numpy() for image in sample_images(2).images]
+    images = [network_input(image, 64).numpy() for image in sample_images(2)]
     ranking = quantize.sensitive_layers(network, images)
     convolutions = [name for name, each in network.model.named_modules() if isinstance(each, torch.nn.Conv2d)]
     assert sorted(ranking) == sorted(convolutions)

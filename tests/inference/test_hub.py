@@ -1,23 +1,18 @@
 """Networks in smp's format: folders and a stand-in for the hub."""
 
-import base64
 import json
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import shutil
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 from PIL import Image
 
-from tests.conftest import ROOT, refused
+from tests.conftest import refused
 from vocseg.__main__ import main
 from vocseg.constants import IMAGENET_MEAN, IMAGENET_STD
 from vocseg.errors import UserError
@@ -25,7 +20,6 @@ from vocseg.inference.hub import is_repository
 from vocseg.inference.predictor import load
 
 Capture = pytest.CaptureFixture[str]
-COMMIT = "5" * 40
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +65,12 @@ def test_second_push_replaces_only_its_files(trained: Path, pushed: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "part"),
     [
-        ("vocseg.json", None, "vocseg.json is missing"),
-        ("model.safetensors", None, "model.safetensors is missing"),
-        ("vocseg.json", b"{", "its vocseg.json is damaged"),
+        ("vocseg.json", None, "vocseg.json"),
+        ("model.safetensors", None, "model.safetensors"),
+        ("vocseg.json", b"{", "is damaged (Expecting"),
         ("vocseg.json", b"[1]", "contains no network of vocseg"),
-        ("vocseg.json", b"[" * 99999, "its vocseg.json is damaged"),
-        ("model.safetensors", b"\xff" * 99, "its model.safetensors is damaged"),
+        ("vocseg.json", b"[" * 99999, "is nested too deep"),
+        ("model.safetensors", b"\xff" * 99, "is damaged (Error while deserializing header"),
     ],
 )
 def test_damaged_folder_raises(pushed: Path, tmp_path: Path, name: str, content: Any, part: str) -> None:
@@ -103,110 +97,44 @@ def test_invalid_push_target_raises(trained: Path, here: Path, capsys: Capture) 
     assert "cannot be written" in refused(capsys, [*words, "file"])
 
 
-class _Hub(BaseHTTPRequestHandler):
-    """The requests of huggingface_hub that create, fill and read a repository."""
+class _Hub:
+    """Stand-in for `huggingface_hub.HfApi` and its download: one repository in a folder."""
 
-    files: dict[str, bytes]
-    asked: list[tuple[str, Any]]
+    folder: Path
+    asked: list[Any]
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        lines = [json.loads(line) for line in body.splitlines()]
-        self.asked.append((self.path, lines[0]))
-        base = f"http://{self.headers['Host']}"
-        if self.path.endswith("/commit/main"):
-            for line in lines[1:]:
-                self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self._answer(
-                {"success": True, "commitOid": COMMIT, "commitUrl": f"{base}/user/name/commit/{COMMIT}"}
-            )
-        elif self.path.endswith("/preupload/main"):
-            modes = {"uploadMode": "regular", "shouldIgnore": False}
-            self._answer({"files": [{"path": file["path"], **modes} for file in lines[0]["files"]]})
-        elif self.path == "/api/repos/create":
-            self._answer({"url": f"{base}/user/name"})
-        else:
-            self._answer({"errors": [], "warnings": []})
+    def create_repo(self, name: str, **options: Any) -> str:
+        self.asked.append((name, options))
+        return f"https://hub/{name}"
 
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0]
-        if not path.removeprefix("/api/models").startswith("/user/name"):
-            self._answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
-        elif "/tree/" in path:
-            sizes = {name: len(content) for name, content in self.files.items()}
-            self._answer([{"type": "file", "path": k, "size": v, "oid": COMMIT} for k, v in sizes.items()])
-        elif path.startswith("/api/"):
-            siblings = [{"rfilename": name} for name in self.files]
-            self._answer(
-                {"id": "user/name", "sha": COMMIT, "siblings": siblings, "private": True, "tags": []}
-            )
-        else:
-            name = path.rpartition("/")[2]
-            self._answer(
-                self.files[name], 200, {"ETag": f'"{len(self.files[name])}"', "X-Repo-Commit": COMMIT}
-            )
+    def upload_folder(self, repo_id: str, folder_path: Path, delete_patterns: list[str]) -> None:
+        self.asked.append((repo_id, delete_patterns))
+        shutil.copytree(folder_path, self.folder)
 
-    do_HEAD = do_GET
-
-    def _answer(self, content: Any, code: int = 200, headers: dict[str, str] | None = None) -> None:
-        data = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(code)
-        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def hub() -> Iterator[tuple[str, type[_Hub]]]:
-    handler = type("Hub", (_Hub,), {"files": {}, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler
-    server.shutdown()
-
-
-CODE = """
-import sys
-from vocseg import UserError, load
-from vocseg.__main__ import main
-main(["push", "--ckpt_path", sys.argv[1], "--to", "user/name"])
-print(load("user/name", device="cpu"))
-try:
-    load("user/other")
-except UserError as error:
-    print(error.sentence)
-"""
+    def download(self, name: str, allow_patterns: list[str]) -> str:
+        if name != "user/name":
+            raise ConnectionError("no answer")
+        self.asked.append(allow_patterns)
+        return str(self.folder)
 
 
 def test_hub_repository_is_written_and_read(
-    trained: Path, pushed: Path, here: Path, hub: tuple[str, type[_Hub]]
+    trained: Path, pushed: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address, handler = hub
-    own = {
-        "HF_ENDPOINT": address,
-        "HF_HOME": str(here / "cache"),
-        "HF_TOKEN": "hf_stand_in",
-        "PYTHONPATH": str(ROOT),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, str(trained / "unet_voc.pth")],
-        env={**os.environ, **own, "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    hub = _Hub()
+    hub.folder, hub.asked = here / "hub", []
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.download)
+    main(["push", "--ckpt_path", str(trained / "unet_voc.pth"), "--to", "user/name"])
+    assert "wrote https://hub/user/name" in capsys.readouterr().out
     wanted = {path.name: path.read_bytes() for path in pushed.iterdir()}
     wanted["README.md"] = wanted["README.md"].replace(b'"FOLDER"', b'"user/name"')
-    assert handler.files == wanted
-    created = dict(handler.asked)["/api/repos/create"]
-    assert (created["name"], created["organization"]) == ("name", "user")
-    assert created.get("private", created.get("visibility") == "private")
-    assert f"wrote {address}/user/name" in done.stdout
-    assert "<Predictor of 21 classes at 64x64 on cpu>" in done.stdout
-    assert "user/other: the hub cannot be used (RepositoryNotFoundError: " in done.stdout
+    assert {path.name: path.read_bytes() for path in hub.folder.iterdir()} == wanted
+    assert repr(load("user/name", device="cpu")) == "<Predictor of 21 classes at 64x64 on cpu>"
+    assert hub.asked == [
+        ("user/name", {"private": True, "exist_ok": True}),
+        ("user/name", ["curves.png", "panels.png"]),
+        ["model.safetensors", "vocseg.json"],
+    ]
+    with pytest.raises(UserError, match=r"user/other: the hub cannot be used \(ConnectionError: no answer\)"):
+        load("user/other")

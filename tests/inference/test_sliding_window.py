@@ -28,16 +28,6 @@ def _by_place(images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("stride", [1.0, 0.5, 0.3, 0.01])
-def test_pixelwise_network_gives_same_probabilities_in_windows(shape: tuple[int, int], stride: float) -> None:
-    image = _image(shape)
-    found = SlidingWindow(8, stride).probabilities(_by_pixel, image, 4, CPU)
-    wanted = _by_pixel(torch.from_numpy(image).permute(2, 0, 1)[None]).softmax(1)[0]
-    assert found.shape == (3, *shape)
-    assert torch.allclose(found, wanted, atol=1e-6)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("stride", [1.0, 0.5, 0.3])
 def test_overlapping_windows_are_averaged(shape: tuple[int, int], stride: float) -> None:
     windows, image = SlidingWindow(8, stride), _image(shape)

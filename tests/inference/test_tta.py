@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional
 
 from tests.conftest import TINY
-from vocseg.errors import UserError
 from vocseg.inference.tta import TTAConfig
 from vocseg.metrics.upsample import argmax_upsampled
 from vocseg.models.module import SegmentationModule
@@ -85,15 +84,6 @@ def test_training_step_ignores_variants(module: SegmentationModule, images: torc
     assert torch.equal(output["logits"], module(images))
 
 
-@torch.inference_mode()
-def test_flip_of_mirrored_image_gives_mirrored_prediction(
-    module: SegmentationModule, images: torch.Tensor
-) -> None:
-    both = TTAConfig(flip=True)
-    there, back = both.logits(module, images), both.logits(module, images.flip(-1)).flip(-1)
-    assert torch.allclose(there, back, atol=1e-4)
-
-
 def test_zero_probability_has_finite_logarithm() -> None:
     logits = torch.tensor([1e4, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
     found = TTAConfig(flip=True).logits(lambda _: logits, torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
@@ -106,13 +96,6 @@ def test_scaled_sizes_are_multiples_of_step() -> None:
     assert TTAConfig(scales=(0.7, 1.0, 1.3), step=32).sizes(256) == [192, 256, 320]
     assert TTAConfig(scales=(0.01, 1.0), step=32).sizes(256) == [32, 256]
     assert TTAConfig(scales=(0.75,)).sizes(250) == [188]
-
-
-def test_scales_of_equal_size_raise() -> None:
-    with pytest.raises(
-        UserError, match=r"0\.75 and 1 both give 64x64 pixels at --data\.image_size 64, as .* of 32"
-    ):
-        TTAConfig(scales=(0.75, 1.0), step=32).sizes(64)
 
 
 def test_label_names_variants() -> None:

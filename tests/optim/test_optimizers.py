@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
 from vocseg.optim.optimizers import EncoderFreezer, OptimizerConfig, build_optimizer, parameter_groups
 
@@ -63,20 +62,6 @@ def test_momentum_is_for_sgd_only(network: SegmentationModule) -> None:
     ]
     assert made[0].defaults["momentum"] == 0.7
     assert "momentum" not in made[1].defaults
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ({"lr": float("inf")}, "--model.lr inf"),
-        ({"weight_decay": float("nan")}, "--model.weight_decay nan"),
-        ({"momentum": 1.0}, "--model.momentum 1.0"),
-        ({"encoder_lr_mult": float("inf")}, "--model.encoder_lr_mult inf"),
-    ],
-)
-def test_invalid_optimizer_number_raises(flags: dict[str, float], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        SegmentationModule(encoder=TINY, **flags)  # type: ignore[arg-type]
 
 
 def _step(encoder: nn.Module, decoder: nn.Module, freezing: EncoderFreezer, epoch: int, alone: bool) -> None:

@@ -58,7 +58,7 @@ def test_fused_decoder_equals_smps_values_and_gradients(encoder: str) -> None:
     state = {key: value.clone() for key, value in model.state_dict().items()}
     for folded in (False, True):
         if folded:
-            fold_decoder(model, everywhere=True)
+            fold_decoder(model)
             model.load_state_dict(state)
         model.zero_grad()
         logits = model(image)
@@ -71,7 +71,7 @@ def test_fused_decoder_equals_smps_values_and_gradients(encoder: str) -> None:
 
 def test_fused_decoder_gradients_keep_memory_format() -> None:
     model = smp.create_model("unet", TINY, None, classes=5).to(memory_format=torch.channels_last)
-    fold_decoder(model, everywhere=True)
+    fold_decoder(model)
     image = torch.randn(2, 3, 64, 64).to(memory_format=torch.channels_last)
     seen: list[tuple[int, ...]] = []
     for block in model.decoder.blocks:
@@ -84,8 +84,8 @@ def test_fused_decoder_gradients_keep_memory_format() -> None:
 def test_unsuitable_blocks_stay() -> None:
     for options in ({"decoder_attention_type": "scse"}, {"decoder_interpolation": "bilinear"}):
         model = smp.create_model("unet", TINY, None, classes=5, **options)
-        fold_decoder(model, everywhere=True)
+        fold_decoder(model)
         assert not any(isinstance(layer, FusedUpsampleBlock) for layer in model.modules())
     model = smp.create_model("unetplusplus", TINY, None, classes=5)
-    fold_decoder(model, everywhere=True)
+    fold_decoder(model)
     assert not any(isinstance(layer, FusedUpsampleBlock) for layer in model.modules())

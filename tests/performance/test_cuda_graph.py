@@ -15,7 +15,7 @@ from vocseg.__main__ import main
 from vocseg.models import module as module_file
 from vocseg.models.module import SegmentationModule
 from vocseg.performance import cuda_graph
-from vocseg.performance.cuda_graph import CudaGraphCache, CudaGraphSlot, StepGraph, StepTensors, can_capture
+from vocseg.performance.cuda_graph import CudaGraphSlot, StepGraph, StepTensors, can_capture
 from vocseg.performance.options import PerformanceOptions
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to record on")
@@ -43,32 +43,6 @@ def test_fourth_consecutive_step_of_a_kind_is_captured(imitated: type[Imitation]
         replayed.append(graph is not None)
     assert replayed == [False] * 3 + [True] + [False] * 3 + [True] * 2 + [False] * 3 + [True] * 2 + [False]
     assert len(imitated.made) == 2  # one that is dropped is not kept beside the next
-
-
-def test_smaller_last_batch_is_not_captured(imitated: type[Imitation]) -> None:
-    steps = CudaGraphSlot()
-    for _ in range(6):
-        for size in (4, 4, 4, 4, 2):
-            steps(_compute, torch.ones(size, 3, 8, 8), torch.ones(size, 8, 8), None, ())
-    assert [each.shape[0] for each in imitated.made] == [4]
-
-
-def test_frozen_parameters_are_part_of_the_kind(imitated: type[Imitation]) -> None:
-    network, recorder = torch.nn.Linear(4, 2), CudaGraphCache()
-
-    def compute(image: Tensor, mask: Tensor) -> StepTensors:
-        return StepTensors(network(image).sum(), *[torch.zeros(())] * 5)
-
-    for frozen in (False, True):
-        network.weight.requires_grad_(not frozen)
-        for _ in range(5):
-            network.zero_grad()
-            found = recorder(compute, torch.ones(1, 4), torch.ones(1), network)
-            if not recorder.assign_gradients():
-                found.loss.backward()
-            assert (network.weight.grad is None) == frozen
-            assert network.bias.grad is not None
-    assert [len(each.parameters) for each in imitated.made] == [2, 1]
 
 
 def _weights(run: Path) -> dict[str, Tensor]:

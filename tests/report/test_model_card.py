@@ -125,7 +125,7 @@ def test_settings_omit_paths_and_machine() -> None:
         "model": {
             "encoder_weights": "/home/me/resnet34.pth",
             "lr": 1e-4,
-            "loss": {"dice": 1.0, "focal": 0.0},
+            "loss": {"dice": 1.0, "lovasz": 0.0},
         },
         "data": {"root": "/home/me", "num_workers": 3, "mask_folder": "a/b", "crop_scale": [0.5, 2.0]},
         "trainer": {"max_epochs": 20, "devices": 2, "precision": "bf16-mixed", "callbacks": [stop]},

@@ -1,7 +1,6 @@
 """Flags of test-time augmentation."""
 
 from dataclasses import replace
-from typing import Any
 
 from jsonargparse.typing import PositiveFloat
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -33,13 +32,6 @@ class TestTimeAugmentation(Callback):
             )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Set the module's variants. Training uses the images as they are.
-
-        Raises:
-            UserError: If two scales are rounded to the same size.
-        """
+        """Set the module's variants. Training uses the images as they are."""
         if stage in ("validate", "test", "predict") and isinstance(pl_module, SegmentationModule):
-            data: Any = getattr(trainer, "datamodule", None)
             pl_module.tta = replace(self.config, step=pl_module.network.step)
-            if data is not None:
-                pl_module.tta.sizes(data.image_size)

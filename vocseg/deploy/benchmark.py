@@ -1,6 +1,5 @@
 """`benchmark`: latency, throughput and scores of a network in each format."""
 
-import platform
 import statistics
 import tempfile
 import time
@@ -19,16 +18,8 @@ from vocseg.checkpoints.weights import read_weights, rebuilt
 from vocseg.constants import STDOUT
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.data.image_io import Bytes
-from vocseg.deploy.convert import (
-    SUFFIXES,
-    metadata,
-    onnx_model,
-    openvino_model,
-    save_onnx,
-    save_openvino,
-    write_exported,
-)
-from vocseg.deploy.images import network_input, run_data, sample_images, score_network, training_images
+from vocseg.deploy.convert import SUFFIXES, onnx_model, openvino_model, save_model, write_exported
+from vocseg.deploy.images import data_images, network_input, run_data, sample_images, score_network
 from vocseg.deploy.quantize import plain_network, quantized
 from vocseg.errors import UserError
 from vocseg.inference.backends import file_format, load_trained, read_description
@@ -42,66 +33,6 @@ Format = Literal["pytorch", "torch_export", "onnx", "openvino"]
 EAGER = "pytorch float32"  # contiguous, as smp builds it: what the others are compared with
 _BATCHES = (1, 4, 8)
 _CALIBRATED_ON = 32  # images
-
-
-def benchmark(
-    ckpt_path: Path,
-    formats: list[Format] | None = None,
-    image_size: PositiveInt | None = None,
-    rounds: PositiveInt = 10,
-    data_root: Path | None = None,
-    max_val_samples: PositiveInt | None = None,
-    json: Path | None = None,
-) -> dict[str, Any]:
-    """Measure latency and throughput of each format and precision on this machine.
-
-    All are measured in turn, round by round; medians are shown. int8 is not tuned here, as `export --int8`
-    does: its score is that of quantising every layer.
-
-    Args:
-        ckpt_path: `unet_voc.pth` or `.ckpt` of a run, or an exported file, which is measured alone.
-        formats: Formats; default: all.
-        image_size: Side length of the network's input in pixels; default: that of training.
-        rounds: Number of rounds.
-        data_root: Data set for calibration and mean IoU, with the folders and splits of the run; default:
-            calibration on images of the sample set, no mean IoU.
-        max_val_samples: Number of val images that are scored; default: all.
-        json: JSON file of the results; `-`: standard output, without the table.
-
-    Returns:
-        The results as plain values.
-
-    Raises:
-        UserError: If the file cannot be read, or a package is missing.
-    """
-    description = read_description(ckpt_path)
-    exported = file_format(ckpt_path) != "pytorch"
-    size = image_size or (description["export"]["size"] if exported else description["size"])
-    if size is None:
-        raise UserError(f"--ckpt_path {ckpt_path} has no size. Give --image_size, for example 256.")
-    data = run_data(data_root, ckpt_path, description, int(size), max_val_samples) if data_root else None
-    images = training_images(data, _CALIBRATED_ON) if data else sample_images(_CALIBRATED_ON).images
-    with tempfile.TemporaryDirectory() as folder:
-        if exported:
-            name = f"{file_format(ckpt_path)} {description['export']['precision']}"
-            variants = [_of_file(name, ckpt_path)]
-        else:
-            network = rebuilt(read_weights(ckpt_path), ckpt_path)
-            chosen = formats or get_args(Format)
-            variants = make_variants(network, description, int(size), chosen, images, Path(folder), ckpt_path)
-        cores = usable_cores()
-        threads = [1, cores] if cores > 1 else [1]
-        speeds = measure_speed(variants, network_input(images[0], int(size)), threads, int(rounds))
-        scores = _scores(variants, data, cores) if data else {}
-    result: dict[str, Any] = {"ckpt_path": str(ckpt_path), "image_size": int(size), "rounds": int(rounds)}
-    result |= {"processor": _processor(), "speeds": [each._asdict() for each in speeds], "scores": scores}
-    if json == STDOUT:
-        print(as_json(result))
-        return result
-    if json is not None:
-        atomic_write(json, as_json(result) + "\n")
-    _print_table(result, speeds)
-    return result
 
 
 class Variant(NamedTuple):
@@ -124,43 +55,91 @@ class Speed(NamedTuple):
     megabytes: float
 
 
+def benchmark(
+    ckpt_path: Path,
+    formats: list[Format] | None = None,
+    rounds: PositiveInt = 10,
+    data_root: Path | None = None,
+    max_val_samples: PositiveInt | None = None,
+    json: Path | None = None,
+) -> dict[str, Any]:
+    """Measure latency and throughput of each format and precision on this machine.
+
+    All are measured in turn, round by round; medians are shown. int8 is not tuned here, as `export --int8`
+    does: its score is that of quantising every layer.
+
+    Args:
+        ckpt_path: `unet_voc.pth` or `.ckpt` of a run, or an exported file, which is measured alone.
+        formats: Formats; default: all.
+        rounds: Number of rounds.
+        data_root: Data set for calibration and mean IoU, with the folders and splits of the run; default:
+            calibration on images of the sample set, no mean IoU.
+        max_val_samples: Number of val images that are scored; default: all.
+        json: JSON file of the results; `-`: standard output, without the table.
+
+    Returns:
+        The results as plain values.
+
+    Raises:
+        UserError: If the file cannot be read, or a package is missing.
+    """
+    description = read_description(ckpt_path)
+    exported = file_format(ckpt_path) != "pytorch"
+    size = description["export"]["size"] if exported else description["size"]
+    if size is None:
+        raise UserError(f"--ckpt_path {ckpt_path} has no size. Give weights of a run.")
+    data = run_data(data_root, ckpt_path, description, size, max_val_samples) if data_root else None
+    images = data_images(data, "train", _CALIBRATED_ON) if data else sample_images(_CALIBRATED_ON)
+    cores = usable_cores()
+    with tempfile.TemporaryDirectory() as folder:
+        if exported:
+            name = f"{file_format(ckpt_path)} {description['export']['precision']}"
+            variants = [_of_file(name, ckpt_path)]
+        else:
+            chosen = formats or list(get_args(Format))
+            variants = make_variants(ckpt_path, description, chosen, images, Path(folder))
+        speeds = measure_speed(variants, network_input(images[0], size), sorted({1, cores}), int(rounds))
+        scores = _scores(variants, data, cores) if data else {}
+    result: dict[str, Any] = {"ckpt_path": str(ckpt_path), "image_size": size, "rounds": int(rounds)}
+    result |= {"speeds": [each._asdict() for each in speeds], "scores": scores}
+    if json == STDOUT:
+        print(as_json(result))
+        return result
+    if json is not None:
+        atomic_write(json, as_json(result) + "\n")
+    _print_table(result, speeds)
+    return result
+
+
 def make_variants(
-    network: Network,
-    description: Description,
-    size: int,
-    formats: Sequence[Format],
-    images: Sequence[Bytes],
-    folder: Path,
-    file: Path,
+    file: Path, description: Description, formats: Sequence[Format], images: Sequence[Bytes], folder: Path
 ) -> list[Variant]:
-    """Export a network of the weights `file` to a folder, in every format and precision.
+    """Export the weights `file` to a folder, in every format and precision.
 
     `images` are the calibration images of int8, uint8 `[H,W,3]`.
     """
-    exact = ExportSettings("logits", size, dynamic_batch=True)
+    network: Network = rebuilt(read_weights(file), file)
+    size = description["size"]
+    settings = ExportSettings("logits", size, dynamic_batch=True)
     found: list[Variant] = []
     if "pytorch" in formats:
-        megabytes = _megabytes(file)
-        plain = plain_network(network, description)
-        found += [
-            Variant(EAGER, lambda _: plain, megabytes),
-            Variant("pytorch channels-last", lambda _: network, megabytes),
-        ]
+        plain, megabytes = plain_network(network, description), _megabytes(file)
+        found.append(Variant(EAGER, lambda _: plain, megabytes))
+        found.append(Variant("pytorch channels-last", lambda _: network, megabytes))
     if "torch_export" in formats:
         path = folder / f"float32{SUFFIXES['torch_export']}"
-        write_exported(path, "torch_export", network, description, exact)
+        write_exported(path, "torch_export", network, description, settings)
         found.append(_of_file("torch_export float32", path))
     graphs = [each for each in formats if each in ("onnx", "openvino")]
-    model = onnx_model(network, exact) if graphs else None
+    model = onnx_model(network, settings) if graphs else None
     batches = [network_input(image, size).numpy() for image in images]
     for kind in graphs:
-        for settings in (exact, exact._replace(precision="int8")):
-            path = folder / f"{settings.precision}{SUFFIXES[kind]}"
-            whole = model if kind == "onnx" else openvino_model(model)
-            if settings.precision == "int8":
-                whole = quantized(kind, model, batches, ())
-            (save_onnx if kind == "onnx" else save_openvino)(whole, path, metadata(description, settings))
-            found.append(_of_file(f"{kind} {settings.precision}", path))
+        exact = model if kind == "onnx" else openvino_model(model)
+        int8 = settings._replace(precision="int8")
+        for each, made in ((settings, exact), (int8, quantized(kind, model, batches, ()))):
+            path = folder / f"{each.precision}{SUFFIXES[kind]}"
+            save_model(made, path, description, each)
+            found.append(_of_file(f"{kind} {each.precision}", path))
     return found
 
 
@@ -169,7 +148,8 @@ def _of_file(name: str, path: Path) -> Variant:
 
 
 def _megabytes(path: Path) -> float:
-    parts = [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
+    """Size of a file, with the `.bin` of an IR file."""
+    parts = {path, path.with_suffix(".bin") if path.suffix == ".xml" else path}
     return sum(part.stat().st_size for part in parts) / 1e6
 
 
@@ -189,19 +169,9 @@ def measure_speed(
         for k, variant in enumerate(variants):
             rates = {batch: batch / statistics.median(each[k]) for batch, each in times.items()}
             best = max(rates, key=lambda batch: rates[batch])
-            alone = times[1][k]
-            ratios = [] if eager is None else np.divide(times[1][eager], alone).tolist()
-            found.append(
-                Speed(
-                    variant.name,
-                    threads,
-                    1e3 * statistics.median(alone),
-                    statistics.median(ratios) if ratios else None,
-                    best,
-                    rates[best],
-                    variant.megabytes,
-                )
-            )
+            ratio = None if eager is None else float(np.median(np.divide(times[1][eager], times[1][k])))
+            latency = 1e3 * statistics.median(times[1][k])
+            found.append(Speed(variant.name, threads, latency, ratio, best, rates[best], variant.megabytes))
     return found
 
 
@@ -242,41 +212,27 @@ def _scores(variants: list[Variant], data: VOCDataModule, threads: int) -> dict[
     return found
 
 
-def _processor() -> str:
-    """Name of the processor, as far as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def _print_table(result: dict[str, Any], speeds: list[Speed]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     scores, size = result["scores"], result["image_size"]
-    table = Table(title=f"{size}x{size} pixels, {result['processor']}, medians of {result['rounds']} rounds")
-    for head in ("format", "threads", "ms/image", "speed-up", "images/s", "at batch", "MB"):
-        table.add_column(head, justify="left" if head == "format" else "right")
-    if scores:
-        table.add_column("mean IoU %", justify="right")
-        table.add_column("difference, points", justify="right")
-    last = speeds[0].threads
-    for each in speeds:
-        if each.threads != last:
+    table = Table(title=f"{size}x{size} pixels, medians of {result['rounds']} rounds")
+    table.add_column("format")
+    heads = ["threads", "ms/image", "speed-up", "images/s", "at batch", "MB"]
+    for head in [*heads, "mean IoU %", "difference, points"] if scores else heads:
+        table.add_column(head, justify="right")
+    for k, each in enumerate(speeds):
+        if k and each.threads != speeds[k - 1].threads:
             table.add_section()
-            last = each.threads
-        cells = [
+        table.add_row(
             *(each.name, str(each.threads), f"{each.latency_ms:.1f}"),
             "" if each.speedup is None else f"{each.speedup:.2f}",
             *(f"{each.images_per_s:.1f}", str(each.batch), f"{each.megabytes:.1f}"),
-        ]
-        if scores:
-            cells += _score_cells(scores[each.name])
-        table.add_row(*cells)
-    Console(width=None).print(table)
-    if any(each.speedup is not None for each in speeds):
-        print("speed-up: of one image, against eager PyTorch in the same round")
+            *(_score_cells(scores[each.name]) if scores else ()),
+        )
+    Console().print(table)
+    print("speed-up: of one image, against eager PyTorch in the same round")
 
 
 def _score_cells(score: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Conversion of networks to ONNX, OpenVINO IR and torch.export."""
 
 import io
+import logging
 import os
 import tempfile
 import warnings
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from vocseg.checkpoints.compatibility import Description
 from vocseg.errors import UserError
-from vocseg.inference.exported import INPUT, KEY, ExportSettings, Output, missing
+from vocseg.inference.exported import INPUT, KEY, ExportSettings, Output, import_optional
 from vocseg.models.network import Network
 from vocseg.utils.atomic_write import UnwritableError
 from vocseg.utils.regular_file import as_json
@@ -76,11 +77,6 @@ def _bilinear(source: int, target: int) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def metadata(description: Description, settings: ExportSettings) -> str:
-    """Return the description as it is stored in an exported file."""
-    return as_json({**description, "export": {**settings._asdict(), "kept": list(settings.kept)}})
-
-
 def write_exported(
     path: Path, kind: ExportFormat, network: Network, description: Description, settings: ExportSettings
 ) -> None:
@@ -89,45 +85,51 @@ def write_exported(
     Raises:
         UserError: If a package is missing.
     """
-    program, text = _program(network, settings), metadata(description, settings)
     if kind == "torch_export":
-        with _quiet():
-            torch.export.save(program, path, extra_files={KEY: text})
-        return
-    model = _onnx_model(program, settings)
-    if kind == "onnx":
-        save_onnx(model, path, text)
+        model: Any = _program(network, settings)
     else:
-        save_openvino(openvino_model(model), path, text)
+        model = onnx_model(network, settings)
+        model = model if kind == "onnx" else openvino_model(model)
+    save_model(model, path, description, settings)
+
+
+def save_model(model: Any, path: Path, description: Description, settings: ExportSettings) -> None:
+    """Write an `ExportedProgram`, `onnx.ModelProto` or `openvino.Model` with metadata, by the suffix."""
+    text = as_json({**description, "export": {**settings._asdict(), "kept": list(settings.kept)}})
+    if path.suffix == SUFFIXES["torch_export"]:
+        with quiet():
+            torch.export.save(model, path, extra_files={KEY: text})
+    elif path.suffix == SUFFIXES["onnx"]:
+        model.metadata_props.clear()
+        model.metadata_props.add(key=KEY, value=text)
+        path.write_bytes(model.SerializeToString())
+    else:
+        model.set_rt_info(text, [KEY])
+        import_optional("openvino", "--format openvino").save_model(model, str(path), compress_to_fp16=False)
 
 
 def onnx_model(network: Network, settings: ExportSettings) -> Any:
     """Convert a network to an `onnx.ModelProto`."""
-    return _onnx_model(_program(network, settings), settings)
+    import_optional("onnxscript", "--format onnx or openvino")  # used by torch
+    with quiet():
+        exported: Any = torch.onnx.export(
+            _program(network, settings),
+            input_names=[INPUT],
+            output_names=list(settings.outputs),
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    model = exported.model_proto
+    for node in model.graph.node:  # stack traces with the paths of this machine
+        node.metadata_props.clear()
+    return model
 
 
 def openvino_model(model: Any) -> Any:
     """Convert an `onnx.ModelProto` to an `openvino.Model` with the same names of nodes."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise missing("openvino", "--format openvino") from error
+    openvino = import_optional("openvino", "--format openvino")
     return openvino.convert_model(io.BytesIO(model.SerializeToString()))
-
-
-def save_onnx(model: Any, path: Path, text: str) -> None:
-    """Write an `onnx.ModelProto` with metadata."""
-    del model.metadata_props[:]
-    model.metadata_props.add(key=KEY, value=text)
-    path.write_bytes(model.SerializeToString())
-
-
-def save_openvino(model: Any, path: Path, text: str) -> None:
-    """Write an `openvino.Model` with metadata, as `.xml` and `.bin`."""
-    import openvino
-
-    model.set_rt_info(text, [KEY])
-    openvino.save_model(model, str(path), compress_to_fp16=False)
 
 
 def _program(network: Network, settings: ExportSettings) -> ExportedProgram:
@@ -139,29 +141,8 @@ def _program(network: Network, settings: ExportSettings) -> ExportedProgram:
         shape = (*shape[:2], edge + 5, edge + 3)  # no size of the network: torch would make it a constant
     example = torch.zeros(shape, dtype=torch.uint8)
     graph = ExportGraph(network, settings.size, settings.output).eval().requires_grad_(False)
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         return torch.export.export(graph, (example,), dynamic_shapes=(dimensions,))
-
-
-def _onnx_model(program: ExportedProgram, settings: ExportSettings) -> Any:
-    try:
-        import onnxscript  # noqa: F401  # used by torch
-    except ImportError as error:
-        raise missing("onnxscript", "--format onnx or openvino") from error
-    with _quiet():
-        exported = torch.onnx.export(
-            program,
-            input_names=[INPUT],
-            output_names=list(settings.outputs),
-            opset_version=_OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert exported is not None
-    model = exported.model_proto
-    for node in model.graph.node:  # stack traces with the paths of this machine
-        del node.metadata_props[:]
-    return model
 
 
 @contextmanager
@@ -187,7 +168,12 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide messages of torch's exporters, which do not apply here."""
-    with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
-        yield
+def quiet() -> Iterator[None]:
+    """Hide messages, advice and progress of the libraries, which do not apply here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

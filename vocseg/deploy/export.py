@@ -9,9 +9,9 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 
 from vocseg.checkpoints.weights import Weights, read_weights, rebuilt
 from vocseg.deploy.convert import SUFFIXES, ExportFormat, staged, write_exported
-from vocseg.deploy.images import run_data, sample_images, validation_images
-from vocseg.deploy.parity import CHECKED, Source, check_parity, record_path, write_record
-from vocseg.deploy.quantize import Int8Options, export_int8
+from vocseg.deploy.images import data_images, run_data, sample_images
+from vocseg.deploy.parity import CHECKED, Source, check_parity, write_record
+from vocseg.deploy.quantize import export_int8
 from vocseg.errors import UserError
 from vocseg.inference.backends import file_format
 from vocseg.inference.exported import ExportSettings
@@ -63,40 +63,44 @@ def export(
     if output_file is not None and output_file.resolve() == ckpt_path.resolve():
         raise UserError(f"--output_file {output_file} is the weights file itself. Pass another file.")
     if format == "pth":
-        given = {"--int8": int8, "--output": output, "--dynamic_batch": dynamic_batch}
-        for flag in (name for name, value in given.items() if value):
-            raise UserError(f"{flag} is not for --format pth. Choose --format onnx, for example.")
+        if int8 or output or dynamic_batch:
+            raise UserError(
+                "--int8, --output and --dynamic_batch are not for --format pth. Choose onnx, for example."
+            )
         return _export_state_dict(weights, ckpt_path, output_file)
-    if int8 and data_root is None:
-        raise UserError("--int8 needs --data_root FOLDER, images to calibrate and to score on.")
+    if int8 and (data_root is None or format == "torch_export"):
+        raise UserError(
+            "--int8 needs --data_root FOLDER, to calibrate and to score on, and --format onnx or openvino."
+        )
     size = image_size or weights.description["size"]
     if size is None or size % network.step:
         raise UserError(
             f"--image_size {size}: this network needs a multiple of {network.step} pixels, for example 256"
         )
-    path = _output_path(ckpt_path, output_file, format, int8)
+    suffix = SUFFIXES[format]
+    path = output_file or ckpt_path.with_name(f"{ckpt_path.stem}{'_int8' if int8 else ''}{suffix}")
+    if path.suffix != suffix:
+        raise UserError(f"--output_file {path}: {format} needs the ending {suffix}.")
     settings = ExportSettings(output or "mask", int(size), dynamic_batch)
     data = data_root and run_data(data_root, ckpt_path, weights.description, int(size), max_val_samples)
-    images = validation_images(data, CHECKED) if data else sample_images(CHECKED)
+    images = data_images(data, "val", CHECKED) if data else sample_images(CHECKED)
     source = Source(network, weights.description, images)
     lines = (
-        export_int8(source, path, format, settings, Int8Options(data, calibration_images, max_drop))
+        export_int8(source, path, settings, data, calibration_images, max_drop)
         if data and int8
         else _export_float(source, path, format, settings)
     )
     for line in lines:
         print(line, flush=True)  # each takes minutes
-    print(f"wrote {path}, and the comparison in {record_path(path)}. Use it with\n")
-    print(f"{usage(path, format, settings)}\n{_next_commands(path, data_root)}")
-    return path
-
-
-def _output_path(ckpt_path: Path, output_file: Path | None, kind: ExportFormat, int8: bool) -> Path:
-    """The file to write; default: beside the weights."""
-    name = f"{ckpt_path.stem}{'_int8' if int8 else ''}{SUFFIXES[kind]}"
-    path = output_file or ckpt_path.with_name(name)
-    if path.suffix != SUFFIXES[kind]:
-        raise UserError(f"--output_file {path}: {kind} needs the ending {SUFFIXES[kind]}.")
+    side = "any size" if settings.output == "mask" else f"{size}x{size} pixels"
+    count = "any number of images" if dynamic_batch else "one image"
+    print(f"wrote {path}, and the comparison in {path}.json")
+    print(
+        f"input    `image`, RGB uint8 [N,3,H,W], {count} of {side}; outputs `{'`, `'.join(settings.outputs)}`"
+    )
+    file, root = shlex.quote(str(path)), f" --data.root {shlex.quote(str(data_root))}" if data_root else ""
+    print(f"next     python -m vocseg test --ckpt_path {file}{root}")
+    print(f"         python -m vocseg predict --ckpt_path {file} --data.predict_dir FOLDER")
     return path
 
 
@@ -105,7 +109,7 @@ def _export_float(source: Source, path: Path, kind: ExportFormat, settings: Expo
     with staged(path) as part:
         write_exported(part, kind, source.network, source.description, settings)
         parity = check_parity(source, part, path)
-        write_record(part, {"format": kind, "precision": "float32", "parity": parity.as_dict()})
+        write_record(part, parity, {"format": kind, "precision": "float32"})
     yield parity.line
 
 
@@ -120,36 +124,3 @@ def _export_state_dict(weights: Weights, ckpt_path: Path, output_file: Path | No
     print(f'    model.load_state_dict(torch.load("{output}", weights_only=True))\n')
     print(f"Input: (RGB / 255 - {norm['mean']}) / {norm['std']}")
     return output
-
-
-def usage(path: Path, kind: ExportFormat, settings: ExportSettings) -> str:
-    """Return three lines of Python that use a file."""
-    size = "H,W" if settings.output == "mask" else f"{settings.size},{settings.size}"
-    name = settings.outputs[0]
-    call = {
-        "onnx": (
-            f'import onnxruntime\nsession = onnxruntime.InferenceSession("{path}")\n'
-            f'{name} = session.run(["{name}"], {{"image": image}})[0]'
-        ),
-        "openvino": (
-            f'import openvino\nmodel = openvino.compile_model("{path}", "CPU")\n'
-            f'{name} = model(image)["{name}"]'
-        ),
-        "torch_export": (
-            f'import torch\nmodel = torch.export.load("{path}").module()\n'
-            f"{name} = model(torch.from_numpy(image)){'[0]' if settings.output == 'mask' else ''}"
-        ),
-    }[kind]
-    batch = "N" if settings.dynamic_batch else "1"
-    lines = "\n".join(f"    {line}" for line in call.splitlines())
-    return f"{lines}\n\nimage: RGB uint8 [{batch},3,{size}], as it is: normalisation is inside"
-
-
-def _next_commands(path: Path, data_root: Path | None) -> str:
-    """Return the commands to run next."""
-    file = shlex.quote(str(path))
-    root = f" --data.root {shlex.quote(str(data_root))}" if data_root else ""
-    return (
-        f"next     python -m vocseg test --ckpt_path {file}{root}\n"
-        f"         python -m vocseg predict --ckpt_path {file} --data.predict_dir FOLDER"
-    )

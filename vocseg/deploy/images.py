@@ -1,7 +1,7 @@
 """Images for checks, calibration and scores of exported files."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,29 +15,16 @@ from vocseg.metrics.scorer import Scorer
 from vocseg.utils.progress import follow
 from vocseg.utils.yaml_loader import read_yaml
 
-SAMPLE = "sample set"
 _DATA = (  # settings of a run's data that say what its images and classes are
     *("classes", "image_folder", "image_suffix", "mask_folder", "mask_suffix", "mask_values"),
     *("train_split", "val_split", "val_fraction", "subset_seed"),
 )
 
 
-class CheckImages(NamedTuple):
-    """Images RGB uint8 `[H,W,3]`, and where they are from."""
-
-    images: list[Bytes]
-    source: str
-
-
-def sample_images(count: int) -> CheckImages:
-    """Draw images of the sample set; nothing is written."""
-    return CheckImages(
-        [
-            draw_scene(np.random.default_rng([2, k]), [1 + k % 20, 1 + (7 * k + 5) % 20])[0]
-            for k in range(count)
-        ],
-        SAMPLE,
-    )
+def sample_images(count: int) -> list[Bytes]:
+    """Draw images of the sample set, RGB uint8 `[H,W,3]`; nothing is written."""
+    objects = [[1 + k % 20, 1 + (7 * k + 5) % 20] for k in range(count)]
+    return [draw_scene(np.random.default_rng([2, k]), each)[0] for k, each in enumerate(objects)]
 
 
 def run_data(
@@ -70,19 +57,10 @@ def run_data(
     return data
 
 
-def validation_images(data: VOCDataModule, count: int) -> CheckImages:
-    """Return validation images at their original resolution, evenly spread over the split."""
-    return CheckImages([data.full_image(k) for k in _spread(len(data.ids("val")), count)], str(data.root))
-
-
-def training_images(data: VOCDataModule, count: int) -> list[Bytes]:
-    """Return training images at their original resolution, evenly spread over the split."""
-    dataset = data.train_dataset
-    return [dataset.full_image(k) for k in _spread(len(data.ids("train")), count)]
-
-
-def _spread(total: int, count: int) -> list[int]:
-    return np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist()  # type: ignore[no-any-return]
+def data_images(data: VOCDataModule, stage: Literal["train", "val"], count: int) -> list[Bytes]:
+    """Return images at their original resolution, evenly spread over a split."""
+    dataset, total = data.train_dataset if stage == "train" else data.val_dataset, len(data.ids(stage))
+    return [dataset.full_image(int(k)) for k in np.linspace(0, total - 1, min(total, count)).round()]
 
 
 def network_input(image: Bytes, size: int) -> Tensor:

@@ -58,22 +58,13 @@ def page_server(models: Sequence[Model]) -> Iterator[Any]:
     Args:
         models: One or two models with the same classes.
     """
-    with tempfile.TemporaryDirectory(prefix="vocseg-app-", ignore_cleanup_errors=True) as folder:
-        settings = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-        before = {name: os.environ.get(name) for name in settings}
-        os.environ.update(settings)
-        try:
-            import uvicorn
+    import uvicorn
 
-            # A browser keeps a connection open: without a limit the server would wait for it at its end.
-            options: dict[str, Any] = {"log_level": "critical", "timeout_graceful_shutdown": 1}
-            yield uvicorn.Server(uvicorn.Config(_web_app(models, Path(folder)), **options))
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+    with tempfile.TemporaryDirectory(prefix="vocseg-app-", ignore_cleanup_errors=True) as folder:
+        os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
+        # A browser keeps a connection open: without a limit the server would wait for it at its end.
+        options: dict[str, Any] = {"log_level": "critical", "timeout_graceful_shutdown": 1}
+        yield uvicorn.Server(uvicorn.Config(_web_app(models, Path(folder)), **options))
 
 
 def _web_app(models: Sequence[Model], folder: Path) -> Any:
@@ -81,10 +72,8 @@ def _web_app(models: Sequence[Model], folder: Path) -> Any:
     import gradio as gr
     from fastapi import FastAPI, Response
 
-    system = ["system-ui", "sans-serif"]  # Gradio's own fonts may come from the network
-    theme = gr.themes.Default(
-        primary_hue="blue", font=system, font_mono=["ui-monospace", "Consolas", "monospace"]
-    )
+    # Gradio's own fonts may come from the network.
+    theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"])
     application = FastAPI(openapi_url=None)
     for route in ("/gradio_api/file=http{rest:path}", "/gradio_api/file/http{rest:path}"):
         # Gradio would fetch the address.
@@ -130,14 +119,8 @@ def _blocks(models: Sequence[Model], folder: Path) -> Any:
                     js_on_load=(_FILES / "page.js").read_text(),
                     apply_default_css=False,
                 )
-        image.change(
-            partial(answer, models),
-            image,
-            result,
-            trigger_mode="always_last",
-            concurrency_limit=1,
-            api_visibility="private",
-        )
+        options: dict[str, Any] = {"trigger_mode": "always_last", "api_visibility": "private"}
+        image.change(partial(answer, models), image, result, concurrency_limit=1, **options)
     blocks.queue(max_size=_MOST_WAITING)
     blocks.state_session_capacity = _MOST_SESSIONS
     return blocks
@@ -197,11 +180,9 @@ def answer(models: Sequence[Model], upload: Any) -> dict[str, Any] | None:
     except UserError as error:
         sentence = error.sentence.removesuffix(".")
         return {"error": f"{sentence[0].upper()}{sentence[1:]}."}
-    timed = [_timed(model.predictor, image) for model in models]
-    results = [result for result, _ in timed]
-    letters = ["A", "B"] if len(models) > 1 else [""]
-    suffixes = [f"_mask_{letter}.png" if letter else "_mask.png" for letter in letters]
+    results = [_timed(model.predictor, image) for model in models]
     small = _shrunk(image, cv2.INTER_AREA)
+    letters = ["A", "B"] if len(models) > 1 else [""]
     return {
         "image": _data_uri(encoded(Image.fromarray(small), "JPEG", quality=_JPEG_QUALITY), "jpeg"),
         "name": name,
@@ -216,11 +197,11 @@ def answer(models: Sequence[Model], upload: Any) -> dict[str, Any] | None:
                 # Not as a PNG: browsers may add noise to the pixels of a picture that a script reads.
                 "labels": _base64(zlib.compress(_shrunk(result.mask, cv2.INTER_NEAREST_EXACT).tobytes())),
                 "mask": _data_uri(result.mask_png(), "png"),
-                "file": Path(name).stem + suffix,
+                "file": f"{Path(name).stem}_mask{letter and f'_{letter}'}.png",
             }
-            for letter, model, (result, seconds), suffix in zip(letters, models, timed, suffixes, strict=True)
+            for letter, model, (result, seconds) in zip(letters, models, results, strict=True)
         ],
-        "classes": _classes(results),
+        "classes": _classes([result for result, _ in results]),
     }
 
 
@@ -234,16 +215,12 @@ def _timed(predictor: Predictor, image: Bytes) -> tuple[Result, float]:
 def _classes(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Index, name, colour and fraction of the image by model of each class in a result, by area."""
     classes = results[0].class_list
-    found = [
-        {
-            "index": index,
-            "name": name,
-            "colour": list(classes.palette[index]),
-            "shares": [result.classes.get(name, 0) for result in results],
-        }
-        for index, name in enumerate(classes.names)
-        if any(name in result.classes for result in results)
-    ]
+    found = []
+    for index, name in enumerate(classes.names):
+        shares = [result.classes.get(name, 0) for result in results]
+        if any(shares):
+            colour = list(classes.palette[index])
+            found.append({"index": index, "name": name, "colour": colour, "shares": shares})
     return sorted(found, key=lambda each: -max(each["shares"]))
 
 
@@ -267,7 +244,7 @@ def _write_samples(folder: Path) -> list[list[str]]:
     """Write images of the sample set, and return them as Gradio's examples."""
     folder.mkdir()
     rows = []
-    for number, image in enumerate(sample_images(_SAMPLES).images, 1):
+    for number, image in enumerate(sample_images(_SAMPLES), 1):
         path = folder / f"sample_{number}.jpg"
         Image.fromarray(image).save(path, quality=_JPEG_QUALITY)
         rows.append([str(path)])

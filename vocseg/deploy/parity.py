@@ -1,15 +1,14 @@
 """Comparison of an exported file with PyTorch."""
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from vocseg import __version__
 from vocseg.checkpoints.compatibility import Description
-from vocseg.deploy.images import CheckImages, network_input
+from vocseg.data.image_io import Bytes
+from vocseg.deploy.images import network_input
 from vocseg.errors import UserError
 from vocseg.inference.backends import load_trained
 from vocseg.inference.exported import ExportedNetwork, Precision
@@ -27,14 +26,13 @@ class Source(NamedTuple):
 
     network: Network
     description: Description
-    images: CheckImages
+    images: list[Bytes]  # RGB uint8 [H,W,3]
 
 
 class Parity(NamedTuple):
     """Differences between an exported file and PyTorch."""
 
     images: int  # number of images
-    source: str  # where they are from
     values: str  # output whose differences were measured: logits or probabilities
     largest_difference: float  # absolute
     largest_allowed: float | None  # its tolerance; None: not limited, as in int8
@@ -51,28 +49,24 @@ class Parity(NamedTuple):
     def line(self) -> str:
         """One line for the terminal."""
         limit = "" if self.largest_allowed is None else f" (allowed {self.largest_allowed:.2g})"
-        share = f"{100 * self.equal_pixels:.3f} % (at least {100 * self.least_allowed:g} %)"
         return (
-            f"parity with PyTorch on {self.images} images ({self.source}): largest difference of "
-            f"{self.values} {self.largest_difference:.2g}{limit}, equal pixels {share}"
+            f"parity with PyTorch on {self.images} images: largest difference of "
+            f"{self.values} {self.largest_difference:.2g}{limit}, equal pixels "
+            f"{100 * self.equal_pixels:.3f} % (at least {100 * self.least_allowed:g} %)"
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, with the versions of the packages that were compared."""
-        return {**self._asdict(), "passed": self.passed, "versions": _versions()}
 
-
-def measure_parity(network: Network, exported: ExportedNetwork, images: CheckImages) -> Parity:
+def measure_parity(network: Network, exported: ExportedNetwork, images: list[Bytes]) -> Parity:
     """Compare an exported file with the network that it was made from.
 
     Values are compared at the input resolution. Classes too, but for a file of masks: from the image at its
     original resolution to the mask at the same, with the resizing of `predict`.
     """
     settings = exported.settings
-    size, name = settings.size, settings.outputs[-1]
+    name = settings.outputs[-1]
     largest, spread, equal, pixels = 0.0, 1.0, 0, 0
-    for image in images.images:
-        small = network_input(image, size)
+    for image in images:
+        small = network_input(image, settings.size)
         with torch.inference_mode():
             logits = network(small)
         expected = (logits.softmax(1) if name == "probabilities" else logits).numpy()
@@ -86,15 +80,9 @@ def measure_parity(network: Network, exported: ExportedNetwork, images: CheckIma
         else:
             same = found.argmax(1) == expected.argmax(1)
         equal, pixels = equal + int(same.sum()), pixels + same.size
-    return Parity(
-        len(images.images),
-        images.source,
-        name,
-        largest,
-        _DIFFERENCE * spread if settings.precision == "float32" else None,
-        equal / pixels,
-        _SHARE[settings.precision],
-    )
+    allowed = _DIFFERENCE * spread if settings.precision == "float32" else None
+    share = _SHARE[settings.precision]
+    return Parity(len(images), name, largest, allowed, equal / pixels, share)
 
 
 def check_parity(source: Source, part: Path, file: Path) -> Parity:
@@ -103,39 +91,17 @@ def check_parity(source: Source, part: Path, file: Path) -> Parity:
     Raises:
         UserError: If a difference is above its tolerance.
     """
-    exported = exported_network(part)
+    exported: Any = load_trained(part).network
     parity = measure_parity(source.network, exported, source.images)
     if not parity.passed:
         raise UserError(
-            f"{file} was not written: it differs from PyTorch. P{parity.line[1:]}. Try another "
-            f"--format{', or leave out --int8' if exported.settings.precision == 'int8' else ''}, and report "
-            "this if it stays."
+            f"{file} was not written: it differs from PyTorch. P{parity.line[1:]}. Try another --format, or "
+            "leave out --int8."
         )
     return parity
 
 
-def exported_network(path: Path) -> ExportedNetwork:
-    """Load a file that `export` has just written."""
-    network = load_trained(path).network
-    assert isinstance(network, ExportedNetwork)
-    return network
-
-
-def _versions() -> dict[str, str]:
-    found = {"vocseg": __version__}
-    for name in ("torch", "onnx", "onnxruntime", "openvino", "nncf"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def record_path(path: Path) -> Path:
-    """Return the JSON file of the comparison beside an exported file."""
-    return path.with_name(f"{path.name}.json")
-
-
-def write_record(part: Path, content: dict[str, object]) -> None:
-    """Write the result of the comparison beside an exported file."""
-    record_path(part).write_text(as_json({"file": part.name, **content}) + "\n")
+def write_record(part: Path, parity: Parity, content: dict[str, object]) -> None:
+    """Write the comparison and further content to `FILE.json`, beside an exported file."""
+    found = {"file": part.name, **content, "parity": {**parity._asdict(), "passed": parity.passed}}
+    part.with_name(f"{part.name}.json").write_text(as_json(found) + "\n")

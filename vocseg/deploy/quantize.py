@@ -1,14 +1,10 @@
 """Post-training quantisation to int8, with a limit to the loss of mean IoU."""
 
 import copy
-import io
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +13,12 @@ from torch import Tensor, nn
 
 from vocseg.checkpoints.compatibility import Description, network_shape
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.deploy.convert import (
-    ExportFormat,
-    metadata,
-    onnx_model,
-    openvino_model,
-    save_onnx,
-    save_openvino,
-    staged,
-)
-from vocseg.deploy.images import network_input, score_network, training_images
-from vocseg.deploy.parity import Source, check_parity, exported_network, write_record
+from vocseg.deploy.convert import onnx_model, openvino_model, quiet, save_model, staged
+from vocseg.deploy.images import data_images, network_input, score_network
+from vocseg.deploy.parity import Source, check_parity, write_record
 from vocseg.errors import UserError
-from vocseg.inference.exported import INPUT, ExportSettings, missing
+from vocseg.inference.backends import file_format, load_trained
+from vocseg.inference.exported import INPUT, ExportSettings, import_optional
 from vocseg.metrics.paired_test import Comparison
 from vocseg.models.network import Network, build_network
 from vocseg.performance.options import PerformanceOptions
@@ -41,16 +30,13 @@ _PREFIX = "network.model."  # of the parameters in an export
 Batches = list[npt.NDArray[np.uint8]]
 
 
-class Int8Options(NamedTuple):
-    """Data and limits of quantisation."""
-
-    data: VOCDataModule  # of calibration and scores
-    calibration_images: int  # number of training images
-    max_drop: float  # largest loss of mean IoU, in points of 100
-
-
 def export_int8(
-    source: Source, path: Path, kind: ExportFormat, settings: ExportSettings, options: Int8Options
+    source: Source,
+    path: Path,
+    settings: ExportSettings,
+    data: VOCDataModule,
+    calibration_images: int,
+    max_drop: float,
 ) -> Iterator[str]:
     """Quantise a network, score it and write the file. Nothing is left if it loses too much.
 
@@ -61,33 +47,30 @@ def export_int8(
         Lines for the terminal, as soon as they are known.
 
     Raises:
-        UserError: If the format cannot be quantised, a package is missing, or a limit is exceeded.
+        UserError: If a package is missing, or a limit is exceeded.
     """
-    if kind == "torch_export":
-        raise UserError("--int8 is for --format onnx and openvino. Choose one of them.")
-    images = training_images(options.data, options.calibration_images)
+    images = data_images(data, "train", calibration_images)
     batches = [network_input(image, settings.size).numpy() for image in images]
+    kind, about = file_format(path), source.description
     with staged(path) as part:
         model = onnx_model(source.network, settings)
-        _save(kind, model if kind == "onnx" else openvino_model(model), part, source, settings)
+        save_model(model if kind == "onnx" else openvino_model(model), part, about, settings)
         yield check_parity(source, part, path).line
-        before = score_network(exported_network(part), options.data, "float32")
+        before = score_network(load_trained(part).network, data, "float32")
         ranking: list[str] = []
         for count in _KEPT:
             if count and not ranking:
-                ranking = sensitive_layers(
-                    plain_network(source.network, source.description), batches[:_RANKED_ON]
-                )
+                ranking = sensitive_layers(plain_network(source.network, about), batches[:_RANKED_ON])
             trial = settings._replace(precision="int8", kept=tuple(ranking[:count]))
-            _save(kind, quantized(kind, model, batches, trial.kept), part, source, trial)
-            found = score_network(exported_network(part), options.data, "int8").compare(before)
+            save_model(quantized(kind, model, batches, trial.kept), part, about, trial)
+            found = score_network(load_trained(part).network, data, "int8").compare(before)
             line = _line(found, trial.kept)
             yield line
             if drop(found) <= _WARNED:
                 break
-        if drop(found) > options.max_drop:
+        if drop(found) > max_drop:
             raise UserError(
-                f"{path} was not written: {line}, above --max_drop {options.max_drop:g}. Use the "
+                f"{path} was not written: {line}, above --max_drop {max_drop:g}. Use the "
                 "float32 file, more --calibration_images, or a larger --max_drop."
             )
         if drop(found) > _WARNED:
@@ -96,7 +79,7 @@ def export_int8(
         yield parity.line
         content = {"format": kind, "precision": "int8", "kept_in_float32": list(trial.kept)}
         comparison = {name: each for name, each in found.as_dict().items() if name != "images"}
-        write_record(part, {**content, "parity": parity.as_dict(), "comparison": comparison})
+        write_record(part, parity, {**content, "comparison": comparison})
 
 
 def drop(found: Comparison) -> float:
@@ -108,20 +91,16 @@ def _line(found: Comparison, kept: Sequence[str]) -> str:
     each = found.measures["mean_iou"]
     low, high = each.difference.low, each.difference.high
     ends = "" if low is None or high is None else f" [{100 * low:+.2f}, {100 * high:+.2f}]"
-    layers = f", {len(kept)} layers in float32" if kept else ""
     return (
-        f"mean IoU {100 * (each.before or 0):.2f} in float32, {100 * (each.after or 0):.2f} in int8{layers}: "
-        f"{-drop(found):+.2f}{ends} points"
+        f"mean IoU {100 * (each.before or 0):.2f} in float32, {100 * (each.after or 0):.2f} in int8, "
+        f"{len(kept)} layers in float32: {-drop(found):+.2f}{ends} points"
     )
 
 
-def _save(kind: ExportFormat, model: Any, path: Path, source: Source, settings: ExportSettings) -> None:
-    text = metadata(source.description, settings)
-    (save_onnx if kind == "onnx" else save_openvino)(model, path, text)
-
-
-def quantized(kind: ExportFormat, model: Any, batches: Batches, kept: Sequence[str]) -> Any:
+def quantized(kind: str, model: Any, batches: Batches, kept: Sequence[str]) -> Any:
     """Quantise an `onnx.ModelProto` to int8, as `onnx.ModelProto` or `openvino.Model`.
+
+    Pre- and postprocessing stay in float32.
 
     Args:
         kind: onnx or openvino.
@@ -129,74 +108,54 @@ def quantized(kind: ExportFormat, model: Any, batches: Batches, kept: Sequence[s
         batches: Calibration images, each uint8 `[1,3,S,S]`.
         kept: Names of layers that stay in float32.
     """
-    exact = _exact_nodes(model, kept)
+    nodes = list(model.graph.node)
+    convolutions = [k for k, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose")]
+    weights = {f"{_PREFIX}{name}.weight" for name in kept}
+    exact = [
+        node.name
+        for k, node in enumerate(nodes)
+        if not convolutions[0] <= k <= convolutions[-1] or (k in convolutions and node.input[1] in weights)
+    ]
     return (_quantized_onnx if kind == "onnx" else _quantized_openvino)(model, batches, exact)
 
 
-def _exact_nodes(model: Any, kept: Sequence[str]) -> list[str]:
-    """Names of the nodes that stay in float32: pre- and postprocessing, and kept convolutions."""
-    nodes = list(model.graph.node)
-    convolutions = [k for k, node in enumerate(nodes) if node.op_type in ("Conv", "ConvTranspose")]
-    first, last = convolutions[0], convolutions[-1]
-    weights = {f"{_PREFIX}{name}.weight" for name in kept}
-    return [
-        node.name
-        for k, node in enumerate(nodes)
-        if not first <= k <= last or (k in convolutions and node.input[1] in weights)
-    ]
-
-
 def _quantized_onnx(model: Any, batches: Batches, exact: list[str]) -> Any:
-    try:
-        import onnx
-        from onnxruntime.quantization import (
-            CalibrationDataReader,
-            CalibrationMethod,
-            QuantFormat,
-            QuantType,
-            quantize_static,
-        )
-    except ImportError as error:
-        raise missing("onnxruntime", "--int8") from error
+    tools = import_optional("onnxruntime.quantization", "--int8")
+    onnx = import_optional("onnx", "--int8")
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left = iter(batches)
+    class Reader(tools.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        left = iter(batches)
 
         def get_next(self) -> dict[str, Any] | None:
-            batch = next(self._left, None)
+            batch = next(self.left, None)
             return None if batch is None else {INPUT: batch}
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "int8.onnx"
-        quantize_static(
+        tools.quantize_static(
             copy.deepcopy(model),
             path,
             Reader(),
-            quant_format=QuantFormat.QDQ,
+            quant_format=tools.QuantFormat.QDQ,
             per_channel=True,
             # Without VNNI, products of 8-bit numbers overflow 16 bits: weights have 7.
             reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
             nodes_to_exclude=exact,
-            calibrate_method=CalibrationMethod.MinMax,
+            calibrate_method=tools.CalibrationMethod.MinMax,
             extra_options={"CalibMovingAverage": True},
         )
         return onnx.load(path)
 
 
 def _quantized_openvino(model: Any, batches: Batches, exact: list[str]) -> Any:
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            import nncf
-    except ImportError as error:
-        raise missing("nncf", "--int8") from error
-    converted = openvino_model(model)
-    # A convolution of ONNX with a bias is two nodes of OpenVINO: `NAME/WithoutBiases` and `NAME`.
-    names = [each.get_friendly_name() for each in converted.get_ordered_ops()]
-    ignored = [name for name in names if name.partition("/")[0] in exact]
-    with _quiet():
+    with quiet():
+        nncf = import_optional("nncf", "--int8")
+        converted = openvino_model(model)
+        # A convolution of ONNX with a bias is two nodes of OpenVINO: `NAME/WithoutBiases` and `NAME`.
+        names = [each.get_friendly_name() for each in converted.get_ordered_ops()]
+        ignored = [name for name in names if name.partition("/")[0] in exact]
         return nncf.quantize(
             converted,
             nncf.Dataset(batches),
@@ -207,18 +166,6 @@ def _quantized_openvino(model: Any, batches: Batches, exact: list[str]) -> Any:
                 overflow_fix=nncf.OverflowFix.ENABLE  # as reduce_range above
             ),
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide progress and advice of the libraries."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
 
 
 def plain_network(network: Network, description: Description) -> Network:

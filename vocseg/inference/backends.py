@@ -1,15 +1,21 @@
 """Trained networks of files in every format."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from vocseg.checkpoints.compatibility import Description
 from vocseg.checkpoints.weights import read_weights, rebuilt
+from vocseg.inference import onnx_file, openvino_file, torch_export_file
 from vocseg.utils.regular_file import local_file
 
 FORMATS = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch_export"}  # others: pytorch
+_READERS: dict[str, Any] = {
+    "onnx": onnx_file,
+    "openvino": openvino_file,
+    "torch_export": torch_export_file,
+}
 
 
 class TrainedNetwork(NamedTuple):
@@ -26,26 +32,12 @@ def file_format(path: str | Path) -> str:
 
 
 def read_description(path: str | Path) -> Description:
-    """Read what a file says of its network, without loading an exported one.
-
-    Raises:
-        UserError: As `load_trained`.
-    """
-    kind, file = file_format(path), Path(path)
+    """Read what a file says of its network, without loading an exported one; errors as of `load_trained`."""
+    kind = file_format(path)
     if kind == "pytorch":
         return read_weights(path).description
-    local_file(path, "--ckpt_path")
-    if kind == "onnx":
-        from vocseg.inference.onnx_file import read_onnx
-
-        return read_onnx(file)[1]
-    if kind == "openvino":
-        from vocseg.inference.openvino_file import read_openvino
-
-        return read_openvino(file)[0]
-    from vocseg.inference.torch_export_file import read_torch_export
-
-    return read_torch_export(file)[0]
+    description: Description = _READERS[kind].read(local_file(path, "--ckpt_path"))
+    return description
 
 
 def load_trained(path: str | Path, threads: int | None = None) -> TrainedNetwork:
@@ -59,22 +51,9 @@ def load_trained(path: str | Path, threads: int | None = None) -> TrainedNetwork
         UserError: If the file cannot be read, does not match its description, or contains more than `export`
             writes.
     """
-    kind, file = file_format(path), Path(path)
+    kind = file_format(path)
     if kind == "pytorch":
         weights = read_weights(path)
-        return TrainedNetwork(rebuilt(weights, file), weights.description, kind)
-    local_file(path, "--ckpt_path")
-    # Their libraries are optional, and imported by the file of their format only.
-    if kind == "onnx":
-        from vocseg.inference.onnx_file import load_onnx
-
-        network, description = load_onnx(file, threads)
-    elif kind == "openvino":
-        from vocseg.inference.openvino_file import load_openvino
-
-        network, description = load_openvino(file, threads)
-    else:
-        from vocseg.inference.torch_export_file import load_torch_export
-
-        network, description = load_torch_export(file)
-    return TrainedNetwork(network.eval(), description, kind)
+        return TrainedNetwork(rebuilt(weights, Path(path)), weights.description, kind)
+    network = _READERS[kind].load(local_file(path, "--ckpt_path"), threads).eval()
+    return TrainedNetwork(network, network.description, kind)

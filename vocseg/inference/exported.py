@@ -1,8 +1,10 @@
 """Network of an exported file."""
 
+import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,7 @@ from vocseg.performance.options import PerformanceOptions
 
 Output = Literal["mask", "logits", "probabilities"]
 Precision = Literal["float32", "int8"]
-Bytes = npt.NDArray[np.uint8]
-Run = Callable[[Bytes], dict[str, npt.NDArray[Any]]]  # images [N,3,H,W] to outputs by name
+Run = Callable[[npt.NDArray[np.uint8]], dict[str, npt.NDArray[Any]]]  # images [N,3,H,W] to outputs by name
 
 KEY = "vocseg"  # of the description in an exported file
 INPUT = "image"
@@ -40,12 +41,16 @@ class ExportSettings(NamedTuple):
         return ("mask", "logits") if self.output == "mask" else (self.output,)
 
 
-def exported_settings(path: Path, description: Any) -> tuple[Description, ExportSettings]:
-    """Check the parsed description in a file, and return it with the settings of the export in it.
+def parsed_description(path: Path, text: str | bytes) -> Description:
+    """Parse and check the description in a file, whose entry `export` has the `ExportSettings`.
 
     Raises:
         UserError: If it is missing or invalid.
     """
+    try:
+        description = json.loads(text)
+    except (ValueError, RecursionError):
+        description = None
     if not isinstance(description, dict):
         raise UserError(
             f"--ckpt_path {path}: has no description of vocseg, so its classes and size are unknown. "
@@ -53,50 +58,45 @@ def exported_settings(path: Path, description: Any) -> tuple[Description, Export
         )
     check_description(path, description)
     found = description.get("export")
-    plain = found if isinstance(found, dict) else {}
-    size, kept = plain.get("size"), plain.get("kept")
-    valid = (
-        plain.keys() == set(ExportSettings._fields)
-        and plain["output"] in ("mask", "logits", "probabilities")
-        and type(size) is int
-        and 1 <= size <= _MOST_EDGE
-        and type(plain["dynamic_batch"]) is bool
-        and plain["precision"] in ("float32", "int8")
-        and isinstance(kept, list)
-        and all(isinstance(name, str) for name in kept)
-    )
-    if not valid:
+    if not (
+        isinstance(found, dict)
+        and found.keys() == set(ExportSettings._fields)
+        and found["output"] in get_args(Output)
+        and type(found["size"]) is int
+        and 1 <= found["size"] <= _MOST_EDGE
+        and type(found["dynamic_batch"]) is bool
+        and found["precision"] in get_args(Precision)
+        and isinstance(found["kept"], list)
+    ):
         raise UserError(
             f"--ckpt_path {path}: its entry `export` is not what vocseg writes. Export the weights again."
         )
-    return description, ExportSettings(**{**plain, "kept": tuple(plain["kept"])})
+    return description
 
 
 class ExportedNetwork(nn.Module):
     """An exported file with the interface of `Network` for inference.
 
     Attributes:
+        description: Description in the file.
         settings: Settings of the export.
         step: Number of which side lengths must be multiples, in pixels.
         performance: Options of a network that is neither compiled nor captured.
     """
 
-    def __init__(self, run: Run, settings: ExportSettings, classes: int, path: Path) -> None:
-        """Wrap a function from images uint8 `[N,3,H,W]` to outputs by name; `classes`: their number C."""
+    def __init__(self, run: Run, description: Description, path: Path) -> None:
+        """Wrap a function from images uint8 `[N,3,H,W]` to outputs by name."""
         super().__init__()
-        self._run, self.settings, self._classes, self._path = run, settings, classes, path
+        self._run, self._path, self.description = run, path, description
+        self.settings = ExportSettings(**description["export"])
         self.step, self.performance = 1, PerformanceOptions(cuda_graphs=False)
 
     def check_size(self, size: int) -> None:
-        """Check an input resolution.
-
-        Raises:
-            UserError: If the file is for another one.
-        """
+        """Raise `UserError` if the file is for another input resolution."""
         if size != self.settings.size:
             raise UserError(
-                f"--data.image_size {size}: {self._path} was exported for {self.settings.size}. Leave the "
-                f"flag out, or export with --image_size {size}."
+                f"--ckpt_path {self._path}: takes {self.settings.size} pixels each way, not {size}. Leave "
+                f"out --data.image_size and --tta.scales, or export with --image_size {size}."
             )
 
     def outputs(self, image: Tensor) -> dict[str, npt.NDArray[Any]]:
@@ -111,18 +111,17 @@ class ExportedNetwork(nn.Module):
         Raises:
             UserError: If the file cannot be run on the image, or has other outputs.
         """
-        pixels = np.ascontiguousarray(image.cpu().numpy())
+        pixels, size = np.ascontiguousarray(image.cpu().numpy()), self.settings.size
         parts = [pixels] if self.settings.dynamic_batch else np.split(pixels, len(pixels))
         try:
             found = [self._run(part) for part in parts]
             joined = {name: np.concatenate([each[name] for each in found]) for name in self.settings.outputs}
         except Exception as error:  # each library raises its own
-            raise _failed(self._path, "cannot be run", error) from error
-        size = self.settings.size
+            raise unusable(self._path, "run", error) from error
         for name, array in joined.items():
-            kind = np.dtype(np.uint8 if name == "mask" else np.float32)
-            wanted = pixels.shape[2:] if name == "mask" else (self._classes, size, size)
-            if array.shape != (len(pixels), *wanted) or array.dtype != kind:
+            mask = name == "mask"
+            shape = pixels.shape[2:] if mask else (len(self.description["classes"]), size, size)
+            if array.shape != (len(pixels), *shape) or array.dtype != (np.uint8 if mask else np.float32):
                 raise UserError(
                     f"--ckpt_path {self._path}: its output {name} is {array.dtype} {array.shape}, not as its "
                     "description says. Export the weights again."
@@ -142,29 +141,34 @@ class ExportedNetwork(nn.Module):
         Raises:
             UserError: If the images have another size, or the file cannot be run.
         """
-        size = self.settings.size
-        if image.shape[2:] != (size, size) or image.dtype != torch.uint8:
-            raise UserError(
-                f"--ckpt_path {self._path}: takes uint8 images of {size}x{size} pixels. Leave out "
-                "--tta.scales and --data.image_size, or use the weights that it was exported from."
-            )
+        self.check_size(image.shape[-1])
         name = self.settings.outputs[-1]
         values = torch.from_numpy(self.outputs(image)[name]).to(image.device)
         return values.clamp(min=torch.finfo(torch.float32).tiny).log() if name == "probabilities" else values
 
 
-def unreadable(path: Path, error: BaseException) -> UserError:
-    """Return the error of a file that a library cannot load."""
-    return _failed(path, "cannot be loaded", error)
-
-
-def _failed(path: Path, what: str, error: BaseException) -> UserError:
-    if isinstance(error, UserError):
-        return error
+def unusable(path: Path, what: str, error: Exception) -> UserError:
+    """Return the error of a file that a library cannot load or run; `what`: the verb."""
     reason = shown(" ".join(str(error).split()) or type(error).__name__, 160)
-    return UserError(f"--ckpt_path {path}: {what} ({reason}). Export the weights again.")
+    return UserError(f"--ckpt_path {path}: cannot be {what} ({reason}). Export the weights again.")
 
 
-def missing(package: str, what: str) -> UserError:
-    """Return the error of a package that is not installed."""
-    return UserError(f'{what} needs the package {package}: type pip install "vocseg[deploy]"')
+def damaged(path: Path, kind: str) -> UserError:
+    """Return the error of a file that is not of the kind that its name says."""
+    return UserError(f"--ckpt_path {path}: is not {kind}, or is damaged. Use another.")
+
+
+def unexpected(path: Path, what: str) -> UserError:
+    """Return the error of a file with parts that `export` does not write."""
+    return UserError(
+        f"--ckpt_path {path}: contains {shown(what, 100)}, which `export` never writes. It is not loaded."
+    )
+
+
+def import_optional(name: str, what: str) -> Any:
+    """Import a module of the extra `deploy`, or raise `UserError`; `what`: that which needs it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise UserError(f'{what} needs the package {package}: type pip install "vocseg[deploy]"') from error

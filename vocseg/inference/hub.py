@@ -1,17 +1,18 @@
 """Networks in smp's format: a folder or a repository of the Hugging Face hub."""
 
-import json
 import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from vocseg.checkpoints.weights import Weights, described, rebuilt
 from vocseg.errors import UserError, shown
 from vocseg.inference.backends import TrainedNetwork
 from vocseg.utils.atomic_write import atomic_write
-from vocseg.utils.regular_file import as_json, read_regular
+from vocseg.utils.regular_file import as_json, read_json
 
 CONFIG, TENSORS, DESCRIPTION = "config.json", "model.safetensors", "vocseg.json"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -34,18 +35,15 @@ def load_pretrained(source: str | Path) -> TrainedNetwork:
         UserError: If a file is missing, damaged or of another program, or the hub cannot be reached.
     """
     folder = _download(str(source)) if is_repository(source) else Path(source)
-    missing = [name for name in (TENSORS, DESCRIPTION) if not (folder / name).is_file()]
-    if missing:
-        raise UserError(
-            f"{source}: {missing[0]} is missing, which `python -m vocseg push` writes. Give a folder or a "
-            "repository that it wrote."
-        )
-    try:
-        description = json.loads(read_regular(folder / DESCRIPTION, _JSON_BYTES)[0])
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{source}: its {DESCRIPTION} is damaged. Push the weights again.") from error
-    state = _read_safetensors(folder / TENSORS, str(source))
     path = folder / TENSORS
+    try:
+        description = read_json(folder / DESCRIPTION, _JSON_BYTES)
+        state = load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(
+            f"{source}: is no folder or repository of `python -m vocseg push`, or is damaged "
+            f"({shown(str(error), 160)}). Push or download it again."
+        ) from error
     state, checked = described(path, {"state_dict": state, "description": description})
     return TrainedNetwork(rebuilt(Weights(state, checked), path), checked, "pytorch")
 
@@ -72,18 +70,6 @@ def save_pretrained(weights: Weights, folder: Path) -> None:
     atomic_write(folder / DESCRIPTION, as_json(about) + "\n")
 
 
-def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(
-            f"{source}: its {TENSORS} is damaged ({shown(str(error), 80)}). Push or download it again."
-        ) from error
-
-
 def _download(repository: str) -> Path:
     """Fetch the files of a repository into the hub's cache."""
     from huggingface_hub import snapshot_download
@@ -107,12 +93,8 @@ def upload(folder: Path, repository: str, private: bool, replaced: Iterable[str]
     try:
         api = HfApi()
         address = str(api.create_repo(repository, private=private, exist_ok=True))
-        api.upload_folder(
-            repo_id=repository,
-            folder_path=folder,
-            commit_message="vocseg push",
-            delete_patterns=sorted(replaced),
-        )
+        patterns = sorted(replaced)
+        api.upload_folder(repo_id=repository, folder_path=folder, delete_patterns=patterns)
     except Exception as error:  # the hub's client raises errors of its own, of httpx, and OSError
         raise _hub_error(repository, error) from error
     return address

@@ -1,8 +1,8 @@
 """OpenVINO IR files: checks, metadata, inference."""
 
-import json
 import re
 import threading
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ from xml.etree import ElementTree
 import torch
 
 from vocseg.checkpoints.compatibility import Description
-from vocseg.errors import UserError, shown
+from vocseg.errors import UserError
 from vocseg.inference.exported import (
     INPUT,
     KEY,
     MOST_BYTES,
     ExportedNetwork,
-    ExportSettings,
-    exported_settings,
-    missing,
-    unreadable,
+    damaged,
+    import_optional,
+    parsed_description,
+    unexpected,
+    unusable,
 )
 from vocseg.utils.regular_file import read_regular
 from vocseg.utils.streams import usable_cores
@@ -29,67 +30,53 @@ _MOST_XML = 64 << 20  # bytes; a network has less than one
 _BODIES = {"body", "then_body", "else_body", "body_net"}
 
 
-def read_openvino(path: Path) -> tuple[Description, ExportSettings]:
+def read(path: Path) -> Description:
     """Read the metadata of an IR file that `export` wrote, and check its layers.
 
     Raises:
         UserError: If it is no such file, has custom operators or sub-graphs, or its `.bin` is missing or too
             small.
     """
-    what = f"--ckpt_path {path}"
     try:
         text = read_regular(path, _MOST_XML)[0]
         if re.search(rb"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
-            raise UserError(f"{what}: has XML entities, which `export` never writes. It is not loaded.")
+            raise unexpected(path, "XML entities")
         root = ElementTree.fromstring(text)
-    except OSError as error:
-        raise UserError(f"{what}: cannot be read ({error.strerror}). Use another.") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        raise UserError(f"{what}: is not an OpenVINO IR file, or is damaged. Use another.") from error
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: the encoding
+        raise damaged(path, "an OpenVINO IR file") from error
     layers = root.findall("layers/layer")
     if root.tag != "net" or not layers:
-        raise UserError(f"{what}: is not an OpenVINO IR file, or is damaged. Use another.")
-    _check_layers(path, layers, _weights_size(path))
-    entry = root.find(f"rt_info/{KEY}")
-    try:
-        content = json.loads("" if entry is None else entry.get("value", ""))
-    except (ValueError, RecursionError):
-        content = None
-    return exported_settings(path, content)
-
-
-def _weights_size(path: Path) -> int:
-    """Size of the `.bin` in bytes."""
+        raise damaged(path, "an OpenVINO IR file")
+    for what in _foreign_layers(layers):
+        raise unexpected(path, what)
     file = path.with_suffix(".bin")
-    if not file.is_file() or file.is_symlink():
+    size = file.stat().st_size if file.is_file() and not file.is_symlink() else None
+    if size is None:
         raise UserError(f"--ckpt_path {path}: {file.name} is not beside it. Copy both files into one folder.")
-    size = file.stat().st_size
-    if size > MOST_BYTES:
-        raise UserError(f"--ckpt_path {path}: {file.name} is larger than {MOST_BYTES >> 30} GiB.")
-    return size
+    if size > MOST_BYTES or not all(_is_inside(layer, size) for layer in layers):
+        raise UserError(f"--ckpt_path {path}: {file.name} is damaged or of another file. Copy both again.")
+    entry = root.find(f"rt_info/{KEY}")
+    return parsed_description(path, "" if entry is None else entry.get("value", ""))
 
 
-def _check_layers(path: Path, layers: list[ElementTree.Element], size: int) -> None:
+def _foreign_layers(layers: list[ElementTree.Element]) -> Iterator[str]:
+    """Custom operators and operators with sub-graphs."""
     for layer in layers:
-        kind, version = layer.get("type", ""), layer.get("version", "")
+        version = layer.get("version", "")
         if not re.fullmatch(r"opset\d{1,2}", version) or _BODIES & {child.tag for child in layer}:
-            raise UserError(
-                f"--ckpt_path {path}: has the operator '{shown(kind, 40)}' of '{shown(version, 40)}', which "
-                "`export` never writes. It is not loaded."
-            )
-        data = layer.find("data")
-        if kind == "Const" and data is not None:
-            try:
-                start, length = int(data.get("offset", 0)), int(data.get("size", 0))
-            except ValueError:
-                start = length = -1
-            if start < 0 or length < 0 or start + length > size:
-                raise UserError(
-                    f"--ckpt_path {path}: its .bin is damaged or of another file. Copy both again."
-                )
+            yield f"the operator '{layer.get('type', '')[:40]}' of '{version[:40]}'"
 
 
-def load_openvino(path: Path, threads: int | None = None) -> tuple[ExportedNetwork, Description]:
+def _is_inside(layer: ElementTree.Element, size: int) -> bool:
+    """Whether the data of a constant is in the `.bin`, of `size` bytes."""
+    data = layer.find("data")
+    if data is None or layer.get("type") != "Const":
+        return True
+    numbers = [data.get(name, "0") for name in ("offset", "size")]
+    return all(re.fullmatch(r"\d{1,12}", each) for each in numbers) and sum(map(int, numbers)) <= size
+
+
+def load(path: Path, threads: int | None = None) -> ExportedNetwork:
     """Load an IR file for inference on the CPU.
 
     Args:
@@ -98,14 +85,10 @@ def load_openvino(path: Path, threads: int | None = None) -> tuple[ExportedNetwo
             the threads of `Streams`.
 
     Raises:
-        UserError: As `read_openvino`, and if OpenVINO cannot load it.
+        UserError: As `read`, and if OpenVINO cannot load it.
     """
-    description, settings = read_openvino(path)
-    try:
-        from openvino import Core
-    except ImportError as error:
-        raise missing("openvino", f"--ckpt_path {path}") from error
-    core = _one_core(Core)
+    description = read(path)
+    core = _one_core(import_optional("openvino", f"--ckpt_path {path}").Core)
 
     def hint() -> str:
         return "THROUGHPUT" if threads is None and torch.get_num_threads() == 1 else "LATENCY"
@@ -120,10 +103,9 @@ def load_openvino(path: Path, threads: int | None = None) -> tuple[ExportedNetwo
         return core.compile_model(core.read_model(str(path)), "CPU", options)
 
     try:
-        for name in settings.outputs:
-            compiled(hint()).output(name)
+        compiled(hint())
     except Exception as error:  # OpenVINO raises RuntimeError and its own
-        raise unreadable(path, error) from error
+        raise unusable(path, "loaded", error) from error
     own = threading.local()  # a request serves one thread
 
     def run(pixels: Any) -> dict[str, Any]:
@@ -131,9 +113,10 @@ def load_openvino(path: Path, threads: int | None = None) -> tuple[ExportedNetwo
         if kind not in requests:
             requests[kind] = compiled(kind).create_infer_request()
         found = requests[kind].infer({INPUT: pixels})
-        return {name: found[name].copy() for name in settings.outputs}
+        return {name: found[name].copy() for name in network.settings.outputs}
 
-    return ExportedNetwork(run, settings, len(description["classes"]), path), description
+    network = ExportedNetwork(run, description, path)
+    return network
 
 
 @cache

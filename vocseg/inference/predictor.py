@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +31,6 @@ _SIZE = 256  # side length in pixels where a file of weights names none
 _GPU_BATCH, _GPU_STREAMS = 8, 4
 _WINDOWS = 4  # sliding windows per forward pass
 
-Pixels = Bytes | Image.Image | Tensor
-
 
 class _DecodedImage(NamedTuple):
     """An image uint8 `[H,W,3]`, the name of its result, its file, and its position in a video in seconds."""
@@ -43,6 +41,9 @@ class _DecodedImage(NamedTuple):
     seconds: float | None = None
 
 
+_Job = Callable[[], _DecodedImage | UserError]
+
+
 class Predictor:
     """A trained network that takes images as they come. Threads may share it.
 
@@ -51,7 +52,7 @@ class Predictor:
         class_list: Names and colours of the C classes.
         size: Side length S in pixels to which images are resized.
         device: Device of the network.
-        tta: Default test-time augmentation.
+        tta: Test-time augmentation.
         windows: Sliding windows at the original resolution. None: each image is resized.
     """
 
@@ -65,16 +66,9 @@ class Predictor:
         windows: SlidingWindow | None = None,
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        """Move the network to the device and set it to eval mode.
+        """Move the network to the device and set it to eval mode; arguments as the attributes.
 
-        Args:
-            network: See the attributes, as the others.
-            class_list: Classes.
-            size: Side length.
-            device: Device.
-            tta: Test-time augmentation.
-            windows: Sliding windows.
-            context: Context of a forward pass, such as autocast; entered in each thread.
+        `context`: context of a forward pass, such as autocast; entered in each thread.
         """
         self.device = torch.device(device)
         self.network, self.class_list, self.size = network.to(self.device).eval(), class_list, size
@@ -84,28 +78,7 @@ class Predictor:
     def __repr__(self) -> str:
         return f"<Predictor of {len(self.class_list)} classes at {self.size}x{self.size} on {self.device}>"
 
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # an array is iterable too
-        self, source: Pixels, *, flip: bool | None = ..., scales: tuple[float, ...] | None = ...
-    ) -> Result: ...
-
-    @overload
-    def __call__(
-        self, source: str | Path, *, flip: bool | None = ..., scales: tuple[float, ...] | None = ...
-    ) -> Any: ...
-
-    @overload
-    def __call__(
-        self,
-        source: Iterable[str | Path | Pixels],
-        *,
-        flip: bool | None = ...,
-        scales: tuple[float, ...] | None = ...,
-    ) -> Iterator[Result]: ...
-
-    def __call__(
-        self, source: Any, *, flip: bool | None = None, scales: tuple[float, ...] | None = None
-    ) -> Any:
+    def __call__(self, source: Any) -> Any:
         """Predict one image, or iterate over the results of several.
 
         Args:
@@ -113,8 +86,6 @@ class Predictor:
                 `[3,H,W]`. Or several: a list of these, a folder with its sub-folders, a pattern such as
                 `photos/*.jpg`, a text file with a path on each line, or a video. Files are read in their EXIF
                 orientation.
-            flip: Average with the mirrored image. None: as in `load`.
-            scales: Scales of the side length to average over. None: as in `load`.
 
         Returns:
             A `Result`, or an iterator over results that reads and predicts ahead by a few images. Unreadable
@@ -123,61 +94,40 @@ class Predictor:
         Raises:
             UserError: If there is no such image, or it cannot be read.
         """
-        tta = TTAConfig(
-            self.tta.flip if flip is None else flip,
-            self.tta.scales if scales is None else tuple(scales),
-            self.tta.step,
-        )
-        tta.sizes(self.size)
         if isinstance(source, str | Path):
             path = Path(source)
             if is_video(path) and path.is_file():
-                return self._iterate(_frames(path), tta)
-            if is_several(path):
-                return self._iterate(_files(ImageFolderDataset(path, self.size)), tta, leave_out=True)
+                return self._iterate(_frames(path))
             found = ImageFolderDataset(path, self.size)  # names what is wrong with the path
-            return self._results([partial(_read, path, found.names[0])], tta)[0]
-        if isinstance(source, np.ndarray | Image.Image | Tensor):
-            return self._results([partial(_from_pixels, source)], tta)[0]
-        if isinstance(source, Iterable):
-            return self._iterate(_items(source), tta)
-        raise UserError(
-            f"{type(source).__name__} is no image: give a path, an array, a PIL image or a tensor"
-        )
+            if is_several(path):
+                return self._iterate(_files(found))
+            return self._results([partial(_read, path, found.names[0])])[0]
+        if isinstance(source, Iterable) and not isinstance(source, np.ndarray | Image.Image | Tensor):
+            return self._iterate(_items(source))
+        return self._results([partial(_from_pixels, source)])[0]
 
-    def _iterate(
-        self, jobs: Iterator[Callable[[], _DecodedImage]], tta: TTAConfig, leave_out: bool = False
-    ) -> Iterator[Result]:
+    def _iterate(self, jobs: Iterator[_Job]) -> Iterator[Result]:
         """Yield the results of images in their order; several are under way, so that all cores work."""
         on_cpu = self.device.type == "cpu"
         batch = 1 if on_cpu else _GPU_BATCH
         groups = iter(lambda: list(islice(jobs, batch)), [])
         with Streams(torch.get_num_threads() if on_cpu else _GPU_STREAMS) as streams:
-            for results in streams.map(partial(self._results, tta=tta, leave_out=leave_out), groups):
+            for results in streams.map(self._results, groups):
                 for result in results:
                     if isinstance(result, UserError):
                         warnings.warn(f"vocseg: left out: {result.sentence}", stacklevel=2)
                     else:
                         yield result
 
-    def _results(
-        self, jobs: list[Callable[[], _DecodedImage]], tta: TTAConfig, leave_out: bool = False
-    ) -> list[Any]:
-        """Read and predict a few images. With `leave_out`, errors stand in for unreadable ones."""
-        found: list[Any] = []
-        for job in jobs:
-            try:
-                found.append(job())
-            except UserError as error:
-                if not leave_out:
-                    raise
-                found.append(error)
+    def _results(self, jobs: list[_Job]) -> list[Any]:
+        """Read and predict a few images. Errors that a job returns stay."""
+        found = [job() for job in jobs]
         decoded = [each for each in found if isinstance(each, _DecodedImage)]
-        results = iter(self._predict(decoded, tta) if decoded else ())
+        results = iter(self._predict(decoded) if decoded else ())
         return [next(results) if isinstance(each, _DecodedImage) else each for each in found]
 
-    def _predict(self, decoded: list[_DecodedImage], tta: TTAConfig) -> Iterator[Result]:
-        predict = partial(tta.logits, self.network)
+    def _predict(self, decoded: list[_DecodedImage]) -> Iterator[Result]:
+        predict = partial(self.tta.logits, self.network)
         with torch.inference_mode(), self._context():
             if self.windows is None:
                 resized = [torch.from_numpy(resize_image(each.image, (self.size,) * 2)) for each in decoded]
@@ -222,7 +172,6 @@ def load(
         )
     size = trained.description.get("size") or _SIZE
     tta = TTAConfig(flip, tuple(scales), getattr(trained.network, "step", 1))
-    tta.sizes(size)
     windows = None if window_stride is None else SlidingWindow(size, window_stride)
     return Predictor(trained.network, described_classes(trained.description), size, device, tta, windows)
 
@@ -231,20 +180,27 @@ def _read(path: Path, name: str) -> _DecodedImage:
     return _DecodedImage(read_image(path, exif=True), name, path)
 
 
-def _files(found: ImageFolderDataset) -> Iterator[Callable[[], _DecodedImage]]:
+def _read_or_error(path: Path, name: str) -> _DecodedImage | UserError:
+    try:
+        return _read(path, name)
+    except UserError as error:
+        return error
+
+
+def _files(found: ImageFolderDataset) -> Iterator[_Job]:
     for reason in found.left_out.reasons.values():  # broken links and missing files
         warnings.warn(f"vocseg: left out: {reason}", stacklevel=2)
     for path, name in zip(found.files, found.names, strict=True):
-        yield partial(_read, path, name)
+        yield partial(_read_or_error, path, name)
 
 
-def _frames(path: Path) -> Iterator[Callable[[], _DecodedImage]]:
+def _frames(path: Path) -> Iterator[_Job]:
     for number, frame in enumerate(read_frames(path)):
         name = f"{path.stem}/{number:06}"
         yield partial(lambda frame, name: _DecodedImage(frame.image, name, path, frame.seconds), frame, name)
 
 
-def _items(items: Iterable[Any]) -> Iterator[Callable[[], _DecodedImage]]:
+def _items(items: Iterable[Any]) -> Iterator[_Job]:
     """The images of a list, with distinct names."""
     taken = Counter[str]()
     for number, item in enumerate(items):
@@ -263,19 +219,20 @@ def _from_pixels(pixels: Any, name: str = "image") -> _DecodedImage:
             return _DecodedImage(np.array(ImageOps.exif_transpose(pixels).convert("RGB")), name)
         except Exception as error:  # PIL's decoders raise nearly anything on damaged bytes
             raise UserError(f"the PIL image cannot be read ({error}). Open the file again.") from error
-    if isinstance(pixels, Tensor):
-        shape, kind = tuple(pixels.shape), str(pixels.dtype).removeprefix("torch.")
-        array = pixels.permute(1, 2, 0).cpu().numpy() if pixels.dim() == 3 else None
-    elif isinstance(pixels, np.ndarray):
-        shape, kind = pixels.shape, str(pixels.dtype)
-        array = pixels[..., None].repeat(3, 2) if pixels.ndim == 2 else pixels
-    else:
+    array = pixels
+    if isinstance(pixels, Tensor) and pixels.dim() == 3:
+        array = pixels.permute(1, 2, 0).cpu().numpy()
+    elif isinstance(pixels, np.ndarray) and pixels.ndim == 2:
+        array = pixels[..., None].repeat(3, 2)
+    if (
+        not isinstance(array, np.ndarray)
+        or array.dtype != np.uint8
+        or array.shape[2:] != (3,)
+        or not array.size
+    ):
+        about = f" {pixels.dtype} {list(pixels.shape)}" if hasattr(pixels, "shape") else ""
         raise UserError(
-            f"{type(pixels).__name__} is no image: give a path, an array, a PIL image or a tensor"
-        )
-    if array is None or array.ndim != 3 or array.shape[2] != 3 or kind != "uint8" or not array.size:
-        raise UserError(
-            f"the {type(pixels).__name__.lower()} {kind} {list(shape)} is no image: give uint8 RGB, an array "
-            "[H,W,3] or a tensor [3,H,W], with values 0 to 255"
+            f"the {type(pixels).__name__}{about} is no image. Give a path, a PIL image, or uint8 RGB: an "
+            "array [H,W,3] or a tensor [3,H,W]."
         )
     return _DecodedImage(np.array(array, order="C"), name)

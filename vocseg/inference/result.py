@@ -1,7 +1,6 @@
 """Prediction of one image: mask, probabilities, areas, overlay, polygons, files."""
 
 import io
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from vocseg.data.classes import ClassList
 from vocseg.data.image_io import Bytes, save_mask
 from vocseg.metrics.upsample import argmax_upsampled, full_size_confidence
 from vocseg.utils.atomic_write import atomic_write
-from vocseg.visualization.draw import labelled_overlay, overlay
+from vocseg.visualization.draw import labelled_overlay
 
 _JPEG_QUALITY = 92
 
@@ -49,7 +48,10 @@ class Result:
         """Upsample the logits to the image and take the best class of every pixel, unless `mask` is given."""
         self.image, self.logits, self.class_list = image, logits, class_list
         self.name, self.path, self.seconds = name, path, seconds
-        self.mask = full_size_mask(logits, image.shape[:2]) if mask is None else mask
+        if mask is None:
+            best = argmax_upsampled(logits, (image.shape[0], image.shape[1]))
+            mask = np.asarray(best.cpu().numpy(), np.uint8)
+        self.mask = mask
 
     def __repr__(self) -> str:
         height, width = self.mask.shape
@@ -84,10 +86,9 @@ class Result:
         """Fraction of the image of each class in it, by name."""
         return {name: area["share"] for name, area in self.areas.items()}
 
-    def overlay(self, labels: bool = True) -> Image.Image:
-        """Draw the objects of the mask on the image; `labels`: with the names of their classes."""
-        draw = labelled_overlay if labels else overlay
-        return Image.fromarray(draw(self.image, self.mask, self.class_list))
+    def overlay(self) -> Image.Image:
+        """Draw the objects of the mask on the image, with the names of their classes."""
+        return Image.fromarray(labelled_overlay(self.image, self.mask, self.class_list))
 
     def polygons(self) -> list[dict[str, Any]]:
         """Return the connected regions of all classes but the first (background), as annotations of COCO.
@@ -100,7 +101,7 @@ class Result:
             `[x, y, x, y, ...]`), `area` in pixels, `bbox` `[x, y, width, height]` and `iscrowd` 0.
         """
         found = []
-        for index in np.flatnonzero(np.bincount(self.mask.ravel(), minlength=256)).tolist():
+        for index in np.unique(self.mask).tolist():
             if index not in (0, IGNORE_INDEX):
                 kind = {"category_id": index, "category": self.class_list.names[index]}
                 found += [kind | region for region in _regions(self.mask == index)]
@@ -109,9 +110,7 @@ class Result:
     def save(self, folder: str | Path, confidence: bool = False) -> dict[str, str]:
         """Write `masks/NAME.png` (class indices with a palette) and `overlays/NAME.jpg`.
 
-        Args:
-            folder: Parent of a folder for each kind.
-            confidence: Also write `confidence/NAME.png`, the probability of the predicted class in grey.
+        With `confidence` also `confidence/NAME.png`, the probability of the predicted class in grey.
 
         Returns:
             Paths below the folder by kind: `mask`, `overlay`, `confidence`.
@@ -141,20 +140,6 @@ class Result:
         return encoded(self.overlay(), "PNG")
 
 
-def full_size_mask(logits: Tensor, shape: Sequence[int]) -> Bytes:
-    """Return the best class of every pixel at the original resolution.
-
-    Args:
-        logits: Logits `[C,h,w]` at the input resolution.
-        shape: Height and width of the image.
-
-    Returns:
-        uint8 `[H,W]`.
-    """
-    height, width = shape
-    return np.asarray(argmax_upsampled(logits, (height, width)).cpu().numpy(), np.uint8)
-
-
 def split_probabilities(probabilities: Tensor) -> tuple[Tensor, Bytes]:
     """Return `logits` and `mask` of a `Result` from probabilities `[C,H,W]`, which are overwritten."""
     mask = np.asarray(probabilities.argmax(0).cpu().numpy(), np.uint8)
@@ -178,17 +163,17 @@ def _regions(pixels: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
     for ring, (_, _, hole, parent) in zip(rings, tree[0] if rings else (), strict=True):
         if parent >= 0:
             continue
-        path, area = ring, _area(ring)
+        path, area = ring, cv2.contourArea(ring)
         while hole >= 0:
             inner = rings[hole]
             nearest = int(np.abs(path - inner[0]).sum(1).argmin())
             path = np.concatenate([path[: nearest + 1], inner, inner[:1], path[nearest:]])
-            area -= _area(inner)
+            area -= cv2.contourArea(inner)
             hole = tree[0][hole][0]
         x, y, right, bottom = (int(edge) for edge in (*ring.min(0), *ring.max(0)))
         found.append({
             "segmentation": [path.ravel().tolist()],
-            "area": area,
+            "area": int(area),
             "bbox": [x, y, right - x, bottom - y],
             "iscrowd": 0,
         })  # fmt: skip
@@ -199,9 +184,3 @@ def _corners(centres: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Corners of pixels `[K,2]` of an outline at twice the size, without repeated ones."""
     corners = (centres + 1) // 2
     return np.asarray(corners[(corners != np.roll(corners, 1, 0)).any(1)])
-
-
-def _area(ring: npt.NDArray[np.int32]) -> int:
-    """Area of a polygon `[K,2]` in pixels."""
-    (x, y), (nx, ny) = ring.T.astype(np.int64), np.roll(ring, -1, 0).T.astype(np.int64)
-    return abs(int((x * ny - nx * y).sum())) // 2

@@ -1,6 +1,5 @@
 """Sliding-window inference."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,23 +53,19 @@ class SlidingWindow:
             float32 `[C,H,W]`.
         """
         height, width = image.shape[:2]
-        pixels = torch.from_numpy(self._padded(image)).to(device).permute(2, 0, 1)  # [3,H',W']
-        seen = torch.zeros(pixels.shape[1:], device=device)
-        total = torch.zeros(1, 1, 1, device=device)
-        for places in self._batches(pixels, batch):
-            found = predict(torch.stack([pixels[:, y, x] for y, x in places])).float().softmax(1)  # [M,C,S,S]
-            if total.numel() == 1:
-                total = torch.zeros(found.shape[1], *seen.shape, device=device)
-            for (y, x), probabilities in zip(places, found, strict=True):
-                total[:, y, x] += probabilities
-                seen[y, x] += 1
-        return total.div_(seen)[:, :height, :width]
-
-    def _padded(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        missing = [(0, max(0, self.size - edge)) for edge in image.shape[:2]]
-        return np.ascontiguousarray(np.pad(image, [*missing, (0, 0)], mode="reflect"))
-
-    def _batches(self, pixels: Tensor, batch: int) -> Iterator[list[tuple[slice, slice]]]:
+        missing = [(0, max(0, self.size - edge)) for edge in (height, width)]
+        padded = np.ascontiguousarray(np.pad(image, [*missing, (0, 0)], mode="reflect"))
+        pixels = torch.from_numpy(padded).to(device).permute(2, 0, 1)  # [3,H',W']
         rows, columns = ([slice(at, at + self.size) for at in self.starts(edge)] for edge in pixels.shape[1:])
         places = [(row, column) for row in rows for column in columns]
-        return (places[at : at + batch] for at in range(0, len(places), batch))
+        seen, total = torch.zeros(pixels.shape[1:], device=device), None
+        for start in range(0, len(places), batch):
+            some = places[start : start + batch]
+            found = predict(torch.stack([pixels[:, y, x] for y, x in some])).float().softmax(1)  # [M,C,S,S]
+            if total is None:
+                total = torch.zeros(found.shape[1], *seen.shape, device=device)
+            for (y, x), probabilities in zip(some, found, strict=True):
+                total[:, y, x] += probabilities
+                seen[y, x] += 1
+        assert total is not None
+        return total.div_(seen)[:, :height, :width]

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vocseg.errors import UserError
-
 Predict = Callable[[Tensor], Tensor]  # uint8 or float images [N,3,h,w] to logits [N,C,h,w]
 
 
@@ -35,27 +33,9 @@ class TTAConfig:
         return ", ".join(words) or None
 
     def sizes(self, size: int) -> list[int]:
-        """Return the side lengths of the variants in pixels, rounded to what the decoder takes.
-
-        Args:
-            size: Side length of the image.
-
-        Raises:
-            UserError: If two scales give the same side length.
-        """
-        edges = [
-            size if scale == 1 else self.step * max(1, int(size * scale / self.step + 0.5))
-            for scale in self.scales
-        ]
-        for k, edge in enumerate(edges):
-            if edge in edges[:k]:
-                twice = f"{self.scales[edges.index(edge)]:g} and {self.scales[k]:g}"
-                rounded = f", as side lengths are multiples of {self.step} here" if self.step > 1 else ""
-                raise UserError(
-                    f"--tta.scales {twice} both give {edge}x{edge} pixels at --data.image_size {size}"
-                    f"{rounded}: leave one out, or take others further apart"
-                )
-        return edges
+        """Return the side lengths of the variants in pixels, rounded to what the decoder takes."""
+        edges = (self.step * max(1, int(size * scale / self.step + 0.5)) for scale in self.scales)
+        return [size if scale == 1 else edge for scale, edge in zip(self.scales, edges, strict=True)]
 
     def logits(self, predict: Predict, image: Tensor) -> Tensor:
         """Return the network's logits, or the logarithms of the variants' mean probabilities.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,20 +41,14 @@ def read_frames(path: Path) -> Iterator[Frame]:
         try:
             for number, frame in enumerate(container.decode(stream)):
                 size = size or {"width": frame.width, "height": frame.height}  # a stream may change its size
-                image = np.rot90(
-                    frame.to_ndarray(format="rgb24", **size), getattr(frame, "rotation", 0) // 90
-                )
+                pixels = frame.to_ndarray(format="rgb24", **size)
                 seconds = float(number / _rate(stream) if frame.time is None else frame.time)
-                yield Frame(np.ascontiguousarray(image), seconds)
+                turns = getattr(frame, "rotation", 0) // 90
+                yield Frame(np.ascontiguousarray(np.rot90(pixels, turns)), seconds)
         except (OSError, ValueError) as error:  # FFmpeg's errors are of these
-            raise UserError(
-                f"the video {path} is damaged ({_reason(error)}). Copy it again from its source."
-            ) from error
+            raise _damaged(path, error) from error
     if not size or duration - seconds > _MISSING + float(1 / _rate(stream)):
-        raise UserError(
-            f"the video {path} is damaged (it ends at {seconds:.1f} s of {duration:.1f} s). Copy it again "
-            "from its source."
-        )
+        raise _damaged(path, f"it ends at {seconds:.1f} s of {duration:.1f} s")
 
 
 class VideoInfo(NamedTuple):
@@ -68,27 +62,16 @@ def video_info(path: Path) -> VideoInfo:
     """Read the header of a video; errors as of `read_frames`."""
     with _opened(path) as (container, stream):
         rate = _rate(stream)
-        frames = int(stream.frames or 0)
-        if not frames and container.duration:
-            frames = int(container.duration * rate / 1_000_000)
-        return VideoInfo(rate, frames)
+        return VideoInfo(rate, int(stream.frames or (container.duration or 0) * rate / 1_000_000))
 
 
 class VideoWriter:
     """An H.264 video in an mp4 file."""
 
-    def __init__(self, file: IO[bytes], rate: Fraction) -> None:
-        """Start a video.
-
-        Args:
-            file: Open for writing and seeking.
-            rate: Frames a second, for players. Frames keep their positions.
-        """
-        av = _pyav(Path(getattr(file, "name", "")))
-        self._container = av.open(file, "w", format="mp4")
+    def __init__(self, container: Any, rate: Fraction) -> None:
+        """Start a video in a container of PyAV; `rate`: frames a second, for players."""
+        self._container, self._rate, self._latest = container, rate, -1
         self._stream: Any = None
-        self._rate, self._latest = rate, -1
-        self._codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
 
     def write(self, image: Bytes, seconds: float) -> None:
         """Add a frame uint8 `[H,W,3]`; all have one size."""
@@ -96,7 +79,7 @@ class VideoWriter:
 
         image = np.pad(image, [(0, edge % 2) for edge in image.shape[:2]] + [(0, 0)], mode="edge")
         if self._stream is None:
-            self._stream = self._container.add_stream(self._codec, rate=self._rate)
+            self._stream = self._container.add_stream("libx264", rate=self._rate)
             self._stream.width, self._stream.height = image.shape[1], image.shape[0]
             self._stream.pix_fmt = "yuv420p"  # what browsers play; its colours are of 2x2 pixels
             self._stream.codec_context.time_base = Fraction(1, _TICKS)
@@ -120,7 +103,7 @@ def open_video(path: Path, rate: Fraction) -> Iterator[VideoWriter]:
         UserError: If it cannot be written.
     """
     with atomic_open(path) as file:
-        writer = VideoWriter(file, rate)
+        writer = VideoWriter(_pyav(path).open(file, "w", format="mp4"), rate)
         yield writer
         writer.close()
 
@@ -128,23 +111,17 @@ def open_video(path: Path, rate: Fraction) -> Iterator[VideoWriter]:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     av = _pyav(path)
-    if not path.is_file():
-        raise UserError(f"the video {path} does not exist")
     try:
         container = av.open(str(path.resolve()), options=_SAFE)  # absolute: `name:` is a protocol of FFmpeg
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"the video {path} cannot be read ({_reason(error)}). Copy it again from its source."
-        ) from error
+        raise _damaged(path, error) from error
     with container:
         stream: Any = next(iter(container.streams.video), None)
         if stream is None:
             raise UserError(f"{path} has no video stream. Give a video, an image or a folder of images.")
         if stream.width * stream.height > MOST_PIXELS:
-            raise UserError(
-                f"the video {path} has {stream.width}x{stream.height} pixels, more than the {MOST_PIXELS:,} "
-                "that are read. Make it smaller."
-            )
+            size = f"{stream.width}x{stream.height} pixels, more than {MOST_PIXELS:,}"
+            raise UserError(f"the video {path} cannot be read: it has {size}. Make it smaller.")
         stream.thread_type = "AUTO"
         yield container, stream
 
@@ -164,5 +141,6 @@ def _pyav(path: Path) -> Any:
     return av
 
 
-def _reason(error: Exception) -> str:
-    return shown(getattr(error, "strerror", None) or str(error), 120)
+def _damaged(path: Path, reason: Exception | str) -> UserError:
+    text = shown(getattr(reason, "strerror", None) or str(reason), 120)
+    return UserError(f"the video {path} cannot be read ({text}). Copy it again from its source.")

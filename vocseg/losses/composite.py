@@ -1,7 +1,6 @@
 """Weighted sum of losses."""
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from vocseg.errors import UserError
 from vocseg.losses.config import BALANCED, LEAST, LossConfig, balanced_weights
-from vocseg.losses.functional import cross_entropy, dice, focal, lovasz, ohem_cross_entropy, pixel_weight
+from vocseg.losses.functional import cross_entropy, dice, lovasz, pixel_weight
 
 
 class LossOutput(NamedTuple):
@@ -18,7 +17,7 @@ class LossOutput(NamedTuple):
     Attributes:
         loss: Objective, float32.
         total: Sum over the labelled pixels, float32. With a term over the whole batch: `loss` times `weight`.
-        weight: Number of labelled pixels, int64. With class weights and pixel-wise terms only: the sum of the
+        weight: Number of labelled pixels, int64. With class weights and cross-entropy only: the sum of the
             pixels' weights, float32.
     """
 
@@ -33,11 +32,7 @@ class CompositeLoss:
     # No nn.Module: class weights must be neither in a checkpoint nor averaged with the network's buffers.
 
     def __init__(self, settings: LossConfig, classes: int) -> None:
-        """Set up the loss.
-
-        Args:
-            settings: Terms and weights.
-            classes: Number of classes C.
+        """Set up the loss; `classes`: their number C.
 
         Raises:
             UserError: If the number of class weights differs.
@@ -54,16 +49,14 @@ class CompositeLoss:
         return self.settings.class_weights == BALANCED
 
     def balance(self, pixels: Sequence[int] | None) -> None:
-        """Set balanced class weights, if configured.
+        """Set balanced class weights.
 
         Args:
             pixels: Pixels of each class in the training masks, or None if unknown.
 
         Raises:
-            UserError: If they are needed and unknown.
+            UserError: If they are unknown.
         """
-        if not self.balanced:
-            return
         if pixels is None:
             raise UserError(
                 "--model.loss.class_weights balanced: needs a data module that counts the classes' pixels: "
@@ -78,51 +71,22 @@ class CompositeLoss:
             logits: float `[N,C,H,W]`.
             mask: integer `[N,H,W]`, 255 = ignored.
         """
-        logits, weights = logits.float(), self._weights(logits.device)
-        pixels, regions = self._over_pixels(logits, mask, weights), self._over_batch(logits, mask, weights)
-        parts, weight = list(regions), pixel_weight(mask, weights)
-        if pixels:
-            total = reduce(torch.add, pixels)
+        settings, logits = self.settings, logits.float()
+        weights = self._weights(logits.device)
+        parts: list[Tensor] = []
+        if settings.dice:
+            parts.append(settings.dice * dice(logits, mask))
+        if settings.lovasz:
+            parts.append(settings.lovasz * lovasz(logits, mask))
+        if settings.cross_entropy:
+            total = settings.cross_entropy * cross_entropy(logits, mask, weights, settings.label_smoothing)
+            weight = pixel_weight(mask, weights)
             mean = total / weight.clamp(min=1 if weights is None else LEAST)
-            if not regions:
+            if not parts:
                 return LossOutput(mean, total, weight)
             parts.append(mean)
-        loss, count = reduce(torch.add, parts), pixel_weight(mask)
+        loss, count = torch.stack(parts).sum(), pixel_weight(mask)
         return LossOutput(loss, loss * count, count)
-
-    def describe(self) -> str:
-        """Return the terms as text, such as `cross_entropy + 0.5 dice`."""
-        settings = self.settings
-        terms = {"cross_entropy": settings.cross_entropy, "dice": settings.dice, "lovasz": settings.lovasz}
-        terms |= {
-            f"focal (gamma {settings.focal_gamma:g})": settings.focal,
-            f"ohem (hardest {settings.ohem_fraction:.3g})": settings.ohem,
-        }
-        words = [name if value == 1 else f"{value:g} {name}" for name, value in terms.items() if value]
-        more = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
-        return " + ".join(words) + more
-
-    def _over_pixels(self, logits: Tensor, mask: Tensor, weights: Tensor | None) -> list[Tensor]:
-        """Pixel-wise terms, summed over the labelled pixels."""
-        settings, sums = self.settings, []
-        if settings.cross_entropy:
-            total = cross_entropy(logits, mask, weights, settings.label_smoothing)
-            sums.append(settings.cross_entropy * total)
-        if settings.focal:
-            sums.append(settings.focal * focal(logits, mask, settings.focal_gamma, weights))
-        return sums
-
-    def _over_batch(self, logits: Tensor, mask: Tensor, weights: Tensor | None) -> list[Tensor]:
-        """Terms over the whole batch."""
-        settings, terms = self.settings, []
-        if settings.dice:
-            terms.append(settings.dice * dice(logits, mask))
-        if settings.lovasz:
-            terms.append(settings.lovasz * lovasz(logits, mask))
-        if settings.ohem:
-            mean = ohem_cross_entropy(logits, mask, settings.ohem_fraction, weights, settings.label_smoothing)
-            terms.append(settings.ohem * mean)
-        return terms
 
     def _weights(self, device: torch.device) -> Tensor | None:
         """Class weights `[C]` on a device."""

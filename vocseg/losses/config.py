@@ -9,7 +9,10 @@ import numpy as np
 
 from vocseg.errors import UserError, shown
 
+BALANCED = "balanced"
+LEAST, MOST = 1e-6, 1e6  # of a class weight, safe in float32
 _CAP = 10.0  # times the median class's weight
+_TERMS = ("cross_entropy", "dice", "lovasz")
 
 
 def balanced_weights(pixels: Sequence[int]) -> list[float]:
@@ -36,12 +39,6 @@ def balanced_weights(pixels: Sequence[int]) -> list[float]:
     return [float(f"{weight:.4g}") for weight in weights]
 
 
-BALANCED = "balanced"
-LEAST, MOST = 1e-6, 1e6  # of a class weight, safe in float32
-
-_TERMS = ("cross_entropy", "dice", "lovasz", "focal", "ohem")
-
-
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of the loss terms in training and validation. A weight of 0 leaves a term out.
@@ -50,59 +47,42 @@ class LossConfig:
         cross_entropy: Weight of the cross-entropy, averaged over the labelled pixels.
         dice: Weight of the soft Dice loss, averaged over the classes in the batch.
         lovasz: Weight of the Lovász-softmax loss, averaged over the classes in the batch.
-        focal: Weight of the focal loss, which down-weights well-classified pixels.
-        ohem: Weight of the cross-entropy over the hardest labelled pixels of a batch.
-        ohem_fraction: Fraction of the labelled pixels in `ohem`.
-        focal_gamma: Exponent of (1 - probability of the true class) in `focal`.
-        label_smoothing: Label smoothing of `cross_entropy` and `ohem`.
-        class_weights: Class weights of `cross_entropy`, `focal` and `ohem`. A list with a number for each
-            class; balanced: 1 / sqrt(fraction of the training pixels), at most 10 times the median class's;
-            null: equal weights.
+        label_smoothing: Label smoothing of `cross_entropy`.
+        class_weights: Class weights of `cross_entropy`. A list with a number for each class; balanced:
+            1 / sqrt(fraction of the training pixels), at most 10 times the median class's; null: equal.
     """
 
     cross_entropy: float = 1.0
     dice: float = 0.0
     lovasz: float = 0.0
-    focal: float = 0.0
-    ohem: float = 0.0
-    ohem_fraction: float = 0.25
-    focal_gamma: float = 2.0
     label_smoothing: float = 0.0
     class_weights: str | list[float] | None = None
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            UserError: If one is out of range.
-        """
-        for name in (*_TERMS, "focal_gamma"):
-            self._check(name, "give a finite number from 0", self._value(name) >= 0)
-        fraction, smoothing = self.ohem_fraction, self.label_smoothing
-        self._check(
-            "ohem_fraction", "give a fraction above 0 and at most 1, for example 0.25", 0 < fraction <= 1
-        )
-        self._check(
-            "label_smoothing", "give a fraction from 0 and below 1, for example 0.1", 0 <= smoothing < 1
-        )
-        if not any(self._value(name) for name in _TERMS):
+        """Raise `UserError` if a number is out of range, or all terms are left out."""
+        for name, most in (*((term, math.inf) for term in _TERMS), ("label_smoothing", 1)):
+            value = float(getattr(self, name))
+            if not 0 <= value < most:
+                wanted = "from 0 and below 1" if most == 1 else "finite, from 0"
+                raise UserError(f"--model.loss.{name} {value:g} is out of range. Give a number {wanted}.")
+        if not any(getattr(self, name) for name in _TERMS):
+            raise UserError("--model.loss: every term has weight 0. Set --model.loss.cross_entropy 1.")
+        weights = self.class_weights
+        if weights is None or weights == BALANCED:
+            return
+        if isinstance(weights, str) or not all(LEAST <= number <= MOST for number in weights):
             raise UserError(
-                "--model.loss: every term has weight 0: give one a weight, for example "
-                "--model.loss.cross_entropy 1"
+                f"--model.loss.class_weights {shown(weights)}: give balanced, a list with a number from "
+                f"{LEAST:f} to {MOST:.0f} for each class, or null; --data.classes can ignore a class"
             )
-        _check_class_weights(self.class_weights)
 
     def check_classes(self, classes: int) -> None:
-        """Check the number of class weights.
-
-        Raises:
-            UserError: If it differs from the number of classes.
-        """
+        """Raise `UserError` if the number of class weights differs from the number of classes."""
         numbers = self.class_weights
         if isinstance(numbers, list) and len(numbers) != classes:
             raise UserError(
-                f"--model.loss.class_weights {shown(numbers)}: {_counted(len(numbers))} for {classes} "
-                "classes: give one for each, in the order of the class list"
+                f"--model.loss.class_weights {shown(numbers)}: {len(numbers)} numbers for {classes} classes. "
+                "Give one for each, in the order of the class list."
             )
 
     def as_plain(self) -> dict[str, Any]:
@@ -111,27 +91,6 @@ class LossConfig:
         numbers = self.class_weights
         text = " ".join(f"{number:g}" for number in numbers) if isinstance(numbers, list) else numbers
         return plain | {"class_weights": text}
-
-    def _value(self, name: str) -> float:
-        return float(getattr(self, name))
-
-    def _check(self, name: str, remedy: str, fine: bool) -> None:
-        if not (fine and math.isfinite(self._value(name))):
-            raise UserError(f"--model.loss.{name} {self._value(name):g}: {remedy}")
-
-
-def _check_class_weights(weights: str | Sequence[float] | None) -> None:
-    if weights is None or weights == BALANCED:
-        return
-    if isinstance(weights, str) or not all(LEAST <= number <= MOST for number in weights):
-        raise UserError(
-            f"--model.loss.class_weights {shown(weights)}: give balanced, a list with a number from "
-            f"{LEAST:f} to {MOST:.0f} for each class, or null; --data.classes can ignore a class"
-        )
-
-
-def _counted(numbers: int) -> str:
-    return f"{numbers} number{'s' * (numbers != 1)}"
 
 
 CROSS_ENTROPY_ONLY = LossConfig()  # cross-entropy, as in the seed recipe

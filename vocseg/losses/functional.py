@@ -1,10 +1,11 @@
-"""Pixel-wise losses (cross-entropy, focal, OHEM) and region-based losses (Dice, Lovász-softmax).
+"""Cross-entropy, and losses over the classes of a batch: Dice, Lovász-softmax.
 
 Logits are float `[N,C,H,W]` of any precision and memory format, masks integer `[N,H,W]` with 255 = ignored,
-class weights float32 `[C]`. No function synchronises with the GPU.
+class weights float32 `[C]`. Results are float32 scalars, 0 without a labelled pixel. No function synchronises
+with the GPU.
 
-Cross-entropy and focal loss are sums, so that a mean over batches or processes weights every pixel equally.
-Dice and Lovász-softmax take the images of a batch together, as in the mean IoU of a split.
+Cross-entropy is a sum, so that a mean over batches or processes weights every pixel equally. Dice and
+Lovász-softmax take the images of a batch together, as in the mean IoU of a split.
 """
 
 from typing import Any
@@ -15,9 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from vocseg.constants import IGNORE_INDEX
-from vocseg.losses.config import LEAST
-
-_EPSILON = 1e-8  # lower bound of 1 - p: for gamma below 1 the derivative at 0 is infinite
 
 
 def cross_entropy(
@@ -30,107 +28,28 @@ def cross_entropy(
         mask: See above.
         weights: See above. None: equal weights.
         smoothing: Label smoothing.
-
-    Returns:
-        A scalar, float32; 0 without a labelled pixel.
     """
-    return _each(logits, mask, weights, smoothing, "sum")
-
-
-def focal(logits: Tensor, mask: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
-    """Focal loss summed over the labelled pixels: (1 - p)^gamma times cross-entropy.
-
-    p is the softmax probability of the true class. smp's `FocalLoss` is a sigmoid loss of each class, and NaN
-    for a batch without labelled pixels.
-
-    Args:
-        logits: See above.
-        mask: See above.
-        gamma: Exponent, from 0. 0 gives the cross-entropy.
-        weights: As of `cross_entropy`.
-
-    Returns:
-        As `cross_entropy`.
-    """
-    entropy = _each(logits, mask)  # [N,H,W], 0 at ignored pixels
-    each = (-torch.expm1(-entropy)).clamp(min=_EPSILON) ** gamma * entropy
-    if weights is not None:
-        each = each * _by_pixel(mask, weights)
-    return each.sum()
-
-
-def ohem_cross_entropy(
-    logits: Tensor, mask: Tensor, fraction: float, weights: Tensor | None = None, smoothing: float = 0.0
-) -> Tensor:
-    """Online hard example mining: mean cross-entropy over the hardest labelled pixels of a batch.
-
-    Of equal pixels, the first count.
-
-    Args:
-        logits: See above.
-        mask: See above.
-        fraction: Fraction of the labelled pixels, rounded, at least one pixel.
-        weights: As of `cross_entropy`. Pixels are ranked by their weighted loss.
-        smoothing: As of `cross_entropy`.
-
-    Returns:
-        A scalar, float32; 0 without a labelled pixel.
-    """
-    labelled = mask.flatten() != IGNORE_INDEX
-    # A sort, since `topk` needs k on the host.
-    each = _each(logits, mask, weights, smoothing).flatten()
-    ranked, place = torch.where(labelled, each, -1.0).sort(
-        descending=True, stable=True
-    )  # ignored pixels last
-    count = labelled.sum()
-    wanted = (fraction * count).round().clamp(min=1).minimum(count)
-    first = torch.arange(len(ranked), device=mask.device) < wanted
-    total = torch.where(first, ranked, 0.0).sum()
-    if weights is None:
-        return total / first.sum().clamp(min=1)
-    of_first = (_by_pixel(mask, weights).flatten()[place] * first).sum()
-    return total / of_first.clamp(min=LEAST)
-
-
-def pixel_weight(mask: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the number of labelled pixels (int64), or the sum of their weights (float32)."""
-    return (mask != IGNORE_INDEX).sum() if weights is None else _by_pixel(mask, weights).sum()
-
-
-def _each(
-    logits: Tensor,
-    mask: Tensor,
-    weights: Tensor | None = None,
-    smoothing: float = 0.0,
-    reduction: str = "none",
-) -> Tensor:
-    """Cross-entropy by torch in float32: `[N,H,W]`, or a scalar."""
     logits, labels = logits.float(), mask.long()
     if logits.device.type == "cpu" and logits.is_contiguous(memory_format=torch.channels_last):
         # One pixel a row, as in memory: torch would copy channels-last logits to planes of classes and back.
         logits, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()  # [N*H*W,C]
-    each = functional.cross_entropy(logits, labels, weights, None, IGNORE_INDEX, None, reduction, smoothing)
-    return each.view(mask.shape) if reduction == "none" else each
+    return functional.cross_entropy(
+        logits, labels, weights, ignore_index=IGNORE_INDEX, reduction="sum", label_smoothing=smoothing
+    )
 
 
-def _by_pixel(mask: Tensor, weights: Tensor) -> Tensor:
-    """Weight of every pixel, `[N,H,W]`; 0 at ignored pixels."""
-    return functional.pad(weights, (0, IGNORE_INDEX + 1 - len(weights)))[mask.long()]
+def pixel_weight(mask: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the number of labelled pixels (int64), or the sum of their weights (float32)."""
+    if weights is None:
+        return (mask != IGNORE_INDEX).sum()
+    return functional.pad(weights, (0, IGNORE_INDEX + 1 - len(weights)))[mask.long()].sum()
 
 
 _DICE: Any = DiceLoss("multiclass", ignore_index=IGNORE_INDEX)
 
 
 def dice(logits: Tensor, mask: Tensor) -> Tensor:
-    """Soft Dice loss by smp, averaged over the classes in the batch.
-
-    Args:
-        logits: See above.
-        mask: See above.
-
-    Returns:
-        A scalar from 0 to 1, float32; 0 without a labelled pixel.
-    """
+    """Soft Dice loss by smp, averaged over the classes in the batch; from 0 to 1."""
     shown = _shown(mask, logits.shape[1])
     # smp sums over the classes in the batch, but divides by the number of all classes.
     loss: Tensor = _DICE(logits.float(), mask) * len(shown) / shown.sum().clamp(min=1)
@@ -138,15 +57,7 @@ def dice(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def lovasz(logits: Tensor, mask: Tensor) -> Tensor:
-    """Lovász-softmax loss (Berman et al. 2018), a continuous extension of 1 - IoU to probabilities.
-
-    Args:
-        logits: See above.
-        mask: See above.
-
-    Returns:
-        A scalar from 0 to 1, float32; 0 without a labelled pixel.
-    """
+    """Lovász-softmax loss (Berman et al. 2018), a continuous extension of 1 - IoU; from 0 to 1."""
     # smp's LovaszLoss returns an empty tensor without labelled pixels and synchronises for every class. Here
     # ignored pixels stay in, are ranked last and count 0.
     probabilities = logits.float().softmax(1).movedim(1, 0).flatten(1)  # [N,C,H,W] -> [C,P]

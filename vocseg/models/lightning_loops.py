@@ -7,6 +7,9 @@ trained twice. The functions set the counts to those of one of three places that
 
 from typing import Any, Literal
 
+Place = Literal["epoch", "batch", "validation"]
+_COUNTS = ("ready", "started", "processed", "completed")
+
 
 def keep_validation(trainer: Any, loops: dict[str, Any]) -> None:
     """Keep the validation, or the end of the epoch, that follows the step of a checkpoint.
@@ -28,26 +31,10 @@ def keep_validation(trainer: Any, loops: dict[str, Any]) -> None:
         return
     for counts in (batches["total"], batches["current"]):
         counts["completed"] = counts["processed"]
-    validation["current"] |= dict.fromkeys(("ready", "started", "processed", "completed"), 0)
-    for counts in (
-        validation["total"],
-        validation["current"],
-    ):
+    validation["current"] |= dict.fromkeys(_COUNTS, 0)
+    for counts in (validation["total"], validation["current"]):
         done = counts["completed"]  # one batch has started: Lightning repeats the validation
         counts |= {"ready": done + 1, "started": done + 1, "processed": done}
-
-
-def load_loader_states(trainer: Any) -> None:
-    """Restore the position of the training DataLoaders in the epoch.
-
-    Lightning does so before it has read the checkpoint if a schedule needs `estimated_stepping_batches`.
-    """
-    trainer.fit_loop._load_combined_loader_states()
-
-
-Place = Literal["epoch", "batch", "validation"]
-
-_COUNTS = ("ready", "started", "processed", "completed")
 
 
 def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None:

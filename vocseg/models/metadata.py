@@ -12,27 +12,16 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DESCRIPTION_KEY = "vocseg"  # key of the description in a Lightning checkpoint
-NORMALISATION = {
-    "channels": "RGB",
-    "scale": 255.0,
-    "mean": list(IMAGENET_MEAN),
-    "std": list(IMAGENET_STD),
-}
+NORMALISATION = {"channels": "RGB", "scale": 255.0, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
 
 
 def describe(
-    module: "SegmentationModule",
-    size: int | None,
-    score: Score | None,
-    data: dict[str, Any] | None = None,
+    module: "SegmentationModule", size: int | None, score: Score | None, data: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Describe a network by plain values, sufficient to use its weights.
 
-    Args:
-        module: Owner of the network.
-        size: Side length of the training images in pixels, if known.
-        score: Score, if any.
-        data: Splits, numbers of images and fingerprints of training and validation.
+    `size`: side length of the training images in pixels. `data`: splits, numbers of images and fingerprints
+    of training and validation.
     """
     return {
         "format": FORMAT,
@@ -71,13 +60,7 @@ def newest_score(trainer: Any, module: "SegmentationModule") -> Score | None:
 
 
 def protocol_of(data: Any, module: "SegmentationModule", images: int) -> Protocol:
-    """Return the protocol of scores at the input resolution.
-
-    Args:
-        data: Data module.
-        module: Module that predicts.
-        images: Number of scored images.
-    """
+    """Return the protocol of scores at the input resolution of a number of images."""
     return Protocol(**{**data.facts("val"), "images": images, "tta": module.tta.label})
 
 

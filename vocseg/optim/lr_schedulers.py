@@ -24,12 +24,7 @@ class LRSchedule:
     """
 
     def __init__(self, name: ScheduleName, warmup: float) -> None:
-        """Set up a schedule.
-
-        Args:
-            name: See `SegmentationModule`.
-            warmup: Fraction of all steps with a rising rate.
-        """
+        """Set up a schedule; arguments as `lr_scheduler` and `warmup_fraction` of `SegmentationModule`."""
         self.name = name
         self.warmup = _ONECYCLE_WARMUP if name == "onecycle" and not warmup else warmup
         self.needs_total_steps = name in ("poly", "cosine", "onecycle") or self.warmup > 0
@@ -42,9 +37,7 @@ class LRSchedule:
     def scheduler(self, optimizer: Optimizer, steps: float) -> LambdaLR:
         """Build torch's scheduler, to be stepped after every optimizer step.
 
-        Args:
-            optimizer: Optimizer whose rates are set.
-            steps: Number of all steps, if `needs_total_steps`.
+        `steps`: number of all steps, if `needs_total_steps`.
 
         Raises:
             UserError: If the number is infinite.
@@ -54,12 +47,7 @@ class LRSchedule:
         return LambdaLR(optimizer, lambda step: self.multiplier(step, int(steps)))
 
     def multiplier(self, step: int, steps: int) -> float:
-        """Return the multiplier of a step.
-
-        Args:
-            step: Step, from 0.
-            steps: Number of all steps.
-        """
+        """Return the multiplier of a step, from 0, of all `steps`."""
         warmup_steps = round(self.warmup * steps)
         if step < warmup_steps:
             return _FLOOR + (1 - _FLOOR) * (step + 1) / (warmup_steps + 1)
@@ -72,11 +60,7 @@ class LRSchedule:
         return _FLOOR + (1 - _FLOOR) * decay
 
     def on_validation(self, miou: float) -> None:
-        """Count validations without improvement, for `plateau`.
-
-        Args:
-            miou: Mean IoU of the validation.
-        """
+        """Count validations without a better mean IoU, for `plateau`."""
         if miou > self._best:
             self._best, self._bad = miou, 0
             return

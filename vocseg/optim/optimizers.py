@@ -24,11 +24,8 @@ class EncoderFreezer:
     def before_step(self, encoder: nn.Module, epoch: int, single_process: bool) -> None:
         """Freeze or unfreeze before a step, as validation and resume may have come between.
 
-        Args:
-            encoder: Encoder of the network.
-            epoch: Current epoch, from 0.
-            single_process: Whether one process trains. DDP expects a gradient of every parameter, so that
-                several processes compute them and `clear_gradients` drops them.
+        DDP expects a gradient of every parameter, so that several processes compute them and
+        `clear_gradients` drops them.
         """
         if not self.epochs:
             return
@@ -69,18 +66,11 @@ class OptimizerConfig:
     encoder_lr_mult: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the numbers, which YAML may give as `.inf` or `.nan`.
-
-        Raises:
-            UserError: If one cannot be trained with.
-        """
+        """Raise `UserError` if a number is not finite, as YAML's `.inf`."""
         for name in ("lr", "weight_decay", "momentum", "encoder_lr_mult"):
             value = getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (name == "lr" and value == 0):
-                wanted = "a finite number above 0" if name == "lr" else "a finite number from 0"
-                raise UserError(f"--model.{name} {value}: {wanted} is wanted")
-        if self.momentum >= 1:
-            raise UserError(f"--model.momentum {self.momentum}: a number from 0 to below 1 is wanted, as 0.9")
+            if not math.isfinite(value):
+                raise UserError(f"--model.{name} {value} is not finite. Give a number, for example 1e-4.")
 
     def described(self) -> dict[str, Any]:
         """Settings that a resumed run must share. Those with default values are left out."""
@@ -110,16 +100,7 @@ def build_optimizer(
 
 
 def parameter_groups(config: OptimizerConfig, network: nn.Module, encoder: nn.Module) -> list[dict[str, Any]]:
-    """Group parameters by learning rate and weight decay.
-
-    Args:
-        config: Configuration.
-        network: Owner of the parameters.
-        encoder: The part of it that may have another learning rate.
-
-    Returns:
-        Parameter groups as torch's optimizers take them.
-    """
+    """Group parameters by learning rate and weight decay; arguments as of `build_optimizer`."""
     in_encoder = {id(parameter) for parameter in encoder.parameters()}
     groups: dict[str, dict[str, Any]] = {}
     for parameter in network.parameters():
@@ -133,18 +114,3 @@ def parameter_groups(config: OptimizerConfig, network: nn.Module, encoder: nn.Mo
     if len(groups) > 1:  # the name of the learning rate's curve
         groups = {name: {**group, "name": name} for name, group in groups.items()}
     return list(groups.values())
-
-
-def clip_gradients(optimizer: Optimizer, limit: float, algorithm: str | None) -> None:
-    """Clip the gradients of an optimizer's parameters.
-
-    Args:
-        optimizer: The optimizer.
-        limit: Largest norm of all gradients together, or largest absolute value.
-        algorithm: `value`; anything else is `norm`.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    if algorithm == "value":
-        nn.utils.clip_grad_value_(parameters, limit)
-    else:
-        nn.utils.clip_grad_norm_(parameters, limit)

@@ -17,9 +17,7 @@ _PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))  # even or odd row and column
 
 
 class FusedUpsampleBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no types
-    """Decoder block of smp whose first convolution takes upsampled and skipped features separately."""
-
-    everywhere: bool  # False: on CPUs only
+    """Decoder block of smp whose first convolution takes upsampled and skipped features apart, on CPUs."""
 
     def forward(
         self,
@@ -30,8 +28,7 @@ class FusedUpsampleBlock(UnetDecoderBlock):  # type: ignore[misc]  # smp has no 
     ) -> Tensor:
         """Upsample, concatenate the skip connection, convolve twice."""
         doubled = (2 * feature_map.shape[2], 2 * feature_map.shape[3]) == (target_height, target_width)
-        here = self.everywhere or feature_map.device.type == "cpu"
-        if not (doubled and here) or torch.compiler.is_compiling():
+        if not doubled or feature_map.device.type != "cpu" or torch.compiler.is_compiling():
             whole: Tensor = super().forward(feature_map, target_height, target_width, skip_connection)
             return whole
         conv, norm, activation = self.conv1
@@ -64,13 +61,9 @@ def upsampled_conv(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def folded_kernels(weight: Tensor) -> Tensor:
-    """Sum a 3x3 kernel to the four 2x2 kernels on an image of half the size.
+    """Sum kernels `[K,C,3,3]` to four kernels `[4K,C,2,2]` on an image of half the size, channels-last.
 
-    Args:
-        weight: `[K,C,3,3]`.
-
-    Returns:
-        `[4K,C,2,2]`, channels-last; those of even output rows first.
+    Those of even output rows come first.
     """
     k, c = weight.shape[:2]
     with torch.autocast(weight.device.type, enabled=False):  # rounded once, as the weights are
@@ -92,7 +85,8 @@ class _Interleaved(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, phases: Tensor) -> Tensor:
         """`[N,4K,H+1,W+1]` to `[N,K,2H,2W]`."""
-        (n, k, h, w), four = _small(phases.shape), _by_phase(phases)
+        n, k, h, w = phases.shape[0], phases.shape[1] // 4, phases.shape[2] - 1, phases.shape[3] - 1
+        four = phases.permute(0, 2, 3, 1).reshape(n, h + 1, w + 1, 2, 2, k)
         whole = phases.new_empty(n, h, 2, w, 2, k)
         for row, column in _PHASES:
             whole[:, :, row, :, column] = four[:, row : row + h, column : column + w, row, column]
@@ -111,29 +105,11 @@ class _Interleaved(torch.autograd.Function):
         return four.view(n, h + 1, w + 1, 4 * k).permute(0, 3, 1, 2)
 
 
-def _small(phases: torch.Size) -> tuple[int, int, int, int]:
-    """N, K, H and W of `[N,4K,H+1,W+1]`."""
-    n, channels, height, width = phases
-    return n, channels // 4, height - 1, width - 1
-
-
-def _by_phase(phases: Tensor) -> Tensor:
-    """`[N,4K,H+1,W+1]` as `[N,H+1,W+1,2,2,K]`."""
-    n, channels, height, width = phases.shape
-    return phases.permute(0, 2, 3, 1).reshape(n, height, width, 2, 2, channels // 4)
-
-
-def fold_decoder(model: nn.Module, everywhere: bool) -> None:
-    """Replace suitable decoder blocks by `FusedUpsampleBlock` in place. Parameters and their names stay.
-
-    Args:
-        model: Model.
-        everywhere: On all devices. False: on CPUs only.
-    """
+def fold_decoder(model: nn.Module) -> None:
+    """Replace suitable decoder blocks by `FusedUpsampleBlock` in place. Parameters and their names stay."""
     for block in model.modules():
         if type(block) is UnetDecoderBlock and _known(block):
             block.__class__ = FusedUpsampleBlock
-            block.everywhere = everywhere  # type: ignore[assignment]
 
 
 def _known(block: Any) -> bool:

@@ -62,9 +62,8 @@ class StepGraph:
         with torch.cuda.graph(self._graph, stream=_capture_stream(image.device)):
             outputs = compute(*self._inputs)
             if self._parameters:
-                with torch.autocast(
-                    image.device.type, enabled=False
-                ):  # autocast is for the forward pass alone
+                # Autocast is for the forward pass alone.
+                with torch.autocast(image.device.type, enabled=False):
                     outputs.loss.backward()  # type: ignore[no-untyped-call]
                     self.norm = gradient_norm(self._parameters)
         self._outputs = StepTensors(*(value.detach() for value in outputs))
@@ -100,20 +99,15 @@ class CudaGraphSlot:
         kind: Any,
         parameters: Iterable[nn.Parameter],
     ) -> tuple[StepTensors, StepGraph | None]:
-        """Run a step.
+        """Run a step; arguments as of `StepGraph`.
 
-        Args:
-            compute: As of `StepGraph`.
-            image: As of `StepGraph`.
-            mask: As of `StepGraph`.
-            kind: All that a capture depends on except the images' shape.
-            parameters: As of `StepGraph`.
+        `kind`: all that a capture depends on except the images' shape.
 
         Returns:
             The tensors of the step, and the graph that has its gradients, or None after an eager step.
 
         Raises:
-            UserError: If the step makes the host wait, so that it cannot be captured.
+            UserError: As of `capture_step`.
         """
         kind = (image.shape, kind)
         if kind != self._captured:
@@ -149,18 +143,17 @@ class CudaGraphCache:
         kind: Any = None,
         capture: bool = True,
     ) -> StepTensors:
-        """Run a step. After a training step, `assign_gradients` tells whether it computed gradients.
+        """Run a step; further arguments as of `CudaGraphSlot`.
+
+        After a training step, `assign_gradients` tells whether it computed gradients.
 
         Args:
             compute: As of `StepGraph`.
             image: As of `StepGraph`.
             mask: As of `StepGraph`.
             network: Owner of the parameters. Its mode tells training from evaluation.
-            kind: As of `CudaGraphSlot`, for evaluation.
+            kind: For evaluation.
             capture: Whether the step may be captured.
-
-        Raises:
-            UserError: As of `CudaGraphSlot`.
         """
         self._replayed = None
         if not capture:

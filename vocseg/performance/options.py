@@ -1,18 +1,14 @@
 """Performance options: memory format, compilation, CUDA graphs, fused kernels."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from vocseg.errors import UserError
 from vocseg.performance.cpu_unet_decoder import fold_decoder
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
-
-_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # flags in /proc/cpuinfo of x86 and Arm processors
 
 
 @dataclass(frozen=True)
@@ -24,25 +20,21 @@ class PerformanceOptions:
         compile: Mode of torch.compile: default, reduce-overhead or max-autotune. null: no compilation.
             Compiling takes minutes and gains nothing on CPUs.
         cuda_graphs: Capture of steps as CUDA graphs on a single GPU.
-        fused_optimizer: Fused optimizer step. null: where one exists.
-        cpu_fuse_upsample: Fused upsampling and convolution in the U-Net decoder. null: on CPUs.
+        fused_optimizer: Fused optimizer step where one exists.
+        cpu_fuse_upsample: Fused upsampling and convolution in the U-Net decoder on CPUs.
     """
 
     channels_last: bool = True
     compile: CompileMode | None = None
     cuda_graphs: bool = True
-    fused_optimizer: bool | None = None
-    cpu_fuse_upsample: bool | None = None
+    fused_optimizer: bool = True
+    cpu_fuse_upsample: bool = True
 
     def prepare(self, model: nn.Module) -> None:
-        """Apply the options to a model in place. Parameters and their names stay.
-
-        Args:
-            model: Model of smp.
-        """
+        """Apply the options to a model of smp in place. Parameters and their names stay."""
         model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-        if self.cpu_fuse_upsample is not False:
-            fold_decoder(model, everywhere=self.cpu_fuse_upsample is True)
+        if self.cpu_fuse_upsample:
+            fold_decoder(model)
         if self.compile is not None:
             model.compile(mode=self.compile, dynamic=False)
 
@@ -56,39 +48,6 @@ class PerformanceOptions:
         """Whether steps may be captured. torch.compile's reduce-overhead captures its own."""
         return self.cuda_graphs and self.compile != "reduce-overhead"
 
-    def optimizer_options(self, device: torch.device, clips_scaled: bool = False) -> dict[str, Any]:
-        """Return further arguments of torch's optimizers.
-
-        Args:
-            device: Device of the network.
-            clips_scaled: Whether gradients scaled for fp16 are clipped, which Lightning refuses with fused
-                optimizers.
-
-        Raises:
-            UserError: If a fused optimizer is set all the same.
-        """
-        if self.fused_optimizer and clips_scaled:
-            raise UserError(
-                "--model.performance.fused_optimizer true: Lightning refuses it with fp16 and "
-                "--trainer.gradient_clip_val: leave it out"
-            )
-        exists = device.type in ("cpu", "cuda") and not clips_scaled
-        return {"fused": True} if (exists if self.fused_optimizer is None else self.fused_optimizer) else {}
-
-
-def precision_note(precision: str, device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """Return a warning about a precision that the processor emulates, or None.
-
-    Args:
-        precision: As in --trainer.precision.
-        device: Device of the network.
-        cpuinfo: Linux's description of the processor. Without it nothing is known.
-    """
-    if device.type != "cpu" or not precision.startswith("bf16") or not cpuinfo.is_file():
-        return None
-    if _BF16 & set(cpuinfo.read_text().split()):
-        return None
-    return (
-        f"--trainer.precision {precision}: this processor has no bf16 instructions and emulates them, "
-        "many times slower than 32-true; results are correct"
-    )
+    def optimizer_options(self, device: torch.device) -> dict[str, Any]:
+        """Return further arguments of torch's optimizers, for the network's device."""
+        return {"fused": True} if self.fused_optimizer and device.type in ("cpu", "cuda") else {}
