@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import ROOT, TINY, tiny
+from tests.conftest import ROOT, TINY
 from tests.forks import run
-from vocseg.__main__ import main
 from vocseg.losses.composite import CompositeLoss
 from vocseg.losses.config import CROSS_ENTROPY_ONLY as SETTINGS
 from vocseg.models.network import Network, build_network
 from vocseg.optim.optimizers import OptimizerConfig, build_optimizer
-from vocseg.performance.options import PerformanceOptions
+from vocseg.performance.options import PerformanceOptions, precision_note
 
 PLAIN = PerformanceOptions(False, fused_optimizer=False, cpu_fuse_upsample=False)  # as smp and torch come
 CPU = torch.device("cpu")
@@ -81,16 +80,12 @@ def test_bf16_gives_same_losses_within_rounding(plain_losses: list[float]) -> No
     assert _losses(PerformanceOptions(), bf16=True, steps=4) == pytest.approx(plain_losses[:4], rel=2e-2)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_optimizer_is_fused_unless_clipped_under_mixed_precision(
-    sample: Path, here: Path, precision: str
-) -> None:
-    flags = ["--trainer.precision", precision, "--trainer.gradient_clip_val", "0.1"]
-    cli = main(["fit", *tiny(sample), *flags, "--trainer.limit_train_batches", "2"])
-    assert cli is not None
-    assert cli.trainer.optimizers[0].defaults.get("fused") is (True if precision == "32-true" else None)
+def test_optimizer_is_fused_unless_switched_off_or_clipped_under_fp16() -> None:
+    for device in (CPU, torch.device("cuda")):
+        assert PerformanceOptions().optimizer_options(device) == {"fused": True}
+        assert PerformanceOptions().optimizer_options(device, clips_scaled=True) == {}
+        assert PerformanceOptions(fused_optimizer=False).optimizer_options(device) == {}
     assert PerformanceOptions().optimizer_options(torch.device("mps")) == {}
-    assert PerformanceOptions(fused_optimizer=False).optimizer_options(CPU) == {}
 
 
 @pytest.mark.parametrize("performance", WAYS.values(), ids=WAYS.keys())
@@ -103,7 +98,6 @@ def test_parameters_keep_names_shapes_and_order(performance: PerformanceOptions)
 
 COMPILED = """
 from dataclasses import replace
-from pathlib import Path
 import pytest, torch
 from tests.performance import test_options as ways
 
@@ -128,3 +122,16 @@ def test_compiled_network_trains_alike_and_scores_any_size() -> None:
     done = run([], ROOT, COMPILED)  # a process of its own: torch counts graphs by process
     assert done.returncode == 0, done.stderr[-3000:]
     assert "compiled" in done.stdout
+
+
+def test_emulated_bf16_warns_and_native_bf16_does_not(tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+    (tmp_path / "old").write_text("flags : fpu sse2 avx2 fma\n")
+    (tmp_path / "new").write_text("flags : fpu avx512f avx512_bf16 amx_tile\n")
+    note = precision_note("bf16-mixed", cpu, tmp_path / "old")
+    assert note is not None
+    assert note.startswith("--trainer.precision bf16-mixed: this processor has no bf16 instructions")
+    assert precision_note("bf16-mixed", cpu, tmp_path / "new") is None
+    assert precision_note("32-true", cpu, tmp_path / "old") is None
+    assert precision_note("bf16-mixed", torch.device("cuda"), tmp_path / "old") is None
+    assert precision_note("bf16-mixed", cpu, tmp_path / "none") is None

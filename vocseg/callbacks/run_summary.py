@@ -1,11 +1,13 @@
 """Summary of a run at its start."""
 
 import shutil
+from dataclasses import asdict
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vocseg.losses.config import CROSS_ENTROPY_ONLY
 from vocseg.models.module import SegmentationModule
+from vocseg.performance.options import precision_note
 
 
 class RunSummary(Callback):
@@ -20,11 +22,14 @@ class RunSummary(Callback):
             f"{pl_module.hparams['arch']} with {pl_module.hparams['encoder']}, {millions:.1f} M parameters"
         )
         print(f"network  {network}, on {pl_module.device}, precision {trainer.precision}")
+        if note := precision_note(trainer.precision, pl_module.device):
+            print(f"slow     {note}")
         if (data := getattr(trainer, "datamodule", None)) is not None:
             splits = "; ".join(_split(data.facts(stage)) for stage in ("train", "val"))
             print(f"data     {data.root}: {splits}; at {data.image_size}x{data.image_size}")
         if isinstance(pl_module, SegmentationModule) and pl_module.loss.settings != CROSS_ENTROPY_ONLY:
-            print(f"loss     {pl_module.loss.settings}")
+            terms = asdict(pl_module.loss.settings) | {"class_weights": None}  # these follow
+            print(f"loss     {', '.join(f'{name} {value:g}' for name, value in terms.items() if value)}")
             weights = zip(pl_module.class_list.names, pl_module.loss.class_weights or (), strict=False)
             for line in _weight_lines([f"{name} {weight:.3g}" for name, weight in weights]):
                 print(line)

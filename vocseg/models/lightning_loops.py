@@ -37,6 +37,14 @@ def keep_validation(trainer: Any, loops: dict[str, Any]) -> None:
         counts |= {"ready": done + 1, "started": done + 1, "processed": done}
 
 
+def load_loader_states(trainer: Any) -> None:
+    """Restore the position of the training DataLoaders in the epoch.
+
+    Lightning does so before it has read the checkpoint if a schedule needs `estimated_stepping_batches`.
+    """
+    trainer.fit_loop._load_combined_loader_states()
+
+
 def settle(loops: dict[str, Any], place: Place, validated: bool = False) -> None:
     """Set the counts of a checkpoint.
 

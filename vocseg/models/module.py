@@ -16,7 +16,6 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 from lightning.pytorch import LightningModule
-from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
@@ -29,7 +28,7 @@ from vocseg.losses.composite import CompositeLoss
 from vocseg.losses.config import CROSS_ENTROPY_ONLY, LossConfig
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.metrics.epoch import SegmentationMetrics, curve_points
-from vocseg.models.lightning_loops import keep_validation
+from vocseg.models.lightning_loops import keep_validation, load_loader_states
 from vocseg.models.metadata import DESCRIPTION_KEY, description_of
 from vocseg.models.network import DEFAULT_OPTIONS, build_network
 from vocseg.optim.lr_schedulers import LRSchedule, ScheduleName
@@ -38,6 +37,7 @@ from vocseg.optim.optimizers import (
     OptimizerConfig,
     OptimizerName,
     build_optimizer,
+    clip_gradients,
 )
 from vocseg.performance.cuda_graph import CudaGraphCache, StepTensors, can_capture
 from vocseg.performance.options import PerformanceOptions
@@ -157,13 +157,28 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer, and a learning-rate scheduler that is stepped after each of its steps."""
-        network, mixed = self.network, isinstance(self.trainer.precision_plugin, MixedPrecision)
-        clips = mixed and bool(self.trainer.gradient_clip_val)  # Lightning refuses it with fused optimizers
-        options = {} if clips else network.performance.optimizer_options(network.mean.device)
+        network, scaler = self.network, getattr(self.trainer.precision_plugin, "scaler", None)  # fp16 only
+        clips_scaled = scaler is not None and bool(self.trainer.gradient_clip_val)
+        options = network.performance.optimizer_options(network.mean.device, clips_scaled)
         optimizer = build_optimizer(self.optimizer_config, network, network.encoder, options)
         steps = self.trainer.estimated_stepping_batches if self.lr_schedule.needs_total_steps else 0
         scheduler = self.lr_schedule.scheduler(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients as Lightning does, but with fused optimizers under bf16-mixed as well.
+
+        Lightning refuses those, which only the gradient scaler of fp16 makes necessary.
+        """
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            clip_gradients(optimizer, float(gradient_clip_val), gradient_clip_algorithm)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Remove the gradients of a frozen encoder."""
@@ -222,11 +237,8 @@ class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[
         self.results = checkpoint.get("results", {})
 
     def on_train_start(self) -> None:
-        """Restore the position of DataLoaders in an interrupted epoch.
-
-        Lightning does so before it has read the checkpoint if a schedule needs `estimated_stepping_batches`.
-        """
-        self.trainer.fit_loop._load_combined_loader_states()
+        """Restore the position of DataLoaders in an interrupted epoch."""
+        load_loader_states(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         """Reset the metrics. Lightning skips this hook when it resumes within an epoch."""

@@ -114,3 +114,12 @@ def parameter_groups(config: OptimizerConfig, network: nn.Module, encoder: nn.Mo
     if len(groups) > 1:  # the name of the learning rate's curve
         groups = {name: {**group, "name": name} for name, group in groups.items()}
     return list(groups.values())
+
+
+def clip_gradients(optimizer: Optimizer, limit: float, algorithm: str | None) -> None:
+    """Clip gradients to a norm of all together, or with `algorithm` "value" to an absolute value."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if algorithm == "value":
+        nn.utils.clip_grad_value_(parameters, limit)
+    else:
+        nn.utils.clip_grad_norm_(parameters, limit)

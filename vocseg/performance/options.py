@@ -1,6 +1,7 @@
 """Performance options: memory format, compilation, CUDA graphs, fused kernels."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,8 @@ from torch import nn
 from vocseg.performance.cpu_unet_decoder import fold_decoder
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # flags in /proc/cpuinfo of x86 and Arm processors
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,29 @@ class PerformanceOptions:
         """Whether steps may be captured. torch.compile's reduce-overhead captures its own."""
         return self.cuda_graphs and self.compile != "reduce-overhead"
 
-    def optimizer_options(self, device: torch.device) -> dict[str, Any]:
-        """Return further arguments of torch's optimizers, for the network's device."""
-        return {"fused": True} if self.fused_optimizer and device.type in ("cpu", "cuda") else {}
+    def optimizer_options(self, device: torch.device, clips_scaled: bool = False) -> dict[str, Any]:
+        """Return further arguments of torch's optimizers, for the network's device.
+
+        `clips_scaled`: whether gradients scaled for fp16 are clipped, which Lightning refuses with fused
+        optimizers.
+        """
+        exists = device.type in ("cpu", "cuda") and not clips_scaled
+        return {"fused": True} if self.fused_optimizer and exists else {}
+
+
+def precision_note(precision: str, device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Return a warning about a precision that the processor emulates, or None.
+
+    Args:
+        precision: As in --trainer.precision.
+        device: Device of the network.
+        cpuinfo: Linux's description of the processor. Without it nothing is known.
+    """
+    if device.type != "cpu" or not precision.startswith("bf16") or not cpuinfo.is_file():
+        return None
+    if _BF16 & set(cpuinfo.read_text().split()):
+        return None
+    return (
+        f"--trainer.precision {precision}: this processor has no bf16 instructions and emulates them, "
+        "many times slower than 32-true; results are correct"
+    )
