@@ -42,10 +42,11 @@ def test_positional_runs_are_compared_with_first(runs: Path, capsys: Capture) ->
 def test_json_file_has_all_results(runs: Path, capsys: Capture) -> None:
     main(["compare", "a1", "b1", "--json", "out/found.json", "--num_bootstrap", "300"])
     (found,) = json.loads((runs / "out" / "found.json").read_text())["comparisons"]
-    assert (found["a"], found["b"]) == ({"name": "a1", "runs": 1}, {"name": "b1", "runs": 1})
-    assert found["protocol"]["fingerprint"] == PROTOCOL.fingerprint
-    assert found["mean_iou"]["low"] <= found["mean_iou"]["difference"] <= found["mean_iou"]["high"]
-    assert found["mean_iou"]["probability_b_better"] < 0.025
+    assert (found["names"], found["runs"]) == (["a1", "b1"], [1, 1])
+    assert found["protocols"][1]["fingerprint"] == PROTOCOL.fingerprint
+    difference = found["mean_iou"]["difference"]
+    assert difference["low"] <= difference["estimate"] <= difference["high"]
+    assert found["mean_iou"]["better"] < 0.025
     assert len(found["class_iou"]) == 21
     assert len(found["images"]) == 60
     assert {path.name for path in (runs / "out").iterdir()} == {"found.json"}
@@ -54,7 +55,7 @@ def test_json_file_has_all_results(runs: Path, capsys: Capture) -> None:
 def test_json_dash_writes_only_json_to_stdout(runs: Path, capsys: Capture) -> None:
     main(["compare", "a1", "b1", "--json", "-", "--num_bootstrap", "300"])
     (found,) = json.loads(capsys.readouterr().out)["comparisons"]
-    assert found["protocol"] == found["protocol_b"]
+    assert found["protocols"][0] == found["protocols"][1]
     assert {path.name for path in runs.iterdir()} == {"a1", "a2", "b1", "b2"}
 
 

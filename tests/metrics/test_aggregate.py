@@ -1,5 +1,6 @@
 """Metrics beyond mean IoU and the error budget."""
 
+from dataclasses import asdict
 from fractions import Fraction
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_error_budget_parts_sum_to_one_minus_miou(banded: bool, first: str) -> N
             assert np.isnan(budget.total)
             continue
         assert abs(budget.total - float(1 - sum(ious) / len(ious))) < 1e-14
-        assert all(value >= 0 for value in budget.as_dict().values() if value is not None)
+        assert all(value >= 0 for value in asdict(budget).values() if value is not None)
 
 
 def test_confusion_without_background_counts_as_another_class() -> None:

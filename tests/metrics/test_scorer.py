@@ -103,9 +103,9 @@ def test_scorer_compare_of_different_data_raises() -> None:
         other.update(prediction, np.where(mask == 1, 2, mask))
     longer.update(prediction, mask)
     for scorer in (longer, other):
-        with pytest.raises(UserError, match="other images or masks"):
+        with pytest.raises(UserError, match=r"their (fingerprint|images) differs"):
             scorer.compare(three)
-    with pytest.raises(UserError, match="same classes"):
+    with pytest.raises(UserError, match="classes differs"):
         named.compare(three)
 
 
@@ -167,7 +167,6 @@ def test_repeated_image_raises_until_reset() -> None:
     scorer.update(GOOD, GOOD, ids="cat")
     with pytest.raises(UserError, match="'cat' was scored before"):
         scorer.update([GOOD, GOOD], [GOOD, GOOD], ids=["dog", "cat"])
-    assert repr(scorer) == "Scorer(3 classes, 1 images)"
     scorer.reset()
     scorer.update(GOOD, GOOD, ids="cat")
     assert scorer.compute()["pixel_accuracy"] == 1

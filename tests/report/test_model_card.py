@@ -23,8 +23,8 @@ from vocseg.checkpoints.weights import parameters_digest, read_weights, weights_
 from vocseg.metrics.bootstrap import ScoreIntervals
 from vocseg.metrics.calibration import Calibration
 from vocseg.report.load_run import find_scoring_run
-from vocseg.report.model_card import Publication, changed_settings, model_card
-from vocseg.visualization.tables import percent
+from vocseg.report.model_card import Publication, model_card, published_settings
+from vocseg.visualization.tables import percent, typographic
 
 Capture = pytest.CaptureFixture[str]
 
@@ -54,8 +54,8 @@ def test_card_has_the_scores_of_the_run(trained: Path, tested: Path, here: Path,
     )
     assert rows["data fingerprint"] == [score["protocol"]["fingerprint"]]
     for name, iou in zip(score["classes"], score["class_iou"], strict=True):
-        assert rows[name][0] == percent(iou)
-    assert "Calibration: mean confidence " in card
+        assert rows[name][0] == typographic(percent(iou))
+    assert rows["expected calibration error"][2].startswith("mean confidence ")
     assert "No run of `test`" not in card
 
 
@@ -75,27 +75,22 @@ def test_front_matter_loads_in_huggingface_hub(trained: Path, tested: Path, here
 
 
 def test_card_without_score_names_the_command(trained: Path, here: Path, capsys: Capture) -> None:
-    card = _push(trained)
+    shutil.copy(trained / "unet_voc.pth", here)
+    card = _push(here)
     command = "python -m vocseg test --ckpt_path"
     assert "No run of `test` was found for these weights" in card
     assert f"`{command} unet_voc.pth`" in card
-    assert f"`{command} {trained / 'unet_voc.pth'}`" in capsys.readouterr().out
+    assert f"`{command} {here / 'unet_voc.pth'}`" in capsys.readouterr().out
     best = read_weights(trained / "unet_voc.pth").description["score"]
     assert _rows(card)["mean IoU"][0] == percent(best["mean_iou"])
-
-
-def test_card_without_run_has_no_curves(trained: Path, here: Path) -> None:
-    shutil.copy(trained / "unet_voc.pth", here)
-    card = _push(here)
     assert "The run that trained these weights was not found" in card
-    assert not Path("shared/curves.png").exists()
+    assert not Path("shared/curves.svg").exists()
 
 
 def test_card_has_curves_and_settings_that_fit_takes(trained: Path, here: Path, capsys: Capture) -> None:
     card = _push(trained)
-    with Image.open("shared/curves.png") as picture:
-        assert picture.width > 2000
-    assert "](curves.png)" in card
+    assert Path("shared/curves.svg").read_text().startswith("<svg")
+    assert "](curves.svg)" in card
     recipe = re.search(r"```yaml\n(.*?)```", card, re.DOTALL)
     assert recipe is not None
     Path("recipe.yaml").write_text(recipe[1])
@@ -132,15 +127,16 @@ def test_settings_omit_paths_and_machine() -> None:
         "weight_averaging": {"kind": "ema", "decay": 0.999},
         "ckpt_path": "/home/me/unet_voc.pth",
     }
-    assert changed_settings(settings) == {
+    assert published_settings(settings) == {
         "seed_everything": 7,
-        "model": {"encoder_weights": "resnet34.pth", "loss": {"dice": 1.0}},
-        "data": {"mask_folder": "a/b"},
+        "model": {"encoder_weights": "resnet34.pth", "lr": 1e-4, "loss": {"dice": 1.0, "focal": 0.0}},
+        "data": {"mask_folder": "a/b", "crop_scale": [0.5, 2.0]},
         "trainer": {
+            "max_epochs": 20,
             "precision": "bf16-mixed",
             "callbacks": [{**stop, "init_args": {"monitor": "miou/val", "file": "a.txt"}}],
         },
-        "weight_averaging": {"kind": "ema"},
+        "weight_averaging": {"kind": "ema", "decay": 0.999},
     }
 
 
@@ -174,7 +170,7 @@ def test_run_of_other_weights_raises(trained: Path, tested: Path, here: Path, ca
     (other / "scores.json").write_text(json.dumps(scores))
     for run in (other, trained):
         assert "has no score of these weights by `test`" in refused(capsys, [*words, str(run)])
-    assert "there is no such run" in refused(capsys, [*words, "nothing"])
+    assert "is not a run" in refused(capsys, [*words, "nothing"])
     assert not Path("shared").exists()
 
 

@@ -20,7 +20,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (runs[0] / "config.yaml").write_text("seed_everything: 1\nmodel:\n  arch: unet\n")
     rows = "".join(f"{k},{9 * k},{2 / (k + 1)},{2.2 / (k + 1)},{k / 9},{k / 10}\n" for k in range(8))
     (runs[0] / "metrics.csv").write_text("epoch,step,loss/train,loss/val,miou/train,miou/val\n" + rows)
-    return report(list(map(str, runs)), folder / "report.html", images=3).path
+    return report(list(map(str, runs)), folder / "report.html", images=3)
 
 
 @pytest.fixture
@@ -63,21 +63,6 @@ def test_skip_link_and_focus_ring_work(opened: Any) -> None:
     assert opened.evaluate("document.activeElement.id") == "main"
     opened.keyboard.press("Tab")
     assert opened.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
-
-
-@pytest.mark.parametrize("opened", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True)
-def test_theme_follows_system_until_toggled(opened: Any) -> None:
-    def light() -> bool:
-        ground = opened.evaluate("getComputedStyle(document.body).backgroundColor")
-        return int(ground.removeprefix("rgb(").split(",")[0]) > 128
-
-    before = light()
-    assert before == opened.evaluate("matchMedia('(prefers-color-scheme: light)').matches")
-    opened.locator("#theme").click()
-    assert light() != before
-    assert opened.locator("#theme").inner_text() == ("Light" if before else "Dark")
-    opened.reload()
-    assert light() != before  # it is remembered
 
 
 def test_viewer_opens_by_click_and_key_and_closes_by_escape(opened: Any) -> None:
@@ -135,19 +120,6 @@ def test_class_bars_have_class_colours(opened: Any) -> None:
     fills = opened.locator("#run-A-classes .fill")
     colours = {fill.evaluate("e => getComputedStyle(e).backgroundColor") for fill in fills.all()}
     assert len(colours) == len(NAMES)
-
-
-def test_command_is_copied(browser: Any, tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text("epoch,step,miou/val\n0,2,.1\n")
-    page_file = report([str(tmp_path)], tmp_path / "report.html").path
-    context = browser.new_context(offline=True, permissions=["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    page.goto(page_file.as_uri())
-    page.locator(".copy").click()
-    page.get_by_role("button", name="Copied").wait_for()
-    command = f"python -m vocseg test --ckpt_path {tmp_path}/unet_voc.pth"
-    assert page.evaluate("navigator.clipboard.readText()") == command
-    context.close()
 
 
 def test_classes_sort_by_iou(opened: Any) -> None:
