@@ -63,11 +63,6 @@ def test_calibration_line_has_resolution_and_bias() -> None:
     text = str(calibration_line(Calibration(counts, PROTOCOL)))
     wanted = "ECE 18.0 % at 256x256 (mean confidence 78.0 %, accuracy 60.0 %: overconfident)"
     assert text.endswith(wanted)
-    counts[11, 1] = 90
-    original = replace(PROTOCOL, resolution="original", windows="stride 0.5")
-    text = str(calibration_line(Calibration(counts, original)))
-    assert "12.0 % at original resolution" in text
-    assert "underconfident" in text
     assert str(calibration_line(Calibration(0 * counts, PROTOCOL))).endswith("ECE - % at 256x256")
 
 
@@ -161,15 +156,3 @@ def test_markup_names_in_difference_tables_are_printed_verbatim() -> None:
     for text in map(_text, tables):
         assert all(f" {name} " in text for name in names)
     assert "A: [/a]\nB: [b]" in _text(difference_tables(found))
-
-
-def test_finetuning_table_omits_redundant_names() -> None:
-    found = compare_groups(
-        RunGroup("before", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
-        RunGroup("after", (image_scores(MATRICES[:, :3, :3], classes=("background", "cat", "dog")),)),
-        resamples=100,
-    )
-    text = _text(difference_tables(found, "after", first="before", title="fine-tuning: "))
-    assert "before: before" not in text
-    assert "fine-tuning: val" in text
-    assert re.search(r"│ frequency +│", text)
