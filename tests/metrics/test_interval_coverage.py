@@ -3,16 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.metrics.interval_coverage import (
-    Model,
-    difference_coverage,
-    draws_of,
-    hit,
-    objects,
-    pair,
-    predicted,
-    score_coverage,
-)
+from tests.metrics.interval_coverage import difference_coverage, draws_of, hit, pair, score_coverage
 from tests.metrics.interval_coverage import population as pool
 from tests.metrics.population import image_scores, population, worse
 from vocseg.metrics.aggregate import MEASURES, compute_metrics, tp_gt_pred
@@ -91,13 +82,3 @@ def test_too_few_images_give_warning() -> None:
 def test_differences_of_100_images_have_nominal_coverage() -> None:
     before, after = pair("random false positives, fewer")
     assert 0.91 <= difference_coverage(before, after, images=100, draws=80)[0] <= 1
-
-
-def test_simulated_models_make_named_errors() -> None:
-    truth = objects(500, 1)
-    fixed, random = (predicted(truth, each, 2) for each in (Model(fixed=0.8), Model(invented=2.0)))
-    assert (fixed.sum((1, 2)) >= 65_536).all()
-    assert np.array_equal(fixed[:, 1:].sum(2), random[:, 1:].sum(2))  # the same objects
-    other = fixed.sum(0)[1:, 1:] * (1 - np.eye(20, dtype=int))
-    assert ((other > 0).sum(1) <= 1).all()
-    assert (random.sum(0)[0, 1:] > fixed.sum(0)[0, 1:]).all()

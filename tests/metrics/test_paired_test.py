@@ -1,7 +1,6 @@
 """Paired bootstrap of two runs or two groups of runs."""
 
 import dataclasses
-import itertools
 import re
 
 import numpy as np
@@ -59,21 +58,6 @@ def test_swapped_runs_negate_differences() -> None:
             assert one.better == pytest.approx(1 - other.better, abs=1e-12)  # type: ignore[operator]
 
 
-def test_clear_difference_agrees_with_interval_and_probability() -> None:
-    seen = set()
-    for a, b in itertools.permutations(RUNS, 2):
-        for each in _figures(_compare([a], [b])):
-            if each.better is not None and each.better not in (0.5,):
-                low, high = each.difference.low, each.difference.high
-                assert each.clear == (low > 0 or high < 0)  # type: ignore[operator]
-                if not 0.02 < each.better < 0.98:
-                    assert each.clear
-                if 0.03 < each.better < 0.97:
-                    assert not each.clear
-                seen.add(each.clear)
-    assert seen == {True, False}
-
-
 def test_comparison_does_not_depend_on_image_order() -> None:
     order = np.random.default_rng(1).permutation(len(BASE))
     mixed = [image_scores(run.matrices[order], ids=tuple(run.ids[k] for k in order)) for run in RUNS[:2]]
@@ -99,8 +83,8 @@ def test_seed_spread_widens_interval() -> None:
 
 
 def test_images_are_ranked_by_exact_change() -> None:
-    before = np.zeros((6, 3, 3), np.int64)
-    before[:, 0, 0], before[:, 1, 1], before[:, 2, 2] = 80, 10, 0
+    before = np.zeros((7, 3, 3), np.int64)
+    before[:6, 0, 0], before[:6, 1, 1] = 80, 10  # the last image is ignored completely
     after = before.copy()
     after[4, 1] = [5, 5, 0]  # class 1: half of it is lost to background: 10/10 -> 5/10, and 80/80 -> 80/85
     after[2, 0] = [60, 20, 0]  # 80/80 -> 60/80, and 10/10 -> 10/30
@@ -108,14 +92,6 @@ def test_images_are_ranked_by_exact_change() -> None:
     assert [each.id for each in found] == [f"2008_{k:06d}" for k in (2, 4, 0, 1, 3, 5)]
     assert found[0].change == pytest.approx((60 / 80 + 10 / 30) / 2 - 1, abs=1e-15)
     assert found[1].change == pytest.approx((80 / 85 + 5 / 10) / 2 - 1, abs=1e-15)
-
-
-def test_fully_ignored_image_is_left_out() -> None:
-    matrices = BASE.copy()
-    matrices[7] = 0
-    found = _compare([image_scores(matrices)], [image_scores(worse(matrices, 0.1, 1))])
-    assert len(found.images) == len(BASE) - 1
-    assert "2008_000007" not in {each.id for each in found.images}
 
 
 def test_class_without_iou_in_one_run_has_no_difference() -> None:
@@ -130,16 +106,10 @@ def test_class_without_iou_in_one_run_has_no_difference() -> None:
 
 
 OTHER = {
-    "split": (
-        {"protocol": dataclasses.replace(PROTOCOL, split="train")},
-        "split differs ('val' and 'train')",
-    ),
     "fingerprint": (
         {"protocol": dataclasses.replace(PROTOCOL, fingerprint="f")},
         "fingerprint differs ('0123456789abcdef' and 'f')",
     ),
-    "size": ({"protocol": dataclasses.replace(PROTOCOL, size=512)}, "size differs (256 and 512)"),
-    "images": ({"protocol": dataclasses.replace(PROTOCOL, images=9)}, "images differs (1449 and 9)"),
     "classes": ({"classes": tuple(f"c{k}" for k in range(21))}, "classes differs ('background' and 'c0')"),
     "ids": (
         {"ids": tuple(f"2009_{k:06d}" for k in range(120))},

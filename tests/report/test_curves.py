@@ -14,10 +14,6 @@ Capture = pytest.CaptureFixture[str]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def _lines(svg: ElementTree.Element) -> list[ElementTree.Element]:
-    return list(svg.iter(f"{SVG}path"))
-
-
 def _texts(path: Path) -> list[str]:
     return [str(each.text) for each in ElementTree.fromstring(path.read_text()).iter(f"{SVG}text")]
 
@@ -37,7 +33,7 @@ def test_curve_points_equal_logged_values(logged: Path, here: Path, capsys: Capt
     main(["curves", str(logged)])
     assert capsys.readouterr().out == "wrote curves.svg\n"
     svg = ElementTree.fromstring((here / "curves.svg").read_text())
-    lines = _lines(svg)
+    lines = list(svg.iter(f"{SVG}path"))
     assert [bool(line.get("stroke-dasharray")) for line in lines] == [True, False, True, False]
     assert len({line.get("stroke") for line in lines}) == 2
     x, y = np.array(str(lines[-1].get("d")).removeprefix("M").split(), float).reshape(-1, 2).T
@@ -51,7 +47,7 @@ def test_curve_points_equal_logged_values(logged: Path, here: Path, capsys: Capt
 def test_several_runs_share_the_charts(tested: Path, logged: Path, here: Path) -> None:
     """A scored run stands for the training of its weights."""
     main(["curves", str(logged), str(tested), "--output", "both.svg", "--labels=Adam & <b>", "--labels=SGD"])
-    lines = _lines(ElementTree.fromstring((here / "both.svg").read_text()))
+    lines = list(ElementTree.fromstring((here / "both.svg").read_text()).iter(f"{SVG}path"))
     assert len(lines) == 8
     assert len({line.get("stroke") for line in lines}) == 2
     assert {"Adam & <b>", "SGD", "solid: val, dashed: train"} < set(_texts(here / "both.svg"))

@@ -112,29 +112,18 @@ def test_card_has_no_path_of_the_machine(pushed: Path, trained: Path, tested: Pa
 
 
 def test_settings_omit_paths_and_machine() -> None:
-    stop = {"class_path": "EarlyStopping", "init_args": {"monitor": "miou/val", "file": "/home/me/a.txt"}}
     settings = {
         "seed_everything": 7,
-        "model": {
-            "encoder_weights": "/home/me/resnet34.pth",
-            "lr": 1e-4,
-            "loss": {"dice": 1.0, "focal": 0.0},
-        },
-        "data": {"root": "/home/me", "num_workers": 3, "mask_folder": "a/b", "crop_scale": [0.5, 2.0]},
-        "trainer": {"max_epochs": 20, "devices": 2, "precision": "bf16-mixed", "callbacks": [stop]},
-        "weight_averaging": {"kind": "ema", "decay": 0.999},
+        "model": {"encoder_weights": "/home/me/resnet34.pth", "loss": {"dice": 1.0}, "performance": {}},
+        "data": {"root": "/home/me", "num_workers": 3, "mask_folder": "a/b"},
+        "trainer": {"max_epochs": 20, "devices": 2, "callbacks": [{"init_args": {"file": "~/a.txt"}}]},
         "ckpt_path": "/home/me/unet_voc.pth",
     }
     assert published_settings(settings) == {
         "seed_everything": 7,
-        "model": {"encoder_weights": "resnet34.pth", "lr": 1e-4, "loss": {"dice": 1.0, "focal": 0.0}},
-        "data": {"mask_folder": "a/b", "crop_scale": [0.5, 2.0]},
-        "trainer": {
-            "max_epochs": 20,
-            "precision": "bf16-mixed",
-            "callbacks": [{**stop, "init_args": {"monitor": "miou/val", "file": "a.txt"}}],
-        },
-        "weight_averaging": {"kind": "ema", "decay": 0.999},
+        "model": {"encoder_weights": "resnet34.pth", "loss": {"dice": 1.0}},
+        "data": {"mask_folder": "a/b"},
+        "trainer": {"max_epochs": 20, "callbacks": [{"init_args": {"file": "a.txt"}}]},
     }
 
 

@@ -35,16 +35,6 @@ def test_overlay_tints_objects_only() -> None:
     assert tuple(picture[20, 20]) == tuple(int(0.4 * 200 + 0.6 * k) for k in PALETTE[15])
 
 
-def test_panel_has_four_images_and_legend() -> None:
-    picture = panel(*_case())
-    assert picture.shape[1] == 4 * 256
-    assert 256 < picture.shape[0] < 256 + 40
-    legend = picture[256:].reshape(-1, 3)
-    for label in (15, 255):
-        assert (legend == PALETTE[label]).all(1).any()
-    assert not (legend == PALETTE[12]).all(1).any()
-
-
 def test_panel_has_the_proportions_of_the_image_and_a_title() -> None:
     _, truth, prediction = _case()
     wide = np.full((300, 400, 3), 200, np.uint8)

@@ -41,15 +41,12 @@ def _text(table: RenderableType, width: int = 80) -> str:
     return console.export_text()
 
 
-def test_score_table_has_protocol_classes_and_totals() -> None:
+def test_score_lines_have_protocol_classes_totals_and_upper_bound() -> None:
     text = _text(score_table(_score(50), "test"), 100)
     assert "test: val, 200 images at 256x256 (data 01234567)" in text
     assert "aeroplane" in text
     assert "tvmonitor" in text
     assert "mean IoU 72.4 %, pixel accuracy 95.0 %, loss 0.500" in text
-
-
-def test_resolution_lines_have_views_and_upper_bound() -> None:
     text = " ".join(str(resolution_lines(_score(50), _score(100))).split())
     assert text == (
         "input resolution (at 256x256): mean IoU 72.4 %, pixel accuracy 95.0 %, loss 0.500 "
