@@ -110,7 +110,7 @@ def test_sliding_window_scores_equal_masks_from_python(
     _run("test", trained, sample, *WINDOWS, "0.75", *FEW)
     said = " ".join(capsys.readouterr().out.split())
     assert "2 images at original resolution (predicted in 64x64 windows, stride 0.75)" in said
-    assert "input resolution (resized to 64x64, without windows): mean IoU" in said
+    assert "input resolution (at 64x64): mean IoU" in said
     assert "upper bound" not in said
     assert "at original resolution (mean" in said
     original = _confusion(here, "test", "original")
@@ -146,7 +146,7 @@ def test_scores_of_other_tta_are_compared_only_on_request(
     assert f"A: {runs[0]} val, 2 images at 64x64 (data" in said
     assert f"B: {runs[1]} val, 2 images at 64x64; tta: flip (data" in said
     (found,) = compare(runs, allow_different=["tta"])
-    assert found.as_dict()["protocol_b"]["tta"] == "flip"
+    assert found.as_dict()["protocols"][1]["tta"] == "flip"
 
 
 def test_scores_file_has_all_printed_values(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:

@@ -88,5 +88,5 @@ def test_installed_wheel_runs_commands_recipes_and_templates(wheel: Path, tmp_pa
     assert f"installed in {site / 'vocseg'}" in said
     assert "lr_scheduler: onecycle" in said
     assert "mean IoU" in (tmp_path / "report.html").read_text()
-    assert (tmp_path / "curves.png").is_file()
+    assert (tmp_path / "curves.svg").is_file()
     assert "next     python -m vocseg fit --model.encoder resnet18" in said

@@ -68,7 +68,7 @@ TOOLS = {
     "curves": (
         "vocseg.report.curves",
         "curves",
-        "draw loss and mean IoU by epoch of one or several runs: a PNG or SVG file",
+        "draw loss and mean IoU by epoch of one or several runs: an SVG file",
     ),
     "push": (
         "vocseg.commands.push",

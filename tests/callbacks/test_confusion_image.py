@@ -12,7 +12,7 @@ def test_matrix_view_gives_row_shares_and_logarithmic_shades() -> None:
     assert [cell.text for cell in view.rows[0].cells] == ["90", "10", ""]
     assert [cell.shade for cell in view.rows[2].cells] == pytest.approx([0, 0.5, 1], abs=0.011)
     assert {cell.pixels for cell in view.rows[1].cells} == {0}
-    assert view.worst[0] == ("a", "b", 0.1, 100)
+    assert view.worst[0] == ("a", "b", 0.1)
     assert [row.pixels for row in view.rows] == [1000, 0, 10_000]
 
 

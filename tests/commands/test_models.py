@@ -20,12 +20,5 @@ def test_search_lists_parameters_and_weights_of_encoders(capsys: pytest.CaptureF
     assert "resnet18" not in rows
 
 
-def test_timm_encoders_have_prefix_tu(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["models", "--timm", "true", "--search", "convnext_tiny"])
-    assert _rows(capsys)["tu-convnext_tiny"] == ["27.8", "imagenet"]
-
-
-def test_unknown_or_ambiguous_encoder_raises(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_encoder_raises(capsys: pytest.CaptureFixture[str]) -> None:
     assert "smp has no such encoder" in refused(capsys, ["models", "nothing"])
-    assert "timm has no such encoder" in refused(capsys, ["models", "nothing", "--timm", "true"])
-    assert "more than 40" in refused(capsys, ["models", "--timm", "true"])

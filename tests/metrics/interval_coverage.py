@@ -126,7 +126,7 @@ def score_coverage(matrices: np.ndarray, images: int, draws: int) -> Coverage:
     """Of the intervals of one model's scores."""
     truth = compute_metrics(tp_gt_pred(matrices.sum(0)))
     hits, warned = [], []
-    for draw in _draws(len(matrices), images, draws):
+    for draw in draws_of(len(matrices), images, draws):
         found = score_intervals(image_scores(matrices[draw]), resamples=RESAMPLES)
         each = [*found.measures.values(), *found.class_iou.values()]
         hits.append([hit(interval, true) for interval, true in zip(each, truth, strict=True)])
@@ -137,11 +137,13 @@ def score_coverage(matrices: np.ndarray, images: int, draws: int) -> Coverage:
     return Coverage(share[: len(MEASURES)], share[len(MEASURES) :], float(np.mean(warned)))
 
 
-def difference_coverage(before: np.ndarray, after: np.ndarray, images: int, draws: int) -> np.ndarray:
+def difference_coverage(
+    before: np.ndarray, after: np.ndarray, images: int, draws: int, seed: int = 1
+) -> np.ndarray:
     """Of the intervals of two models' differences, each of `MEASURES`, `[4]`."""
     truth = compute_metrics(tp_gt_pred(after.sum(0))) - compute_metrics(tp_gt_pred(before.sum(0)))
     hits = []
-    for draw in _draws(len(before), images, draws):
+    for draw in draws_of(len(before), images, draws, seed):
         a, b = (RunGroup(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
         found = compare_groups(a, b, resamples=RESAMPLES).measures.values()
         hits.append([hit(each.difference, true) for each, true in zip(found, truth, strict=False)])
@@ -156,9 +158,10 @@ def hit(interval: Interval, truth: float) -> float:
     return float(interval.low <= truth <= interval.high)
 
 
-def _draws(whole: int, images: int, draws: int) -> Iterator[np.ndarray]:
+def draws_of(whole: int, images: int, draws: int, seed: int = 1) -> Iterator[np.ndarray]:
+    """Indices of images drawn from a population."""
     for k in range(draws):
-        yield np.random.default_rng([1, k]).integers(whole, size=images)
+        yield np.random.default_rng([seed, k]).integers(whole, size=images)
 
 
 def main(draws: int = 400) -> None:
@@ -167,22 +170,16 @@ def main(draws: int = 400) -> None:
         matrices = population(name)
         for images in SAMPLES:
             found = score_coverage(matrices, images, draws)
-            low, mean, high = found.classes.min(), found.classes.mean(), found.classes.max()
-            print(
-                f"{name:<42} {images:>5} images: "
-                + ", ".join(f"{m} {v:.1%}" for m, v in zip(MEASURES, found.measures, strict=True))
-                + f", classes {mean:.1%} ({low:.1%} to {high:.1%}), warned of {found.warned:.0%}",
-                flush=True,
-            )
+            _print(f"{name}, warned of {found.warned:.0%}", images, found.measures)
     for name in PAIRS:
         before, after = pair(name)
         for images in SAMPLES:
-            found_pair = difference_coverage(before, after, images, draws)
-            print(
-                f"difference: {name:<42} {images:>5} images: "
-                + ", ".join(f"{m} {v:.1%}" for m, v in zip(MEASURES, found_pair, strict=True)),
-                flush=True,
-            )
+            _print(f"difference: {name}", images, difference_coverage(before, after, images, draws))
+
+
+def _print(name: str, images: int, shares: np.ndarray) -> None:
+    parts = ", ".join(f"{measure} {share:.1%}" for measure, share in zip(MEASURES, shares, strict=True))
+    print(f"{name:<60} {images:>5} images: {parts}", flush=True)
 
 
 if __name__ == "__main__":

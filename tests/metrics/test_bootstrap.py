@@ -12,7 +12,6 @@ from vocseg.metrics.bootstrap import (
     ScoreIntervals,
     influence,
     iou_bias,
-    leave_one_out,
     percentile_interval,
     resampled_sums,
     score_intervals,
@@ -36,16 +35,6 @@ def test_estimates_equal_metrics_of_all_images_and_lie_within_intervals(matrices
         assert 0 <= interval.low < interval.estimate < interval.high <= 1  # type: ignore[operator]
 
 
-def test_resampled_sums_average_to_estimate(matrices: np.ndarray) -> None:
-    sums = tp_gt_pred(matrices)
-    drawn = resampled_sums(sums, 4000, seed=3)
-    assert drawn.mean(0) == pytest.approx(sums.sum(0), rel=0.1)
-    accuracy = compute_metrics(drawn)[:, 1]
-    assert accuracy.mean() == pytest.approx(
-        compute_metrics(sums.sum(0))[1], abs=4 * accuracy.std() / 4000**0.5
-    )
-
-
 def test_resample_has_as_many_images_as_split() -> None:
     drawn = resampled_sums(np.ones((7, 1)), 300_000, seed=0)  # more than one block
     assert (drawn == 7).all()
@@ -54,17 +43,12 @@ def test_resample_has_as_many_images_as_split() -> None:
     assert first.var(0) == pytest.approx(np.full(7, 6 / 7), abs=0.05)
 
 
-def test_intervals_do_not_depend_on_image_order(matrices: np.ndarray) -> None:
+def test_intervals_depend_on_seed_but_not_on_image_order(matrices: np.ndarray) -> None:
     straight = image_scores(matrices)
     order = np.random.default_rng(0).permutation(len(matrices))
     mixed = image_scores(matrices[order], ids=tuple(straight.ids[k] for k in order))
     assert score_intervals(straight, 300) == score_intervals(mixed, 300)
-
-
-def test_intervals_depend_only_on_seed(matrices: np.ndarray) -> None:
-    scores = image_scores(matrices)
-    assert score_intervals(scores, 300, seed=4) == score_intervals(scores, 300, seed=4)
-    assert score_intervals(scores, 300, seed=4) != score_intervals(scores, 300, seed=5)
+    assert score_intervals(straight, 300) != score_intervals(straight, 300, seed=1)
 
 
 def test_rare_class_has_no_interval_and_absent_class_no_iou() -> None:
@@ -80,32 +64,12 @@ def test_rare_class_has_no_interval_and_absent_class_no_iou() -> None:
     assert list(found.images.values()) == [9, 4, 0]
 
 
-def test_few_images_have_no_intervals(matrices: np.ndarray) -> None:
-    found = score_intervals(image_scores(matrices[:4]), 300)
-    assert found.measures["mean_iou"].estimate is not None
-    assert all(each.low is None for each in found.measures.values())
-
-
-def test_identical_images_have_zero_width_intervals() -> None:
-    matrices = np.repeat(np.array([[[8, 2], [1, 9]]]), 10, axis=0)
-    for each in score_intervals(image_scores(matrices), 300).measures.values():
-        assert each.low == each.high == each.estimate
-
-
 def test_jackknife_variance_of_mean_is_exact() -> None:
     values = np.random.default_rng(0).normal(size=(500, 1))
     total = values.sum(0)
     found = influence(total / 500, (total - values) / 499)
     assert found.variance == pytest.approx(values.var(0, ddof=1) / 500)
     assert found.freedom == pytest.approx(500, rel=0.3)  # normal values: about as many as there are
-
-
-def test_rare_classes_have_few_degrees_of_freedom(matrices: np.ndarray) -> None:
-    sums = tp_gt_pred(matrices)
-    freedom = influence(compute_metrics(sums.sum(0)), leave_one_out(sums)).freedom
-    there = (sums[:, 1] > 0).sum(0)
-    assert np.median(freedom[5:] / there[1:]) < 1
-    assert freedom[4] > freedom[5:].max()  # background is in every image
 
 
 def test_interval_width_follows_student_t() -> None:
@@ -122,13 +86,9 @@ def test_trimap_measure_is_mean_iou_of_band(matrices: np.ndarray) -> None:
     alone = score_intervals(image_scores(band), 300)
     assert found.measures[TRIMAP] == alone.measures["mean_iou"]
     assert found.measures["mean_iou"] == score_intervals(image_scores(matrices), 300).measures["mean_iou"]
-    assert found.as_dict()[TRIMAP]["low"] < found.as_dict()[TRIMAP]["estimate"]
-    assert TRIMAP not in score_intervals(image_scores(matrices), 300).measures
 
 
-def test_interval_subtracts_twice_the_bias(
-    matrices: np.ndarray,
-) -> None:
+def test_interval_subtracts_twice_the_bias(matrices: np.ndarray) -> None:
     sums = tp_gt_pred(matrices)
     estimate, replicates = compute_metrics(sums.sum(0)), compute_metrics(resampled_sums(sums, 2000, seed=0))
     bias = iou_bias(estimate, replicates)
@@ -140,31 +100,10 @@ def test_interval_subtracts_twice_the_bias(
     assert middle - estimate[0] == pytest.approx(-bias[0], abs=0.003)
 
 
-def test_undefined_metric_has_no_bias() -> None:
-    replicates = np.array([[0.5, 0.5, 0.5, 0.5, 0.4, np.nan]] * 3)
-    assert iou_bias(np.array([0.5, 0.5, 0.5, 0.5, 0.5, np.nan]), replicates).tolist() == pytest.approx(
-        [-0.1, 0, 0, 0, -0.1, 0]
-    )
-
-
-def test_interval_lies_within_0_and_1_and_contains_estimate() -> None:
-    for seed in range(20):
-        few = population(6, seed=seed)
-        for each in score_intervals(image_scores(few), 200).measures.values():
-            assert 0 <= each.low <= each.estimate <= each.high <= 1  # type: ignore[operator]
-
-
 def test_mostly_rare_classes_give_warning() -> None:
     found = score_intervals(image_scores(population(30, seed=1)), 200)
     there = [found.images[name] for name, iou in found.class_iou.items() if iou.estimate is not None]
     few = sum(images < FEWEST_IMAGES for images in there)
     assert found.warning is not None
     assert f"{few} of the {len(there)} classes are in fewer than 5 images" in found.warning
-    assert found.as_dict()["warning"] == found.warning
-    assert score_intervals(image_scores(population(150, seed=1)), 200).warning is None
-
-
-@pytest.mark.parametrize("band", [False, True])
-def test_score_intervals_round_trip_through_json(matrices: np.ndarray, band: bool) -> None:
-    found = score_intervals(image_scores(matrices[:30], band=matrices[:30] // 3 if band else None), 200)
     assert ScoreIntervals.from_dict(json.loads(json.dumps(found.as_dict()))) == found

@@ -8,7 +8,6 @@ import torch
 
 from tests.metrics.population import PROTOCOL
 from vocseg.metrics.calibration import BINS, Calibration, calibration_counts, confidences
-from vocseg.metrics.confusion import histogram
 
 
 def _case(seed: int, classes: int = 21) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,16 +75,6 @@ def test_confident_network_has_error_0_if_correct_and_1_if_wrong() -> None:
         assert found.counts[-1, 0] == 16
 
 
-def test_calibrated_network_has_small_error() -> None:
-    random = np.random.default_rng(0)
-    confidence = torch.from_numpy(random.uniform(0.5, 1, 200_000).astype(np.float32))
-    right = torch.from_numpy(random.random(200_000) < confidence.numpy())
-    counts = calibration_counts(confidence, right.to(torch.uint8), torch.ones(200_000, dtype=torch.uint8), 2)
-    error = Calibration(counts.numpy(), PROTOCOL).error
-    assert error is not None
-    assert error < 0.005
-
-
 def test_nan_probabilities_count_as_0() -> None:
     logits, mask = torch.full((1, 3, 2, 2), torch.nan), torch.zeros(1, 2, 2, dtype=torch.uint8)
     assert _counted(logits, mask)[0].tolist() == [4, 4, 0]
@@ -100,33 +89,8 @@ def test_bin_includes_upper_limit() -> None:
     assert counts[BINS - 1, 0] == 1
 
 
-def test_plain_values_suffice_for_diagram() -> None:
-    logits, mask = _case(5)
-    found = Calibration(_counted(logits, mask).numpy(), PROTOCOL)
-    plain = json.loads(json.dumps(found.as_dict()))
-    assert len(plain["bins"]) == BINS
-    assert plain["protocol"]["split"] == "val"
-    pixels = sum(each["pixels"] for each in plain["bins"])
-    gaps = [abs(k["accuracy"] - k["confidence"]) * k["pixels"] for k in plain["bins"] if k["pixels"]]
-    assert sum(gaps) / pixels == pytest.approx(plain["expected_calibration_error"])
-    assert all(k["low"] <= k["confidence"] <= k["high"] + 1e-6 for k in plain["bins"] if k["pixels"])
-
-
-def test_histogram_sums_weights() -> None:
-    cell, weights = torch.tensor([2, 0, 2, 1]), torch.tensor([5, 7, 2**40, 1])
-    assert histogram(cell, 4, weights).tolist() == [7, 1, 5 + 2**40, 0]
-
-
 def test_calibration_round_trips_through_json() -> None:
     counts = _counted(*_case(5)).numpy()
     found = Calibration.from_dict(json.loads(json.dumps(Calibration(counts, PROTOCOL).as_dict())))
     assert found.protocol == PROTOCOL
     assert np.array_equal(found.counts, counts)
-
-
-@pytest.mark.parametrize("change", [{"pixels": -1}, {"accuracy": float("inf")}])
-def test_invalid_calibration_raises(change: dict[str, float]) -> None:
-    plain = Calibration(_counted(*_case(5)).numpy(), PROTOCOL).as_dict()
-    plain["bins"][0] |= change
-    with pytest.raises(ValueError, match="no 15 valid bins"):
-        Calibration.from_dict(plain)

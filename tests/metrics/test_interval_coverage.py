@@ -1,23 +1,12 @@
 """Coverage of the 95 % intervals on populations with known scores."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
-from tests.metrics.interval_coverage import (
-    Model,
-    difference_coverage,
-    hit,
-    objects,
-    pair,
-    predicted,
-    score_coverage,
-)
+from tests.metrics.interval_coverage import difference_coverage, draws_of, hit, pair, score_coverage
 from tests.metrics.interval_coverage import population as pool
 from tests.metrics.population import image_scores, population, worse
 from vocseg.metrics.aggregate import MEASURES, compute_metrics, tp_gt_pred
-from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.paired_test import compare_groups
 from vocseg.metrics.run_groups import RunGroup
 
@@ -29,47 +18,25 @@ def everything() -> np.ndarray:
     return population(3000, seed=8)
 
 
-def _draws(number: int, seed: int) -> Iterator[np.ndarray]:
-    for k in range(number):
-        yield np.random.default_rng([seed, k]).integers(3000, size=IMAGES)
-
-
 def test_score_intervals_have_nominal_coverage(everything: np.ndarray) -> None:
-    truth = compute_metrics(tp_gt_pred(everything.sum(0)))
-    hits = []
-    for draw in _draws(400, seed=1):
-        found = score_intervals(image_scores(everything[draw]), resamples=600)
-        each = [*found.measures.values(), *found.class_iou.values()]
-        hits.append([hit(interval, true) for interval, true in zip(each, truth, strict=True)])
-    share = np.nanmean(hits, axis=0)
-    for name, found_share in zip(MEASURES, share, strict=False):
-        assert 0.925 <= found_share <= 0.975, name
-    classes = share[len(MEASURES) :]
-    assert 0.93 <= classes.mean() <= 0.97
-    assert 0.90 <= classes.min() <= classes.max() <= 0.99
+    found = score_coverage(everything, IMAGES, draws=400)
+    for name, share in zip(MEASURES, found.measures, strict=True):
+        assert 0.925 <= share <= 0.975, name
+    assert 0.93 <= found.classes.mean() <= 0.97
+    assert 0.90 <= found.classes.min() <= found.classes.max() <= 0.99
 
 
 def test_difference_intervals_have_nominal_coverage(everything: np.ndarray) -> None:
     before, after = worse(everything, 0.10, seed=1), worse(everything, 0.07, seed=2)
-    truth = compute_metrics(tp_gt_pred(after.sum(0))) - compute_metrics(tp_gt_pred(before.sum(0)))
-    hits, certain = [], []
-    for draw in _draws(250, seed=2):
-        a, b = (RunGroup(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
-        found = compare_groups(a, b, resamples=600)
-        hits.append(
-            [hit(each.difference, t) for each, t in zip(found.measures.values(), truth, strict=False)]
-        )
-        certain.append(found.measures["mean_iou"].better)
-    share = np.mean(hits, axis=0)
+    share = difference_coverage(before, after, IMAGES, draws=250, seed=2)
     assert 0.925 <= share[0] <= 0.975
     assert 0.92 <= share.min() <= share.max() <= 0.985  # of 250 cases: 95 give or take 1.4
-    assert np.median(certain) > 0.5
 
 
 def test_probability_without_difference_is_uniform(everything: np.ndarray) -> None:
     before, after = worse(everything, 0.08, seed=3), worse(everything, 0.08, seed=4)
     chances = []
-    for draw in _draws(200, seed=3):
+    for draw in draws_of(3000, IMAGES, 200, seed=3):
         a, b = (RunGroup(name, (image_scores(m[draw]),)) for name, m in (("a", before), ("b", after)))
         chances.append(compare_groups(a, b, resamples=300).measures["pixel_accuracy"].better)
     assert 0.3 < np.mean(chances) < 0.7  # type: ignore[arg-type]
@@ -83,7 +50,7 @@ def test_seed_intervals_cover_recipe_difference(everything: np.ndarray) -> None:
     ]
     means = [np.mean([compute_metrics(tp_gt_pred(m.sum(0)))[0] for m in pool]) for pool in pools]
     hits: dict[int, list[float]] = {1: [], 3: []}
-    for draw in _draws(150, seed=4):
+    for draw in draws_of(3000, IMAGES, 150, seed=4):
         for runs, list_ in hits.items():
             groups = [
                 RunGroup(
@@ -115,13 +82,3 @@ def test_too_few_images_give_warning() -> None:
 def test_differences_of_100_images_have_nominal_coverage() -> None:
     before, after = pair("random false positives, fewer")
     assert 0.91 <= difference_coverage(before, after, images=100, draws=80)[0] <= 1
-
-
-def test_simulated_models_make_named_errors() -> None:
-    truth = objects(500, 1)
-    fixed, random = (predicted(truth, each, 2) for each in (Model(fixed=0.8), Model(invented=2.0)))
-    assert (fixed.sum((1, 2)) >= 65_536).all()
-    assert np.array_equal(fixed[:, 1:].sum(2), random[:, 1:].sum(2))  # the same objects
-    other = fixed.sum(0)[1:, 1:] * (1 - np.eye(20, dtype=int))
-    assert ((other > 0).sum(1) <= 1).all()
-    assert (random.sum(0)[0, 1:] > fixed.sum(0)[0, 1:]).all()

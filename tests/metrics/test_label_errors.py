@@ -52,13 +52,6 @@ def test_ignored_unsure_and_agreeing_pixels_give_no_region() -> None:
     assert regions_of(disagreement(confidence, predicted, truth)) == []
 
 
-def test_thin_strip_gives_no_region() -> None:
-    confidence, predicted, truth = _scene()
-    truth[:, :100] = CAT
-    predicted[:, :52] = CAT  # two pixels further than the label
-    assert regions_of(disagreement(confidence, predicted, truth)) == []
-
-
 @pytest.mark.parametrize(("depth", "found"), [(3, 0), (4, 1)])
 def test_region_along_border_of_predicted_class_is_left_out(depth: int, found: int) -> None:
     confidence, predicted, truth = _scene()
@@ -93,29 +86,16 @@ def test_regions_are_separate_and_sorted_by_size() -> None:
     ]
 
 
-def _evidence() -> LabelErrorData:
-    names, colours = VOC_CLASSES.names, VOC_CLASSES.colours
-    origin = DataLocation(
-        "data", "/data/VOC2012", "JPEGImages", ".jpg", "val", names, colours, VOC_CLASSES.values, (7,)
-    )
-    return LabelErrorData(
-        ("a", 'b"<i>'), np.random.default_rng(0).random((2, 3, 8)).astype(np.float32), origin
-    )
-
-
-def test_label_error_data_round_trip(tmp_path: Path) -> None:
-    kept = _evidence()
-    kept.save(tmp_path)
+def test_label_error_data_round_trips_and_damage_raises(tmp_path: Path) -> None:
+    names, colours, values = VOC_CLASSES.names, VOC_CLASSES.colours, VOC_CLASSES.values
+    origin = DataLocation("d", "/d/VOC2012", "JPEGImages", ".jpg", "val", names, colours, values, (7,))
+    regions = np.random.default_rng(0).random((2, 3, 8)).astype(np.float32)
+    assert load_evidence(tmp_path) is None
+    LabelErrorData(("a", 'b"<i>'), regions, origin).save(tmp_path)
     found = load_evidence(tmp_path)
     assert found is not None
-    assert (found.ids, found.origin) == (kept.ids, kept.origin)
-    assert (found.regions == kept.regions).all()
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
-
-
-def test_missing_file_gives_none_and_damaged_file_raises(tmp_path: Path) -> None:
-    assert load_evidence(tmp_path) is None
-    _evidence().save(tmp_path)
+    assert (found.ids, found.origin) == (("a", 'b"<i>'), origin)
+    assert (found.regions == regions).all()
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:300])
     with pytest.raises(UserError, match=r"label_errors\.npz is damaged"):
         load_evidence(tmp_path)
@@ -124,7 +104,4 @@ def test_missing_file_gives_none_and_damaged_file_raises(tmp_path: Path) -> None
 @pytest.mark.parametrize("id", ["../../x", "/etc/x", "..", "a/b", "%2F", 'quote"s'])
 def test_prediction_path_stays_in_folder(tmp_path: Path, id: str) -> None:
     assert prediction_path(tmp_path, id).resolve().parent == (tmp_path / "predictions").resolve()
-
-
-def test_prediction_paths_are_distinct(tmp_path: Path) -> None:
-    assert len({prediction_path(tmp_path, id) for id in ("a/b", "a%2Fb", "a%252Fb")}) == 3
+    assert prediction_path(tmp_path, "a/b") != prediction_path(tmp_path, "a%2Fb")

@@ -1,8 +1,6 @@
 """Paired bootstrap of two runs or two groups of runs."""
 
 import dataclasses
-import itertools
-import json
 import re
 
 import numpy as np
@@ -13,7 +11,7 @@ from vocseg.errors import UserError
 from vocseg.metrics.aggregate import TRIMAP, compute_metrics, tp_gt_pred
 from vocseg.metrics.paired_test import Comparison, Difference, compare_groups
 from vocseg.metrics.per_image import PerImageConfusion
-from vocseg.metrics.run_groups import RunGroup, RunWeights
+from vocseg.metrics.run_groups import RunGroup
 
 BASE = population(120, seed=2)
 RUNS = [image_scores(worse(BASE, 0.05 + 0.02 * k, seed=k)) for k in range(4)]
@@ -35,42 +33,20 @@ def test_group_against_itself_is_exactly_zero(members: list[int]) -> None:
         assert (each.difference.estimate, each.difference.low, each.difference.high) == (0, 0, 0)
         assert each.better == 0.5
         assert not each.clear
-    assert all(image.change == 0 and image.influence == 0 for image in found.images)
+    assert all(image.change == 0 for image in found.images)
 
 
-def test_equal_counts_are_same_run() -> None:
-    order = np.random.default_rng(0).permutation(len(BASE))
-    copy = image_scores(RUNS[0].matrices[order].copy(), ids=tuple(RUNS[0].ids[k] for k in order))
-    assert all(
-        each.difference.low == each.difference.high == 0 for each in _figures(_compare([RUNS[0]], [copy]))
-    )
-
-
-def test_differences_equal_those_of_all_images() -> None:
-    found = _compare([RUNS[0]], [RUNS[3]])
-    a, b = (compute_metrics(tp_gt_pred(run.total())) for run in (RUNS[0], RUNS[3]))
-    for k, each in enumerate(_figures(found)):
-        assert (each.before, each.after) == (a[k], b[k])
-        assert each.difference.estimate == pytest.approx(b[k] - a[k], abs=1e-15)
-        assert each.difference.low is None or each.difference.low <= each.difference.high  # type: ignore[operator]
-
-
-def test_group_metric_is_mean_of_members() -> None:
-    found = _compare(RUNS[:2], RUNS[2:])
+@pytest.mark.parametrize("runs", [1, 2])
+def test_group_metric_is_mean_of_members(runs: int) -> None:
+    found = _compare(RUNS[:runs], RUNS[4 - runs :])
     a, b = (
         np.mean([compute_metrics(tp_gt_pred(run.total())) for run in runs], 0)
-        for runs in (RUNS[:2], RUNS[2:])
+        for runs in (RUNS[:runs], RUNS[4 - runs :])
     )
     assert [each.before for each in _figures(found)] == pytest.approx(a.tolist(), abs=1e-15)
     assert [each.difference.estimate for each in _figures(found)] == pytest.approx(
         (b - a).tolist(), abs=1e-15
     )
-
-
-def test_repeated_run_counts_once() -> None:
-    once, twice = _compare([RUNS[0]], [RUNS[1]]), _compare([RUNS[0], RUNS[0]], [RUNS[1]])
-    assert _figures(once) == _figures(twice)
-    assert twice.seed_spread is None
 
 
 def test_swapped_runs_negate_differences() -> None:
@@ -80,21 +56,6 @@ def test_swapped_runs_negate_differences() -> None:
         if one.difference.low is not None:
             assert one.difference.low == pytest.approx(-other.difference.high, abs=1e-12)  # type: ignore[operator]
             assert one.better == pytest.approx(1 - other.better, abs=1e-12)  # type: ignore[operator]
-
-
-def test_clear_difference_agrees_with_interval_and_probability() -> None:
-    seen = set()
-    for a, b in itertools.permutations(RUNS, 2):
-        for each in _figures(_compare([a], [b])):
-            if each.better is not None and each.better not in (0.5,):
-                low, high = each.difference.low, each.difference.high
-                assert each.clear == (low > 0 or high < 0)  # type: ignore[operator]
-                if not 0.02 < each.better < 0.98:
-                    assert each.clear
-                if 0.03 < each.better < 0.97:
-                    assert not each.clear
-                seen.add(each.clear)
-    assert seen == {True, False}
 
 
 def test_comparison_does_not_depend_on_image_order() -> None:
@@ -121,16 +82,9 @@ def test_seed_spread_widens_interval() -> None:
     assert _compare([other[0]], [apart[0]]).seed_spread is None
 
 
-def test_weights_of_shared_runs_cancel() -> None:
-    shares = RunWeights(RunGroup("a", (RUNS[0], RUNS[1])), RunGroup("b", (RUNS[1], RUNS[2])))
-    assert (shares.after - shares.before).tolist() == [-0.5, 0, 0.5]
-    assert shares.spread == 0.5
-    assert shares.freedom == 2
-
-
 def test_images_are_ranked_by_exact_change() -> None:
-    before = np.zeros((6, 3, 3), np.int64)
-    before[:, 0, 0], before[:, 1, 1], before[:, 2, 2] = 80, 10, 0
+    before = np.zeros((7, 3, 3), np.int64)
+    before[:6, 0, 0], before[:6, 1, 1] = 80, 10  # the last image is ignored completely
     after = before.copy()
     after[4, 1] = [5, 5, 0]  # class 1: half of it is lost to background: 10/10 -> 5/10, and 80/80 -> 80/85
     after[2, 0] = [60, 20, 0]  # 80/80 -> 60/80, and 10/10 -> 10/30
@@ -138,21 +92,6 @@ def test_images_are_ranked_by_exact_change() -> None:
     assert [each.id for each in found] == [f"2008_{k:06d}" for k in (2, 4, 0, 1, 3, 5)]
     assert found[0].change == pytest.approx((60 / 80 + 10 / 30) / 2 - 1, abs=1e-15)
     assert found[1].change == pytest.approx((80 / 85 + 5 / 10) / 2 - 1, abs=1e-15)
-    rest = [k for k in range(6) if k != 2]
-    gone = (
-        compute_metrics(tp_gt_pred(after[rest].sum(0)))[0]
-        - compute_metrics(tp_gt_pred(before[rest].sum(0)))[0]
-    )
-    all_ = compute_metrics(tp_gt_pred(after.sum(0)))[0] - compute_metrics(tp_gt_pred(before.sum(0)))[0]
-    assert found[0].influence == pytest.approx(all_ - gone, abs=1e-15)
-
-
-def test_fully_ignored_image_is_left_out() -> None:
-    matrices = BASE.copy()
-    matrices[7] = 0
-    found = _compare([image_scores(matrices)], [image_scores(worse(matrices, 0.1, 1))])
-    assert len(found.images) == len(BASE) - 1
-    assert "2008_000007" not in {each.id for each in found.images}
 
 
 def test_class_without_iou_in_one_run_has_no_difference() -> None:
@@ -167,16 +106,10 @@ def test_class_without_iou_in_one_run_has_no_difference() -> None:
 
 
 OTHER = {
-    "split": (
-        {"protocol": dataclasses.replace(PROTOCOL, split="train")},
-        "split differs ('val' and 'train')",
-    ),
     "fingerprint": (
         {"protocol": dataclasses.replace(PROTOCOL, fingerprint="f")},
         "fingerprint differs ('0123456789abcdef' and 'f')",
     ),
-    "size": ({"protocol": dataclasses.replace(PROTOCOL, size=512)}, "size differs (256 and 512)"),
-    "images": ({"protocol": dataclasses.replace(PROTOCOL, images=9)}, "images differs (1449 and 9)"),
     "classes": ({"classes": tuple(f"c{k}" for k in range(21))}, "classes differs ('background' and 'c0')"),
     "ids": (
         {"ids": tuple(f"2009_{k:06d}" for k in range(120))},
@@ -190,11 +123,6 @@ def test_different_images_or_protocol_raise(field: str) -> None:
     changes, words = OTHER[field]
     with pytest.raises(UserError, match=re.escape(f"a and b cannot be compared: their {words}")):
         _compare([RUNS[0]], [RUNS[1], image_scores(BASE, **changes)])
-
-
-def test_empty_group_raises() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        RunGroup("a", ())
 
 
 def test_trimap_measure_is_compared_if_all_runs_have_it() -> None:
@@ -219,8 +147,3 @@ def test_allowed_protocol_difference_applies_between_groups_only() -> None:
     larger = image_scores(2 * RUNS[1].matrices, protocol=dataclasses.replace(PROTOCOL, size=512))
     with pytest.raises(UserError, match="number of labelled pixels differs"):
         compare_groups(groups[0], RunGroup("c", (larger,)), resamples=100, across=("size",))
-
-
-def test_comparison_round_trips_through_json() -> None:
-    found = _compare(RUNS[:2], RUNS[2:])
-    assert Comparison.from_dict(json.loads(json.dumps(found.as_dict()))) == found

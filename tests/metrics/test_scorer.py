@@ -1,8 +1,6 @@
 """Scorer against the command `test`."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-import vocseg
 from vocseg.checkpoints.weights import load_network
-from vocseg.constants import CLASSES
+from vocseg.commands.compare import compare
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
-from vocseg.metrics.per_image import load_per_image_confusion
 from vocseg.metrics.scorer import Scorer
 from vocseg.utils.regular_file import as_json
 
@@ -36,16 +32,18 @@ def pairs(sample: Path, trained: Path) -> Pairs:
     return found
 
 
-def _random(images: int = 12, classes: int = 3, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    random = np.random.default_rng(seed)
-    masks = [random.integers(0, classes, (20 + k, 30)) for k in range(images)]
+def _random() -> list[tuple[np.ndarray, np.ndarray]]:
+    random = np.random.default_rng(0)
+    masks = [random.integers(0, 3, (20 + k, 30)) for k in range(12)]
     return [(np.where(random.random(m.shape) < 0.3, 0, m), m) for m in masks]
 
 
-def test_scorer_equals_test_bitwise(pairs: Pairs, tested: Path) -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_scorer_equals_test_bitwise(pairs: Pairs, tested: Path, named: bool) -> None:
+    """With ids, the order of the images does not matter."""
     scorer = Scorer()
-    for _, logits, mask in pairs:
-        scorer.update(logits, mask)
+    for id, logits, mask in reversed(pairs) if named else pairs:
+        scorer.update(logits, mask, ids=id if named else None)
     wanted = json.loads((tested / "scores.json").read_text())["original_resolution"]
     found = json.loads(as_json(scorer.compute()))
     protocols = found.pop("protocol"), wanted.pop("protocol")
@@ -67,19 +65,6 @@ def test_scorer_input_forms_are_equivalent(pairs: Pairs) -> None:
     assert listed.compute() == batched.compute() == classes.compute() == wanted
 
 
-def test_scorer_with_ids_does_not_depend_on_order(pairs: Pairs, tested: Path) -> None:
-    scorer = Scorer(CLASSES)
-    for id, logits, mask in reversed(pairs):
-        scorer.update(logits, mask, ids=id)
-    original = load_per_image_confusion(tested / "per_image_confusion_original.npz")
-    found = scorer.image_scores()
-    rows = [found.ids.index(id) for id in original.ids]
-    assert np.array_equal(found.matrices[rows], original.matrices)
-    assert np.array_equal(found.band[rows], original.band)  # type: ignore[index, arg-type]
-    intervals = json.loads((tested / "scores.json").read_text())["original_resolution"]["intervals"]
-    assert json.loads(as_json(scorer.compute()["intervals"])) == intervals
-
-
 def test_scorer_compare_gives_difference_to_baseline() -> None:
     baseline, better = Scorer(3), Scorer(3)
     for prediction, mask in _random():
@@ -88,11 +73,8 @@ def test_scorer_compare_gives_difference_to_baseline() -> None:
     found = better.compare(baseline).measures["mean_iou"]
     assert found.before == baseline.compute()["mean_iou"]
     assert found.after == better.compute()["mean_iou"]
-    assert found.difference.low is not None
-    assert found.difference.low > 0
     assert found.clear
-    assert found.better is not None
-    assert found.better > 0.99
+    assert (found.better or 0) > 0.99
 
 
 def test_scorer_compare_of_different_data_raises() -> None:
@@ -103,26 +85,19 @@ def test_scorer_compare_of_different_data_raises() -> None:
         other.update(prediction, np.where(mask == 1, 2, mask))
     longer.update(prediction, mask)
     for scorer in (longer, other):
-        with pytest.raises(UserError, match="other images or masks"):
+        with pytest.raises(UserError, match=r"their (fingerprint|images) differs"):
             scorer.compare(three)
-    with pytest.raises(UserError, match="same classes"):
+    with pytest.raises(UserError, match="classes differs"):
         named.compare(three)
 
 
 def test_saved_scorer_file_is_read_by_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from vocseg.commands.compare import compare
-
-    scorers = [Scorer(3), Scorer(3)]
-    for prediction, mask in _random():
-        scorers[0].update(prediction, mask)
-        scorers[1].update(mask, mask)
-    for scorer, name in zip(scorers, "ab", strict=True):
-        scorer.image_scores().save(tmp_path / f"{name}.npz")
-    found = compare([str(tmp_path / "a.npz"), str(tmp_path / "b.npz")])[0]
-    said = capsys.readouterr().out
-    assert found.measures["mean_iou"] == scorers[1].compare(scorers[0]).measures["mean_iou"]
-    assert "images, 12 images at original resolution (data" in said
-    assert "0x0" not in said
+    scorer = Scorer(3)
+    scorer.update(*zip(*_random(), strict=True))
+    for name in ("a.npz", "b.npz"):
+        scorer.image_scores().save(tmp_path / name)
+    compare([str(tmp_path / "a.npz"), str(tmp_path / "b.npz")])
+    assert "images, 12 images at original resolution (data" in capsys.readouterr().out
 
 
 def test_ignored_pixels_of_any_value_do_not_count() -> None:
@@ -167,7 +142,6 @@ def test_repeated_image_raises_until_reset() -> None:
     scorer.update(GOOD, GOOD, ids="cat")
     with pytest.raises(UserError, match="'cat' was scored before"):
         scorer.update([GOOD, GOOD], [GOOD, GOOD], ids=["dog", "cat"])
-    assert repr(scorer) == "Scorer(3 classes, 1 images)"
     scorer.reset()
     scorer.update(GOOD, GOOD, ids="cat")
     assert scorer.compute()["pixel_accuracy"] == 1
@@ -177,14 +151,3 @@ def test_repeated_image_raises_until_reset() -> None:
 def test_invalid_classes_raise(classes: Any) -> None:
     with pytest.raises(UserError, match="1 to 255 different names"):
         Scorer(classes)
-
-
-def test_package_exports_scorer_without_lightning() -> None:
-    assert vocseg.Scorer is Scorer
-    code = (
-        "import sys, vocseg; assert 'torch' not in sys.modules; vocseg.Scorer(3)\n"
-        "assert not {'lightning', 'torchmetrics', 'segmentation_models_pytorch'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        vocseg.nothing  # noqa: B018

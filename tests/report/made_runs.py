@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tests.metrics.population import PROTOCOL
-from vocseg.commands.results import BEFORE, NETWORK, ORIGINAL, keep, report_finetuning
+from vocseg.commands.results import ORIGINAL, keep, report_finetuning
 from vocseg.constants import PALETTE
 from vocseg.data.synthetic import draw_scene
 from vocseg.data.voc import Layout
@@ -27,12 +27,11 @@ NAMES = (
     'a "quoted" & <b>bold</b> class',
 )
 IDS = (*(f"2008_{k:06d}" for k in range(18)), '"><img/src=x/onerror=alert(1)>', "it's&amp;<i>")
-REPLACED = {"/": "\u2215"}  # an id is a file's name
 
 
 def safe(id: str) -> str:
     """An id that can name a file."""
-    return id.replace("/", REPLACED["/"])
+    return id.replace("/", "\u2215")
 
 
 def write_data(root: Path, ids: tuple[str, ...], classes: int, different: int = 6) -> Layout:
@@ -65,10 +64,8 @@ def write_run(
     """A run of `test`: predictions are the masks moved aside, with what follows from them."""
     random, classes = np.random.default_rng(seed), len(names)
     (folder / "predictions").mkdir(parents=True)
-    matrices, regions = (
-        np.zeros((len(ids), classes, classes), np.int64),
-        np.zeros((len(ids), 3, 8), np.float32),
-    )
+    matrices = np.zeros((len(ids), classes, classes), np.int64)
+    regions = np.zeros((len(ids), 3, 8), np.float32)
     for k, id in enumerate(ids):
         path = prediction_path(folder, id)
         if k < different:
@@ -95,29 +92,17 @@ def write_run(
     scores = PerImageConfusion(ids, matrices, original, names, matrices // 9)
     scores.save(folder / ORIGINAL)
     network = PerImageConfusion(ids, matrices // 2, replace(original, resolution="network"), names)
-    _write_scores(folder, scores, network)
-    return folder
-
-
-CALIBRATION = np.zeros((15, 3), np.int64)
-CALIBRATION[4], CALIBRATION[13] = (
-    (10, 2, 3 * 2**24),
-    (90, 72, 81 * 2**24),
-)  # pixels, right, sum of probabilities
-
-
-def _write_scores(folder: Path, scores: PerImageConfusion, network: PerImageConfusion) -> None:
-    """`scores.json`, by what writes it after `test`."""
-    ceiling = Score.of(
-        replace(scores, matrices=scores.matrices * np.eye(len(scores.classes), dtype=np.int64), band=None)
-    )
+    perfect = replace(scores, matrices=matrices * np.eye(classes, dtype=np.int64), band=None)
+    calibration = np.zeros((15, 3), np.int64)  # pixels, right, sum of probabilities
+    calibration[4], calibration[13] = (10, 2, 3 * 2**24), (90, 72, 81 * 2**24)
     figures = {
         "original_resolution": scores_dict(scores),
         "input_resolution": scores_dict(network, None, 0.5),
-        "ceiling": ceiling.as_dict(),
-        "calibration": Calibration(CALIBRATION, network.protocol).as_dict(),
+        "ceiling": Score.of(perfect).as_dict(),
+        "calibration": Calibration(calibration, network.protocol).as_dict(),
     }
-    keep(_trainer(folder), figures)
+    keep(_trainer(folder), figures)  # writes `scores.json`, as after `test`
+    return folder
 
 
 def write_finetuning(folder: Path, ids: tuple[str, ...], names: tuple[str, ...]) -> Path:
@@ -130,8 +115,6 @@ def write_finetuning(folder: Path, ids: tuple[str, ...], names: tuple[str, ...])
     both = [PerImageConfusion(ids, each, protocol, names) for each in (matrices, better)]
     before, after = ((Score.of(each, 0.5), each) for each in both)
     report_finetuning(_trainer(folder), before, after)
-    assert (folder / BEFORE).is_file()
-    assert (folder / NETWORK).is_file()
     return folder
 
 

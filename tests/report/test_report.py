@@ -1,22 +1,21 @@
 """Command `report`."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, refused
+from tests.conftest import refused
 from tests.report.made_runs import IDS, NAMES, safe, write_data, write_finetuning, write_run
 from vocseg.__main__ import main
 from vocseg.constants import CLASSES
 from vocseg.data.voc import Layout
 from vocseg.errors import UserError
+from vocseg.metrics.label_errors import load_evidence
 from vocseg.report.command import report
 from vocseg.report.load_run import read_curves, read_run
 
@@ -58,7 +57,7 @@ def made(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page about it."""
-    return report([str(made)], tmp_path_factory.mktemp("page") / "report.html").path
+    return report([str(made)], tmp_path_factory.mktemp("page") / "report.html")
 
 
 def test_scored_run_has_all_sections_and_curves(
@@ -70,7 +69,7 @@ def test_scored_run_has_all_sections_and_curves(
     assert f"{100 * scores['original_resolution']['mean_iou']:.1f}" in page.text
     assert scores["original_resolution"]["protocol"]["fingerprint"] in page.text
     assert str(trained / "unet_voc.pth") in page.text
-    assert [page.count(name) for name in ("chart", "confusion", "stack")] == [4, 1, 1]
+    assert [page.count(name) for name in ("chart", "confusion", "stack")] == [2, 1, 1]
     assert sum("data-n" in attrs for _, attrs in page.tags) == 21 * 21
     assert sum(tag == "img" for tag, _ in page.tags) % 4 == 0
     assert page.count("card") >= 7
@@ -78,34 +77,18 @@ def test_scored_run_has_all_sections_and_curves(
     assert {path.name for path in here.iterdir()} == {"report.html"}
 
 
-def test_page_error_budget_and_mean_iou_sum_to_one(page: Path) -> None:
-    stack = re.search(r'<div class="stack".*?</div>', page.read_text(), re.DOTALL)
-    assert stack is not None
-    assert sum(map(float, re.findall(r"--v:([\d.e-]+)", stack[0]))) == pytest.approx(1)
-
-
 def test_markup_names_are_escaped(page: Path) -> None:
     shown = Page(page)
     assert sum(tag == "script" for tag, _ in shown.tags) == 1
     assert not [attrs for _, attrs in shown.tags if any(name.startswith("on") for name in attrs)]
-    assert all((attrs["src"] or "").startswith("data:image/") for tag, attrs in shown.tags if tag == "img")
+    links = [str(attrs[key]) for _, attrs in shown.tags for key in ("src", "href") if key in attrs]
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert "url(" not in page.read_text()
     for name in (*NAMES[2:], *SAFE_IDS[-2:]):
         assert re.sub(r"\s+", " ", name) in shown.text
 
 
-def test_paths_break_at_slashes_only(tested: Path, here: Path) -> None:
-    main(["report", str(tested), "--images", "0"])
-    assert "lightning_logs/<wbr>test/<wbr>version_0" in (here / "report.html").read_text()
-
-
-def test_page_has_no_external_resources(page: Path) -> None:
-    shown = Page(page)
-    links = [str(attrs[key]) for _, attrs in shown.tags for key in ("src", "href") if key in attrs]
-    assert all(link.startswith(("data:", "#")) for link in links)
-    assert "url(" not in page.read_text()
-
-
-def test_further_metrics_equal_scores_json(made: Path, page: Path) -> None:
+def test_page_metrics_equal_scores_json(made: Path, page: Path) -> None:
     shown, scores = Page(page), json.loads((made / "scores.json").read_text())
     near, network = (
         "{estimate:.1f} % [{low:.1f}, {high:.1f}]".format(**{k: 100 * v for k, v in each.items()})
@@ -118,27 +101,19 @@ def test_further_metrics_equal_scores_json(made: Path, page: Path) -> None:
         f"trimap mean IoU (5 px) {near}",
         f"mean IoU at input resolution {network}",
         "upper bound of mean IoU 100.0 %",
-        "loss at input resolution 0.500",
         "10.0 % expected calibration error",
+        "Mean confidence 84.0 %, accuracy 74.0 %.",
+        "confidence 27 to 33 %: mean confidence 30.0 %, accuracy 20.0 %, 10.0 % of the pixels",
         "sliding windows none: images are resized",
         "test-time augmentation none",
     ):
         assert words in shown.text
-
-
-def test_reliability_diagram_has_bar_and_gap_per_bin(page: Path) -> None:
-    shown = Page(page)
-    assert [shown.count(name) for name in ("reliability", "share")] == [1, 2]
-    assert "mean confidence 84.0 %, accuracy 74.0 %: overconfident" in shown.text
-    assert (
-        "confidence 27 to 33 %: mean confidence 30.0 %, accuracy 20.0 %, 10.0 % of the pixels" in shown.text
-    )
-    heights = [
-        float(attrs["height"] or 0)
-        for tag, attrs in shown.tags
-        if tag == "rect" and (attrs["class"] or "").split()[0] in ("bar", "gap")
-    ]
-    assert heights == pytest.approx([0.2 * 220, 0.1 * 220, 0.8 * 220, 0.1 * 220])
+    rects = [attrs for tag, attrs in shown.tags if tag == "rect"]
+    heights = [float(k["height"] or 0) for k in rects if (k["class"] or "").split()[0] in ("bar", "gap")]
+    assert heights == pytest.approx([20, 10, 80, 10])
+    budget = re.search(r'<div class="stack".*?</div>', page.read_text(), re.DOTALL)
+    assert budget is not None
+    assert sum(map(float, re.findall(r"--v:([\d.e-]+)", budget[0]))) == pytest.approx(1)
 
 
 def test_finetuned_run_shows_comparison(here: Path) -> None:
@@ -150,12 +125,10 @@ def test_finetuned_run_shows_comparison(here: Path) -> None:
     for name in ("before", "after"):
         assert f"{100 * scores[name]['mean_iou']:.1f}" in page.text
     change = scores["comparison"]["class_iou"][NAMES[1]]
-    assert (
-        f"{100 * change['difference']:+.1f} \u25b2 [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
-        in page.text
-    )
+    estimate, low, high = (f"{100 * value:+.1f}" for value in change["difference"].values())
+    assert f"{estimate} \u25b2 [{low}, {high}]" in page.text
     assert page.text.count("mIoU of the image: before ") == 2
-    assert "Fine-tuning saves no predictions" in page.text
+    assert "There are no predictions" in page.text
 
 
 def test_incomparable_runs_are_shown_with_reason(
@@ -163,14 +136,19 @@ def test_incomparable_runs_are_shown_with_reason(
 ) -> None:
     flip = write_run(here / "flip", layout, SAFE_IDS, NAMES, ways={"tta": "flip", "windows": "stride 0.5"})
     few = write_run(here / "few", layout, SAFE_IDS[:7], NAMES)
-    main(["report", *map(str, (made, flip, few, made)), "--images", "1"])
+    other = write_run(here / "other", layout, SAFE_IDS, NAMES, seed=1)
+    main(["report", *map(str, (made, flip, few, other)), "--images", "1"])
     page, said = Page(here / "report.html"), capsys.readouterr().out
     for reason in ("tta differs (None and 'flip')", "images differs (20 and 7)"):
         assert reason in page.text
         assert reason in said
     assert page.count("run") == 4
     assert page.count("compare") == 1
-    assert "D does not differ from A" in page.text
+    assert "D is clearly worse than A: mean IoU -" in page.text
+    assert page.text.count("prediction of A") == 1
+    assert page.count("confusion") == 4
+    assert page.count("more") == 3
+    assert "Details of run B: protocol, classes" in page.text
     assert "predicted in 256x256 windows, stride 0.5; tta: flip" in page.text
     main(["report", str(made), str(flip), "--images", "1", "--allow_different", "[tta,windows]"])
     asked = Page(here / "report.html")
@@ -184,43 +162,21 @@ def test_incomparable_runs_are_shown_with_reason(
 def test_fit_run_shows_curves_and_missing_parts(sample: Path, trained: Path, here: Path) -> None:
     main(["report", str(trained), "--output", "out/fit.html"])
     page = Page(here / "out" / "fit.html")
-    assert page.count("chart") == 4
+    assert page.count("chart") == 2
     assert page.count("confusion") == page.count("card") == 0
-    assert "No per-image scores" in page.text
+    assert "There are no per-image scores" in page.text
     command = f"python -m vocseg test --ckpt_path {trained / 'unet_voc.pth'} --data.root {sample}"
     assert command in page.text
-    assert page.count("copy") == 1
     assert "over 2 epochs" in str([attrs.get("aria-label") for _, attrs in page.tags])
     assert all(name in page.text for name in CLASSES)
-
-
-def test_several_runs_are_compared(layout: Layout, made: Path, here: Path) -> None:
-    other = write_run(here / "other", layout, SAFE_IDS, NAMES, seed=1)
-    main(["report", str(made), str(other), "--images", "3"])
-    page = Page(here / "report.html")
-    assert "B is clearly worse than A: mean IoU -" in page.text
-    assert page.text.count("prediction of A") == 3
-    assert page.count("confusion") == 2
-    assert page.count("run") == 2
-    assert page.count("more") == 1
-    assert "Details of run B: protocol, classes" in page.text
-
-
-def test_run_without_predictions_shows_rest(made: Path, here: Path) -> None:
-    shutil.copytree(made, here / "bare")
-    (here / "bare" / "label_errors.npz").unlink()
-    main(["report", "bare"])
-    page = Page(here / "report.html")
-    assert "No predictions were saved" in page.text
-    assert page.count("card") == 20  # 8 of the worst, 4, 8
-    assert not any(tag == "img" for tag, _ in page.tags)
 
 
 def test_moved_data_is_found_with_root_flag(made: Path, layout: Layout, here: Path) -> None:
     shutil.copytree(made, here / "run")
     shutil.copytree(layout.folder, here / "moved" / "VOC2012")
-    evidence = here / "run" / "label_errors.npz"
-    _forget_place(evidence, here / "gone")
+    evidence = load_evidence(here / "run")
+    assert evidence is not None
+    replace(evidence, origin=replace(evidence.origin, folder=str(here / "gone"))).save(here / "run")
     main(["report", "run"])
     assert "could not be shown" in Page(here / "report.html").text
     assert not any(tag == "img" for tag, _ in Page(here / "report.html").tags)
@@ -229,63 +185,46 @@ def test_moved_data_is_found_with_root_flag(made: Path, layout: Layout, here: Pa
     assert any(tag == "img" for tag, _ in Page(here / "report.html").tags)
 
 
-def _forget_place(path: Path, place: Path) -> None:
-    from dataclasses import replace
-
-    from vocseg.metrics.label_errors import load_evidence
-
-    evidence = load_evidence(path.parent)
-    assert evidence is not None
-    replace(evidence, origin=replace(evidence.origin, folder=str(place))).save(path.parent)
-
-
-def test_invalid_predictions_are_reported(made: Path, here: Path) -> None:
+def test_unreadable_predictions_are_reported_and_missing_ones_left_out(made: Path, here: Path) -> None:
     shutil.copytree(made, here / "run")
     for path in (here / "run" / "predictions").iterdir():
         path.write_bytes(b"no picture")
     main(["report", "run"])
     assert "20 images could not be shown" in Page(here / "report.html").text
+    (here / "run" / "label_errors.npz").unlink()
+    main(["report", "run"])
+    page = Page(here / "report.html")
+    assert "There are no predictions" in page.text
+    assert page.count("card") == 20  # 8 of the worst, 4, 8
+    assert not any(tag == "img" for tag, _ in page.tags)
 
 
-def test_page_of_1449_images_stays_below_10_megabytes(here: Path) -> None:
-    ids = tuple(f"2009_{k:06d}" for k in range(1449))
+def test_page_of_two_runs_stays_below_8_megabytes(here: Path) -> None:
+    ids = tuple(f"2009_{k:06d}" for k in range(60))
     layout = write_data(here / "data", ids, 21)
-    first = write_run(here / "a", layout, ids, CLASSES)
-    second = write_run(here / "b", layout, ids, CLASSES, seed=1)
-    one = report([str(first)])
-    two = report([str(first), str(second)])
-    assert one.megabytes < 4
-    assert two.megabytes < 8
-    assert os.path.getsize(two.path) < 10e6
-    assert Page(two.path).count("card") == 8 * 9
+    runs = [write_run(here / name, layout, ids, CLASSES, seed) for seed, name in enumerate("ab")]
+    page = report(list(map(str, runs)))
+    assert page.stat().st_size < 8e6
+    assert Page(page).count("card") == 8 * 9
 
 
 REFUSED = {
-    "nothing": ([], ["runs"]),
-    "no such run": (["gone"], ["gone: there is no such run"]),
-    "a file": (["x.txt"], ["x.txt is a file. Pass the folder"]),
+    "no such run": (["gone"], ["gone: there is no run 'gone'"]),
     "no run": (["empty"], ["empty is not a run", "lightning_logs/test/version_0"]),
     "damaged scores": (["bad"], ["bad/scores.json is damaged"]),
-    "scores of another form": (["old"], ["old/scores.json is damaged"]),
-    "no such way": (["RUN", "RUN", "--allow_different", "[seed]"], ["--allow_different"]),
     "no data there": (["RUN", "--root", "empty"], ["--root empty: no data set below it"]),
     "too many images": (["RUN", "--images", "99"], ["--images 99: must be 0 to 24"]),
-    "a folder as page": (["RUN", "--output", "empty"], ["--output empty is a folder"]),
-    "no place for the page": (
-        ["RUN", "--output", "x.txt/r.html"],
-        ["--output x.txt/r.html cannot be written"],
-    ),
-    "misspelt flag": (["RUN", "--outptu", "x"], ["--outptu", "--output"]),
+    "a folder as page": (["RUN", "--output", "empty"], ["empty cannot be written"]),
+    "no place for the page": (["RUN", "--output", "x.txt/r.html"], ["x.txt/r.html cannot be written"]),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_invalid_report_arguments_raise(made: Path, here: Path, capsys: Capture, name: str) -> None:
-    for folder in ("empty", "bad", "old"):
+    for folder in ("empty", "bad"):
         (here / folder).mkdir()
     (here / "x.txt").write_text("x")
     (here / "bad" / "scores.json").write_text("{")
-    (here / "old" / "scores.json").write_text(json.dumps({"input_resolution": {"mean_iou": 0.4}}))
     words, parts = REFUSED[name]
     said = refused(capsys, ["report", *(str(made) if word == "RUN" else word for word in words)])
     assert said.startswith("vocseg: ")
@@ -295,55 +234,32 @@ def test_invalid_report_arguments_raise(made: Path, here: Path, capsys: Capture,
     assert not (here / "report.html").exists()
 
 
-def test_report_and_compare_do_not_import_torch(made: Path, here: Path) -> None:
-    words = [str(made), str(made)]
-    code = (
-        "import sys; from vocseg.__main__ import main; "
-        f"main(['report', *{words}]); main(['compare', *{words}]); "
-        "print({'torch', 'lightning', 'albumentations'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=here, env={"PYTHONPATH": str(ROOT)}
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("set()\n")
-
-
 def _csv(folder: Path, text: str) -> Path:
     (folder / "metrics.csv").write_text(text)
     return folder / "metrics.csv"
 
 
-def test_validations_within_epoch_have_fractional_epochs(tmp_path: Path) -> None:
-    rows = "0,2,.1\n0,5,.2\n1,8,.3\n1,11,.4\n"
+@pytest.mark.parametrize(
+    ("rows", "points"),
+    [
+        ("0,2,.1\n0,5,.2\n1,8,.3\n1,11,.4\n", ((0.5, 0.1), (1.0, 0.2), (1.5, 0.3), (2.0, 0.4))),
+        ("0,0,.1\n0,5,.2\n1,11,.4\n", ((0.0, 0.1), (1.0, 0.2), (2.0, 0.4))),  # before fine-tuning: step 0
+    ],
+)
+def test_validations_within_and_before_an_epoch_have_their_place(
+    tmp_path: Path, rows: str, points: tuple[tuple[float, float], ...]
+) -> None:
     curves = read_curves(_csv(tmp_path, "epoch,step,miou/val\n" + rows))
     assert curves is not None
-    assert curves.series["miou/val"] == ((0.5, 0.1), (1.0, 0.2), (1.5, 0.3), (2.0, 0.4))
+    assert curves.series["miou/val"] == points
 
 
-def test_charts_share_epoch_axis(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("seed_everything: 1\n")
-    rates = "".join(f",{step},.1,\n" for step in range(4))
-    _csv(tmp_path, "epoch,step,lr-Adam,miou/val\n" + rates + "0,1,,.1\n1,3,,.2\n")
-    text = report([str(tmp_path)], tmp_path / "report.html").path.read_text()
-    axes = [re.findall(r'middle">(\d+)<', chart) for chart in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
-    assert axes == [["0", "1", "2"]] * 2
+def test_curves_without_column_raise(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"metrics.csv is damaged \(KeyError\('epoch'\)\)"):
+        read_curves(_csv(tmp_path, "other,step,miou/val\n0,2,.1\n"))
 
 
-def test_score_before_finetuning_is_at_epoch_0(tmp_path: Path) -> None:
-    curves = read_curves(_csv(tmp_path, "epoch,step,miou/val\n0,0,.1\n0,5,.2\n1,11,.4\n"))
-    assert curves is not None
-    assert curves.series["miou/val"] == ((0.0, 0.1), (1.0, 0.2), (2.0, 0.4))
-
-
-@pytest.mark.parametrize("lacking", ["step", "epoch"])
-def test_curves_without_column_raise(tmp_path: Path, lacking: str) -> None:
-    rows = "epoch,step,miou/val\n0,2,.1\n".replace(lacking, "other")
-    with pytest.raises(UserError, match=rf"metrics.csv is damaged \(it has no column '{lacking}'\)"):
-        read_curves(_csv(tmp_path, rows))
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", "1", "{"])
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{", '{"input_resolution": {"mean_iou": 0.4}}'])
 def test_invalid_scores_json_raises(tmp_path: Path, capsys: Capture, text: str) -> None:
     (tmp_path / "scores.json").write_text(text)
     assert "scores.json is damaged. Score the weights again" in refused(capsys, ["report", str(tmp_path)])
@@ -352,4 +268,4 @@ def test_invalid_scores_json_raises(tmp_path: Path, capsys: Capture, text: str) 
 def test_recursive_settings_are_ignored(tmp_path: Path) -> None:
     _csv(tmp_path, "epoch,step,miou/val\n0,2,.1\n")
     (tmp_path / "config.yaml").write_text("a: &a [*a]\n")
-    assert read_run("x", tmp_path).settings == {}
+    assert read_run(tmp_path).settings == {}

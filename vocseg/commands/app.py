@@ -1,6 +1,5 @@
 """`app`: page to try a network in a browser."""
 
-import errno
 import socket
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -52,20 +51,14 @@ def _listen(host: str, port: int) -> socket.socket:
     Raises:
         UserError: If the address is none, or in use.
     """
-    if not 0 <= port <= 65535:
-        raise UserError(f"--port {port} is no port. Give 1 to 65535, or 0 for a free one.")
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
-    except (OSError, UnicodeError) as error:
-        where = f"--host '{host}' --port {port}"
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise UserError(
-                f"the page cannot be served at {where}: another program uses the port. Stop it, or give "
-                "another one (0: a free one)."
-            ) from error
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"the page cannot be served at {where}: {reason}. Give another address.") from error
+        family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((address[0], port), family=family)
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise UserError(
+            f"the page cannot be served at --host '{host}' --port {port}: {error}. Stop the program that "
+            "uses the port, or give another address (port 0: a free one)."
+        ) from error
 
 
 def _print_address(listener: socket.socket) -> None:

@@ -5,28 +5,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from jsonargparse.typing import NonNegativeInt
+from rich.console import Console
+
 from vocseg.constants import STDOUT
 from vocseg.errors import UserError
 from vocseg.metrics.paired_test import Comparison, compare_groups
 from vocseg.metrics.per_image import load_per_image_confusion
-from vocseg.metrics.run_groups import RunGroup, check_comparable
+from vocseg.metrics.run_groups import RunGroup
 from vocseg.utils.atomic_write import atomic_write
 from vocseg.utils.regular_file import as_json
+from vocseg.visualization.tables import difference_tables
 
-FILES = (
-    "per_image_confusion_original.npz",
-    "per_image_confusion_network.npz",
-)  # the first that all runs have is compared
+# The first that all runs have is compared.
+FILES = ("per_image_confusion_original.npz", "per_image_confusion_network.npz")
 Across = Literal["size", "tta", "windows"]
-_MOST_RESAMPLES = 1_000_000
+_FEWEST_RESAMPLES = 100
 
 
 def compare(
     runs: list[str],
     json: Path | None = None,
-    images: int = 10,
+    images: NonNegativeInt = 10,
     num_bootstrap: int = 2000,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
     allow_different: list[Across] | None = None,
 ) -> list[Comparison]:
     """Compare runs that were scored on the same images, with 95 % bootstrap intervals of the differences.
@@ -51,25 +53,18 @@ def compare(
     """
     if len(runs) < 2:
         raise UserError(f"compare needs at least two runs, got {len(runs)}. Pass them as `compare A B`.")
-    if not 100 <= num_bootstrap <= _MOST_RESAMPLES:
-        raise UserError(f"--num_bootstrap {num_bootstrap}: must be 100 to {_MOST_RESAMPLES:,}.")
-    if images < 0 or seed < 0:
-        raise UserError(f"--images {images} and --seed {seed} must not be negative.")
-    groups, across = read_groups(runs), allow_different or ()
-    check_comparable(groups, across)
-    results = [compare_groups(groups[0], other, num_bootstrap, seed, across) for other in groups[1:]]
-    text = as_json({"comparisons": [each.as_dict() for each in results]}) if json is not None else ""
-    if json == STDOUT:
-        print(text)
-        return results
+    if num_bootstrap < _FEWEST_RESAMPLES:
+        raise UserError(f"--num_bootstrap {num_bootstrap}: must be at least {_FEWEST_RESAMPLES}.")
+    first, *others = read_groups(runs)
+    results = [compare_groups(first, each, num_bootstrap, seed, allow_different or ()) for each in others]
     if json is not None:
-        try:
-            atomic_write(json, text + "\n")
-        except OSError as error:
-            raise UserError(
-                f"--json {json} cannot be written: {error.strerror}. Pass another file."
-            ) from error
-    _print(results, images)
+        text = as_json({"comparisons": [each.as_dict() for each in results]})
+        if json == STDOUT:
+            print(text)
+            return results
+        atomic_write(json, text + "\n")
+    for k, each in enumerate(results):
+        Console().print(difference_tables(each, chr(ord("B") + k) if k < 25 else f"B{k + 1}", images))
     if all(Path(run).is_dir() for run in runs):
         print(f"next     python -m vocseg report {' '.join(map(shlex.quote, runs))}")
     return results
@@ -96,37 +91,20 @@ def check_names(run: str) -> list[Path]:
     Raises:
         UserError: If one does not exist.
     """
-    names = [name.strip() for name in run.split(",")]
-    if not all(names):
-        raise UserError(f"'{run}' has nothing before or after a comma. Join runs as in a,b,c.")
-    for name in names:
-        if not Path(name).exists():
-            raise UserError(
-                f"{name}: there is no such run. Pass the folder of a run of `test` or `validate`."
-            )
-    return [Path(name) for name in names]
+    paths = [Path(name.strip()) for name in run.split(",")]
+    for path in paths:
+        if path == Path() or not path.exists():
+            raise UserError(f"{run}: there is no run '{path}'. Pass folders of runs of `test` or `validate`.")
+    return paths
 
 
 def _common_file(folders: Sequence[Path]) -> str:
     """The first file of scores that all folders have."""
-    missing = {name: [each for each in folders if not (each / name).is_file()] for name in FILES}
-    for folder in folders:
-        if all(folder in lacking for lacking in missing.values()):
-            raise UserError(
-                f"{folder} has no per-image scores ({' or '.join(FILES)}). Score its weights with `test`, "
-                "and pass the folder of that run."
-            )
-    for name, lacking in missing.items():
+    for name in FILES:
+        lacking = [folder for folder in folders if not (folder / name).is_file()]
         if not lacking:
             return name
-    reasons = " and ".join(f"{lacking[0]} has no {name}" for name, lacking in missing.items())
-    raise UserError(f"the runs cannot be compared: {reasons}. Score both in the same way.")
-
-
-def _print(results: Sequence[Comparison], images: int) -> None:
-    from rich.console import Console
-
-    from vocseg.visualization.tables import difference_tables
-
-    for k, each in enumerate(results):
-        Console().print(difference_tables(each, chr(ord("B") + k) if k < 25 else f"B{k + 1}", images))
+    raise UserError(
+        f"the runs have no file of per-image scores in common: {lacking[0]} has no {name}. Score the weights "
+        "of all with `test`, and pass the folders of these runs."
+    )

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Trainer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import MofNCompleteColumn, Progress
 
 from vocseg.callbacks.original_resolution import OriginalResolutionEval
 from vocseg.callbacks.prediction_writer import RESULTS, PredictionWriter
@@ -73,18 +72,14 @@ def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: in
         "weights": weights_origin(module.loaded_from, folder, module),
     }
     atomic_write(folder / RESULTS, as_json(found) + "\n")
-    _print_summary(folder, found["video"], time.monotonic() - started)
-    return found
-
-
-def _print_summary(folder: Path, video: dict[str, Any], seconds: float) -> None:
-    frames = video["frames"]
+    seconds = time.monotonic() - started
     rate = f"{frames / seconds:.1f} frames/s"
     print(f"\n{frames:,} frame{'s' * (frames != 1)} predicted in {seconds:.1f} s ({rate})")
-    print(f"overlay     {folder / video['overlay']}  (without sound)")
-    if video["masks"]:
-        print(f"masks       {folder / video['masks']}")
+    print(f"overlay     {folder / overlay}  (without sound)")
+    if writer.video_masks:
+        print(f"masks       {folder / 'masks' / path.stem}")
     print(f"areas       {folder / RESULTS}", flush=True)
+    return found
 
 
 def _predictor(trainer: Trainer, module: SegmentationModule, size: int) -> Predictor:
@@ -116,17 +111,10 @@ def _mask_folder(path: Path, stack: ExitStack) -> AtomicFolder:
     return folder
 
 
-class _Rate(ProgressColumn):
-    """Frames a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:.1f} frames/s")
-
-
 def _with_progress(results: Iterable[Result], name: str, total: int | None, trainer: Any) -> Iterator[Result]:
     """Iterate with a progress bar on a terminal."""
     console = Console()
     shown = console.is_terminal and trainer.progress_bar_callback is not None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
         yield from bar.track(results, total, description=name)

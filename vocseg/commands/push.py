@@ -58,12 +58,9 @@ def push(
         for name in CARD_IMAGES.difference(files):  # of an earlier push
             (folder / name).unlink(missing_ok=True)
         where = upload(folder, to, private, CARD_IMAGES) if remote else to
+    about = f"without a score of `test`. Run `python -m vocseg test --ckpt_path {ckpt_path}`, and push again"
     if found is not None and found.score:
         about = f"score of {found.folder}"
-    else:
-        about = (
-            f"without a score of `test`. Run `python -m vocseg test --ckpt_path {ckpt_path}`, and push again"
-        )
     print(f"wrote {where}. Model card: {about}.")
     print("Load it with\n")
     print(f'    model = vocseg.load("{to}")                                    # takes images')

@@ -151,8 +151,7 @@ def report_scores(trainer: Any, verb: str, model: SegmentationModule) -> None:
     shown = full.original if full else images
     intervals = score_intervals(shown)
     say(trainer, interval_table(shown, verb, intervals))
-    windows = bool(full and full.original.protocol.windows)
-    say(trainer, resolution_lines(score, upper_bound, windows, alone=full is None))
+    say(trainer, resolution_lines(score, upper_bound))
     if calibration:
         say(trainer, calibration_line(calibration))
     figures: Figures = {ORIGINAL_RESOLUTION: scores_dict(full.original, intervals)} if full else {}

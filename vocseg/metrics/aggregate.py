@@ -8,9 +8,8 @@ surrounds every change of label, ignored pixels (255) included. It differs from 
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
@@ -58,19 +57,10 @@ class ErrorBudget:
     object_for_background: float  # an object predicted as background
     another_class: float  # an object predicted as an object of another class
 
-    def as_dict(self) -> dict[str, float | None]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "ErrorBudget":
-        """Inverse of `as_dict`."""
-        return cls(*(None if plain[each.name] is None else float(plain[each.name]) for each in fields(cls)))  # type: ignore[arg-type]
-
     @property
     def total(self) -> float:
         """1 - mean IoU."""
-        return sum(value for value in self.as_dict().values() if value is not None)
+        return float(sum(value for value in asdict(self).values() if value is not None))
 
 
 def error_budget(matrix: Integers, classes: Sequence[str], band: Integers | None = None) -> ErrorBudget:

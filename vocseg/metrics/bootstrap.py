@@ -46,7 +46,6 @@ def resampled_sums(sums: Floats, resamples: int, seed: int) -> Floats:
 class Jackknife(NamedTuple):
     """Jackknife of S metrics."""
 
-    moved: Floats  # estimate less the estimate without each image, float64 `[N,S]`; 0 where undefined
     variance: Floats  # jackknife variance, float64 `[S]`
     freedom: Floats  # degrees of freedom of that variance, float64 `[S]`
 
@@ -66,7 +65,7 @@ def influence(estimate: Floats, without: Floats) -> Jackknife:
         # A variance has 2N / (kurtosis - 1) degrees of freedom: N if its terms are normal.
         kurtosis = images * (terms**4).sum(0) / squares**2
         freedom = np.nan_to_num(2 * images / (kurtosis - 1), nan=images, posinf=images)
-    return Jackknife(moved, squares * (images - 1) / images, np.maximum(freedom, 1))
+    return Jackknife(squares * (images - 1) / images, np.maximum(freedom, 1))
 
 
 def iou_bias(estimate: Floats, replicates: Floats) -> Floats:
@@ -114,25 +113,6 @@ class Interval:
     low: float | None = None  # lower end; None with fewer than five images
     high: float | None = None  # upper end
 
-    def as_dict(self) -> dict[str, float | None]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any], estimate: str = "estimate") -> "Interval":
-        """Inverse of `as_dict`; `estimate` is the key of the estimate."""
-        return cls(*(number(plain[key]) for key in (estimate, "low", "high")))
-
-
-def number(value: Any) -> float | None:
-    """A float of a JSON file, or None."""
-    return None if value is None else float(value)
-
-
-def measures_in(plain: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the measures that a JSON object has."""
-    return (*MEASURES, TRIMAP) if TRIMAP in plain else MEASURES
-
 
 @dataclass(frozen=True)
 class ScoreIntervals:
@@ -161,8 +141,8 @@ class ScoreIntervals:
             "level": LEVEL,
             "resamples": self.resamples,
             "warning": self.warning,
-            **{name: each.as_dict() for name, each in self.measures.items()},
-            "class_iou": {name: each.as_dict() for name, each in self.class_iou.items()},
+            **{name: asdict(each) for name, each in self.measures.items()},
+            "class_iou": {name: asdict(each) for name, each in self.class_iou.items()},
             "class_images": self.images,
         }
 
@@ -170,10 +150,10 @@ class ScoreIntervals:
     def from_dict(cls, plain: Mapping[str, Any]) -> "ScoreIntervals":
         """Inverse of `as_dict`."""
         return cls(
-            {name: Interval.from_dict(plain[name]) for name in measures_in(plain)},
-            {str(name): Interval.from_dict(each) for name, each in plain["class_iou"].items()},
-            {str(name): int(images) for name, images in plain["class_images"].items()},
-            int(plain["resamples"]),
+            {name: Interval(**plain[name]) for name in (*MEASURES, TRIMAP) if name in plain},
+            {name: Interval(**each) for name, each in plain["class_iou"].items()},
+            plain["class_images"],
+            plain["resamples"],
         )
 
 

@@ -83,8 +83,6 @@ class Calibration:
         """Inverse of `as_dict`, but for rounding."""
         bins = [(each["pixels"], each["accuracy"] or 0, each["confidence"] or 0) for each in plain["bins"]]
         counts = np.array(bins, np.float64)
-        if counts.shape != (BINS, 3) or not (np.isfinite(counts) & (counts >= 0)).all():
-            raise ValueError(f"the calibration has no {BINS} valid bins")
         counts[:, 1:] *= counts[:, :1] * (1, _ONE)
         return cls(counts.round().astype(np.int64), Protocol(**plain["protocol"]))
 

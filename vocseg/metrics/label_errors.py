@@ -101,7 +101,6 @@ def regions_of(rows: Floats) -> list[DisagreementRegion]:
 
 FILE = "label_errors.npz"
 FOLDER = "predictions"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class LabelErrorData:
 
     def save(self, folder: Path) -> None:
         """Write `label_errors.npz` atomically."""
-        facts = json.dumps({"format": FORMAT, "ids": self.ids, "origin": asdict(self.origin)})
+        facts = json.dumps({"ids": self.ids, "origin": asdict(self.origin)})
         with atomic_open(folder / FILE) as file:
             np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), regions=self.regions)
 
@@ -146,7 +145,7 @@ def load_evidence(folder: Path) -> LabelErrorData | None:
     """Read the label-error data of a run; None if it has none.
 
     Raises:
-        UserError: If the file is damaged or of a newer version.
+        UserError: If the file is damaged.
     """
     path = folder / FILE
     if not path.is_file():
@@ -154,14 +153,7 @@ def load_evidence(folder: Path) -> LabelErrorData | None:
     try:
         with np.load(path, allow_pickle=False) as archive:
             regions, facts = np.asarray(archive["regions"], np.float32), json.loads(str(archive["facts"]))
-        if facts["format"] > FORMAT:
-            raise UserError(f"{path} was written by a newer vocseg. Update vocseg.")
-        ids, origin = tuple(facts["ids"]), _origin(facts["origin"])
-        if regions.ndim != 3 or len(regions) != len(ids):
-            raise ValueError
-        return LabelErrorData(ids, regions, origin)
-    except UserError:
-        raise
+        return LabelErrorData(tuple(facts["ids"]), regions, _origin(facts["origin"]))
     except Exception as error:  # numpy and zlib raise almost any exception on damaged bytes
         raise UserError(f"{path} is damaged. Score the weights again with `test`.") from error
 

@@ -11,7 +11,7 @@ image variance. `tests/metrics/interval_coverage.py` measures the coverage of th
 """
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -31,8 +31,6 @@ from vocseg.metrics.bootstrap import (
     influence,
     iou_bias,
     leave_one_out,
-    measures_in,
-    number,
     percentile_interval,
     plain_numbers,
     resampled_sums,
@@ -48,37 +46,23 @@ class ImageChange:
     id: str  # image id
     before: float  # A's mean IoU on this image, over the classes that it contains
     after: float  # B's
-    influence: float  # difference in mean IoU over all images, less the same without this image
 
     @property
     def change(self) -> float:
         """B less A."""
         return self.after - self.before
 
-    def as_dict(self) -> dict[str, str | float]:
-        """Plain values."""
-        values: dict[str, str | float] = {"id": self.id, "a": self.before, "b": self.after}
-        return values | {"change": self.change, "influence": self.influence}
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "ImageChange":
-        """Inverse of `as_dict`."""
-        return cls(str(plain["id"]), *(float(plain[key]) for key in ("a", "b", "influence")))
-
-
-def image_changes(
-    ids: Sequence[str], sums: Floats, before: Floats, after: Floats, influence: Floats
-) -> tuple[ImageChange, ...]:
+def _image_changes(ids: Sequence[str], sums: Floats, weights: RunWeights) -> tuple[ImageChange, ...]:
     """Changes of the images with labelled pixels, from `image_parts` of the runs, largest first."""
-    # Ranked by the image's own change: ranking by influence favours rare classes that hardly changed.
     hits, true, predicted = (sums[:, :, k] for k in range(3))  # [N,R,C]
     there = true > 0
     iou = np.where(there, hits / np.maximum(true + predicted - hits, 1), 0.0)
     own = iou.sum(-1) / np.maximum(there.sum(-1), 1)  # [N,R]
     labelled = np.atleast_1d(there.any(axis=(1, 2)))
     changes = [
-        ImageChange(id, float(a), float(b), float(moved))
-        for id, a, b, moved, shown in zip(ids, own @ before, own @ after, influence, labelled, strict=True)
+        ImageChange(id, float(a), float(b))
+        for id, a, b, shown in zip(ids, own @ weights.before, own @ weights.after, labelled, strict=True)
         if shown
     ]
     return tuple(sorted(changes, key=lambda each: (-abs(each.change), each.id)))
@@ -93,7 +77,6 @@ class BootstrapDifference(NamedTuple):
     estimate: Floats  # float64 `[S]`
     replicates: Floats  # float64 `[B,S]`
     freedom: Floats  # degrees of freedom of the replicates' variance, float64 `[S]`
-    influence: Floats  # influence of each image on the estimate, float64 `[N,S]`
     seed_variance: Floats  # variance of a single run between seeds, float64 `[S]`
 
 
@@ -117,7 +100,7 @@ def paired(weights: RunWeights, sums: Floats, resamples: int, seed: int) -> Boot
         total = images.freedom * ((left + seeds) / left) ** 2
     freedom = np.minimum(np.nan_to_num(total, nan=_MANY), _MANY)
     replicates = estimate - bias + scaled + noise[:, None] * np.sqrt(seeds)
-    return BootstrapDifference(estimate, replicates, freedom, images.moved, of_a_run)
+    return BootstrapDifference(estimate, replicates, freedom, of_a_run)
 
 
 def _scale(drawn: Floats, variance: Floats, left: Floats) -> Floats:
@@ -145,18 +128,6 @@ class Difference:
         low, high = self.difference.low, self.difference.high
         return low is not None and high is not None and (low > 0 or high < 0)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        values = {"a": self.before, "b": self.after, "difference": self.difference.estimate}
-        ends = {"low": self.difference.low, "high": self.difference.high}
-        return {**values, **ends, "probability_b_better": self.better, "clear": self.clear}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Difference":
-        """Inverse of `as_dict`."""
-        interval = Interval.from_dict(plain, "difference")
-        return cls(number(plain["a"]), number(plain["b"]), interval, number(plain["probability_b_better"]))
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -179,32 +150,8 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            **{key: {"name": self.names[k], "runs": self.runs[k]} for k, key in enumerate("ab")},
-            "protocol": asdict(self.protocols[0]),
-            "protocol_b": asdict(self.protocols[1]),
-            "level": LEVEL,
-            "resamples": self.resamples,
-            "seed_spread": self.seed_spread,
-            **{name: each.as_dict() for name, each in self.measures.items()},
-            "class_iou": {name: each.as_dict() for name, each in self.class_iou.items()},
-            "images": [each.as_dict() for each in self.images],
-        }
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Comparison":
-        """Inverse of `as_dict`."""
-        a, b = plain["a"], plain["b"]
-        return cls(
-            (str(a["name"]), str(b["name"])),
-            (int(a["runs"]), int(b["runs"])),
-            (Protocol(**plain["protocol"]), Protocol(**plain["protocol_b"])),
-            {name: Difference.from_dict(plain[name]) for name in measures_in(plain)},
-            {str(name): Difference.from_dict(each) for name, each in plain["class_iou"].items()},
-            tuple(map(ImageChange.from_dict, plain["images"])),
-            number(plain["seed_spread"]),
-            int(plain["resamples"]),
-        )
+        plain = asdict(self)
+        return {**plain.pop("measures"), **plain, "level": LEVEL}
 
 
 def compare_groups(
@@ -229,7 +176,6 @@ def compare_groups(
     sums = np.stack([image_parts(run) for run in weights.runs], axis=1)  # [N,R,3,C]
     drawn = paired(weights, sums, resamples, seed)
     found = _differences(weights, sums, drawn)
-    moved = drawn.influence[:, MEASURES.index("mean_iou")]
     spread = drawn.seed_variance[MEASURES.index("mean_iou")] ** 0.5
     return Comparison(
         (before.name, after.name),
@@ -237,7 +183,7 @@ def compare_groups(
         (first.protocol, after.members[0].protocol),
         dict(zip(MEASURES, found, strict=False)) | _trimap(weights, resamples, seed),
         dict(zip(first.classes, found[len(MEASURES) :], strict=True)),
-        image_changes(sorted(first.ids), sums, weights.before, weights.after, moved),
+        _image_changes(sorted(first.ids), sums, weights),
         float(spread) if weights.freedom else None,
         resamples,
     )

@@ -21,17 +21,10 @@ class RunGroup:
     Attributes:
         name: Name in tables and errors.
         members: Scores of each run, of the same images and protocol.
-
-    Raises:
-        ValueError: If the group is empty.
     """
 
     name: str
     members: tuple[PerImageConfusion, ...]
-
-    def __post_init__(self) -> None:
-        if not self.members:
-            raise ValueError("a group has at least one member")
 
 
 def check_comparable(groups: Sequence[RunGroup], across: Collection[str] = ()) -> None:

@@ -98,6 +98,6 @@ def scores_dict(
     return {
         **Score.of(images, loss).as_dict(),
         "intervals": (intervals or score_intervals(images)).as_dict(),
-        "error_budget": error_budget(images.total(), images.classes, band).as_dict(),
+        "error_budget": asdict(error_budget(images.total(), images.classes, band)),
         **({} if band is None else {"trimap_width": WIDTH, "trimap_matrix": band.tolist()}),
     }

@@ -12,7 +12,6 @@ from torch import Tensor
 from vocseg.constants import CLASSES, IGNORE_INDEX
 from vocseg.errors import UserError, shown
 from vocseg.metrics.aggregate import boundary_band
-from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.confusion import confusion_matrices
 from vocseg.metrics.paired_test import Comparison, compare_groups
 from vocseg.metrics.per_image import PerImageConfusion, Protocol
@@ -54,9 +53,6 @@ class Scorer:
     def __len__(self) -> int:
         """Number of images."""
         return len(self._matrices)
-
-    def __repr__(self) -> str:
-        return f"Scorer({len(self.classes)} classes, {len(self)} images)"
 
     def reset(self) -> None:
         """Remove all images."""
@@ -111,8 +107,7 @@ class Scorer:
         Raises:
             UserError: If no image was counted.
         """
-        images = self.image_scores()
-        return scores_dict(images, score_intervals(images))
+        return scores_dict(self.image_scores())
 
     def compare(self, baseline: "Scorer") -> Comparison:
         """Difference to a baseline scored on the same images, with 95 % intervals.
@@ -121,16 +116,6 @@ class Scorer:
             UserError: If the images, their masks or the classes differ.
         """
         before, after = baseline.image_scores(), self.image_scores()
-        if before.classes != after.classes:
-            raise UserError(
-                f"the models cannot be compared: they were scored on {len(before.classes)} and "
-                f"{len(after.classes)} classes, or their names differ. Pass both the same classes."
-            )
-        if before.protocol != after.protocol:
-            raise UserError(
-                f"the models cannot be compared: they were scored on other images or masks ({len(baseline)} "
-                f"and {len(self)} images). Pass both the same images, in the same order or with `ids`."
-            )
         return compare_groups(RunGroup("baseline", (before,)), RunGroup("model", (after,)))
 
     def image_scores(self) -> PerImageConfusion:

@@ -1,12 +1,11 @@
-"""Line charts and reliability diagrams as SVG."""
+"""Line charts of loss and mean IoU by epoch as SVG."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vocseg.metrics.calibration import Bin, Calibration
-from vocseg.visualization.tables import confidence_text
+from vocseg.report.load_run import LoggedCurves
 from vocseg.visualization.tables import percent as as_percent
 
 Points = Sequence[tuple[float, float]]
@@ -14,29 +13,19 @@ Points = Sequence[tuple[float, float]]
 WIDTH, HEIGHT = 380, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 34
 _MARKED = 40  # largest number of points with dots
-_ROOM = 40  # height of the columns with the fraction of pixels
-
-
-class Tick(NamedTuple):
-    """A position on an axis in SVG units, and its label."""
-
-    place: float
-    label: str
+_MEASURES = (("loss", "loss", False), ("mean IoU, %", "miou", True))
+# Safe for colour blindness; the first two are those of val and train of a single run.
+COLOURS = ("#0b5cad", "#b8480b", "#008066", "#a3478c", "#8a6d00", "#3d3d3d")
 
 
 class Line(NamedTuple):
-    """A curve: name, style (`train` dashed, `val` solid), places and dots in SVG units, points."""
+    """A curve of a stage, `train` (dashed) or `val`: places in SVG units, points `(epoch, value)`."""
 
     name: str
-    kind: str
+    stage: str
+    colour: str
     places: Points
-    dots: Points
     points: Points
-
-    @property
-    def path(self) -> str:
-        """Path of SVG."""
-        return "M" + " L".join(f"{x} {y}" for x, y in self.places)
 
 
 @dataclass(frozen=True)
@@ -47,9 +36,10 @@ class Chart:
     summary: str
     percent: bool
     lines: tuple[Line, ...]
-    across: tuple[Tick, ...]
-    up: tuple[Tick, ...]
+    across: dict[float, str]  # labels of the horizontal axis by position
+    up: dict[float, str]  # labels of the vertical axis
     marked: float | None
+    dotted: bool
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -58,53 +48,55 @@ class Chart:
     bottom: int = HEIGHT - _BOTTOM
 
 
-def epoch_range(series: Iterable[Points]) -> tuple[float, float]:
-    """Ends of an axis: from 1, or from 0 if there are points before epoch 1."""
-    xs = [x for points in series for x, _ in points]
-    return 0.0 if min(xs) < 1 else 1.0, float(max(math.ceil(max(xs)), 2))
+def charts_of(runs: Mapping[str, LoggedCurves]) -> list[Chart]:
+    """Loss and mean IoU of training and validation of runs by name, as far as they were logged.
 
-
-def chart(
-    title: str,
-    series: Mapping[str, Points],
-    percent: bool,
-    best: float | None = None,
-    epochs: tuple[float, float] | None = None,
-) -> Chart | None:
-    """A chart of points `(epoch, value)` by name, or None if there are none.
-
-    `best`: epoch to mark. `epochs`: ends of the horizontal axis; None: `epoch_range` of the points.
+    The best epoch of a single run is marked.
     """
-    known = {name: points for name, points in series.items() if points}
-    if not known:
-        return None
-    xs = [x for points in known.values() for x, _ in points]
-    ys = [y for points in known.values() for _, y in points]
-    low, high = epochs or epoch_range(known.values())
+    best = next(iter(runs.values())).best_epoch() if len(runs) == 1 else None
+    found = []
+    for title, measure, percent in _MEASURES:
+        series = {
+            (name, stage): curves.series[f"{measure}/{stage}"]
+            for name, curves in runs.items()
+            for stage in ("train", "val")
+            if curves.series.get(f"{measure}/{stage}")
+        }
+        if series:
+            found.append(_chart(title, series, percent, best))
+    return found
+
+
+def _chart(title: str, series: Mapping[tuple[str, str], Points], percent: bool, best: float | None) -> Chart:
+    """A chart of points `(epoch, value)` by name of the run and stage."""
+    xs = [x for points in series.values() for x, _ in points]
+    ys = [y for points in series.values() for _, y in points]
+    low, high = 0.0 if min(xs) < 1 else 1.0, float(max(math.ceil(max(xs)), 2))
     steps = _round_steps(min(ys), max(ys)) if max(ys) > min(ys) else _round_steps(0.0, 2 * max(ys) or 1.0)
     bottom, top = steps[0], steps[-1]
+    names = list(dict.fromkeys(name for name, _ in series))
 
     def place(x: float, y: float) -> tuple[float, float]:
         right = _LEFT + (x - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
         down = HEIGHT - _BOTTOM - (y - bottom) / (top - bottom) * (HEIGHT - _TOP - _BOTTOM)
         return round(right, 1), round(down, 1)
 
-    def value(y: float) -> str:
-        return f"{as_percent(y)} %" if percent else f"{y:.4g}"
+    def line(name: str, stage: str, points: Points) -> Line:
+        colour = COLOURS[names.index(name) if len(names) > 1 else stage == "train"]
+        return Line(f"{name} {stage}".strip(), stage, colour, [place(*each) for each in points], points)
 
-    lines = tuple(_line(name, points, [place(*each) for each in points]) for name, points in known.items())
-    across = tuple(Tick(place(x, bottom)[0], f"{x:g}") for x in _epoch_ticks(low, high))
-    up = tuple(Tick(place(low, y)[1], _label(y, percent, steps)) for y in steps)
-    mark = None if best is None else place(best, bottom)[0]
-    parts = (f"{name} from {value(each[0][1])} to {value(each[-1][1])}" for name, each in known.items())
-    summary = f"{title} over {max(xs):g} epochs: {'; '.join(parts)}"
-    return Chart(title, summary, percent, lines, across, up, mark)
-
-
-def _line(name: str, points: Points, places: Points) -> Line:
-    dotted = len(places) <= _MARKED and (name in ("train", "val") or len(places) == 1)
-    kind = "train" if name.rpartition(" ")[2] == "train" else "val"  # of several runs: `NAME train`
-    return Line(name, kind, places, places if dotted else (), points)
+    lines = tuple(line(*key, points) for key, points in series.items())
+    last = lines[-1].points[-1][1]
+    return Chart(
+        title,
+        f"{title} over {max(xs):g} epochs, {lines[-1].name} at last {100 * last if percent else last:.4g}",
+        percent,
+        lines,
+        {place(x, bottom)[0]: f"{x:g}" for x in _epoch_ticks(low, high)},
+        {place(low, y)[1]: _label(y, percent, steps) for y in steps},
+        None if best is None else place(best, bottom)[0],
+        len(names) == 1 and len(xs) <= len(lines) * _MARKED,
+    )
 
 
 def _round_steps(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -126,86 +118,4 @@ def _epoch_ticks(low: float, high: float) -> list[float]:
 def _label(value: float, percent: bool, steps: Sequence[float]) -> str:
     if percent:
         return as_percent(value, 0 if steps[1] - steps[0] > 0.0099 else 1)
-    if 0 < abs(value) < 1e-3:
-        return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
     return f"{value:.3g}"
-
-
-class Column(NamedTuple):
-    """A bin in SVG units: `bar` is its accuracy, `gap` to its confidence, `share` of the pixels."""
-
-    left: float
-    width: float
-    bar: tuple[float, float]
-    gap: tuple[float, float]
-    share: tuple[float, float]
-    overconfident: bool
-    words: str
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """A reliability diagram with its axes; `ticks`: horizontal and vertical position, label."""
-
-    error: float
-    sentence: str
-    where: str
-    columns: tuple[Column, ...]
-    ticks: tuple[tuple[float, float, str], ...]
-    width: int = 432
-    height: int = 330
-    left: int = 52
-    right: int = 416
-    top: int = 10
-    bottom: int = 230
-    floor: int = 286
-
-
-def reliability(known: Calibration) -> Reliability | None:
-    """The diagram of a calibration; None if no pixel is labelled."""
-    error, confidence, accuracy = known.error, known.confidence, known.accuracy
-    if error is None or confidence is None or accuracy is None:
-        return None
-    pixels = [each.pixels for each in known.bins]
-    columns = (_column(each, sum(pixels), max(pixels)) for each in known.bins)
-    ticks = tuple((_reliability_x(k / 5), _reliability_y(k / 5), f"{20 * k}") for k in range(6))
-    return Reliability(
-        error,
-        confidence_text(confidence, accuracy),
-        known.protocol.pixels,
-        tuple(column for column in columns if column is not None),
-        ticks,
-    )
-
-
-def _column(each: Bin, total: int, most: int) -> Column | None:
-    if each.confidence is None or each.accuracy is None:
-        return None
-    accuracy, confidence, low = (
-        _reliability_y(each.accuracy),
-        _reliability_y(each.confidence),
-        _reliability_x(each.low),
-    )
-    tall = max(1.0, round(_ROOM * each.pixels / most, 1))
-    words = (
-        f"confidence {as_percent(each.low, 0)} to {as_percent(each.high, 0)} %: mean confidence "
-        f"{as_percent(each.confidence)} %, accuracy {as_percent(each.accuracy)} %, "
-        f"{as_percent(each.pixels / total)} % of the pixels"
-    )
-    return Column(
-        left=low + 0.5,
-        width=round(_reliability_x(each.high) - low - 1, 1),
-        bar=(accuracy, round(Reliability.bottom - accuracy, 1)),
-        gap=(min(accuracy, confidence), round(abs(accuracy - confidence), 1)),
-        share=(round(Reliability.floor - tall, 1), tall),
-        overconfident=each.confidence > each.accuracy,
-        words=words,
-    )
-
-
-def _reliability_x(share: float) -> float:
-    return round(Reliability.left + share * (Reliability.right - Reliability.left), 1)
-
-
-def _reliability_y(share: float) -> float:
-    return round(Reliability.bottom - share * (Reliability.bottom - Reliability.top), 1)

@@ -2,41 +2,34 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vocseg.constants import IGNORE_INDEX
 from vocseg.data import voc
 from vocseg.data.classes import ClassList
 from vocseg.data.image_io import read_image, read_mask
 from vocseg.errors import UserError
 from vocseg.metrics.aggregate import BACKGROUND
-from vocseg.metrics.label_errors import (
-    CONFIDENT,
-    DisagreementRegion,
-    LabelErrorData,
-    prediction_path,
-    regions_of,
-)
-from vocseg.metrics.per_image import Counts, PerImageConfusion
+from vocseg.metrics.label_errors import CONFIDENT, LabelErrorData, prediction_path, regions_of
+from vocseg.metrics.paired_test import ImageChange
+from vocseg.metrics.per_image import PerImageConfusion
 from vocseg.report.load_run import LoadedRun
 from vocseg.visualization.draw import error_map
-from vocseg.visualization.tables import percent
+from vocseg.visualization.tables import percent, points, typographic
 
 Bytes = npt.NDArray[np.uint8]
+Card = dict[str, Any]  # id, headline, facts, pictures, size, chips and box of the template
 
 SIDE = 400  # pixels of the longer side; VOC's images have 500
 _IMAGE_QUALITY, _ERRORS_QUALITY = 68, 55
 _CHIPS = 6  # classes below an image
-_SMALLEST = 0.003  # least fraction of the image of a class that is only predicted
 _TITLES = {
     "worst": ("Worst images", "lowest mean IoU over the classes in the image"),
     "median": ("Median images", "mean IoU of a typical image"),
@@ -49,36 +42,6 @@ _LABEL_ERRORS = (
 )
 
 
-class PageImage(NamedTuple):
-    """An image of a card as a data URI, with its original size."""
-
-    title: str
-    uri: str
-    alt: str
-    width: int
-    height: int
-
-
-class Chip(NamedTuple):
-    """A class in an image; `where`: empty, `false negative` or `false positive`."""
-
-    name: str
-    colour: str
-    where: str
-
-
-class Card(NamedTuple):
-    """An image with its metrics."""
-
-    id: str
-    headline: str
-    facts: tuple[str, ...]
-    images: tuple[PageImage, ...] = ()
-    chips: tuple[Chip, ...] = ()
-    more: int = 0  # classes without a chip
-    box: tuple[float, float, float, float] | None = None  # left, top, width, height in per cent
-
-
 class Gallery(NamedTuple):
     """Cards under a title."""
 
@@ -87,35 +50,23 @@ class Gallery(NamedTuple):
     cards: tuple[Card, ...]
 
 
-Shown = tuple[tuple[PageImage, ...], tuple[Chip, ...], int]  # the last fields of a card but its box
-
-
 class ImageMetrics(NamedTuple):
-    """Mean IoU over its classes, pixel accuracy and most frequent confusion of an image."""
+    """Mean IoU of an image over its classes, and its pixel accuracy."""
 
     id: str
     mean_iou: float
     accuracy: float
-    confusion: tuple[str, str, float] | None  # true class, predicted class, fraction of the labelled pixels
 
 
 def ranked_images(scores: PerImageConfusion) -> list[ImageMetrics]:
     """Metrics of the images with labelled pixels, the worst first."""
-    pairs = zip(scores.ids, scores.matrices, strict=True)
-    found = [_metrics(id, matrix, scores.classes) for id, matrix in pairs if matrix.any()]
+    found = []
+    for id, matrix in zip(scores.ids, scores.matrices, strict=True):
+        hits, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        if (there := true > 0).any():
+            iou = hits[there] / (true + predicted - hits)[there]
+            found.append(ImageMetrics(id, float(iou.mean()), float(hits.sum() / true.sum())))
     return sorted(found, key=lambda each: (each.mean_iou, each.id))
-
-
-def _metrics(id: str, matrix: Counts, classes: Sequence[str]) -> ImageMetrics:
-    hits, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    there = true > 0
-    iou = hits[there] / (true + predicted - hits)[there]
-    pixels = int(matrix.sum())
-    wrong = matrix - np.diag(hits)
-    row, column = divmod(int(wrong.argmax()), len(matrix))
-    most = int(wrong[row, column])
-    confusion = (classes[row], classes[column], most / pixels) if most else None
-    return ImageMetrics(id, float(iou.mean()), float(hits.sum() / pixels), confusion)
 
 
 def worst_median_best(ranked: Sequence[ImageMetrics], count: int) -> dict[str, Sequence[ImageMetrics]]:
@@ -166,38 +117,83 @@ class RunImages:
         try:
             image = read_image(self._layout.image(id))
             mask = read_mask(self._layout.mask(id, self._split), self.classes)
-            prediction = _read_prediction(prediction_path(self._folder, id))
-        except UserError as error:
-            self.missing[id] = error.sentence
+            with Image.open(prediction_path(self._folder, id)) as file:
+                prediction = np.asarray(file, np.uint8)
+            if not image.shape[:2] == mask.shape == prediction.shape:
+                raise ValueError(f"{id}: image, mask and prediction have different sizes")
+            return ImageTriplet(image, self.classes.table[mask], prediction)
+        except (UserError, OSError, ValueError, SyntaxError) as error:
+            self.missing[id] = str(error)
             return None
-        if not image.shape[:2] == mask.shape == prediction.shape or prediction.max() >= len(self.classes):
-            self.missing[id] = f"{self._layout.image(id)}, its mask and its prediction do not fit together"
-            return None
-        return ImageTriplet(image, self.classes.table[mask], prediction)
 
 
-def _read_prediction(path: Path) -> Bytes:
-    try:
-        with Image.open(path) as file:
-            if file.mode not in ("P", "L"):
-                raise ValueError(f"mode {file.mode}")
-            return np.asarray(file, np.uint8)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path} cannot be read ({error})") from error
+def galleries_of(run: LoadedRun, images: RunImages | None, count: int) -> list[Gallery]:
+    """The worst, median and best images."""
+    if run.images is None or not count:
+        return []
+    chosen = worst_median_best(ranked_images(run.images), count)
+    with ThreadPoolExecutor() as pool:  # encoding releases the interpreter lock
+        return [
+            Gallery(*_TITLES[key], tuple(pool.map(lambda each: _card(each, images), found)))
+            for key, found in chosen.items()
+            if found
+        ]
 
 
-def mask_uri(mask: Bytes, classes: ClassList) -> str:
+def _card(metrics: ImageMetrics, images: RunImages | None) -> Card:
+    fact = f"pixel accuracy {percent(metrics.accuracy)} %"
+    return image_card(metrics.id, f"mIoU {percent(metrics.mean_iou)} %", fact, [("", images)])
+
+
+def label_error_gallery(run: LoadedRun, images: RunImages | None, count: int) -> Gallery | None:
+    """Images with the largest regions of confident disagreement; None without label-error data."""
+    if run.label_errors is None or not count:
+        return None
+    pairs = zip(run.label_errors.ids, map(regions_of, run.label_errors.regions), strict=True)
+    found = sorted(((id, each[0]) for id, each in pairs if each), key=lambda each: (-each[1].weight, each[0]))
+    names, cards = run.label_errors.origin.names, []
+    for id, region in found[:count]:
+        headline = f"labelled {names[region.label]}, predicted {names[region.predicted]}"
+        fact = f"{percent(region.share)} % of the image, mean confidence {percent(region.confidence)} %"
+        left, top, right, bottom = (100 * each for each in region[4:])
+        card = image_card(id, headline, fact, [("", images)])
+        cards.append({**card, "box": (left, top, right - left, bottom - top)})
+    return Gallery("Label-error candidates", _LABEL_ERRORS, tuple(cards))
+
+
+def change_card(change: ImageChange, sides: Sequence[tuple[str, RunImages | None]]) -> Card:
+    """A card of an image's change between two runs, with the predictions of both."""
+    (first, _), (letter, _) = sides
+    fact = f"mIoU of the image: {first} {percent(change.before)} %, {letter} {percent(change.after)} %"
+    return image_card(change.id, f"{typographic(points(change.change))} points", fact, sides)
+
+
+def image_card(id: str, headline: str, fact: str, sides: Sequence[tuple[str, RunImages | None]]) -> Card:
+    """A card of an image with the predictions of one run, and their errors, or of several by name."""
+    found = [(name, run, run.triplet(id)) for name, run in sides if run is not None]
+    shown = [(name, run.classes, triplet) for name, run, triplet in found if triplet is not None]
+    card: Card = {"id": id, "headline": headline, "fact": fact, "pictures": {}, "chips": [], "box": None}
+    if not shown:
+        return card
+    _, classes, first = shown[0]
+    pictures = {
+        "input": _webp(_small(first.image), _IMAGE_QUALITY),
+        "ground truth": _mask(first.truth, classes),
+    }
+    for name, own, triplet in shown:
+        pictures[f"prediction of {name}" if name else "prediction"] = _mask(triplet.prediction, own)
+    if len(sides) == 1:
+        masks = (_small(each, cv2.INTER_NEAREST_EXACT) for each in first[1:])
+        pictures["errors"] = _webp(error_map(_small(first.image), *masks), _ERRORS_QUALITY)
+    height, width = first.truth.shape
+    return {**card, "pictures": pictures, "width": width, "height": height, "chips": _chips(first, classes)}
+
+
+def _mask(mask: Bytes, classes: ClassList) -> str:
     """A mask `[H,W]` in the classes' colours as a data URI."""
     image = Image.fromarray(_small(mask, cv2.INTER_NEAREST_EXACT))
     image.putpalette([channel for colour in classes.palette for channel in colour])
     return _uri(image, "png")
-
-
-def _errors(triplet: ImageTriplet) -> Bytes:
-    masks = (_small(each, cv2.INTER_NEAREST_EXACT) for each in (triplet.truth, triplet.prediction))
-    return error_map(_small(triplet.image), *masks)
 
 
 def _small(pixels: Bytes, method: int = cv2.INTER_AREA) -> Bytes:
@@ -219,102 +215,15 @@ def _webp(pixels: Bytes, quality: int) -> str:
     return _uri(Image.fromarray(pixels), "webp", quality=quality, method=3)
 
 
-def galleries_of(run: LoadedRun, images: RunImages | None, count: int) -> tuple[Gallery, ...]:
-    """The worst, median and best images."""
-    if run.images is None or not count:
-        return ()
-    chosen = worst_median_best(ranked_images(run.images), count)
-    with ThreadPoolExecutor() as pool:  # encoding releases the interpreter lock
-        return tuple(
-            Gallery(*_TITLES[key], tuple(pool.map(_card, found, repeat(images))))
-            for key, found in chosen.items()
-            if found
-        )
-
-
-def label_error_gallery(run: LoadedRun, images: RunImages | None, count: int) -> Gallery | None:
-    """Images with the largest regions of confident disagreement; None without label-error data."""
-    if run.label_errors is None or not count:
-        return None
-    pairs = zip(run.label_errors.ids, map(regions_of, run.label_errors.regions), strict=True)
-    found = [(id, regions[0]) for id, regions in pairs if regions]
-    found.sort(key=lambda each: (-each[1].weight, each[0]))
-    names = run.label_errors.origin.names
-    with ThreadPoolExecutor() as pool:
-        cards = pool.map(lambda each: _label_error_card(each[0], each[1], names, images), found[:count])
-        return Gallery("Label-error candidates", _LABEL_ERRORS, tuple(cards))
-
-
-def _card(metrics: ImageMetrics, images: RunImages | None) -> Card:
-    facts = [f"pixel accuracy {percent(metrics.accuracy)} %"]
-    if metrics.confusion is not None:
-        true, predicted, share = metrics.confusion
-        facts.append(f"most frequent error: {true} predicted as {predicted}, {_area(share)} of the pixels")
-    shown = image_card(metrics.id, images)
-    return Card(metrics.id, f"mIoU {percent(metrics.mean_iou)} %", tuple(facts), *shown)
-
-
-def _label_error_card(
-    id: str, region: DisagreementRegion, names: Sequence[str], images: RunImages | None
-) -> Card:
-    headline = f"labelled {names[region.label]}, predicted {names[region.predicted]}"
-    fact = f"{_area(region.share)} of the image, mean confidence {percent(region.confidence)} %"
-    left, top, right, bottom = (100 * each for each in region[4:])
-    shown = image_card(id, images)
-    return Card(id, headline, (fact,), *shown, box=(left, top, right - left, bottom - top))
-
-
-def image_card(
-    id: str,
-    images: RunImages | None,
-    predictions: Callable[[ImageTriplet], Sequence[PageImage]] | None = None,
-) -> Shown:
-    """Images and classes of a card, or empty; `predictions` replaces prediction and error map."""
-    triplet = images.triplet(id) if images is not None else None
-    if images is None or triplet is None:
-        return (), (), 0
-    classes = images.classes
-    truth, prediction = (_names(each, classes.names) for each in (triplet.truth, triplet.prediction))
-    image = _webp(_small(triplet.image), _IMAGE_QUALITY)
-    first = (
-        page_image("input", image, f"image {id}", triplet),
-        page_image("ground truth", mask_uri(triplet.truth, classes), f"labels: {truth}", triplet),
-    )
-    rest = predictions(triplet) if predictions else (
-        page_image("prediction", mask_uri(triplet.prediction, classes), f"predicted: {prediction}", triplet),
-        page_image("errors", _webp(_errors(triplet), _ERRORS_QUALITY), "map of wrong pixels", triplet),
-    )  # fmt: skip
-    return (*first, *rest), *_chips(triplet, classes)
-
-
-def page_image(title: str, uri: str, alt: str, triplet: ImageTriplet) -> PageImage:
-    """An image of a triplet."""
-    height, width = triplet.truth.shape
-    return PageImage(title, uri, alt, width, height)
-
-
-def _chips(triplet: ImageTriplet, classes: ClassList) -> tuple[tuple[Chip, ...], int]:
-    """The largest classes except the background, and the number of others."""
-    names, palette = classes.names, classes.palette
-    counted = (np.bincount(each.ravel(), minlength=256) for each in (triplet.truth, triplet.prediction))
-    true, predicted = (counts[:IGNORE_INDEX].tolist() for counts in counted)
-    first = int(names[0].casefold() == BACKGROUND)
-    there = [k for k in range(first, IGNORE_INDEX) if true[k] + predicted[k]]
-    there.sort(key=lambda k: -max(true[k], predicted[k]))
-    shown = [k for k in there[:_CHIPS] if true[k] or predicted[k] >= _SMALLEST * triplet.truth.size]
-    where = {(True, True): "", (True, False): "false negative", (False, True): "false positive"}
-    chips = (Chip(names[k], css(palette[k]), where[true[k] > 0, predicted[k] > 0]) for k in shown)
-    return tuple(chips), len(there) - len(shown)
+def _chips(triplet: ImageTriplet, classes: ClassList) -> list[tuple[str, str]]:
+    """Names and colours of the largest classes in mask or prediction, without the background."""
+    counts = np.bincount(triplet.truth.ravel(), minlength=256)
+    counts = np.maximum(counts, np.bincount(triplet.prediction.ravel(), minlength=256))[: len(classes)]
+    counts[0] *= classes.names[0].casefold() != BACKGROUND
+    largest = [k for k in np.argsort(-counts, kind="stable")[:_CHIPS].tolist() if counts[k]]
+    return [(classes.names[k], css(classes.palette[k])) for k in largest]
 
 
 def css(colour: Sequence[int]) -> str:
     """`#rrggbb`."""
     return "#" + "".join(f"{int(channel):02x}" for channel in colour)
-
-
-def _names(mask: Bytes, names: Sequence[str]) -> str:
-    return ", ".join(names[k] for k in np.unique(mask).tolist() if k < len(names)) or "nothing"
-
-
-def _area(share: float) -> str:
-    return f"{percent(share, 1 if share >= 0.0095 else 2)} %"

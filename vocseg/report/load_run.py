@@ -9,16 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from vocseg.constants import CLASSES, INPUT_RESOLUTION, ORIGINAL_RESOLUTION
+from vocseg.constants import INPUT_RESOLUTION, ORIGINAL_RESOLUTION
 from vocseg.errors import UserError
 from vocseg.metrics.aggregate import ErrorBudget
-from vocseg.metrics.bootstrap import ScoreIntervals, number
+from vocseg.metrics.bootstrap import ScoreIntervals
 from vocseg.metrics.calibration import Calibration
 from vocseg.metrics.label_errors import LabelErrorData, load_evidence
-from vocseg.metrics.paired_test import Comparison
 from vocseg.metrics.per_image import PerImageConfusion, Protocol, load_per_image_confusion
 from vocseg.utils.regular_file import read_json, read_regular
 from vocseg.utils.yaml_loader import read_yaml
@@ -27,10 +23,9 @@ Plain = Mapping[str, Any]
 Points = tuple[tuple[float, float], ...]
 
 SCORES, CURVES = "scores.json", "metrics.csv"
-IMAGE_SCORES = ("per_image_confusion_original.npz", "per_image_confusion_network.npz")
+BEFORE, AFTER = "per_image_confusion_before.npz", "per_image_confusion_network.npz"
+_IMAGE_SCORES = ("per_image_confusion_original.npz", AFTER)
 _PRIMARY = (ORIGINAL_RESOLUTION, INPUT_RESOLUTION, "after")  # the first that exists is the page's main score
-_CLASS = "per_class_iou/"
-_AXES = ("epoch", "step")
 _LOGS = "lightning_logs"
 
 
@@ -42,21 +37,14 @@ class LoggedCurves:
     series: dict[str, Points]  # points `(epoch, value)` by logged name
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes with a logged IoU, in VOC's order or sorted."""
-        names = {name.removeprefix(_CLASS) for name in self.series if name.startswith(_CLASS)}
-        return (
-            tuple(name for name in CLASSES if name in names) if names <= {*CLASSES} else tuple(sorted(names))
-        )
+    def classes(self) -> list[str]:
+        """The classes with a logged IoU."""
+        kind = "per_class_iou/"
+        return sorted(name.removeprefix(kind) for name in self.series if name.startswith(kind))
 
     def at(self, name: str, epoch: float | None) -> float | None:
         """The value of an epoch, or None."""
         return dict(self.series.get(name, ())).get(epoch) if epoch is not None else None
-
-    def last_epoch(self) -> float | None:
-        """The last epoch with a validation."""
-        points = self.series.get("miou/val", ())
-        return points[-1][0] if points else None
 
     def best_epoch(self) -> float | None:
         """The epoch with the highest validation mIoU."""
@@ -73,46 +61,36 @@ def read_curves(path: Path) -> LoggedCurves | None:
     try:
         text = read_regular(path)[0].decode("utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        if rows and (missing := [axis for axis in _AXES if axis not in rows[0]]):
-            raise ValueError(f"it has no column '{missing[0]}'")
-        series = {name: _points(rows, name) for name in (rows[0] if rows else {}) if name not in _AXES}
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} is damaged ({error}). Remove it to report without curves.") from error
+        names = [name for name in (rows[0] if rows else {}) if name not in ("epoch", "step")]
+        series = {name: _points(rows, name) for name in names}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({error!r}). Remove it to report without curves.") from error
     series = {name: points for name, points in series.items() if points}
     return LoggedCurves(path.parent, series) if series else None
 
 
 def _points(rows: list[dict[str, str]], name: str) -> Points:
-    """Points by epoch; values without an epoch (learning rates) are placed by their step.
+    """Points by epoch.
 
     Several values of an epoch are validations within it, at equal distances. A value at step 0 before others
     of the first epoch is the score before fine-tuning.
     """
-    given = [row for row in rows if row[name] not in ("", None)]
-    steps = max((_step(row) for row in rows), default=0) + 1
-    epochs = max((int(row["epoch"]) for row in rows if row["epoch"]), default=0) + 1
+    given = [row for row in rows if row[name] and row["epoch"]]
     points: dict[float, float] = {}
-    if len(given) > 1 and given[0]["epoch"] == given[1]["epoch"] == "0" and _step(given[0]) == 0:
+    if len(given) > 1 and given[0]["epoch"] == given[1]["epoch"] == "0" and int(given[0]["step"]) == 0:
         points[0.0] = float(given.pop(0)[name])
     within, seen = Counter(row["epoch"] for row in given), Counter[str]()
     for row in given:
         seen[row["epoch"]] += 1
-        share = seen[row["epoch"]] / within[row["epoch"]]
-        place = int(row["epoch"]) + share if row["epoch"] else epochs * _step(row) / steps
-        points[place] = float(row[name])
-    return tuple(sorted((place, value) for place, value in points.items() if math.isfinite(value)))
-
-
-def _step(row: dict[str, str]) -> int:
-    return int(row.get("step") or 0)
+        points[int(row["epoch"]) + seen[row["epoch"]] / within[row["epoch"]]] = float(row[name])
+    return tuple(sorted((epoch, value) for epoch, value in points.items() if math.isfinite(value)))
 
 
 @dataclass(frozen=True)
 class LoadedRun:
     """Files of a run."""
 
-    name: str  # run as on the command line
-    folder: Path  # its folder
+    folder: Path
     scores: Plain  # content of `scores.json`; empty without one
     images: PerImageConfusion | None  # per-image confusion matrices, or None
     label_errors: LabelErrorData | None  # label-error data, or None
@@ -132,57 +110,36 @@ class LoadedRun:
     @property
     def protocol(self) -> Protocol | None:
         """Protocol of the main score."""
-        if self.score:
-            return Protocol(**self.score["protocol"])
-        return None if self.images is None else self.images.protocol
+        return Protocol(**self.score["protocol"]) if self.score else None
 
     @property
     def calibration(self) -> Calibration | None:
-        """Calibration in `scores.json`."""
+        """Calibration in `scores.json`, if a pixel is labelled."""
         plain = self.scores.get("calibration")
-        return Calibration.from_dict(plain) if plain else None
+        known = Calibration.from_dict(plain) if plain else None
+        return known if known is not None and known.error is not None else None
 
     @property
-    def comparison(self) -> Comparison | None:
-        """Comparison before and after fine-tuning in `scores.json`."""
-        plain = self.scores.get("comparison")
-        return Comparison.from_dict(plain) if plain else None
-
-    @property
-    def matrix(self) -> npt.NDArray[np.int64] | None:
-        """Confusion matrix `[C,C]`."""
-        if self.images is not None:
-            return self.images.total()
-        return np.asarray(self.score["matrix"], np.int64) if "matrix" in self.score else None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
+    def classes(self) -> list[str]:
         """Class names."""
-        if self.images is not None:
-            return self.images.classes
-        return tuple(self.score.get("classes", ())) or (self.curves.classes if self.curves else ())
+        return self.score.get("classes", []) or (self.curves.classes if self.curves else [])
 
 
-def read_run(name: str, folder: Path) -> LoadedRun:
-    """Read the folder of a run; `name` is the run as on the command line.
+def read_run(folder: Path) -> LoadedRun:
+    """Read the folder of a run.
 
     Raises:
         UserError: If it is not a run, or a file in it is damaged.
     """
-    if not folder.exists():
-        raise UserError(f"{folder}: there is no such run. Pass the folder of a run of `test` or `fit`.")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file. Pass the folder of the run.")
-    if not any((folder / name).is_file() for name in (SCORES, CURVES, *IMAGE_SCORES)):
+    if not any((folder / name).is_file() for name in (SCORES, CURVES)):
         raise UserError(
-            f"{folder} is not a run: it has neither {SCORES} nor {CURVES}. Pass a folder such as "
+            f"{folder} is not a run: there is neither {SCORES} nor {CURVES}. Pass a folder such as "
             "lightning_logs/test/version_0."
         )
     scores = _scores(folder / SCORES)
-    file = next((folder / each for each in IMAGE_SCORES if (folder / each).is_file()), None)
+    file = next((folder / each for each in _IMAGE_SCORES if (folder / each).is_file()), None)
     trained = _training_folder(folder, scores)
     return LoadedRun(
-        name,
         folder,
         scores,
         None if file is None else load_per_image_confusion(file),
@@ -226,10 +183,10 @@ def read_scored(weights: Path, digest: str, given: Path | None) -> LoadedRun | N
         UserError: If the given run scored other weights, or a file is damaged.
     """
     folder = given or find_scoring_run(weights, digest)
-    trained = read_run(str(weights.parent), weights.parent) if (weights.parent / CURVES).is_file() else None
+    trained = read_run(weights.parent) if (weights.parent / CURVES).is_file() else None
     if folder is None:
         return None if trained is None else replace(trained, scores={}, images=None, label_errors=None)
-    run = read_run(str(folder), folder)
+    run = read_run(folder)
     if _scored(dict(run.scores)) != digest:
         raise UserError(
             f"--run {folder}: has no score of these weights by `test` or `validate`. Score them with "
@@ -244,29 +201,16 @@ def _scores(path: Path) -> Plain:
         return {}
     try:
         plain = read_json(path)
-        if not isinstance(plain, dict) or not all(isinstance(each, dict | None) for each in plain.values()):
-            raise ValueError
-        for score in filter(None, (plain.get(name) for name in (*_PRIMARY, "before"))):
-            _validate(score)
-        if bound := plain.get("ceiling"):
-            number(bound["mean_iou"])
-        for name, kind in (("calibration", Calibration), ("comparison", Comparison)):
-            if plain.get(name):
-                kind.from_dict(plain[name])
-        return plain
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        for name in (*_PRIMARY, "before"):
+            if score := plain.get(name):
+                ScoreIntervals.from_dict(score["intervals"])
+                Protocol(**score["protocol"])
+                ErrorBudget(**score["error_budget"])
+        if plain.get("calibration"):
+            Calibration.from_dict(plain["calibration"])
+        return dict(plain)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged. Score the weights again with `test`.") from error
-
-
-def _validate(score: Plain) -> None:
-    classes = [str(name) for name in score["classes"]]
-    ErrorBudget.from_dict(score["error_budget"])
-    Protocol(**score["protocol"])
-    number(score["loss"])
-    intervals = ScoreIntervals.from_dict(score["intervals"])
-    matrix = np.asarray(score["matrix"], np.int64)
-    if [*intervals.class_iou] != classes or matrix.shape != (len(classes), len(classes)):
-        raise ValueError
 
 
 def _training_folder(folder: Path, scores: Plain) -> Path | None:

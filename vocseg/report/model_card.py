@@ -1,50 +1,43 @@
 """Model card: README.md of pushed weights, with its images."""
 
-import inspect
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from vocseg.config.parser import RECIPES
 from vocseg.errors import UserError, shown
 from vocseg.metrics.bootstrap import Interval, ScoreIntervals
 from vocseg.metrics.per_image import Protocol
-from vocseg.report.charts import reliability
-from vocseg.report.curves import as_png, drawn_curves
+from vocseg.report.curves import curves_svg
 from vocseg.report.images import RunImages, ranked_images, worst_median_best
 from vocseg.report.load_run import LoadedRun
 from vocseg.report.sections import (
     ClassBar,
     Figure,
     bars_of,
-    calibration_figure,
     figures_of,
-    further_figures,
     intervals_of,
     kind_of,
     protocol_facts,
+    render,
 )
-from vocseg.utils.yaml_loader import read_yaml
 from vocseg.visualization.draw import panel, sheet
-from vocseg.visualization.tables import percent
+from vocseg.visualization.tables import confidence_text, percent
 
-CARD, CURVES_IMAGE, PANELS_IMAGE = "README.md", "curves.png", "panels.png"
+CARD, CURVES_IMAGE, PANELS_IMAGE = "README.md", "curves.svg", "panels.png"
 CARD_IMAGES = frozenset({CURVES_IMAGE, PANELS_IMAGE})
 # Settings of the machine, and paths, which a card must not publish.
 _LEFT_OUT = {
-    "model.performance",
-    *("data.root", "data.classes", "data.predict_dir", "data.num_workers", "data.timeout", "data.seed"),
-    *("data.on_read_error", "data.cache", "data.cache_dir", "data.download", "data.verify_files"),
+    *("performance", "root", "classes", "predict_dir", "num_workers", "timeout", "seed", "on_read_error"),
+    *("cache", "cache_dir", "download", "verify_files"),
 }
-_TRAINER = (
+_TRAINER = {
     *("max_epochs", "max_steps", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val"),
     *("gradient_clip_algorithm", "limit_train_batches", "limit_val_batches", "sync_batchnorm", "callbacks"),
-)
+}
 _KINDS = {"worst": "lowest mean IoU", "median": "typical", "best": "highest mean IoU"}
 
 
@@ -67,28 +60,31 @@ def model_card(
     """
     drawn_images: dict[str, bytes] = {}
     if run is not None and run.curves is not None and "miou/val" in run.curves.series:
-        drawn_images[CURVES_IMAGE] = as_png(drawn_curves([run]))
+        drawn_images[CURVES_IMAGE] = curves_svg({"": run.curves}).encode()
     if publication.panels:
         drawn_images[PANELS_IMAGE] = _panels(run, weights)
-    card = _card(description, weights, run, publication, drawn_images)
-    return {CARD: _rendered(card, publication).encode(), **drawn_images}
+    card = _card(description, weights, run, publication)
+    text = render("model_card.md.j2", card=card, images=drawn_images, metadata=_metadata(card, publication))
+    return {CARD: (re.sub(r"\n{3,}", "\n\n", text).strip() + "\n").encode(), **drawn_images}
 
 
 def _card(
-    about: dict[str, Any], weights: Path, run: LoadedRun | None, publication: Publication, drawn_images: Any
+    about: dict[str, Any], weights: Path, run: LoadedRun | None, publication: Publication
 ) -> dict[str, Any]:
     """Values of the template. Empty parts are left out."""
-    known = intervals_of(run) if run is not None and run.score else None
+    known = intervals_of(run) if run is not None else None
+    calibration = run.calibration if run is not None and known is not None else None
     if run is not None and known is not None:
-        protocol = run.protocol
-        figures = (*figures_of(known), *further_figures(run), *calibration_figure(run))
+        protocol, figures = run.protocol, figures_of(run, known)
         bars, kind = bars_of(run, known), kind_of(run)
     else:
         protocol, figures, bars = _score_of_training(about)
         kind = "at the input resolution, while training"
+    if calibration is not None:
+        note = confidence_text(calibration.confidence or 0.0, calibration.accuracy or 0.0)
+        note = f"{note}, at {calibration.protocol.pixels}"
+        figures.append(Figure("expected calibration error", Interval(calibration.error), note))
     settings = dict(run.settings) if run is not None else {}
-    diagram = reliability(run.calibration) if run is not None and run.calibration else None
-    best = run.curves.best_epoch() if run is not None and run.curves is not None else None
     count = len(about["classes"])
     return dict(
         name=publication.name,
@@ -101,37 +97,32 @@ def _card(
         protocol=protocol,
         figures=figures,
         intervals=known is not None,
-        warning=(known and known.warning) or "",
-        calibration=f"{diagram.sentence}, at {diagram.where}" if diagram else "",
+        warning=known and known.warning,
         facts=tuple(_facts(about, protocol)),
         bars=bars,
         started_from=Path(str(settings.get("ckpt_path") or "")).name.replace("`", ""),
-        curves=f"Loss and mean IoU by epoch, the best epoch is {best:g}" if best and drawn_images else "",
-        recipe=_yaml(changed_settings(settings)) if settings else "",
-        panels=PANELS_IMAGE in drawn_images,
+        recipe=_yaml(published_settings(settings)) if settings else "",
         weights=shown(weights.name).replace("`", ""),
         limits=tuple(_limits(about, run, known, protocol, publication)),
     )
 
 
-def _score_of_training(
-    about: dict[str, Any],
-) -> tuple[Protocol | None, tuple[Figure, ...], tuple[ClassBar, ...]]:
+def _score_of_training(about: dict[str, Any]) -> tuple[Protocol | None, list[Figure], list[ClassBar]]:
     """Protocol, totals and classes of the validation that the file of the weights records."""
-    try:
-        score = about["score"]
-        names, ious = (list(score[key]) for key in ("classes", "class_iou"))
-        protocol = Protocol(**score["protocol"])
-        note = "of the validation while training"
-        figures = (
-            Figure("mean IoU", Interval(float(score["mean_iou"])), note),
-            Figure("pixel accuracy", Interval(float(score["pixel_accuracy"])), note),
-        )
-        values = [Interval(None if iou is None else float(iou)) for iou in ious]
-        pairs = zip(names, values, strict=True)
-        return protocol, figures, tuple(ClassBar(shown(str(name)), "", iou) for name, iou in pairs)
-    except (KeyError, TypeError, ValueError):
-        return None, (), ()
+    score = about["score"]
+    if score is None:
+        return None, [], []
+    note = "of the validation while training"
+    figures = [
+        Figure("mean IoU", Interval(score["mean_iou"]), note),
+        Figure("pixel accuracy", Interval(score["pixel_accuracy"]), note),
+    ]
+    pairs = zip(score["classes"], score["class_iou"], strict=True)
+    return (
+        Protocol(**score["protocol"]),
+        figures,
+        [ClassBar(shown(name), "", Interval(iou)) for name, iou in pairs],
+    )
 
 
 def _summary(count: int, figures: Sequence[Figure], protocol: Protocol | None, kind: str) -> str:
@@ -210,31 +201,6 @@ def _yaml(values: Any) -> str:
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).strip()
 
 
-def _rendered(card: dict[str, Any], publication: Publication) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("vocseg.report", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"md": escape_markdown, "percent": percent, "ends": _ends}
-    template = environment.get_template("model_card.md.j2")
-    text = template.render(card=card, metadata=_metadata(card, publication))
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def escape_markdown(text: str) -> str:
-    """Text in which Markdown and HTML have no effect, on one line."""
-    plain = re.sub(r"[<>&#~$]", lambda found: f"&#{ord(found[0])};", " ".join(shown(text, 2000).split()))
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", plain)
-
-
-def _ends(interval: Interval) -> str:
-    return "" if interval.low is None else f"{percent(interval.low)} to {percent(interval.high)}"
-
-
 def _metadata(card: dict[str, Any], publication: Publication) -> str:
     """Front matter that the hub reads."""
     from huggingface_hub import EvalResult, ModelCardData
@@ -267,23 +233,14 @@ def _metadata(card: dict[str, Any], publication: Publication) -> str:
     ).to_yaml()
 
 
-def changed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a `config.yaml` that `--config` needs beside the defaults of `fit`, without paths."""
-    defaults = dict(_defaults())
-    found: dict[str, Any] = {"seed_everything": settings.get("seed_everything")}
-    groups = {name: settings.get(name) for name in ("model", "data", "trainer", "weight_averaging")}
-    for key, value in _flat({name: each for name, each in groups.items() if isinstance(each, Mapping)}):
-        if key in defaults and value != defaults[key] and not _left_out(key):
-            *outer, last = key.split(".")
-            inner = found
-            for group in outer:
-                inner = inner.setdefault(group, {})
-            inner[last] = _without_folders(value)
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _left_out(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in _LEFT_OUT)
+def published_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a `config.yaml` that makes the recipe, without paths and settings of the machine."""
+    found = {"seed_everything": settings.get("seed_everything")}
+    for group in ("model", "data", "trainer", "weight_averaging"):
+        values = settings.get(group) or {}
+        names = _TRAINER.intersection(values) if group == "trainer" else values.keys() - _LEFT_OUT
+        found[group] = {name: _without_folders(values[name]) for name in values if name in names}
+    return {name: each for name, each in found.items() if each not in (None, {})}
 
 
 def _without_folders(value: Any) -> Any:
@@ -294,31 +251,3 @@ def _without_folders(value: Any) -> Any:
         return [_without_folders(each) for each in value]
     absolute = isinstance(value, str) and (value.startswith("~") or PurePath(value).is_absolute())
     return PurePath(value).name if absolute else value
-
-
-def _defaults() -> Iterator[tuple[str, Any]]:
-    """Values by dotted key: those of the classes, then those of the recipe `fit`."""
-    from lightning.pytorch import Trainer
-
-    from vocseg.callbacks.weight_averaging import WeightAverager
-    from vocseg.data.datamodule import VOCDataModule
-    from vocseg.models.module import SegmentationModule
-
-    kinds = {"model": SegmentationModule, "data": VOCDataModule, "weight_averaging": WeightAverager}
-    for group, kind in kinds.items():
-        for name, each in inspect.signature(kind).parameters.items():
-            yield from _flat({group: {name: each.default}})
-    trainer = inspect.signature(Trainer).parameters
-    yield from ((f"trainer.{name}", trainer[name].default) for name in _TRAINER)
-    yield from _flat(read_yaml(RECIPES / "fit.yaml", "recipe fit"))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by dotted key. Tuples are lists, and paths texts, as in YAML."""
-    for name, value in values.items():
-        plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        if isinstance(plain, Mapping):
-            yield from _flat(plain, f"{prefix}{name}.")
-        else:
-            text = str(plain) if isinstance(plain, Path) else plain
-            yield f"{prefix}{name}", list(text) if isinstance(text, tuple) else text

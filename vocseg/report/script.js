@@ -2,29 +2,7 @@
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-  // Light and dark: the system's setting until the button is used.
-  const theme = document.getElementById("theme");
-  const dark = () => (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const labelTheme = () => { theme.textContent = dark() ? "Light" : "Dark"; };
-  try { const saved = localStorage.getItem("vocseg-theme"); if (saved === "light" || saved === "dark") document.documentElement.dataset.theme = saved; } catch { /* some browsers have no storage for files */ }
-  theme.hidden = false;
-  labelTheme();
-  theme.addEventListener("click", () => {
-    document.documentElement.dataset.theme = dark() ? "light" : "dark";
-    try { localStorage.setItem("vocseg-theme", document.documentElement.dataset.theme); } catch { /* as above */ }
-    labelTheme();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", labelTheme);
-
-  // Commands to copy, and folded details, which paper cannot open.
-  for (const button of all(".copy")) {
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      const command = button.parentElement.querySelector("code");
-      getSelection().selectAllChildren(command); // to copy by hand where a browser refuses
-      navigator.clipboard?.writeText(command.textContent).then(() => { button.textContent = "Copied"; }, () => {});
-    });
-  }
+  // Folded details, which paper cannot open.
   addEventListener("beforeprint", () => { for (const each of all("details")) each.open = true; });
 
   // Order of the classes.
@@ -110,7 +88,7 @@
     const lines = all("path.line", chart).map((path) => ({
       name: path.dataset.name,
       points: path.dataset.points.trim().split(" ").map((pair) => pair.split(",").map(Number)),
-      places: path.getAttribute("d").slice(1).split(" L").map((pair) => Number(pair.split(" ")[0])),
+      places: path.getAttribute("d").slice(2).split(" ").filter((_, k) => k % 2 === 0).map(Number),
     }));
     const value = (y) => chart.dataset.percent === "1" ? `${(100 * y).toFixed(1)} %` : String(Number(y.toPrecision(4)));
     const stops = [...new Set(lines.flatMap((line) => line.places))].sort((a, b) => a - b);

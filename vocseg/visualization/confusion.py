@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +13,11 @@ _WORST = 6  # confusions in the list
 
 
 class Cell(NamedTuple):
-    """Pixels of a true class predicted as one class; `share` is the fraction of the row."""
+    """Pixels of a true class predicted as one class, in the row of the true class."""
 
     pixels: int
-    share: float
-    shade: float
-    text: str
+    shade: float  # 0 to 1
+    text: str  # per cent of the row
     right: bool
 
 
@@ -31,18 +29,13 @@ class MatrixRow(NamedTuple):
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True)
-class MatrixView:
-    """A confusion matrix for drawing.
-
-    Attributes:
-        worst: Most frequent confusions: true class, predicted class, fraction of the true class, pixels.
-    """
+class MatrixView(NamedTuple):
+    """A confusion matrix for drawing."""
 
     names: tuple[str, ...]  # predicted classes
     rows: tuple[MatrixRow, ...]  # true classes
     left_out: int  # number of classes that are not shown
-    worst: tuple[tuple[str, str, float, int], ...]
+    worst: list[tuple[str, str, float]]  # true class, predicted class, fraction of the true class
 
 
 def matrix_view(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> MatrixView:
@@ -62,15 +55,11 @@ def matrix_view(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> Matrix
     largest = [
         divmod(k, len(classes)) for k in np.argsort(-shares, axis=None, kind="stable")[:_WORST].tolist()
     ]
-    worst = tuple(
-        (classes[true], classes[k], float(shares[true, k]), int(wrong[true, k]))
-        for true, k in largest
-        if wrong[true, k]
-    )
+    worst = [(classes[true], classes[k], float(shares[true, k])) for true, k in largest if wrong[true, k]]
     return MatrixView(tuple(classes[k] for k in shown), rows, len(classes) - len(shown), worst)
 
 
 def _cell(pixels: int, total: int, right: bool) -> Cell:
     share = pixels / total if total else 0.0
     shade = 1 - math.log(share) / math.log(FAINTEST) if share > FAINTEST else 0.0
-    return Cell(pixels, share, round(shade, 2), f"{100 * share:.0f}" if share >= 0.005 else "", right)
+    return Cell(pixels, round(shade, 2), f"{100 * share:.0f}" if share >= 0.005 else "", right)

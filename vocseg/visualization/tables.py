@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from vocseg.metrics.aggregate import TRIMAP, WIDTH, ErrorBudget, error_budget
-from vocseg.metrics.bootstrap import FEWEST_IMAGES, Interval, ScoreIntervals, score_intervals
+from vocseg.metrics.aggregate import TRIMAP, WIDTH
+from vocseg.metrics.bootstrap import FEWEST_IMAGES, Interval, ScoreIntervals
 from vocseg.metrics.calibration import Calibration
-from vocseg.metrics.paired_test import Comparison, Difference
+from vocseg.metrics.paired_test import Comparison, Difference, ImageChange
 from vocseg.metrics.per_image import PerImageConfusion
 
 if TYPE_CHECKING:  # `compare` imports no torch
@@ -24,14 +24,6 @@ MEASURE_NAMES = {
     "frequency_weighted_iou": "frequency-weighted IoU",
     TRIMAP: f"trimap mean IoU ({WIDTH} px)",
 }
-_BUDGET_NAMES = {
-    "boundary": "near a boundary",
-    "background_for_object": "background predicted as object",
-    "object_for_background": "object predicted as background",
-    "another_class": "object predicted as another class",
-}
-_BAR = 18  # characters
-_MARKED = 3  # best and worst classes in colour
 _CHANGED = 10  # images of a comparison
 
 
@@ -66,56 +58,33 @@ def typographic(text: str) -> str:
 
 def score_table(score: "Score", title: str) -> Group:
     """IoU of each class in two columns, and the totals."""
-    cells = [(name, percent(iou), iou) for name, iou in zip(score.classes, score.class_iou, strict=True)]
-    absent = sum(iou is None for iou in score.class_iou)
-    missing = f" ({absent} neither present nor predicted)" if absent else ""
-    totals = (
-        f"mean IoU {percent(score.mean_iou)} % over {len(score.classes) - absent} classes{missing}, "
-        f"pixel accuracy {percent(score.pixel_accuracy)} %"
-        + ("" if score.loss is None else f", loss {score.loss:.3f}")
+    ious = dict(zip(score.classes, map(percent, score.class_iou), strict=True))
+    totals = f"mean IoU {percent(score.mean_iou)} %, pixel accuracy {percent(score.pixel_accuracy)} %" + (
+        "" if score.loss is None else f", loss {score.loss:.3f}"
     )
-    return Group(Text(f"\n{title}: {score.protocol}"), _class_table(cells), Text(totals))
+    return Group(Text(f"\n{title}: {score.protocol}"), _class_table(ious), Text(totals))
 
 
-def _class_table(cells: Sequence[tuple[str, str, float | None]]) -> Table:
-    """Names, texts and values in two columns, with the best and the worst classes in colour."""
+def _class_table(ious: dict[str, str]) -> Table:
+    """Names and texts in two columns."""
     table = Table()
     for _ in range(2):
         table.add_column("class")
         table.add_column("IoU %", justify="right", no_wrap=True)
-    known = sorted(value for _, _, value in cells if value is not None)
-    marked = min(_MARKED, len(known) // 3)
-    low, high = (known[marked - 1], known[-marked]) if marked else (0.0, 0.0)
-    texts = []
-    for name, text, value in cells:
-        style = ""
-        if value is not None and low < high:
-            style = "red" if value <= low else "green" if value >= high else ""
-        texts.append((Text(name, style), Text(text, style)))
-    half = (len(texts) + 1) // 2
-    for left, right in zip_longest(texts[:half], texts[half:], fillvalue=("", "")):
+    cells = [(Text(name), Text(text)) for name, text in ious.items()]
+    half = (len(cells) + 1) // 2
+    for left, right in zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
         table.add_row(*left, *right)
     return table
 
 
-def resolution_lines(
-    network: "Score", upper_bound: "Score | None", windows: bool = False, alone: bool = False
-) -> Text:
-    """The score at input resolution, and the upper bound of the score at original resolution.
-
-    `windows`: the table above is of sliding windows. `alone`: the table above is of this score.
-    """
-    loss = "" if network.loss is None else f"loss {network.loss:.3f}"
-    if alone:
-        return Text(loss)
-    where = (
-        f"resized to {network.protocol.views}, without windows" if windows else f"at {network.protocol.views}"
-    )
-    accuracy = f"pixel accuracy {percent(network.pixel_accuracy)} %"
-    line = f"input resolution ({where}): mean IoU {percent(network.mean_iou)} %, {accuracy}"
-    line += f", {loss}" if loss else ""
+def resolution_lines(network: "Score", upper_bound: "Score | None") -> Text:
+    """The score at input resolution, and the upper bound of the score at original resolution."""
+    size = f"{network.protocol.size}x{network.protocol.size}"
+    line = f"input resolution (at {network.protocol.views}): mean IoU {percent(network.mean_iou)} %, "
+    line += f"pixel accuracy {percent(network.pixel_accuracy)} %"
+    line += "" if network.loss is None else f", loss {network.loss:.3f}"
     if upper_bound is not None:
-        size = f"{network.protocol.size}x{network.protocol.size}"
         line += f"\nupper bound of mean IoU at {size}: {percent(upper_bound.mean_iou)} %"
     return Text(line)
 
@@ -142,45 +111,22 @@ def interval_text(interval: Interval) -> str:
     return percent(interval.estimate) + ends
 
 
-def interval_table(scores: PerImageConfusion, title: str, intervals: ScoreIntervals | None = None) -> Group:
-    """Classes and totals with 95 % intervals, and the error budget."""
-    known = intervals or score_intervals(scores)
-    cells = [
-        (name, interval_text(iou) + _no_interval(iou, known.images[name]), iou.estimate)
-        for name, iou in known.class_iou.items()
-    ]
-    parts: list[RenderableType] = [Text(f"\n{title}: {scores.protocol}"), _class_table(cells)]
+def interval_table(scores: PerImageConfusion, title: str, known: ScoreIntervals) -> Group:
+    """Classes and totals with 95 % intervals."""
+    ious = {name: interval_text(iou) for name, iou in known.class_iou.items()}
     width = max(map(len, MEASURE_NAMES.values()))
-    for name, interval in known.measures.items():
-        missing = "" if interval.low is not None else f"  (no interval: fewer than {FEWEST_IMAGES} images)"
-        line = f"{MEASURE_NAMES[name]:<{width}}  {interval_text(interval)} %{missing}"
-        parts.append(Text(line, style="bold" if name == "mean_iou" else ""))
-    parts.append(Text("[ ]: 95 % interval over images of the same kind, not over seeds", "dim"))
-    if known.warning:
-        parts.append(Text(known.warning, "yellow"))
-    budget = error_budget(scores.total(), scores.classes, scores.total_band())
-    return Group(*parts, *([_budget_table(budget)] if budget.total == budget.total else []))
-
-
-def _no_interval(interval: Interval, images: int) -> str:
-    """Reason for a missing interval."""
-    if interval.estimate is None or interval.low is not None:
-        return ""
-    return f" ({images} image{'s' * (images != 1)})" if images else " (only predicted)"
-
-
-def _budget_table(budget: ErrorBudget) -> Table:
-    table = Table(title="error budget: 100 % - mean IoU", title_justify="left")
-    table.add_column("wrong pixels")
-    table.add_column("points", justify="right")
-    table.add_column("fraction of the errors", no_wrap=True)
-    for name, lost in budget.as_dict().items():
-        if lost is not None:
-            share = lost / budget.total if budget.total else 0.0
-            table.add_row(_BUDGET_NAMES[name], percent(lost), f"{share:>4.0%} " + "█" * round(_BAR * share))
-    table.add_section()
-    table.add_row("total", percent(budget.total), "", style="bold")
-    return table
+    totals = [
+        Text(
+            f"{MEASURE_NAMES[name]:<{width}}  {interval_text(interval)} %",
+            "bold" if name == "mean_iou" else "",
+        )
+        for name, interval in known.measures.items()
+    ]
+    note = "[ ]: 95 % interval over images of the same kind, not over seeds; "
+    note += f"none for fewer than {FEWEST_IMAGES} images"
+    warning = [Text(known.warning, "yellow")] if known.warning else []
+    heading = Text(f"\n{title}: {scores.protocol}")
+    return Group(heading, _class_table(ious), *totals, Text(note, "dim"), *warning)
 
 
 def difference_tables(
@@ -196,16 +142,13 @@ def difference_tables(
         side += "" if same else f"\n   {protocol}"
         lines += [f"{short}: {side}"] if side != short else []
     lines += [f"{title}{comparison.protocols[0]}"] if same else []
+    changed = [each for each in comparison.images[:shown] if each.change]
     return Group(
         Text("\n" + "\n".join(lines)),
         Text(verdict(comparison, letter, first), style="bold"),
         _measure_table(comparison, letter, first),
         Text(caption(comparison, seeds=not title), style="dim"),
-        *(
-            [_changed_images(comparison, letter, shown, first)]
-            if any(k.change for k in comparison.images)
-            else []
-        ),
+        *([_changed_images(changed, letter, first)] if changed else []),
     )
 
 
@@ -229,11 +172,8 @@ def _measure_table(comparison: Comparison, letter: str, first: str) -> Table:
     for name, metric in comparison.measures.items():  # without hyphens, names wrap between words
         _add_row(table, MEASURE_NAMES[name].replace("-", " "), metric, "bold" if name == "mean_iou" else "")
     table.add_section()
-    shown = {name: each for name, each in comparison.class_iou.items() if each.before or each.after}
-    for name, metric in shown.items():
+    for name, metric in comparison.class_iou.items():
         _add_row(table, name, metric, "")
-    if hidden := len(comparison.class_iou) - len(shown):
-        table.caption = f"not shown: {hidden} class{'es' * (hidden != 1)} at 0 or absent in both"
     return table
 
 
@@ -254,28 +194,22 @@ def _add_row(table: Table, name: str, metric: Difference, style: str) -> None:
 
 def caption(comparison: Comparison, seeds: bool = True) -> str:
     """Meaning of the intervals and marks; `seeds`: mention that several seeds can be passed."""
-    tested = sum(each.difference.low is not None for each in comparison.class_iou.values())
     if comparison.seed_spread is None:
         spread = "The intervals cover other images, not other seeds: there is one run of each."
         spread += " Pass several seeds, joined by commas, to include their spread." if seeds else ""
     else:
         spread = "The intervals cover other images and other seeds. Standard deviation of mean IoU between "
         spread += f"seeds: {percent(comparison.seed_spread)} points."
-    return (
-        f"▲ ▼: the interval excludes 0. Without any difference, about {0.05 * tested:.1f} of {tested} "
-        f"class{'es' * (tested != 1)} with an interval would be marked. {spread}"
-    )
+    marks = "▲ ▼: the interval excludes 0, by chance for one class in twenty."
+    return f"{marks} {spread}"
 
 
-def _changed_images(comparison: Comparison, letter: str, shown: int, first: str) -> Table:
+def _changed_images(images: Sequence[ImageChange], letter: str, first: str) -> Table:
     title = "images with the largest changes, by mean IoU over their own classes"
-    title += "\n(influence: on the difference above, in points)"
     table = Table(title=title, title_justify="left")
     table.add_column("image", overflow="fold")
-    for name in (f"{first} %", f"{letter} %", f"{letter} - {first}", "influence"):
+    for name in (f"{first} %", f"{letter} %", f"{letter} - {first}"):
         table.add_column(name, justify="right")
-    for each in comparison.images[:shown]:
-        if each.change:
-            metrics = percent(each.before), percent(each.after), points(each.change)
-            table.add_row(Text(each.id), *metrics, f"{100 * each.influence:+.3f}")
+    for each in images:
+        table.add_row(Text(each.id), percent(each.before), percent(each.after), points(each.change))
     return table
