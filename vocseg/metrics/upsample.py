@@ -23,7 +23,11 @@ def argmax_upsampled(logits: Tensor, shape: tuple[int, int]) -> Tensor:
     Returns:
         uint8 `[H,W]` on the same device.
     """
-    logits = logits.detach().float().contiguous()
+    logits = logits.detach().float()
+    if logits.device.type == "cpu" and (last := logits.permute(1, 2, 0)).is_contiguous():
+        turned = cv2.transpose(last.flatten(0, 1).numpy())  # four times as fast as torch
+        logits = torch.from_numpy(turned).reshape(logits.shape)
+    logits = logits.contiguous()
     # On one thread torch rounds three channels differently from any other number.
     alone = len(logits) != 3 and shape[0] * shape[1] >= _SMALL
     if alone and logits.device.type == "cpu" and bool(logits.sum().isfinite()):
@@ -51,8 +55,7 @@ def _running_argmax(logits: Tensor, shape: tuple[int, int]) -> Tensor:
     for index in range(1, len(logits)):
         upsampled = _interpolate(logits[index : index + 1], shape)[0].numpy()
         label.fill(index)
-        cv2.copyTo(
-            label, cv2.compare(upsampled, highest, cv2.CMP_GT), best
-        )  # numpy takes fifty times as long
+        better = cv2.compare(upsampled, highest, cv2.CMP_GT)
+        cv2.copyTo(label, better, best)  # numpy takes fifty times as long
         cv2.max(highest, upsampled, dst=highest)
     return torch.from_numpy(best)
