@@ -131,15 +131,3 @@ def test_skip_of_too_many_images_raises(copy: Path, capsys: Capture, monkeypatch
     with pytest.warns(UserWarning, match="left out"):
         said = refused(capsys, ["fit", *tiny(copy), *SHORT, *NO_STORE, *flags])
     assert "3 of the 20 images of 'train' cannot be read, too many for --data.on_read_error skip" in said
-
-
-def test_truncated_cache_raises_in_training(copy: Path, capsys: Capture, monkeypatch: Monkey) -> None:
-    def cut() -> None:
-        _file(copy, "train", 3).unlink()
-        for path in copy.rglob("images.bin"):
-            with path.open("r+b") as file:
-                file.truncate(1000)
-
-    _in_step(monkeypatch, "training_step", cut)
-    said = refused(capsys, ["fit", *tiny(copy), *SHORT, "--trainer.max_epochs", "2"])
-    assert "images.bin was truncated: remove the folder and start again" in said

@@ -164,17 +164,6 @@ def test_changed_class_colours_rebuild_cache(tmp_path: Path) -> None:
     assert one.facts("val") == two.facts("val")  # the files are the same
 
 
-def test_transparent_mask_raises(tmp_path: Path) -> None:
-    exports.cvat(tmp_path)
-    path = sorted((tmp_path / "SegmentationClass").iterdir())[0]
-    with Image.open(path) as picture:
-        clear = picture.convert("RGBA")
-    clear.putpixel((2, 1), (0, 0, 0, 0))
-    clear.save(path)
-    with pytest.raises(UserError, match="is transparent in 1 pixels, the first at x=2, y=1"):
-        _prepared(tmp_path, classes=tmp_path / "labelmap.txt", val_fraction=0.25)
-
-
 def test_layout_finds_image_in_sub_folder(tmp_path: Path) -> None:
     (tmp_path / "images" / "a").mkdir(parents=True)
     (tmp_path / "images" / "a" / "x.PNG").touch()

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from vocseg.data.cache import keep_freed_memory
 from vocseg.data.classes import known_classes
 from vocseg.data.dataloader import Batch, RankInfo, make_dataloader, rank_info
-from vocseg.data.dataset import CachePolicy, SplitDatasets, VOCSegmentation
+from vocseg.data.dataset import SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes
 from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.data.samplers import EpochPosition, EvalSampler, Order, Progress, ResumableSampler
@@ -21,6 +21,7 @@ from vocseg.data.voc import Layout
 from vocseg.errors import UserError
 from vocseg.utils.safe_load import SafeCheckpointMixin
 
+_LARGEST = 8192  # pixels each way: an image of that size takes 200 MB
 _EVAL_BATCH_ON_GPU = 32  # at least: smaller batches leave a GPU idle
 
 
@@ -105,6 +106,10 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         self.eval_batch_size, self.num_workers, self.timeout = eval_batch_size, num_workers, int(timeout)
         self.seed, self.predict_dir, self.download = seed, predict_dir, download
         self.skip = on_read_error == "skip"
+        if self.image_size > _LARGEST:
+            raise UserError(
+                f"--data.image_size {self.image_size:,} is too large: use {_LARGEST:,} pixels at most"
+            )
         self.classes = known_classes(classes and Path(classes), mask_values)
         self.selection = Selection(
             root=self.root,
@@ -115,8 +120,17 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             subset_seed=subset_seed,
             val_fraction=val_fraction and float(val_fraction),
         )
-        policy = CachePolicy(cache, cache_dir, verify_files, self.skip)
-        self.parts = SplitDatasets(policy, self.image_size, augmentation, seed, scales(crop_scale), sampling)
+        self.parts = SplitDatasets(
+            self.image_size,
+            augmentation,
+            seed,
+            scales(crop_scale),
+            sampling,
+            cache,
+            cache_dir,
+            verify=verify_files,
+            skip=self.skip,
+        )
         self.progress = Progress(self._counted)
         self.predict_dataset: ImageFolderDataset | None = None  # the images to predict, once they are listed
         self._error: str | None = None

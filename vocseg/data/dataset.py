@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import SupportsIndex
 
@@ -16,12 +15,12 @@ from vocseg.constants import IGNORE_INDEX
 from vocseg.data.cache import FILES_INSTEAD, MemmapCache, build_cache, find_cache
 from vocseg.data.dataloader import Batch, Sample, Samples, SkippedSamples, lost
 from vocseg.data.fingerprint import cache_folder, fingerprint, read_contents, write_contents
-from vocseg.data.image_io import Bytes, ImageMask, ImageSize, read_image, read_mask
+from vocseg.data.image_io import Bytes, ImageMask, read_image, read_mask
 from vocseg.data.label_check import balanced_weights, check_labels, class_pixels
-from vocseg.data.raw_reader import DecodedFiles, ImageMaskReader, known_fingerprint
+from vocseg.data.raw_reader import ImageMaskReader, known_fingerprint
 from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.data.splits import Split, SplitFacts
-from vocseg.data.transforms.augment import Augmentation, Augmenter, Sampling, stored_form
+from vocseg.data.transforms.augment import Augmentation, Augmenter, Sampling, stored_size
 from vocseg.data.transforms.crops import SCALES, Scales
 from vocseg.errors import UserError
 
@@ -39,7 +38,7 @@ class VOCSegmentation(Dataset[Sample]):
     epoch = 0
 
     def __init__(
-        self, split: Split, source: MemmapCache | DecodedFiles, augmenter: Augmenter, skip: bool = False
+        self, split: Split, source: MemmapCache | ImageMaskReader, augmenter: Augmenter, skip: bool = False
     ) -> None:
         """Initialise the dataset; with `skip`, a pair that cannot be read is replaced by an ignored one."""
         self.split, self._source, self._augmenter, self._skip = split, source, augmenter, skip
@@ -135,68 +134,9 @@ class VOCSegmentation(Dataset[Sample]):
         self._read([index], skip=False)
 
     def _read(self, indices: Sequence[int], skip: bool) -> list[ImageMask | None]:
-        if isinstance(self._source, DecodedFiles):
+        if isinstance(self._source, ImageMaskReader):
             return self._source.several(indices, skip)
         return [self._source[self.split.rows[index]] for index in indices]
-
-
-@dataclass(frozen=True)
-class CachePolicy:
-    """Use of the cache.
-
-    Attributes:
-        store: True: the cache is required; False: no cache; None: a cache if there is room.
-        cache: Folder for caches and file records; None: see `cache_folder`.
-        check: Without a cache, read every file once before the run starts.
-        skip: Continue without images that cannot be read.
-    """
-
-    store: bool | None
-    cache: Path | None
-    check: bool
-    skip: bool = False
-
-    def prepare(self, split: Split, form: ImageSize) -> None:
-        """Build the cache of the split, or else check its files: either reads every file."""
-        cache = self.folder(split)
-        if self.store is not False and self._build(split, form, cache):
-            return
-        if self.check:
-            reader = ImageMaskReader(split, cache)
-            reader.check(skip=self.skip)
-            with contextlib.suppress(OSError):  # a folder that cannot be written costs a second reading
-                write_contents(cache, reader.seen)
-
-    def open(self, split: Split, form: ImageSize) -> MemmapCache | DecodedFiles:
-        """Open what `prepare` made; a cache holds the complete list of the split."""
-        cache, complete = self.folder(split), split.whole()
-        folder = None if self.store is False else find_cache(complete, form, cache)
-        if folder is not None:
-            return MemmapCache(folder, partial(_decode, complete, form, cache))
-        return DecodedFiles(ImageMaskReader(split, cache, read_contents(cache) if self.check else None), form)
-
-    def _build(self, split: Split, form: ImageSize, cache: Path) -> bool:
-        """Build the cache if possible; a cache cannot skip images."""
-        try:
-            return build_cache(split.whole(), form, cache, required=self.store is True) is not None
-        except UserError as error:
-            if not self.skip or self.store is True:
-                raise
-            print(f"{error.sentence}; {FILES_INSTEAD} (--data.on_read_error skip)", flush=True)
-            return False
-
-    def fingerprint(self, split: Split) -> str:
-        """Return the fingerprint over ids and decoded content; over ids (`ids-...`) if files are unread."""
-        known = known_fingerprint(split, self.folder(split))
-        return known or "ids-" + fingerprint(split.ids, [("", "")] * len(split))[:12]
-
-    def folder(self, split: Split) -> Path:
-        """Return the folder for files derived from the split's data set."""
-        return cache_folder(split.layout.folder, self.cache)
-
-
-def _decode(split: Split, form: ImageSize, cache: Path, row: int) -> ImageMask:
-    return DecodedFiles(ImageMaskReader(split, cache), form)[row]
 
 
 @dataclass
@@ -204,20 +144,26 @@ class SplitDatasets:
     """The datasets "train" and "val", or "val" alone.
 
     Attributes:
-        storage: Use of the cache.
         size: Side length in pixels of the input resolution.
         augmentation: Of "train".
         seed: Of the augmentation.
         scales: Smallest and largest scale of the crops.
         sampling: Of the images of "train".
+        cache: True: the cache is required; False: no cache; None: a cache if there is room.
+        cache_dir: Folder for caches and file records; None: see `cache_folder`.
+        verify: Without a cache, read every file once before the run starts.
+        skip: Continue without images that cannot be read.
     """
 
-    storage: CachePolicy
     size: int
     augmentation: Augmentation
     seed: int
     scales: Scales = SCALES
     sampling: Sampling = "uniform"
+    cache: bool | None = None
+    cache_dir: Path | None = None
+    verify: bool = True
+    skip: bool = False
     _sets: dict[str, VOCSegmentation] = field(default_factory=dict)
     _facts: dict[str, SplitFacts] = field(default_factory=dict)
     _checked: dict[str, Split] = field(default_factory=dict)
@@ -237,36 +183,67 @@ class SplitDatasets:
         return {part.split.name: part.left_out.reasons for part in self._sets.values()}
 
     def prepare(self, splits: Mapping[str, Split]) -> None:
-        """Build the caches or check the files, on one process of each machine."""
+        """Build the caches or else check the files, on one process of each machine."""
         for name, split in splits.items():
-            self.storage.prepare(split, self._form(name))
+            folder = self._folder(split)
+            if not self._build(name, split) and self.verify:
+                reader = ImageMaskReader(split, folder, self.size)
+                reader.check(skip=self.skip)
+                with contextlib.suppress(OSError):  # a folder that cannot be written costs a second reading
+                    write_contents(folder, reader.seen)
             if self._checked.get(name) != split:  # Lightning prepares the data of `finetune` twice more
-                check_labels(split, self.storage.folder(split), training=name == "train")
+                check_labels(split, folder, training=name == "train")
                 self._checked[name] = split
 
     def open(self, splits: Mapping[str, Split]) -> None:
         """Open what was prepared, on every process."""
         for name, split in splits.items():
-            form, skip = self._form(name), self.storage.skip
-            source = self.storage.open(split, form)
-            augmenter = Augmenter(self._augmentation(name), self.size, self.seed, len(split), self.scales)
-            self._sets[name] = VOCSegmentation(split, source, augmenter, skip)
+            source, augmentation = self._source(name, split), self._augmentation(name)
+            augmenter = Augmenter(augmentation, self.size, self.seed, len(split), self.scales)
+            self._sets[name] = VOCSegmentation(split, source, augmenter, self.skip)
             if name == "train" and self.sampling == "balanced":
-                self._sets[name].weights = torch.from_numpy(balanced_weights(split, source, form, skip))
+                weights = balanced_weights(split, source, self._stored_size(name), self.skip)
+                self._sets[name].weights = torch.from_numpy(weights)
+            known = known_fingerprint(split, self._folder(split))
             self._facts[name] = {
                 "split": split.name,
                 "images": len(split),
-                "fingerprint": self.storage.fingerprint(split),
+                # Of unread files, over the ids alone.
+                "fingerprint": known or "ids-" + fingerprint(split.ids, [("", "")] * len(split))[:12],
                 "size": self.size,
             }
 
     def class_pixels(self, split: Split) -> list[int]:
         """Return the number of pixels of each class in the masks of a training split, as cached."""
-        form = self._form("train")
-        return class_pixels(split, self.storage.open(split, form), form, self.storage.skip)
+        return class_pixels(split, self._source("train", split), self._stored_size("train"), self.skip)
 
-    def _form(self, name: str) -> ImageSize:
-        return stored_form(self.size, self._augmentation(name))
+    def _build(self, name: str, split: Split) -> bool:
+        """Build the cache if possible; a cache cannot skip images."""
+        if self.cache is False:
+            return False
+        size, folder, required = self._stored_size(name), self._folder(split), self.cache is True
+        try:
+            return build_cache(split.whole(), size, folder, required) is not None
+        except UserError as error:
+            if not self.skip or required:
+                raise
+            print(f"{error.sentence}; {FILES_INSTEAD} (--data.on_read_error skip)", flush=True)
+            return False
+
+    def _source(self, name: str, split: Split) -> MemmapCache | ImageMaskReader:
+        """The pairs as prepared; a cache holds the complete list of the split."""
+        size, folder, complete = self._stored_size(name), self._folder(split), split.whole()
+        found = None if self.cache is False else find_cache(complete, size, folder)
+        if found is not None:
+            decode = ImageMaskReader(complete, folder, size).__getitem__
+            return MemmapCache(found, len(complete), size, decode)
+        return ImageMaskReader(split, folder, size, read_contents(folder) if self.verify else None)
+
+    def _folder(self, split: Split) -> Path:
+        return cache_folder(split.layout.folder, self.cache_dir)
 
     def _augmentation(self, name: str) -> Augmentation:
         return self.augmentation if name == "train" else "none"
+
+    def _stored_size(self, name: str) -> int:
+        return stored_size(self.size, self._augmentation(name))

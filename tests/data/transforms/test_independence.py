@@ -13,8 +13,8 @@ import pytest
 from scipy.ndimage import find_objects, label, maximum_filter
 from scipy.stats import chi2_contingency
 
-from vocseg.data.image_io import ImageMask
-from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_form
+from vocseg.data.image_io import ImageMask, resize_pair
+from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_size
 
 IMAGES, EPOCHS, SIZE, SOURCE = 800, 3, 32, 48  # crops come from SOURCE pixels each way
 Floats = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ def filled(
 ) -> tuple[Floats, Floats]:
     """Images `[N,size,size,3]` and masks `[N,size,size]` of every draw; void is NaN in both."""
     augmenter = Augmenter(augmentation, SIZE, seed, count)
-    waiting = stored_form(SIZE, augmentation)(pair)
+    waiting = resize_pair(pair, stored_size(SIZE, augmentation))
     images = np.empty((EPOCHS, count, SIZE, SIZE, 3), np.uint8)
     masks = np.empty((EPOCHS, count, SIZE, SIZE), np.uint8)
     for epoch in range(EPOCHS):

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.data.image_io import Bytes, ImageMask, ImageSize
+from vocseg.data.image_io import Bytes, ImageMask
 from vocseg.data.transforms.crops import SCALES, Scales, crop_extents, crop_into
 from vocseg.data.transforms.cutmix import (
     HOLES,
@@ -46,9 +46,9 @@ _EXTRA = np.dtype([
 ])  # fmt: skip
 
 
-def stored_form(size: int, augmentation: Augmentation) -> ImageSize:
-    """Return the size of pairs before augmentation to `size` pixels each way."""
-    return ImageSize(size if augmentation in ("none", "light") else round(_MARGIN * size))
+def stored_size(size: int, augmentation: Augmentation) -> int:
+    """Return the side length of pairs before augmentation to `size` pixels each way."""
+    return size if augmentation in ("none", "light") else round(_MARGIN * size)
 
 
 class Augmenter:
@@ -93,7 +93,7 @@ class Augmenter:
         """Write a batch.
 
         Args:
-            pairs: Of the size `stored_form`.
+            pairs: Of the size `stored_size`.
             indices: Position of each in the split.
             epoch: Of the random numbers.
             images: uint8 `[N,size,size,3]`, written to.
