@@ -206,9 +206,7 @@ def read_bytes(path: Path, kind: str) -> tuple[bytes, os.stat_result]:
     try:
         return read_regular(path, MOST_BYTES)
     except FileNotFoundError:
-        raise UserError(
-            f"the {kind} {path} is missing: restore it or remove its id from the split list"
-        ) from None
+        raise UserError(f"the {kind} {path} is missing: restore it, or remove it from its list") from None
     except OSError as error:
         raise UserError(
             f"the {kind} {path} cannot be read ({error.strerror}): put the {kind} there"

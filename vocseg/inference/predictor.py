@@ -180,16 +180,7 @@ def _read(path: Path, name: str) -> _DecodedImage:
     return _DecodedImage(read_image(path, exif=True), name, path)
 
 
-def _read_or_error(path: Path, name: str) -> _DecodedImage | UserError:
-    try:
-        return _read(path, name)
-    except UserError as error:
-        return error
-
-
-def _files(found: ImageFolderDataset) -> Iterator[_Job]:
-    for reason in found.left_out.reasons.values():  # broken links and missing files
-        warnings.warn(f"vocseg: left out: {reason}", stacklevel=2)
+def _files(found: ImageFolderDataset) -> Iterator[Callable[[], _DecodedImage]]:
     for path, name in zip(found.files, found.names, strict=True):
         yield partial(_read_or_error, path, name)
 
