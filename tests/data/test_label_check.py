@@ -9,9 +9,8 @@ from PIL import Image
 
 from tests import exports
 from tests.conftest import refused, tiny
-from tests.data.conftest import ready, voc_folder
+from tests.data.conftest import ready
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.voc import mask_path, split_ids
 from vocseg.errors import UserError
 
 OWN = {"image_folder": "images", "mask_folder": "masks", "val_fraction": 0.25}
@@ -133,19 +132,6 @@ def test_class_pixels_of_merged_classes_are_summed(sample: Path, tmp_path: Path)
     for store in (True, False):
         merged = _counts(sample, tmp_path / "b", classes=tmp_path / "classes.yaml", cache=store)
         assert merged == [whole[0], sum(whole[1:11])]
-
-
-def test_missing_mask_raises_or_is_skipped(copied: Path, tmp_path: Path) -> None:
-    folder = voc_folder(copied)
-    before = _counts(copied, tmp_path / "a", cache=False)
-    mask_path(folder, split_ids(folder, "train")[3], "train").unlink()
-    stopping, skipping = (
-        VOCDataModule(root=copied, cache_dir=tmp_path / "a", image_size=64, cache=False, on_read_error=way)  # type: ignore[arg-type]
-        for way in ("stop", "skip")
-    )
-    assert 0 < sum(skipping.class_pixels()) < sum(before)
-    with pytest.raises(UserError, match="is missing"):
-        stopping.class_pixels()
 
 
 def test_balanced_weights_follow_rarest_class(sample: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """LightningDataModule of VOC and data sets in its layout."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
 from lightning.pytorch import LightningDataModule
@@ -59,8 +59,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         num_workers: Number of DataLoader workers. null: 0 on a CPU or where reading is cheap, else one per
             core, at most 8.
         timeout: Seconds to wait for a batch from a DataLoader worker.
-        on_read_error: Reaction to an unreadable image. raise: the run fails; skip: the image is left out and
-            reported. `predict` always skips it and exits with code 1.
         cache: Memory-mapped cache of decoded images. null: used if there is room on the disk.
         cache_dir: Folder of the cache. null: `.vocseg` in the data set, or the user's cache folder if the
             data set is read-only.
@@ -94,7 +92,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         predict_dir: Path | None = None,
         num_workers: NonNegativeInt | None = None,
         timeout: PositiveInt = 60,
-        on_read_error: Literal["raise", "skip"] = "raise",
         cache: bool | None = None,
         cache_dir: Path | None = None,
         download: bool = True,
@@ -105,7 +102,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         self.root, self.image_size, self.batch_size = Path(root), int(image_size), int(batch_size)
         self.eval_batch_size, self.num_workers, self.timeout = eval_batch_size, num_workers, int(timeout)
         self.seed, self.predict_dir, self.download = seed, predict_dir, download
-        self.skip = on_read_error == "skip"
         if self.image_size > _LARGEST:
             raise UserError(
                 f"--data.image_size {self.image_size:,} is too large: use {_LARGEST:,} pixels at most"
@@ -129,7 +125,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             cache,
             cache_dir,
             verify=verify_files,
-            skip=self.skip,
         )
         self.progress = Progress(self._counted)
         self.predict_dataset: ImageFolderDataset | None = None  # the images to predict, once they are listed
@@ -211,10 +206,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         if self._class_pixels is None:
             self._class_pixels = self.parts.class_pixels(self.selection.splits(["train"])["train"])
         return self._class_pixels
-
-    def left_out(self) -> dict[str, dict[str, str]]:
-        """Return the images that this process skipped, with reasons, by split."""
-        return self.parts.left_out()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return full batches, shuffled by seed and epoch, or with `overfit_batches` in the split's order.

@@ -12,17 +12,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocseg.constants import IGNORE_INDEX
-from vocseg.data.cache import FILES_INSTEAD, MemmapCache, build_cache, find_cache
-from vocseg.data.dataloader import Batch, Sample, Samples, SkippedSamples, lost
+from vocseg.data.cache import MemmapCache, build_cache, find_cache
+from vocseg.data.dataloader import Batch, Sample, Samples
 from vocseg.data.fingerprint import cache_folder, fingerprint, read_contents, write_contents
-from vocseg.data.image_io import Bytes, ImageMask, read_image, read_mask
+from vocseg.data.image_io import Bytes, read_image, read_mask
 from vocseg.data.label_check import balanced_weights, check_labels, class_pixels
 from vocseg.data.raw_reader import ImageMaskReader, known_fingerprint
 from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.transforms.augment import Augmentation, Augmenter, Sampling, stored_size
 from vocseg.data.transforms.crops import SCALES, Scales
-from vocseg.errors import UserError
 
 
 class VOCSegmentation(Dataset[Sample]):
@@ -37,13 +36,9 @@ class VOCSegmentation(Dataset[Sample]):
 
     epoch = 0
 
-    def __init__(
-        self, split: Split, source: MemmapCache | ImageMaskReader, augmenter: Augmenter, skip: bool = False
-    ) -> None:
-        """Initialise the dataset; with `skip`, a pair that cannot be read is replaced by an ignored one."""
-        self.split, self._source, self._augmenter, self._skip = split, source, augmenter, skip
+    def __init__(self, split: Split, source: MemmapCache | ImageMaskReader, augmenter: Augmenter) -> None:
+        self.split, self._source, self._augmenter = split, source, augmenter
         self.weights: Tensor | None = None  # `[N]`: sampling weights in training; None: uniform
-        self.left_out = SkippedSamples(f"'{split.name}'", split.ids, self._read_one)
 
     def __len__(self) -> int:
         return len(self.split)
@@ -75,7 +70,7 @@ class VOCSegmentation(Dataset[Sample]):
 
         Raises:
             IndexError: If there is no such index.
-            UserError: If a file is missing or wrong (see `ImageMaskReader`), unless such pairs are skipped.
+            UserError: If a file is missing or wrong (see `ImageMaskReader`).
         """
         sample: Sample = self.__getitems__([item])[0]
         return sample
@@ -93,7 +88,7 @@ class VOCSegmentation(Dataset[Sample]):
         if isinstance(self._source, MemmapCache) and self._augmenter.augmentation == "none":
             self._source.gather([self.split.rows[index] for index in indices], images, masks)
         else:
-            indices = self._fill(indices, draws[0].epoch, images, masks)
+            self._fill(indices, draws[0].epoch, images, masks)
         for k, draw in enumerate(draws):
             if draw.filler:
                 masks[k], indices[k] = IGNORE_INDEX, -1
@@ -116,27 +111,17 @@ class VOCSegmentation(Dataset[Sample]):
         """Read an image at its original resolution: RGB uint8 `[H,W,3]`."""
         return read_image(self.split.paths(index)[0])
 
-    def _fill(self, indices: list[int], epoch: int, images: Bytes, masks: Bytes) -> list[int]:
-        """Read and augment into a batch; returns the indices, those of unreadable pairs changed."""
+    def _fill(self, indices: list[int], epoch: int, images: Bytes, masks: Bytes) -> None:
+        """Read and augment into a batch."""
         chosen = self._augmenter.cutmix_partners(indices, epoch)
-        read = self._read([*indices, *(k for k in chosen if k is not None)], self._skip)  # in parallel
-        pairs, rest = read[: len(indices)], iter(read[len(indices) :])
-        partners = [None if k is None else next(rest) for k in chosen]
-        # An unreadable pair is ignored, so that nothing may be pasted into it.
-        partners = [None if pair is None else other for pair, other in zip(pairs, partners, strict=True)]
-        size = self._augmenter.size
-        blank = ImageMask(np.zeros((size, size, 3), np.uint8), np.full((size, size), IGNORE_INDEX, np.uint8))
-        complete = [blank if pair is None else pair for pair in pairs]
-        self._augmenter.fill_batch(complete, indices, epoch, images, masks, partners)
-        return [lost(k) if pair is None else k for k, pair in zip(indices, pairs, strict=True)]
-
-    def _read_one(self, index: int) -> None:
-        self._read([index], skip=False)
-
-    def _read(self, indices: Sequence[int], skip: bool) -> list[ImageMask | None]:
+        needed = [*indices, *(k for k in chosen if k is not None)]
         if isinstance(self._source, ImageMaskReader):
-            return self._source.several(indices, skip)
-        return [self._source[self.split.rows[index]] for index in indices]
+            pairs = self._source.several(needed)  # in parallel
+        else:
+            pairs = [self._source[self.split.rows[index]] for index in needed]
+        rest = iter(pairs[len(indices) :])
+        partners = [None if k is None else next(rest) for k in chosen]
+        self._augmenter.fill_batch(pairs[: len(indices)], indices, epoch, images, masks, partners)
 
 
 @dataclass
@@ -152,7 +137,6 @@ class SplitDatasets:
         cache: True: the cache is required; False: no cache; None: a cache if there is room.
         cache_dir: Folder for caches and file records; None: see `cache_folder`.
         verify: Without a cache, read every file once before the run starts.
-        skip: Continue without images that cannot be read.
     """
 
     size: int
@@ -163,7 +147,6 @@ class SplitDatasets:
     cache: bool | None = None
     cache_dir: Path | None = None
     verify: bool = True
-    skip: bool = False
     _sets: dict[str, VOCSegmentation] = field(default_factory=dict)
     _facts: dict[str, SplitFacts] = field(default_factory=dict)
     _checked: dict[str, Split] = field(default_factory=dict)
@@ -178,17 +161,16 @@ class SplitDatasets:
         """Return name, number of images, fingerprint over ids and content, and size."""
         return self._facts[name]
 
-    def left_out(self) -> dict[str, dict[str, str]]:
-        """Return the images that this process skipped, with reasons, by split."""
-        return {part.split.name: part.left_out.reasons for part in self._sets.values()}
-
     def prepare(self, splits: Mapping[str, Split]) -> None:
         """Build the caches or else check the files, on one process of each machine."""
         for name, split in splits.items():
             folder = self._folder(split)
-            if not self._build(name, split) and self.verify:
+            size, cached = self._stored_size(name), None
+            if self.cache is not False:
+                cached = build_cache(split.whole(), size, folder, required=self.cache is True)
+            if cached is None and self.verify:
                 reader = ImageMaskReader(split, folder, self.size)
-                reader.check(skip=self.skip)
+                reader.check()
                 with contextlib.suppress(OSError):  # a folder that cannot be written costs a second reading
                     write_contents(folder, reader.seen)
             if self._checked.get(name) != split:  # Lightning prepares the data of `finetune` twice more
@@ -200,9 +182,9 @@ class SplitDatasets:
         for name, split in splits.items():
             source, augmentation = self._source(name, split), self._augmentation(name)
             augmenter = Augmenter(augmentation, self.size, self.seed, len(split), self.scales)
-            self._sets[name] = VOCSegmentation(split, source, augmenter, self.skip)
+            self._sets[name] = VOCSegmentation(split, source, augmenter)
             if name == "train" and self.sampling == "balanced":
-                weights = balanced_weights(split, source, self._stored_size(name), self.skip)
+                weights = balanced_weights(split, source, self._stored_size(name))
                 self._sets[name].weights = torch.from_numpy(weights)
             known = known_fingerprint(split, self._folder(split))
             self._facts[name] = {
@@ -215,20 +197,7 @@ class SplitDatasets:
 
     def class_pixels(self, split: Split) -> list[int]:
         """Return the number of pixels of each class in the masks of a training split, as cached."""
-        return class_pixels(split, self._source("train", split), self._stored_size("train"), self.skip)
-
-    def _build(self, name: str, split: Split) -> bool:
-        """Build the cache if possible; a cache cannot skip images."""
-        if self.cache is False:
-            return False
-        size, folder, required = self._stored_size(name), self._folder(split), self.cache is True
-        try:
-            return build_cache(split.whole(), size, folder, required) is not None
-        except UserError as error:
-            if not self.skip or required:
-                raise
-            print(f"{error.sentence}; {FILES_INSTEAD} (--data.on_read_error skip)", flush=True)
-            return False
+        return class_pixels(split, self._source("train", split), self._stored_size("train"))
 
     def _source(self, name: str, split: Split) -> MemmapCache | ImageMaskReader:
         """The pairs as prepared; a cache holds the complete list of the split."""

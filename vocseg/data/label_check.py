@@ -23,24 +23,22 @@ if TYPE_CHECKING:  # both import torch, without which `audit` starts
 _VALUES = 256  # that a byte can have
 
 
-def class_pixels(
-    split: Split, source: MemmapCache | ImageMaskReader, size: int, skip: bool = False
-) -> list[int]:
+def class_pixels(split: Split, source: MemmapCache | ImageMaskReader, size: int) -> list[int]:
     """Count the pixels of each class, without ignored ones, at the `size` of cached masks.
 
-    Without a cache only the masks are decoded. `skip` leaves out masks that cannot be read.
+    Without a cache only the masks are decoded.
 
     Raises:
-        UserError: If a mask is missing or wrong, unless those are skipped.
+        UserError: If a mask is missing or wrong.
     """
     counts = np.zeros(_VALUES, np.int64)
-    for each in _count_in_parallel(split, source, size, skip):
+    for each in _count_in_parallel(split, source, size):
         counts += each
     return [int(count) for count in counts[: len(split.classes)]]
 
 
 def balanced_weights(
-    split: Split, source: MemmapCache | ImageMaskReader, size: int, skip: bool = False
+    split: Split, source: MemmapCache | ImageMaskReader, size: int
 ) -> npt.NDArray[np.float64]:
     """Compute sampling weights that favour images with rare classes.
 
@@ -54,7 +52,7 @@ def balanced_weights(
         UserError: See `class_pixels`.
     """
     shown = np.array(
-        [each[: len(split.classes)] > 0 for each in _count_in_parallel(split, source, size, skip)]
+        [each[: len(split.classes)] > 0 for each in _count_in_parallel(split, source, size)]
     )  # [N,C]
     frequency = np.maximum(shown.mean(0), 1 / len(shown))
     weights: npt.NDArray[np.float64] = np.maximum((shown / np.sqrt(frequency)).max(1), 1.0)
@@ -62,7 +60,7 @@ def balanced_weights(
 
 
 def _count_in_parallel(
-    split: Split, source: MemmapCache | ImageMaskReader, size: int, skip: bool
+    split: Split, source: MemmapCache | ImageMaskReader, size: int
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Pixels by value, image by image."""
     from vocseg.data.cache import MemmapCache
@@ -71,12 +69,7 @@ def _count_in_parallel(
         return (_count(source[row].mask) for row in split.rows)
 
     def count(index: int) -> npt.NDArray[np.int64]:
-        try:
-            mask = read_mask(split.paths(index)[1], split.classes)
-        except UserError:
-            if not skip:
-                raise
-            return np.zeros(_VALUES, np.int64)
+        mask = read_mask(split.paths(index)[1], split.classes)
         return _count(split.classes.to_indices(resize_mask(mask, (size, size))))
 
     return in_threads(count, range(len(split)))

@@ -8,10 +8,11 @@ from typing import SupportsIndex
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocseg import constants
-from vocseg.data.dataloader import Sample, SkippedSamples, lost
+from vocseg.data.dataloader import Sample
 from vocseg.data.image_io import Bytes, read_image, resize_image
 from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.errors import UserError, printable, some
@@ -74,7 +75,7 @@ class ImageFolderDataset(Dataset[Sample]):
         stems = [Path(name).with_suffix("").as_posix() for name in shown]
         unique = len({stem.casefold() for stem in stems}) == len(stems)
         self.names = stems if unique else shown
-        self.left_out = SkippedSamples(str(source), shown, self._read, limit=None)
+        self.left_out: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -86,7 +87,7 @@ class ImageFolderDataset(Dataset[Sample]):
         try:
             image = self._read(index)
         except UserError:
-            image, index = np.zeros((self._size, self._size, 3), np.uint8), lost(index)
+            image, index = np.zeros((self._size, self._size, 3), np.uint8), -2 - index
         return {
             "image": torch.from_numpy(image).permute(2, 0, 1),  # [H,W,3] -> [3,H,W]
             "mask": torch.full(image.shape[:2], constants.IGNORE_INDEX, dtype=torch.uint8),
@@ -103,6 +104,18 @@ class ImageFolderDataset(Dataset[Sample]):
         """
         image = self._kept.pop(index, None)
         return read_image(self.files[index], exif=True) if image is None else image
+
+    def note_unreadable(self, index: Tensor) -> None:
+        """Record why images among the indices `[N]` of a batch cannot be read."""
+        # Through their index, -2 - position, DataLoader workers need no other channel to this process.
+        for value in index.tolist():
+            if value < -1:
+                name, reason = self.name_of(self.files[-2 - value]), "it could not be read for a while"
+                try:
+                    self._read(-2 - value)
+                except UserError as error:
+                    reason = error.sentence
+                self.left_out[name] = reason
 
     def name_of(self, path: Path) -> str:
         """Return the path of a file below the folder, or below the folder that several paths share."""

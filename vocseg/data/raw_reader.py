@@ -52,23 +52,11 @@ class ImageMaskReader:
         image, mask = resize_pair(self.read(index), self._size)
         return ImageMask(image, self.split.classes.to_indices(mask))
 
-    def several(self, indices: Sequence[int], skip: bool = False) -> list[ImageMask | None]:
-        """Return pairs decoded in parallel, except in a DataLoader worker.
-
-        With `skip`, a pair that cannot be read is None; else errors as of `read`.
-        """
-
-        def read(index: int) -> ImageMask | None:
-            try:
-                return self[index]
-            except UserError:
-                if not skip:
-                    raise
-                return None
-
+    def several(self, indices: Sequence[int]) -> list[ImageMask]:
+        """Return pairs decoded in parallel, except in a DataLoader worker; errors as of `read`."""
         if get_worker_info() is not None:
-            return [read(index) for index in indices]
-        return list(_threads().map(read, indices))
+            return [self[index] for index in indices]
+        return list(_threads().map(self.__getitem__, indices))
 
     def read(self, index: int) -> ImageMask:
         """Read a pair as it is in the files.
@@ -119,19 +107,11 @@ class ImageMaskReader:
                 f"{missing[0]}{more} is missing: restore it, or remove its id from the split list"
             )
 
-    def check(self, progress: bool = True, skip: bool = False) -> None:
-        """Read every file once; raises `UserError` for the first that cannot be read, unless `skip`."""
-        if not skip:
-            self.check_presence()
-
-        def read(index: int) -> None:
-            try:
-                self.read(index)
-            except UserError:
-                if not skip:
-                    raise
-
-        for _ in follow(in_threads(read, range(len(self))), "checking the data", len(self), progress):
+    def check(self, progress: bool = True) -> None:
+        """Read every file once; raises `UserError` for the first that cannot be read."""
+        self.check_presence()
+        pairs = in_threads(self.read, range(len(self)))
+        for _ in follow(pairs, "checking the data", len(self), progress):
             pass
 
 

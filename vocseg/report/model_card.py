@@ -39,7 +39,7 @@ CARD_IMAGES = frozenset({CURVES_IMAGE, PANELS_IMAGE})
 _LEFT_OUT = {
     "model.performance",
     *("data.root", "data.classes", "data.predict_dir", "data.num_workers", "data.timeout", "data.seed"),
-    *("data.on_read_error", "data.cache", "data.cache_dir", "data.download", "data.verify_files"),
+    *("data.cache", "data.cache_dir", "data.download", "data.verify_files"),
 }
 _TRAINER = (
     *("max_epochs", "max_steps", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val"),
