@@ -249,7 +249,8 @@ def _class_list(entries: list[dict[str, Any]], others: str | None) -> ClassList:
                 f"the name '{shown(name, 40)}' is empty, longer than {_MOST_CHARACTERS} characters, or has "
                 "unprintable ones: give the class another"
             )
-    values, void = [(int(entry.get("value", k)),) for k, entry in enumerate(entries)], tuple[int, ...]()
+    values: list[tuple[int, ...]] = [(int(entry.get("value", k)),) for k, entry in enumerate(entries)]
+    void: tuple[int, ...] = ()
     default = [PALETTE[k] for k in range(len(entries))]
     if others is not None:
         values = [_merged(entry) for entry in entries]
