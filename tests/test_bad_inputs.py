@@ -263,7 +263,7 @@ def test_invalid_flag_is_refused_by_name(root: Path, here: Path, capsys: Capture
 
 TOOLS: dict[str, tuple[list[str], list[str]]] = {
     "sample into a file": (["sample", "--root", "many.txt"], ["--root many.txt", "is a file"]),
-    "sample over another": (["sample", "--root", "set"], ["set holds", "--root"]),
+    "sample over another": (["sample", "--root", "set"], ["--root set", "holds another data set"]),
     "audit of nothing": (["audit", "nowhere"], ["no data set in nowhere"]),
     "audit without a dot": (["audit", "set", "--image_suffix", "jpg"], ["--image_suffix jpg"]),
     "audit with a report in a file": (["audit", "set", "--report", "many.txt/x"], ["many.txt/x"]),

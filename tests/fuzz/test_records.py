@@ -1,4 +1,4 @@
-"""Files of earlier runs: downloads, samples and scores, after any damage."""
+"""Files of earlier runs: downloads and scores, after any damage."""
 
 import io
 import json
@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, limits, value_or_sentence
 from tests.metrics.population import PROTOCOL, image_scores, population
 from vocseg.data.download.http import PartialDownload
-from vocseg.data.synthetic import _MARKER, write_sample
 from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.per_image import load_per_image_confusion, sparse
 
@@ -36,15 +35,6 @@ def test_damaged_record_of_partial_download_is_ignored(folder: Path, data: bytes
     with limits():
         part = PartialDownload(folder, "x")
         assert part.size == (5 if part.source else 0)
-
-
-@given(files([b'{"train": 2, "val": 1, "seed": 0}']) | JSON)
-def test_sample_with_damaged_marker_is_read_or_refused(folder: Path, data: bytes) -> None:
-    root = folder / "set"
-    voc = root / "VOCdevkit" / "VOC2012"
-    voc.mkdir(parents=True, exist_ok=True)
-    (voc / _MARKER).write_bytes(data)
-    value_or_sentence(lambda: write_sample(root, train=2, val=1, progress=False), str(root))
 
 
 def _scores() -> dict[str, npt.NDArray[Any]]:
