@@ -168,7 +168,7 @@ DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda root: shutil.rmtree((root / IMAGE).parent),
         ["2007_000001.jpg", "missing"],
     ),
-    "no folder of lists": (lambda root: shutil.rmtree(root / LISTS), ["has no lists", "--data.val_fraction"]),
+    "no folder of lists": (lambda root: shutil.rmtree(root / LISTS), ["are none", "--data.val_fraction"]),
     "image of no bytes": (lambda root: (root / IMAGE).write_bytes(b""), [IMAGE.name, "it is no image file"]),
     "web page": (lambda root: (root / IMAGE).write_text("<html>"), [IMAGE.name, "it is no image file"]),
     "PostScript": (

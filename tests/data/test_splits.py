@@ -117,9 +117,9 @@ def test_images_without_mask_warn_and_are_skipped(mine: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"val_fraction": None}, r"has no lists \(ImageSets/Segmentation\).*--data.val_fraction 0.2"),
+        ({"val_fraction": None}, r"the lists in .* are none.*--data.val_fraction 0.2"),
         ({"mask_suffix": "_x.png"}, "of the 12 images in .* none has a mask ID_x.png in .*masks"),
-        ({"image_folder": "photos"}, "it has no folder photos"),
+        ({"image_folder": "photos"}, "no folder photos"),
     ],
 )
 def test_incomplete_data_set_is_not_voc(mine: Path, options: dict[str, object], what: str) -> None:

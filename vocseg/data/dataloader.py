@@ -6,14 +6,13 @@ from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from vocseg.data.samplers import EpochPosition, Order, Progress
+from vocseg.data.samplers import EpochPosition, Progress
 from vocseg.data.worker_watchdog import (
     WorkerWatchdog,
     check_shared_memory,
     end_workers_at_exit,
-    useful_workers,
 )
 from vocseg.utils.streams import Streams
 
@@ -167,35 +166,3 @@ def rank_info(trainer: Any) -> RankInfo:
         return RankInfo()
     on_gpu = trainer.strategy.root_device.type == "cuda"
     return RankInfo(trainer.global_rank, trainer.world_size, trainer.num_devices, on_gpu)
-
-
-def make_dataloader(
-    dataset: Dataset[Sample],
-    sampler: Order,
-    batch_size: int,
-    rank: RankInfo,
-    workers: int | None,
-    timeout: int,
-) -> TimedDataLoader:
-    """Create the DataLoader of one process.
-
-    `workers` is the number of DataLoader workers (None: 0 if the dataset has threads, else see
-    `useful_workers`), `timeout` the seconds to wait for a batch from them.
-    """
-    if workers is None and hasattr(dataset, "threads"):
-        workers = 0
-    elif workers is None:
-        ready = getattr(dataset, "ready", False)
-        batch_bytes = batch_size * getattr(dataset, "item_bytes", 0)
-        workers = useful_workers(ready, rank.on_gpu, rank.neighbours, batch_bytes)
-    loader = TimedDataLoader(
-        dataset,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        persistent_workers=workers > 0,
-        pin_memory=rank.on_gpu,
-    )
-    loader.patience = timeout
-    return loader

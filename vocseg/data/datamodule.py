@@ -9,15 +9,16 @@ from torch.utils.data import DataLoader
 
 from vocseg.data.cache import keep_freed_memory
 from vocseg.data.classes import known_classes
-from vocseg.data.dataloader import Batch, RankInfo, make_dataloader, rank_info
+from vocseg.data.dataloader import Batch, RankInfo, TimedDataLoader, collate, rank_info
 from vocseg.data.dataset import SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes
 from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.data.samplers import EpochPosition, EvalSampler, Order, Progress, ResumableSampler
 from vocseg.data.splits import Selection, Split, SplitFacts
-from vocseg.data.transforms.augment import Augmentation, Sampling
+from vocseg.data.transforms.augment import Augmentation
 from vocseg.data.transforms.crops import SCALES, scales
 from vocseg.data.voc import Layout
+from vocseg.data.worker_watchdog import useful_workers
 from vocseg.errors import UserError
 from vocseg.utils.safe_load import SafeCheckpointMixin
 
@@ -43,8 +44,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             noise and CutOut.
         crop_scale: Smallest and largest scale of random crops. At 1 a crop shows the whole image. Below 1 it
             is padded with ignored pixels.
-        sampling: Sampling of training images. uniform: each once an epoch; balanced: with replacement, images
-            of rare classes more often (repeat factors of LVIS).
         classes: Text or YAML file with the classes of the masks, or with a merge of VOC's classes. null: VOC.
         mask_values: Mask value of each class, in the order of `classes`, for example `[0, 255]`. null: 0, 1,
             2, ..., or as in `classes`.
@@ -81,7 +80,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         subset_seed: NonNegativeInt = 0,
         augmentation: Augmentation = "none",
         crop_scale: tuple[PositiveFloat, PositiveFloat] = SCALES,
-        sampling: Sampling = "uniform",
         classes: Path | None = None,
         image_folder: str = "JPEGImages",
         image_suffix: str | None = None,
@@ -121,7 +119,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             augmentation,
             seed,
             scales(crop_scale),
-            sampling,
             cache,
             cache_dir,
             verify=verify_files,
@@ -222,7 +219,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             rank.world,
             shuffled=not getattr(self.trainer, "overfit_batches", 0),
         )
-        sampler.weights = dataset.weights
         return self._dataloader(dataset, sampler, self.batch_size, rank)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -284,11 +280,25 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         batch_size = self.eval_batch_size
         if batch_size is None:
             batch_size = max(self.batch_size, _EVAL_BATCH_ON_GPU) if rank.on_gpu else self.batch_size
-        sampler = EvalSampler(len(dataset), rank.rank, rank.world)
-        return self._dataloader(dataset, sampler, int(batch_size), rank)
+        return self._dataloader(dataset, EvalSampler(len(dataset), rank.rank, rank.world), batch_size, rank)
 
     def _dataloader(
         self, dataset: VOCSegmentation | ImageFolderDataset, sampler: Order, batch_size: int, rank: RankInfo
     ) -> DataLoader[Batch]:
-        workers = None if self.num_workers is None else int(self.num_workers)
-        return make_dataloader(dataset, sampler, batch_size, rank, workers, self.timeout)
+        workers = self.num_workers
+        if workers is None:
+            workers = 0  # images to predict have threads
+            if isinstance(dataset, VOCSegmentation):
+                batch_bytes = batch_size * dataset.item_bytes
+                workers = useful_workers(dataset.ready, rank.on_gpu, rank.neighbours, batch_bytes)
+        loader = TimedDataLoader(
+            dataset,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            persistent_workers=workers > 0,
+            pin_memory=rank.on_gpu,
+        )
+        loader.patience = self.timeout
+        return loader

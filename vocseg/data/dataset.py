@@ -8,7 +8,6 @@ from typing import SupportsIndex
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocseg.constants import IGNORE_INDEX
@@ -16,11 +15,11 @@ from vocseg.data.cache import MemmapCache, build_cache, find_cache
 from vocseg.data.dataloader import Batch, Sample, Samples
 from vocseg.data.fingerprint import cache_folder, fingerprint, read_contents, write_contents
 from vocseg.data.image_io import Bytes, read_image, read_mask
-from vocseg.data.label_check import balanced_weights, check_labels, class_pixels
+from vocseg.data.label_check import check_labels, class_pixels
 from vocseg.data.raw_reader import ImageMaskReader, known_fingerprint
 from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.data.splits import Split, SplitFacts
-from vocseg.data.transforms.augment import Augmentation, Augmenter, Sampling, stored_size
+from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_size
 from vocseg.data.transforms.crops import SCALES, Scales
 
 
@@ -38,7 +37,6 @@ class VOCSegmentation(Dataset[Sample]):
 
     def __init__(self, split: Split, source: MemmapCache | ImageMaskReader, augmenter: Augmenter) -> None:
         self.split, self._source, self._augmenter = split, source, augmenter
-        self.weights: Tensor | None = None  # `[N]`: sampling weights in training; None: uniform
 
     def __len__(self) -> int:
         return len(self.split)
@@ -133,7 +131,6 @@ class SplitDatasets:
         augmentation: Of "train".
         seed: Of the augmentation.
         scales: Smallest and largest scale of the crops.
-        sampling: Of the images of "train".
         cache: True: the cache is required; False: no cache; None: a cache if there is room.
         cache_dir: Folder for caches and file records; None: see `cache_folder`.
         verify: Without a cache, read every file once before the run starts.
@@ -143,7 +140,6 @@ class SplitDatasets:
     augmentation: Augmentation
     seed: int
     scales: Scales = SCALES
-    sampling: Sampling = "uniform"
     cache: bool | None = None
     cache_dir: Path | None = None
     verify: bool = True
@@ -183,9 +179,6 @@ class SplitDatasets:
             source, augmentation = self._source(name, split), self._augmentation(name)
             augmenter = Augmenter(augmentation, self.size, self.seed, len(split), self.scales)
             self._sets[name] = VOCSegmentation(split, source, augmenter)
-            if name == "train" and self.sampling == "balanced":
-                weights = balanced_weights(split, source, self._stored_size(name))
-                self._sets[name].weights = torch.from_numpy(weights)
             known = known_fingerprint(split, self._folder(split))
             self._facts[name] = {
                 "split": split.name,

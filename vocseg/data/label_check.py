@@ -1,7 +1,6 @@
 """Class pixel counts, and a check of the classes that masks contain."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +15,6 @@ from vocseg.data.splits import Split
 from vocseg.errors import UserError, some
 from vocseg.utils.progress import in_threads
 
-if TYPE_CHECKING:  # both import torch, without which `audit` starts
-    from vocseg.data.cache import MemmapCache
-    from vocseg.data.raw_reader import DecodedFiles
-
-_VALUES = 256  # that a byte can have
-
 
 def class_pixels(split: Split, source: MemmapCache | ImageMaskReader, size: int) -> list[int]:
     """Count the pixels of each class, without ignored ones, at the `size` of cached masks.
@@ -31,52 +24,17 @@ def class_pixels(split: Split, source: MemmapCache | ImageMaskReader, size: int)
     Raises:
         UserError: If a mask is missing or wrong.
     """
-    counts = np.zeros(_VALUES, np.int64)
-    for each in _count_in_parallel(split, source, size):
-        counts += each
-    return [int(count) for count in counts[: len(split.classes)]]
 
-
-def balanced_weights(
-    split: Split, source: MemmapCache | ImageMaskReader, size: int
-) -> npt.NDArray[np.float64]:
-    """Compute sampling weights that favour images with rare classes.
-
-    As the repeat factors of LVIS (Gupta et al., CVPR 2019): an image weighs 1 / sqrt(f) of its rarest class,
-    f being the fraction of images that show the class. Arguments as of `class_pixels`.
-
-    Returns:
-        `[N]`, positive; only their ratios matter.
-
-    Raises:
-        UserError: See `class_pixels`.
-    """
-    shown = np.array(
-        [each[: len(split.classes)] > 0 for each in _count_in_parallel(split, source, size)]
-    )  # [N,C]
-    frequency = np.maximum(shown.mean(0), 1 / len(shown))
-    weights: npt.NDArray[np.float64] = np.maximum((shown / np.sqrt(frequency)).max(1), 1.0)
-    return weights
-
-
-def _count_in_parallel(
-    split: Split, source: MemmapCache | ImageMaskReader, size: int
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Pixels by value, image by image."""
-    from vocseg.data.cache import MemmapCache
-
-    if isinstance(source, MemmapCache):
-        return (_count(source[row].mask) for row in split.rows)
-
-    def count(index: int) -> npt.NDArray[np.int64]:
+    def read(index: int) -> Bytes:
         mask = read_mask(split.paths(index)[1], split.classes)
-        return _count(split.classes.to_indices(resize_mask(mask, (size, size))))
+        return split.classes.to_indices(resize_mask(mask, (size, size)))
 
-    return in_threads(count, range(len(split)))
-
-
-def _count(mask: Bytes) -> npt.NDArray[np.int64]:
-    return np.bincount(mask.ravel(), minlength=_VALUES)
+    stored = isinstance(source, MemmapCache)
+    masks = (source[row].mask for row in split.rows) if stored else in_threads(read, range(len(split)))
+    counts = np.zeros(IGNORE_INDEX + 1, np.int64)
+    for mask in masks:
+        counts += np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)
+    return [int(count) for count in counts[: len(split.classes)]]
 
 
 def check_labels(split: Split, cache: Path, training: bool) -> None:

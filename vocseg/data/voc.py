@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vocseg.errors import UserError, shown
+from vocseg.errors import UserError, shown, some
 from vocseg.utils.regular_file import read_regular
 
 MOST_ID_BYTES = 200  # of an id: file systems allow 255 with its ending
@@ -139,8 +139,11 @@ def split_ids(voc: Path, split: str) -> list[str]:
     path = split_list(voc, split)
     folder = split_list(voc, "").parent
     if path.parent != folder or not os.path.isfile(path):
-        have = ", ".join(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
-        raise UserError(f"there is no split '{shown(split)}': the lists in {folder} are {shown(have, 160)}")
+        have = some(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
+        raise UserError(
+            f"there is no split '{shown(split)}': the lists in {folder} are {shown(have, 160)}. Name one of "
+            "them or a sub-folder of the images, or split the images with --data.val_fraction 0.2"
+        )
     return read_ids(path)
 
 
