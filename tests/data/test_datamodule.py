@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.conftest import refused, tiny
 from tests.data.conftest import ready, voc_folder
-from vocseg.data import voc
+from vocseg.data import voc, worker_watchdog
 from vocseg.data.audit.command import audit
 from vocseg.data.samplers import SampleIndex
 from vocseg.data.voc import split_ids
@@ -29,11 +29,6 @@ def test_batch_is_uint8_channels_last(sample: Path) -> None:
     assert batch["image"].is_contiguous(memory_format=torch.channels_last)
     assert batch["mask"].shape == (4, 64, 64)
     assert batch["index"].dtype == torch.int64
-
-
-def test_validation_iterates_once_in_order(sample: Path) -> None:
-    seen = torch.cat([batch["index"] for batch in ready(sample).val_dataloader()])
-    assert seen.tolist() == list(range(7))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +78,15 @@ def test_num_workers_default_depends_on_device_and_work(
     assert data.val_dataloader().num_workers == (0 if store else workers)
     data.num_workers = 1
     assert data.train_dataloader().num_workers == 1
+
+
+@pytest.mark.parametrize(("free", "wanted"), [(1 << 30, 8), (1000, 5), (199, 0)])
+def test_default_workers_fit_shared_memory(monkeypatch: pytest.MonkeyPatch, free: int, wanted: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(16), raising=False)
+    monkeypatch.setattr(worker_watchdog, "_shared_memory", lambda: free)
+    assert worker_watchdog.useful_workers(False, True, 1, batch_bytes=100) == wanted
+    if wanted:
+        worker_watchdog.check_shared_memory(wanted, 100)
 
 
 def test_subset_depends_on_subset_seed_and_is_ordered(sample: Path) -> None:

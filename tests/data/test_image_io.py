@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,54 +20,6 @@ def _palette(mask: np.ndarray) -> Image.Image:
     picture = Image.fromarray(mask.astype(np.uint8)).convert("P")
     picture.putpalette([k for k in range(256) for _ in range(3)])
     return picture
-
-
-def _truncated(path: Path) -> None:
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(path, "JPEG")
-    path.write_bytes(path.read_bytes()[:900])
-
-
-def _animated(path: Path) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
-
-
-IMAGE_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "truncated": (_truncated, "cannot be read.*truncated"),
-    "no image": (lambda path: path.write_text("<html>"), "cannot be read"),
-    "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
-    "missing": (lambda path: None, "is missing"),
-    "16 bit": (lambda path: Image.new("I;16", (8, 8)).save(path, "PNG"), "has mode I;16"),
-    "animated": (_animated, "is an animation"),
-}
-MASK_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "RGB": (lambda path: Image.new("RGB", (8, 8), (1, 2, 3)).save(path), r"has the colour \(1, 2, 3\)"),
-    "1 bit": (lambda path: Image.new("1", (8, 8)).save(path), "has mode 1"),
-    "21": (lambda path: _palette(np.eye(8) * 21).save(path), "holds the value 21 .8 pixels.*x=0, y=0"),
-    "254": (lambda path: Image.new("L", (8, 8), 254).save(path), "holds the value 254"),
-}
-
-
-@pytest.mark.parametrize("fault", IMAGE_FAULTS)
-def test_invalid_image_raises(tmp_path: Path, fault: str) -> None:
-    make, what = IMAGE_FAULTS[fault]
-    make(tmp_path / "x.jpg")
-    with pytest.raises(UserError, match=f"x.jpg.*{what}|{what}.*x.jpg"):
-        read_image(tmp_path / "x.jpg")
-
-
-@pytest.mark.parametrize("fault", MASK_FAULTS)
-def test_invalid_mask_raises(tmp_path: Path, fault: str) -> None:
-    make, what = MASK_FAULTS[fault]
-    make(tmp_path / "x.png")
-    with pytest.raises(UserError, match=f"x.png.*{what}"):
-        read_mask(tmp_path / "x.png")
-
-
-def test_colour_mask_without_declared_colours_raises(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
-    with pytest.raises(UserError, match=r"has mode RGB, a colour image, but --data.classes"):
-        read_mask(tmp_path / "x.png", named_classes(["ground", "thing"]))
 
 
 def test_invalid_mask_value_reports_first_pixel(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from tests import exports
-from tests.conftest import refused, tiny
 from tests.data.conftest import ready
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
@@ -40,15 +39,6 @@ def test_masks_of_0_and_255_raise_with_remedy(binary: Path, store: bool) -> None
         _prepared(binary, classes=binary / "classes.txt", cache=store)
     assert "--data.mask_values '[0, 255]'" in str(why.value)
     assert "`value: 255`" in str(why.value)
-
-
-def test_command_line_rejects_masks_of_0_and_255(
-    binary: Path, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = [f"--data.{name}={value}" for name, value in OWN.items()]
-    words = [*tiny(binary), *flags, "--data.classes", str(binary / "classes.txt")]
-    assert "they hold 0, 255, and 255 is ignored" in refused(capsys, ["fit", *words])
-    assert not (here / "lightning_logs").exists()
 
 
 @pytest.mark.parametrize("way", ["flag", "file"])

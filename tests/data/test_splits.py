@@ -12,7 +12,7 @@ from PIL import Image
 from tests import exports
 from tests.data.conftest import ready, voc_folder
 from vocseg.data.datamodule import VOCDataModule
-from vocseg.data.voc import Layout, split_ids
+from vocseg.data.voc import split_ids
 from vocseg.errors import UserError
 
 OWN = {"image_folder": "images", "mask_folder": "masks", "mask_values": [0, 255], "val_fraction": 0.25}
@@ -162,11 +162,3 @@ def test_changed_class_colours_rebuild_cache(tmp_path: Path) -> None:
     two = _prepared(tmp_path, classes=tmp_path / "labelmap.txt", val_fraction=0.25, cache=True)
     assert np.array_equal(two.parts["val"][0]["mask"].numpy(), np.array([0, 2, 1])[before])
     assert one.facts("val") == two.facts("val")  # the files are the same
-
-
-def test_layout_finds_image_in_sub_folder(tmp_path: Path) -> None:
-    (tmp_path / "images" / "a").mkdir(parents=True)
-    (tmp_path / "images" / "a" / "x.PNG").touch()
-    layout = Layout(tmp_path, "images")
-    assert layout.image("a/x") == tmp_path / "images" / "a" / "x.PNG"
-    assert layout.image("a/y") == tmp_path / "images" / "a" / "y.jpg"  # what is missing

@@ -125,7 +125,6 @@ class MemmapCache:
 
 
 def _checksum(pair: ImageMask) -> int:
-    """64 bits over the bytes of a pair."""
     image, mask = (np.ascontiguousarray(pixels).data for pixels in pair)
     return xxhash.xxh3_64_intdigest(image, xxhash.xxh3_64_intdigest(mask))
 
@@ -225,7 +224,6 @@ def _build(split: Split, size: int, cache: Path, progress: bool) -> Path:
 
 
 def _write(reader: ImageMaskReader, part: Path, progress: bool) -> None:
-    """Decode on all cores, write in order."""
 
     def work(index: int) -> tuple[ImageMask, int]:
         pair = reader[index]

@@ -115,13 +115,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             val_fraction=val_fraction and float(val_fraction),
         )
         self.parts = SplitDatasets(
-            self.image_size,
-            augmentation,
-            seed,
-            scales(crop_scale),
-            cache,
-            cache_dir,
-            verify=verify_files,
+            self.image_size, augmentation, seed, scales(crop_scale), cache, cache_dir, verify_files
         )
         self.progress = Progress(self._counted)
         self.predict_dataset: ImageFolderDataset | None = None  # the images to predict, once they are listed
@@ -254,7 +248,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         return splits
 
     def _verb(self) -> str:
-        """The trainer's function: fit, validate, test or predict."""
         return str(self.trainer.state.fn.value) if self.trainer and self.trainer.state.fn else "fit"
 
     def _counted(self) -> EpochPosition | None:

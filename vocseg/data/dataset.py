@@ -110,7 +110,6 @@ class VOCSegmentation(Dataset[Sample]):
         return read_image(self.split.paths(index)[0])
 
     def _fill(self, indices: list[int], epoch: int, images: Bytes, masks: Bytes) -> None:
-        """Read and augment into a batch."""
         chosen = self._augmenter.cutmix_partners(indices, epoch)
         needed = [*indices, *(k for k in chosen if k is not None)]
         if isinstance(self._source, ImageMaskReader):

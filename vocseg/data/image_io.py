@@ -78,7 +78,6 @@ def exif_orientation(data: bytes) -> int:
 
 
 def _is_turned(image: Image.Image) -> bool:
-    """Return whether EXIF data say so, or are damaged."""
     try:
         return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
     except Exception:  # PIL raises nearly anything on damaged bytes

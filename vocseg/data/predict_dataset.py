@@ -108,14 +108,13 @@ class ImageFolderDataset(Dataset[Sample]):
     def note_unreadable(self, index: Tensor) -> None:
         """Record why images among the indices `[N]` of a batch cannot be read."""
         # Through their index, -2 - position, DataLoader workers need no other channel to this process.
-        for value in index.tolist():
-            if value < -1:
-                name, reason = self.name_of(self.files[-2 - value]), "it could not be read for a while"
-                try:
-                    self._read(-2 - value)
-                except UserError as error:
-                    reason = error.sentence
-                self.left_out[name] = reason
+        for position in (-2 - value for value in index.tolist() if value < -1):
+            name, reason = self.name_of(self.files[position]), "it could not be read for a while"
+            try:
+                self._read(position)
+            except UserError as error:
+                reason = error.sentence
+            self.left_out[name] = reason
 
     def name_of(self, path: Path) -> str:
         """Return the path of a file below the folder, or below the folder that several paths share."""
@@ -140,7 +139,6 @@ class ImageFolderDataset(Dataset[Sample]):
                 self.files.append(path)
 
     def _list(self, folder: Path) -> None:
-        """Sort everything below a folder into images and the rest."""
         try:
             found = sorted(folder.iterdir())
         except OSError as error:
@@ -168,7 +166,6 @@ class ImageFolderDataset(Dataset[Sample]):
                 self.other_files[f"{self.name_of(path)}{'/' * is_folder}"] = reason
 
     def _reason(self) -> str:
-        """Return why there is no image."""
         source, takes = str(self.source), ", ".join(sorted(_IMAGES))
         if ":/" in source:  # a path turns the two slashes of a URL into one
             return (
@@ -215,7 +212,5 @@ def _paths(source: Path) -> list[Path]:
         ) from error
     names = [name for line in lines if (name := line.strip())]
     # Paths count from the working folder, as those of `ls` and `find`, or else from the list's own.
-    own = [path.parent / name for name in names]
-    pairs = zip(names, own, strict=True)
-    found = (b if b.exists() and not os.path.exists(a) else a for a, b in pairs)
-    return list(dict.fromkeys(Path(os.path.abspath(each)) for each in found))
+    places = [name if os.path.exists(name) else path.parent / name for name in names]
+    return list(dict.fromkeys(Path(os.path.abspath(place)) for place in places))

@@ -81,7 +81,6 @@ class ImageMaskReader:
         return ImageMask(image, mask)
 
     def _read(self, path: Path, kind: str, decode: Callable[[bytes, Path], tuple[Bytes, Bytes]]) -> Bytes:
-        """Read a file, compare it with earlier records, decode and record it."""
         name = self.split.layout.name(path)
         data, status = read_bytes(path, kind)
         digest = bytes_digest(data)

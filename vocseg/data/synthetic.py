@@ -161,7 +161,6 @@ def _background(random: np.random.Generator, width: int, height: int) -> Floats:
 
 
 def _place(random: np.random.Generator, canvas: Floats, mask: Bytes, label: int) -> None:
-    """Draw one object, and its ignored border into the mask."""
     silhouette = SILHOUETTES[CLASSES[label]]
     scale = min(mask.shape) * random.uniform(0.2, 0.5)
     angle = np.deg2rad(random.normal(0, 20))

@@ -9,7 +9,7 @@ from tests.data.conftest import ready
 from vocseg.data import datamodule
 from vocseg.data.dataloader import RankInfo
 from vocseg.data.image_io import ImageMask
-from vocseg.data.samplers import EpochPosition, SampleIndex
+from vocseg.data.samplers import EpochPosition
 from vocseg.data.transforms.augment import Augmentation, Augmenter, epoch_extras
 from vocseg.data.transforms.crops import neutral
 from vocseg.data.transforms.cutmix import add_noise, sample_cutmix_box, sample_cutout_boxes
@@ -174,9 +174,3 @@ def test_strong_images_equal_for_any_world_size_and_resume(
     rest = images(0, 1, 4, done=3)
     assert len(rest) == 8
     assert rest.items() <= alone.items()
-
-
-def test_cutmix_partner_is_within_subset(sample: Path) -> None:
-    part = ready(sample, 32, augmentation="strong", max_train_samples=8).parts["train"]
-    chosen = {part.partner(SampleIndex(k, epoch)) for k in range(8) for epoch in range(20)} - {None}
-    assert chosen == set(range(8))

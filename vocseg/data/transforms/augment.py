@@ -98,7 +98,6 @@ class Augmenter:
                 self._strong(other, index, epoch, images[k], masks[k])
 
     def _view(self, pair: ImageMask, draws: npt.NDArray[np.float64], image: Bytes, mask: Bytes) -> None:
-        """Write one pair, cropped and flipped."""
         flip = draws[0] < 0.5
         if self.augmentation != "light":
             crop_into(pair, crop_extents(len(pair.mask), self.size, draws[1:], self.scales), image, mask)

@@ -33,7 +33,6 @@ def add_noise(image: Bytes, draws: npt.NDArray[np.float64]) -> None:
 
 @cache
 def _pattern(size: int) -> Bytes:
-    """Normal noise around 128."""
     side = size + _SHIFTS
     values = np.random.default_rng(0).standard_normal((side, side, 3), np.float32)
     return np.asarray(np.clip(values * _SPREAD + 128, 0, 255).round(), np.uint8)
