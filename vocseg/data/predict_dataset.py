@@ -212,5 +212,6 @@ def _paths(source: Path) -> list[Path]:
         ) from error
     names = [name for line in lines if (name := line.strip())]
     # Paths count from the working folder, as those of `ls` and `find`, or else from the list's own.
-    places = [name if os.path.exists(name) else path.parent / name for name in names]
+    beside = [path.parent / name for name in names]
+    places = [b if b.exists() and not os.path.exists(a) else a for a, b in zip(names, beside, strict=True)]
     return list(dict.fromkeys(Path(os.path.abspath(place)) for place in places))
