@@ -1,4 +1,4 @@
-"""Files of earlier runs: downloads and scores, after any damage."""
+"""Scores of earlier runs, after any damage."""
 
 import io
 import json
@@ -15,26 +15,15 @@ from hypothesis import strategies as st
 
 from tests.fuzz.strategies import PLAIN, TEXT, VALUES, files, limits, value_or_sentence
 from tests.metrics.population import PROTOCOL, image_scores, population
-from vocseg.data.download.http import PartialDownload
 from vocseg.metrics.bootstrap import score_intervals
 from vocseg.metrics.per_image import load_per_image_confusion, sparse
 
 JSON = VALUES.map(lambda value: json.dumps(value).encode()) | st.sampled_from([b"[" * 99_999, b"9" * 9_999])
-ORIGIN = json.dumps({"address": "http://a/b", "validator": None, "size": 10}).encode()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("records")
-
-
-@given(files([ORIGIN]) | JSON)
-def test_damaged_record_of_partial_download_is_ignored(folder: Path, data: bytes) -> None:
-    (folder / "x.part").write_bytes(b"bytes")
-    (folder / "x.part.json").write_bytes(data)
-    with limits():
-        part = PartialDownload(folder, "x")
-        assert part.size == (5 if part.source else 0)
 
 
 def _scores() -> dict[str, npt.NDArray[Any]]:

@@ -14,13 +14,14 @@ from vocseg.constants import IGNORE_INDEX
 from vocseg.data.cache import MemmapCache, build_cache, find_cache
 from vocseg.data.dataloader import Batch, Sample, Samples
 from vocseg.data.fingerprint import cache_folder, fingerprint, read_contents, write_contents
-from vocseg.data.image_io import Bytes, read_image, read_mask
-from vocseg.data.label_check import check_labels, class_pixels
+from vocseg.data.image_io import Bytes, read_image, read_mask, resize_mask
+from vocseg.data.label_check import check_labels
 from vocseg.data.raw_reader import ImageMaskReader, known_fingerprint
 from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.data.splits import Split, SplitFacts
 from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_size
 from vocseg.data.transforms.crops import SCALES, Scales
+from vocseg.utils.progress import in_threads
 
 
 class VOCSegmentation(Dataset[Sample]):
@@ -189,7 +190,18 @@ class SplitDatasets:
 
     def class_pixels(self, split: Split) -> list[int]:
         """Return the number of pixels of each class in the masks of a training split, as cached."""
-        return class_pixels(split, self._source("train", split), self._stored_size("train"))
+        source, size = self._source("train", split), self._stored_size("train")
+
+        def read(index: int) -> Bytes:
+            mask = read_mask(split.paths(index)[1], split.classes)
+            return split.classes.to_indices(resize_mask(mask, (size, size)))
+
+        stored = isinstance(source, MemmapCache)
+        masks = (source[row].mask for row in split.rows) if stored else in_threads(read, range(len(split)))
+        counts = np.zeros(IGNORE_INDEX + 1, np.int64)
+        for mask in masks:
+            counts += np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)
+        return [int(count) for count in counts[: len(split.classes)]]
 
     def _source(self, name: str, split: Split) -> MemmapCache | ImageMaskReader:
         """The pairs as prepared; a cache holds the complete list of the split."""

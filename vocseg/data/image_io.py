@@ -54,7 +54,7 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
     # cv2 decodes to the same pixels in two thirds of the time, but fills the missing part of a truncated file
     # with grey. So PIL decodes whatever is not plain RGB with an end marker.
     plain = image.format == "JPEG" and image.mode == "RGB" and data.endswith(_END_OF_JPEG)
-    if plain and not (exif and _is_turned(image)):
+    if plain and not (exif and exif_orientation(data) != 1):
         with contextlib.suppress(cv2.error):
             flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
             pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -75,13 +75,6 @@ def exif_orientation(data: bytes) -> int:
     except Exception:  # PIL raises nearly anything on damaged bytes
         return 1
     return int(orientation) if orientation in range(1, 9) else 1
-
-
-def _is_turned(image: Image.Image) -> bool:
-    try:
-        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
-    except Exception:  # PIL raises nearly anything on damaged bytes
-        return True
 
 
 def decode_mask_image(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
@@ -106,7 +99,7 @@ def decode_mask_image(data: bytes, path: Path, classes: ClassList = VOC_CLASSES)
     if fault is not None:
         raise UserError(
             f"the mask {path} {fault}: save it as a palette PNG of class indices, or give a class list with "
-            "a `colour` for every class. `python -m vocseg audit --repair` converts VOC's colours"
+            "a `colour` for every class"
         )
     try:
         image.load()

@@ -1,40 +1,15 @@
-"""Class pixel counts, and a check of the classes that masks contain."""
+"""Check of the classes that masks contain."""
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.fingerprint import read_contents
-from vocseg.data.image_io import Bytes, read_mask, resize_mask
-from vocseg.data.raw_reader import ImageMaskReader
 from vocseg.data.splits import Split
 from vocseg.errors import UserError, some
-from vocseg.utils.progress import in_threads
-
-
-def class_pixels(split: Split, source: MemmapCache | ImageMaskReader, size: int) -> list[int]:
-    """Count the pixels of each class, without ignored ones, at the `size` of cached masks.
-
-    Without a cache only the masks are decoded.
-
-    Raises:
-        UserError: If a mask is missing or wrong.
-    """
-
-    def read(index: int) -> Bytes:
-        mask = read_mask(split.paths(index)[1], split.classes)
-        return split.classes.to_indices(resize_mask(mask, (size, size)))
-
-    stored = isinstance(source, MemmapCache)
-    masks = (source[row].mask for row in split.rows) if stored else in_threads(read, range(len(split)))
-    counts = np.zeros(IGNORE_INDEX + 1, np.int64)
-    for mask in masks:
-        counts += np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)
-    return [int(count) for count in counts[: len(split.classes)]]
 
 
 def check_labels(split: Split, cache: Path, training: bool) -> None:

@@ -180,7 +180,14 @@ def _read(path: Path, name: str) -> _DecodedImage:
     return _DecodedImage(read_image(path, exif=True), name, path)
 
 
-def _files(found: ImageFolderDataset) -> Iterator[Callable[[], _DecodedImage]]:
+def _read_or_error(path: Path, name: str) -> _DecodedImage | UserError:
+    try:
+        return _read(path, name)
+    except UserError as error:
+        return error
+
+
+def _files(found: ImageFolderDataset) -> Iterator[_Job]:
     for path, name in zip(found.files, found.names, strict=True):
         yield partial(_read_or_error, path, name)
 
