@@ -106,6 +106,8 @@ def decode_mask_image(data: bytes, path: Path, classes: ClassList = VOC_CLASSES)
         pixels = np.asarray(image)
     except Exception as error:  # as above
         raise _unreadable(path, "mask", error) from error
+    if image.mode == "RGBA" and pixels[..., 3].min() < 255:
+        raise UserError(f"the mask {path} is transparent in places: save it without an alpha channel")
     return np.ascontiguousarray(pixels[..., :3]) if coloured else pixels
 
 
