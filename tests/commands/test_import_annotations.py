@@ -349,7 +349,7 @@ def test_image_annotated_as_stored_is_unchanged(tmp_path: Path, capsys: Capture)
         (
             {"segmentation": [SQUARE]},
             {"categories": [{"id": k, "name": f"c{k}"} for k in range(300)]},
-            "has 301 classes; 1 to 255 are allowed",
+            "has 301 classes; 2 to 255 are allowed",
         ),
         ({"segmentation": [SQUARE]}, {"categories": [{"id": 1, "name": ""}]}, "the name '' is empty"),
     ],

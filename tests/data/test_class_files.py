@@ -12,9 +12,6 @@ from PIL import Image
 from tests.conftest import TINY, refused, tiny
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import read_weights
-from vocseg.data import voc
-from vocseg.data.image_io import save_mask
-from vocseg.data.synthetic import write_sample
 
 Capture = pytest.CaptureFixture[str]
 
@@ -100,31 +97,3 @@ def test_export_contains_classes(five: Path, here: Path, capsys: Capture) -> Non
     main(["export", "--ckpt_path", _weights(five), "--output_file", "bare.pth"])
     assert "classes=5" in capsys.readouterr().out
     assert torch.load("bare.pth", weights_only=True)["segmentation_head.0.bias"].shape == (5,)
-
-
-def test_custom_data_set_trains(here: Path, capsys: Capture) -> None:
-    folder = write_sample(here / "own", train=8, val=4, progress=False)
-    (folder / "photos").mkdir()
-    for path in (folder / "JPEGImages").iterdir():
-        Image.open(path).save(folder / "photos" / f"{path.stem}.png", compress_level=0)
-    for path in (folder / "SegmentationClass").iterdir():
-        mask = np.asarray(Image.open(path))
-        save_mask(np.where(mask == 255, 255, (mask > 0) + (mask > 10)).astype(np.uint8), path)
-    (here / "classes.txt").write_text("ground\nlow\nhigh\n")
-    words = ["--data.classes", "classes.txt", "--data.image_folder", "photos", "--data.image_suffix", ".png"]
-    main(["fit", *tiny(here / "own"), *words])
-    assert "high" in capsys.readouterr().out
-    made = here / "lightning_logs" / "fit" / "version_0" / "unet_voc.pth"
-    assert read_weights(made).description["classes"] == ["ground", "low", "high"]
-    split = voc.split_ids(folder, "train")
-    mask = np.asarray(Image.open(voc.mask_path(folder, split[0], "train"))).copy()
-    mask[0, 0] = 3
-    save_mask(mask, voc.mask_path(folder, split[0], "train"))
-    assert "holds the value 3" in refused(capsys, ["fit", *tiny(here / "own"), *words])
-
-
-def test_invalid_class_list_raises_before_writing(sample: Path, here: Path, capsys: Capture) -> None:
-    (here / "bad.yaml").write_text("classes: [background, {name: pet, merge: [hamster]}]")
-    said = refused(capsys, ["fit", *tiny(sample), "--data.classes", "bad.yaml"])
-    assert "the class list bad.yaml: 'pet' merges 'hamster'" in said
-    assert [path.name for path in here.iterdir()] == ["bad.yaml"]

@@ -2,19 +2,24 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests.conftest import refused, tiny
 from tests.data.conftest import ready, voc_folder
-from vocseg.data import voc
+from vocseg.data import voc, worker_watchdog
 from vocseg.data.audit.command import audit
 from vocseg.data.samplers import SampleIndex
 from vocseg.data.voc import split_ids
 from vocseg.errors import UserError
+from vocseg.models.module import SegmentationModule
 
 
 def test_batch_is_uint8_channels_last(sample: Path) -> None:
@@ -24,11 +29,6 @@ def test_batch_is_uint8_channels_last(sample: Path) -> None:
     assert batch["image"].is_contiguous(memory_format=torch.channels_last)
     assert batch["mask"].shape == (4, 64, 64)
     assert batch["index"].dtype == torch.int64
-
-
-def test_validation_iterates_once_in_order(sample: Path) -> None:
-    seen = torch.cat([batch["index"] for batch in ready(sample).val_dataloader()])
-    assert seen.tolist() == list(range(7))
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_num_workers_default_depends_on_device_and_work(
     assert data.train_dataloader().num_workers == 1
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_batches_equal_for_any_num_workers(sample: Path, workers: int) -> None:
-    alone = list(ready(sample, augmentation="light", num_workers=0).train_dataloader())
-    helped = list(ready(sample, augmentation="light", num_workers=workers).train_dataloader())
-    assert len(alone) == len(helped) == 5
-    for a, b in zip(alone, helped, strict=True):
-        assert all(torch.equal(a[key], b[key]) for key in ("image", "mask", "index"))  # type: ignore[literal-required]
+@pytest.mark.parametrize(("free", "wanted"), [(1 << 30, 8), (1000, 5), (199, 0)])
+def test_default_workers_fit_shared_memory(monkeypatch: pytest.MonkeyPatch, free: int, wanted: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(16), raising=False)
+    monkeypatch.setattr(worker_watchdog, "_shared_memory", lambda: free)
+    assert worker_watchdog.useful_workers(False, True, 1, batch_bytes=100) == wanted
+    if wanted:
+        worker_watchdog.check_shared_memory(wanted, 100)
 
 
 def test_subset_depends_on_subset_seed_and_is_ordered(sample: Path) -> None:
@@ -143,14 +143,46 @@ def test_fingerprint_of_unread_files_covers_ids(sample: Path, tmp_path: Path) ->
     assert read == ready(sample, cache_dir=tmp_path).facts("val")["fingerprint"] != unread
 
 
-def test_corrupt_file_in_worker_raises_user_error(copied: Path) -> None:
-    data = ready(copied, num_workers=1, cache=False)
-    victim = data.parts["val"].split.paths(0)[0]
-    victim.write_bytes(victim.read_bytes()[:2000])
-    with pytest.raises(UserError) as fault:
-        list(data.val_dataloader())
-    assert fault.value.sentence.startswith(f"the image {victim} cannot be read")
-    assert "\n" not in fault.value.sentence
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _redraw(path: Path) -> None:
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("damage", "workers", "reason"),
+    [
+        (Path.unlink, "0", "is missing"),
+        (_truncate, "1", "cannot be read"),
+        (_redraw, "0", "has changed since the run started"),
+    ],
+)
+def test_corrupt_file_in_training_raises(
+    copied: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path], object],
+    workers: str,
+    reason: str,
+) -> None:
+    path = next(copied.rglob("2007_000004.jpg"))
+    plain, done = SegmentationModule.training_step, []
+
+    def step(module: SegmentationModule, batch: Any, batch_idx: int) -> Any:
+        if not done:
+            done.append(damage(path))
+        return plain(module, batch, batch_idx)
+
+    monkeypatch.setattr(SegmentationModule, "training_step", step)
+    flags = f"""--trainer.num_sanity_val_steps 0 --image_panels.num_images 0 --data.batch_size 10
+        --data.cache false --trainer.max_epochs 3 --data.num_workers {workers}"""
+    said = refused(capsys, ["fit", *tiny(copied), *flags.split()])
+    assert "2007_000004.jpg" in said
+    assert reason in said
+    assert said.count("vocseg: ") == 1
 
 
 def test_trainaug_downloads_sbd_for_voc_only(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

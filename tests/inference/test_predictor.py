@@ -156,7 +156,7 @@ def test_unreadable_images_of_folder_are_omitted_with_warning(
         assert [result.name for result in model("mixed")] == ["a"]
     assert len(seen) == 2
     Path("list.txt").write_text("mixed/a.jpg\nmixed/gone.jpg\n")
-    with pytest.warns(UserWarning, match=r"gone\.jpg does not exist"):
+    with pytest.warns(UserWarning, match=r"gone\.jpg is missing"):
         assert [result.name for result in model("list.txt")] == ["a"]
     results = model(
         ["mixed/a.jpg", "mixed/b.jpg"]

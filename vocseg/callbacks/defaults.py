@@ -20,7 +20,6 @@ from vocseg.callbacks.prediction_writer import PredictionWriter
 from vocseg.callbacks.process_watchdog import ProcessWatchdog
 from vocseg.callbacks.progress_bar import ProgressBar
 from vocseg.callbacks.run_summary import RunSummary
-from vocseg.callbacks.skipped_samples import SkippedSamplesReport
 from vocseg.callbacks.test_time_augmentation import TestTimeAugmentation
 from vocseg.callbacks.throughput import Throughput
 from vocseg.callbacks.weight_averaging import WeightAverager
@@ -46,7 +45,7 @@ _SETTINGS = (  # prefixes of the flags that are logged
 )
 _FILES = (  # of them, those that find and read files: tables of settings show few columns
     *("data.cache", "data.download", "data.image_folder", "data.image_suffix", "data.mask_"),
-    *("data.num_workers", "data.on_read_error", "data.predict_dir", "data.timeout", "data.verify_files"),
+    *("data.num_workers", "data.predict_dir", "data.timeout", "data.verify_files"),
 )
 
 
@@ -59,7 +58,7 @@ def add_standing(parser: LightningArgumentParser) -> None:
 def without_flags() -> list[Callback]:
     """Create the callbacks without flags, in the order in which they are called."""
     own = [ProcessWatchdog(), RunSummary(), NanGuard(), CollapseWarning(), Throughput(), PerImageMetrics()]
-    return [*own, SkippedSamplesReport(), ConfusionMatrixImage()]
+    return [*own, ConfusionMatrixImage()]
 
 
 def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb: str) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vocseg.callbacks.last_checkpoint import LastCheckpoint
-from vocseg.callbacks.skipped_samples import from_all
 from vocseg.errors import UserError
 from vocseg.models.module import SegmentationModule
+from vocseg.utils.gather import from_all
 
 REMEDY = "Lower --model.lr, or clip gradients with --trainer.gradient_clip_val 1.0."
 

@@ -12,11 +12,11 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from vocseg.callbacks.original_resolution import OriginalResolutionEval
-from vocseg.callbacks.skipped_samples import from_all
 from vocseg.data.classes import ClassList
 from vocseg.data.image_io import Bytes
 from vocseg.errors import UserError
 from vocseg.inference.result import Result, split_probabilities
+from vocseg.utils.gather import from_all
 from vocseg.utils.streams import Streams
 
 RESULTS = "predictions.json"
@@ -116,7 +116,7 @@ class PredictionWriter(BasePredictionWriter):
             try:
                 image = predict_dataset.full_image(index)
             except UserError as error:  # changed since its batch was read
-                predict_dataset.left_out.reasons[shown] = error.sentence
+                predict_dataset.left_out[shown] = error.sentence
                 continue
             of_image = partial(self._write, shown, image, module.class_list, name, path)
             if self._full is None:
@@ -131,7 +131,7 @@ class PredictionWriter(BasePredictionWriter):
         self._streams.wait()
         self._streams.close()
         predict_dataset = trainer.datamodule.predict_dataset  # type: ignore[attr-defined]
-        each = from_all((self._images, predict_dataset.left_out.reasons), trainer.world_size)
+        each = from_all((self._images, predict_dataset.left_out), trainer.world_size)
         images = {name: facts for part, _ in each for name, facts in part.items()}
         unreadable = {name: why for _, part in each for name, why in part.items()}
         self.predicted = Predicted(

@@ -2,9 +2,10 @@
 
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,13 @@ import numpy.typing as npt
 from vocseg.constants import CLASSES, IGNORE_INDEX, PALETTE
 from vocseg.errors import UserError, shown
 from vocseg.utils.regular_file import read_regular
-from vocseg.utils.yaml_loader import check_document
+from vocseg.utils.yaml_loader import read_yaml
 
 Colour = tuple[int, int, int]
 
 _MOST_BYTES = 1 << 17  # of a file: 255 classes with all keys take less
 _MOST_CHARACTERS = 100  # of a name, for tables
-_LARGEST = 255  # value of a mask
 _LABELMAP = re.compile(r"([^:]+):(\d{1,3}),(\d{1,3}),(\d{1,3}):[^:]*:[^:]*")  # CVAT: name:r,g,b:parts:actions
-
-_REPORTED: set[Path] = set()  # lists of one class
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,10 @@ class ClassList:
         return self.colours + PALETTE[len(self) :]
 
     def describe_values(self) -> str:
-        """Return the allowed mask values as text, such as `0..20 and 255 (void)`."""
-        values = np.flatnonzero(self.known).tolist()
-        void = [] if self.table[IGNORE_INDEX] != IGNORE_INDEX else [f"{values.pop()} (void)"]
-        run = values == list(range(values[0], values[-1] + 1)) and len(values) > 2
-        some = [f"{values[0]}..{values[-1]}"] if run else [*map(str, values)]
-        *others, last = some + void
-        return f"{', '.join(others)} and {last}" if others else last
+        """Return the allowed mask values as text, such as `0..20 and 255`."""
+        if self.as_stored:
+            return f"0..{len(self) - 1} and {IGNORE_INDEX}"
+        return ", ".join(map(str, np.flatnonzero(self.known).tolist()))
 
     @cached_property
     def by_colour(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
@@ -119,10 +114,6 @@ def numbered_classes(count: int) -> ClassList:
     return VOC_CLASSES if count == len(VOC_CLASSES) else named_classes([f"class {k}" for k in range(count)])
 
 
-class _InvalidError(Exception):
-    """What is wrong with a class list."""
-
-
 def known_classes(path: Path | None, mask_values: Sequence[int] | None = None) -> ClassList:
     """Read the user's class list, or return VOC's; errors as of `read_classes`."""
     if path is not None:
@@ -149,30 +140,33 @@ def read_classes(path: Path, mask_values: Sequence[int] | None = None) -> ClassL
     Raises:
         UserError: If the file is missing or invalid.
     """
-    where = f"the class list {shown(path, 300)}"
+    where, suffix = f"the class list {shown(path, 300)}", path.suffix.lower()
     try:
-        text = read_regular(path, _MOST_BYTES)[0].decode("utf-8-sig")
-        if path.suffix.lower() in (".yaml", ".yml"):
-            check_document(text, where)
-            entries, others = _from_yaml(text)
+        others = None
+        if suffix in (".yaml", ".yml"):
+            entries, others = _from_yaml(read_yaml(path, where))
         else:
-            entries, others = _rows(text, path.suffix.lower()), None
-        _check_count(len(entries))
+            entries = _from_text(read_regular(path, _MOST_BYTES)[0].decode("utf-8-sig"), suffix)
         if len(entries) == 1 and entries[0]["name"].strip().lower() not in ("", "background"):
             entries.insert(0, {"name": "background"})  # training needs two
-            if path not in _REPORTED:
-                _REPORTED.add(path)
-                print(f"{where} names one class: `background` (mask value 0) is put before it", flush=True)
-        classes = _checked(_listed(entries) if others is None else _merged(entries, others))
-        return classes if mask_values is None else _checked(_with_values(classes, mask_values))
-    except FileNotFoundError:
-        raise UserError(f"{where} does not exist") from None
+            _report_background(where)
+        if mask_values is not None:
+            if others is not None or len(mask_values) != len(entries):
+                raise ValueError(
+                    f"--data.mask_values {list(mask_values)}: give one mask value for each of the "
+                    f"{len(entries)} classes, and no `merge`"
+                )
+            entries = [_entry({**entry, "value": k}) for entry, k in zip(entries, mask_values, strict=True)]
+        return _class_list(entries, others)
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: cannot be read (it is not UTF-8)") from error
-    except _InvalidError as error:
+    except ValueError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+@cache
+def _report_background(where: str) -> None:
+    print(f"{where} names one class: `background` (mask value 0) is put before it", flush=True)
 
 
 def class_text(names: Sequence[str], source: Path) -> str:
@@ -184,18 +178,21 @@ def class_text(names: Sequence[str], source: Path) -> str:
     import yaml
 
     try:
-        _check_count(len(names))
-        _checked(named_classes(names))
-    except _InvalidError as error:
+        _class_list([{"name": name} for name in names], None)
+    except ValueError as error:
         raise UserError(f"the class list {source}: {error}") from error
     return yaml.safe_dump({"classes": list(names)}, allow_unicode=True)
 
 
-def _rows(text: str, suffix: str) -> list[dict[str, Any]]:
+def _from_text(text: str, suffix: str) -> list[dict[str, Any]]:
     """Entries of a text file, as from YAML: plain names, or an export of CVAT or Roboflow."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if suffix == ".csv":
-        return [_csv_row(line) for line in lines[1:]]
+        rows = [line.partition(",") for line in lines[1:]]
+        wrong = [value for value, _, _ in rows if not value.strip().isdecimal()]
+        if wrong:
+            raise ValueError(f"'{shown(wrong[0], 40)}' is no mask value: write lines such as `1, cat`")
+        return [_entry({"name": name.strip(), "value": int(value)}) for value, _, name in rows]
     found = [_LABELMAP.fullmatch(line) for line in lines if not line.startswith("#")]
     if lines and all(found):
         groups = [match.groups() for match in found if match is not None]
@@ -203,148 +200,87 @@ def _rows(text: str, suffix: str) -> list[dict[str, Any]]:
     return [{"name": line} for line in lines]
 
 
-def _csv_row(line: str) -> dict[str, Any]:
-    """A line of Roboflow's `_classes.csv`: a mask value and a name."""
-    value, _, name = line.partition(",")
-    if not value.strip().isdecimal():
-        raise _InvalidError(
-            f"the line '{shown(line, 40)}' is no mask value and name, joined by a comma: write lines such as "
-            "`1, cat` below the title line, or give a .txt or .yaml file"
-        )
-    return _entry({"name": name.strip(), "value": int(value[:6])})
-
-
-def _from_yaml(text: str) -> tuple[list[dict[str, Any]], str | None]:
+def _from_yaml(content: Any) -> tuple[list[dict[str, Any]], str | None]:
     """Entries of a YAML file, and its class of the rest; None: no class has `merge`."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(text)
-    except Exception as error:  # PyYAML does not convert the errors of dates, numbers and depth
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise _InvalidError(f"not YAML ({shown(reason, 200)})") from error
     if isinstance(content, list):
         content = {"classes": content}
-    unknown = set(content) - {"classes", "others"} if isinstance(content, dict) else {"no mapping"}
-    if unknown or not isinstance(content.get("classes"), list):
-        raise _InvalidError("needs a list `classes` and, for merges, `others`; see vocseg/data/README.md")
-    _check_count(len(content["classes"]))  # before a colour is looked up for each
+    known = isinstance(content, dict) and not set(content) - {"classes", "others"}
+    if not known or not isinstance(content.get("classes"), list):
+        raise ValueError("needs a list `classes` and, for merges, `others`; see vocseg/data/README.md")
     entries = [_entry(each) for each in content["classes"]]
-    if not any("merge" in entry for entry in entries):
-        if "others" in content:
-            raise _InvalidError("`others` has no effect where no class has `merge`")
+    if "others" not in content and not any("merge" in entry for entry in entries):
         return entries, None
-    if any("value" in entry for entry in entries):
-        raise _InvalidError("has both `value` and `merge`: write `merge: [VALUE]` instead of `value`")
     others = content.get("others", "background")
     if others not in ("background", "void"):
-        raise _InvalidError(f"`others` is {_brief(others)}; it may be background or void")
+        raise ValueError(f"`others` is {_brief(others)}; it may be background or void")
     return entries, others
-
-
-def _listed(entries: list[dict[str, Any]]) -> ClassList:
-    """Classes without merges."""
-    values = tuple((int(entry.get("value", k)),) for k, entry in enumerate(entries))
-    classes = _coloured(entries, tuple((k,) for k in range(len(entries))), ())
-    declared = all("colour" in entry for entry in entries[1:]) and len(set(classes.colours)) == len(entries)
-    return replace(classes, values=values, coloured=declared)
-
-
-def _with_values(classes: ClassList, values: Sequence[int]) -> ClassList:
-    """Replace the mask values, one for each class."""
-    flag = f"--data.mask_values {list(values)}"
-    if classes.void or any(len(group) != 1 for group in classes.values):
-        raise _InvalidError(f"merges mask values, so that {flag} has no effect: leave the flag out")
-    if len(values) != len(classes) or not all(0 <= value <= _LARGEST for value in values):
-        raise _InvalidError(
-            f"{flag} does not fit: give the mask value (0..{_LARGEST}) of each of the {len(classes)} "
-            f"classes: {shown(', '.join(classes.names), 200)}"
-        )
-    return replace(classes, values=tuple((int(value),) for value in values))
 
 
 def _entry(entry: Any) -> dict[str, Any]:
     """One class as a valid mapping with the key `name`."""
     entry = {"name": entry} if isinstance(entry, str) else entry
-    named = isinstance(entry, dict) and isinstance(entry.get("name"), str)
-    if not named or set(entry) - {"name", "colour", "merge", "value"}:
-        raise _InvalidError(
-            f"a class is a name, or has the keys name, colour, merge, value; not {_brief(entry)}"
-        )
-    name, value, colour = shown(entry["name"]), entry.get("value", 0), entry.get("colour", [0, 0, 0])
-    if not _is_byte(value):
-        raise _InvalidError(f"the value of '{name}' is {_brief(value)}, not an integer 0..{_LARGEST}")
-    if not (isinstance(colour, list) and len(colour) == 3 and all(map(_is_byte, colour))):
-        raise _InvalidError(
-            f"the colour of '{name}' is {_brief(colour)}, not [red, green, blue], each 0..255"
-        )
-    return dict(entry)
+    if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+        colour, unknown = entry.get("colour", [0, 0, 0]), set(entry) - {"name", "colour", "merge", "value"}
+        valid = isinstance(colour, list) and len(colour) == 3 and all(map(_is_byte, colour))
+        if valid and _is_byte(entry.get("value", 0)) and not unknown:
+            return dict(entry)
+    raise ValueError(
+        f"{_brief(entry)} is no class: write a name, or a mapping with `name` and optionally `colour` "
+        "([red, green, blue]), `merge` or `value`, with numbers 0..255"
+    )
 
 
 def _is_byte(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _LARGEST  # True is an int, too
+    return type(value) is int and 0 <= value <= 255  # True is an int, too
 
 
-def _merged(entries: list[dict[str, Any]], others: str) -> ClassList:
-    """Classes merged from VOC's."""
-    values = tuple(map(_values, entries))
-    named = {value for group in values for value in group}
-    rest = tuple(k for k in range(len(CLASSES)) if k not in named)
-    if others == "background":
-        return _coloured(entries, (values[0] + rest, *values[1:]), ())
-    return _coloured(entries, values, rest)
+def _class_list(entries: list[dict[str, Any]], others: str | None) -> ClassList:
+    """Classes of valid entries.
 
-
-def _values(entry: dict[str, Any]) -> tuple[int, ...]:
-    """Mask values of a merged class."""
-    parts = entry.get("merge", [entry["name"]])
-    parts = parts if isinstance(parts, list) else [parts]
-    for part in parts:
-        if part not in CLASSES and not (_is_byte(part) and part < IGNORE_INDEX):
-            raise _InvalidError(
-                f"'{shown(entry['name'])}' merges {_brief(part)}, which is neither a VOC class nor a mask "
-                f"value 0..{IGNORE_INDEX - 1}; VOC's classes are {', '.join(CLASSES)}"
+    Raises:
+        ValueError: If a name is invalid or repeated, mask values repeat or are missing, or there are too few.
+    """
+    names = [entry["name"] for entry in entries]
+    if not 2 <= len(names) <= IGNORE_INDEX:
+        raise ValueError(f"has {len(names)} classes; 2 to {IGNORE_INDEX} are allowed")
+    for name in names:
+        if not name.strip() or not name.isprintable() or len(name) > _MOST_CHARACTERS:
+            raise ValueError(
+                f"the name '{shown(name, 40)}' is empty, longer than {_MOST_CHARACTERS} characters, or has "
+                "unprintable ones: give the class another"
             )
+    values: list[tuple[int, ...]] = [(int(entry.get("value", k)),) for k, entry in enumerate(entries)]
+    void: tuple[int, ...] = ()
+    default = [PALETTE[k] for k in range(len(entries))]
+    if others is not None:
+        values = [_merged(entry) for entry in entries]
+        default = [PALETTE[group[0]] for group in values]
+        named = {value for group in values for value in group}
+        rest = tuple(k for k in range(len(CLASSES)) if k not in named)
+        values[0], void = (values[0] + rest, ()) if others == "background" else (values[0], rest)
+    for kind, items in (("class", names), ("mask value", [value for group in values for value in group])):
+        twice = [item for item, times in Counter(items).items() if times > 1]
+        if twice:
+            raise ValueError(f"the {kind} '{twice[0]}' occurs twice")
+    colours = [tuple(entry.get("colour", usual)) for entry, usual in zip(entries, default, strict=True)]
+    declared = others is None and all("colour" in entry for entry in entries[1:])
+    coloured = declared and len(set(colours)) == len(colours)
+    return ClassList(tuple(names), tuple(colours), tuple(values), void, coloured)
+
+
+def _merged(entry: dict[str, Any]) -> tuple[int, ...]:
+    """Mask values of a class in a list with merges."""
+    parts = entry.get("merge", entry.get("value", entry["name"]))
+    parts = parts if isinstance(parts, list) else [parts]
+    wrong = [part for part in parts if part not in CLASSES and not (_is_byte(part) and part < IGNORE_INDEX)]
+    if wrong or not parts:
+        raise ValueError(
+            f"'{shown(entry['name'])}' merges {_brief(wrong[0] if wrong else parts)}: name VOC classes "
+            f"({', '.join(CLASSES)}) or mask values 0..{IGNORE_INDEX - 1}"
+        )
     return tuple(CLASSES.index(part) if part in CLASSES else int(part) for part in parts)
-
-
-def _coloured(
-    entries: list[dict[str, Any]], values: tuple[tuple[int, ...], ...], void: tuple[int, ...]
-) -> ClassList:
-    """Classes with their colours, by default VOC's of the first mask value."""
-    colours: list[Colour] = [
-        tuple(entry["colour"]) if "colour" in entry else PALETTE[group[0] if group else 0]
-        for entry, group in zip(entries, values, strict=True)
-    ]
-    return ClassList(tuple(entry["name"] for entry in entries), tuple(colours), values, void)
-
-
-def _check_count(classes: int) -> None:
-    if not 1 <= classes <= IGNORE_INDEX:
-        raise _InvalidError(f"has {classes} classes; 1 to {IGNORE_INDEX} are allowed")
 
 
 def _brief(value: Any) -> str:
     """Value for an error message, shortened: few bytes of YAML may expand to endlessly many."""
     return shown(reprlib.repr(value))
-
-
-def _checked(classes: ClassList) -> ClassList:
-    """Return the list, or raise where a name is invalid or repeated, or mask values repeat or are missing."""
-    for name in classes.names:
-        if not name.strip() or not name.isprintable() or len(name) > _MOST_CHARACTERS:
-            raise _InvalidError(
-                f"the name '{shown(name, 40)}' is empty, longer than {_MOST_CHARACTERS} characters, or has "
-                "unprintable ones: give the class another"
-            )
-    if len(classes) < 2:
-        raise _InvalidError("has `background` alone: add a class")
-    values = [value for group in classes.values for value in group]
-    for kind, items in (("the class", classes.names), ("the mask value", values)):
-        twice = next((item for k, item in enumerate(items) if item in items[:k]), None)
-        if twice is not None:
-            raise _InvalidError(f"{kind} '{twice}' occurs twice")
-    if () in classes.values:
-        name = classes.names[classes.values.index(())]
-        raise _InvalidError(f"'{name}' merges nothing: add VOC classes, or leave it out")
-    return classes

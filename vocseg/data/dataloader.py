@@ -1,28 +1,20 @@
-"""DataLoader: batches, collation, waiting for workers, skipped samples."""
-
-# In a batch an unreadable image is black under an ignored mask, and its index is -2 - position. So DataLoader
-# workers need no other channel to the main process, and code that leaves out fillers (-1) leaves it out too.
+"""DataLoader: batches, collation, waiting for workers."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from vocseg.data.samplers import EpochPosition, Order, Progress
+from vocseg.data.samplers import EpochPosition, Progress
 from vocseg.data.worker_watchdog import (
     WorkerWatchdog,
     check_shared_memory,
     end_workers_at_exit,
-    useful_workers,
 )
-from vocseg.errors import UserError
 from vocseg.utils.streams import Streams
-
-_LIMIT = 0.1  # fraction of a split that may be skipped
 
 
 class Sample(TypedDict):
@@ -36,7 +28,7 @@ class Sample(TypedDict):
 class Batch(TypedDict):
     """Image uint8 `[N,3,H,W]` RGB, mask uint8 `[N,H,W]` (class, 255 ignored), index int64 `[N]`.
 
-    An index below 0 is left out of every count: -1 is a filler, the others are skipped images.
+    An index below 0 is left out of every count: -1 is a filler, others are unreadable images of `predict`.
     """
 
     image: Tensor
@@ -70,62 +62,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
         "mask": torch.stack([sample["mask"] for sample in samples]),
         "index": torch.tensor([sample["index"] for sample in samples]),
     }
-
-
-def lost(position: int) -> int:
-    """Return the batch index of an unreadable image, or its position in the split from that index."""
-    return -2 - position
-
-
-class SkippedSamples:
-    """Images of a split that this process skipped, with reasons.
-
-    Attributes:
-        reasons: By name of the image.
-    """
-
-    def __init__(
-        self, split: str, names: Sequence[str], read: Callable[[int], object], limit: float | None = _LIMIT
-    ) -> None:
-        """Start with none.
-
-        Args:
-            split: Name of the split.
-            names: Of its images.
-            read: Reads the image of a position, or raises `UserError`.
-            limit: Largest fraction to skip; None: all, without warnings.
-        """
-        self._split, self._names, self._read, self._limit = split, names, read, limit
-        self.reasons: dict[str, str] = {}
-
-    def note(self, index: Tensor) -> None:
-        """Record the skipped images among the indices `[N]` of a batch.
-
-        Raises:
-            UserError: If more images are skipped than the limit allows.
-        """
-        if not len(index) or int(index.min()) > -2:
-            return
-        for value in index.tolist():
-            if value < -1 and self._names[lost(value)] not in self.reasons:
-                self._add(lost(value))
-
-    def _add(self, position: int) -> None:
-        name, reason = self._names[position], "it could not be read for a while"
-        try:
-            self._read(position)
-        except UserError as error:
-            reason = error.sentence
-        self.reasons[name] = reason
-        if self._limit is None:
-            return
-        count, images = len(self.reasons), len(self._names)
-        if count > max(1, self._limit * images):
-            raise UserError(
-                f"{count} of the {images} images of {self._split} cannot be read, too many for "
-                f"--data.on_read_error skip; the last one: {reason}"
-            )
-        warnings.warn(f"vocseg: {name} is left out: {reason}", stacklevel=2)
 
 
 class TimedDataLoader(DataLoader[Batch]):
@@ -163,13 +99,13 @@ class TimedDataLoader(DataLoader[Batch]):
         """Iterate over the batches of one epoch."""
         clock, fields = time.perf_counter, self.__dict__  # torch's __setattr__ is slow
         fields["waited"], fields["_given"], since = 0.0, 0, clock()
-        left_out: SkippedSamples | None = getattr(self.dataset, "left_out", None)
+        note_unreadable: Callable[[Tensor], None] | None = getattr(self.dataset, "note_unreadable", None)
         threads = getattr(self.dataset, "threads", 0)
         in_process = self._from_threads(threads) if threads else self._in_process()
         for batch in self._from_workers() if self.num_workers else in_process:
             fields["waited"] += clock() - since
-            if left_out is not None:
-                left_out.note(batch["index"])
+            if note_unreadable is not None:
+                note_unreadable(batch["index"])
             fields["_given"] += 1
             yield batch
             since = clock()
@@ -230,35 +166,3 @@ def rank_info(trainer: Any) -> RankInfo:
         return RankInfo()
     on_gpu = trainer.strategy.root_device.type == "cuda"
     return RankInfo(trainer.global_rank, trainer.world_size, trainer.num_devices, on_gpu)
-
-
-def make_dataloader(
-    dataset: Dataset[Sample],
-    sampler: Order,
-    batch_size: int,
-    rank: RankInfo,
-    workers: int | None,
-    timeout: int,
-) -> TimedDataLoader:
-    """Create the DataLoader of one process.
-
-    `workers` is the number of DataLoader workers (None: 0 if the dataset has threads, else see
-    `useful_workers`), `timeout` the seconds to wait for a batch from them.
-    """
-    if workers is None and hasattr(dataset, "threads"):
-        workers = 0
-    elif workers is None:
-        ready = getattr(dataset, "ready", False)
-        batch_bytes = batch_size * getattr(dataset, "item_bytes", 0)
-        workers = useful_workers(ready, rank.on_gpu, rank.neighbours, batch_bytes)
-    loader = TimedDataLoader(
-        dataset,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        persistent_workers=workers > 0,
-        pin_memory=rank.on_gpu,
-    )
-    loader.patience = timeout
-    return loader

@@ -1,7 +1,7 @@
 """LightningDataModule of VOC and data sets in its layout."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
 from lightning.pytorch import LightningDataModule
@@ -9,18 +9,20 @@ from torch.utils.data import DataLoader
 
 from vocseg.data.cache import keep_freed_memory
 from vocseg.data.classes import known_classes
-from vocseg.data.dataloader import Batch, RankInfo, make_dataloader, rank_info
-from vocseg.data.dataset import CachePolicy, SplitDatasets, VOCSegmentation
+from vocseg.data.dataloader import Batch, RankInfo, TimedDataLoader, collate, rank_info
+from vocseg.data.dataset import SplitDatasets, VOCSegmentation
 from vocseg.data.image_io import Bytes
 from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.data.samplers import EpochPosition, EvalSampler, Order, Progress, ResumableSampler
 from vocseg.data.splits import Selection, Split, SplitFacts
-from vocseg.data.transforms.augment import Augmentation, Sampling
+from vocseg.data.transforms.augment import Augmentation
 from vocseg.data.transforms.crops import SCALES, scales
 from vocseg.data.voc import Layout
+from vocseg.data.worker_watchdog import useful_workers
 from vocseg.errors import UserError
 from vocseg.utils.safe_load import SafeCheckpointMixin
 
+_LARGEST = 8192  # pixels each way: an image of that size takes 200 MB
 _EVAL_BATCH_ON_GPU = 32  # at least: smaller batches leave a GPU idle
 
 
@@ -42,8 +44,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             noise and CutOut.
         crop_scale: Smallest and largest scale of random crops. At 1 a crop shows the whole image. Below 1 it
             is padded with ignored pixels.
-        sampling: Sampling of training images. uniform: each once an epoch; balanced: with replacement, images
-            of rare classes more often (repeat factors of LVIS).
         classes: Text or YAML file with the classes of the masks, or with a merge of VOC's classes. null: VOC.
         mask_values: Mask value of each class, in the order of `classes`, for example `[0, 255]`. null: 0, 1,
             2, ..., or as in `classes`.
@@ -58,8 +58,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         num_workers: Number of DataLoader workers. null: 0 on a CPU or where reading is cheap, else one per
             core, at most 8.
         timeout: Seconds to wait for a batch from a DataLoader worker.
-        on_read_error: Reaction to an unreadable image. raise: the run fails; skip: the image is left out and
-            reported. `predict` always skips it and exits with code 1.
         cache: Memory-mapped cache of decoded images. null: used if there is room on the disk.
         cache_dir: Folder of the cache. null: `.vocseg` in the data set, or the user's cache folder if the
             data set is read-only.
@@ -82,7 +80,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         subset_seed: NonNegativeInt = 0,
         augmentation: Augmentation = "none",
         crop_scale: tuple[PositiveFloat, PositiveFloat] = SCALES,
-        sampling: Sampling = "uniform",
         classes: Path | None = None,
         image_folder: str = "JPEGImages",
         image_suffix: str | None = None,
@@ -93,7 +90,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         predict_dir: Path | None = None,
         num_workers: NonNegativeInt | None = None,
         timeout: PositiveInt = 60,
-        on_read_error: Literal["raise", "skip"] = "raise",
         cache: bool | None = None,
         cache_dir: Path | None = None,
         download: bool = True,
@@ -104,7 +100,10 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         self.root, self.image_size, self.batch_size = Path(root), int(image_size), int(batch_size)
         self.eval_batch_size, self.num_workers, self.timeout = eval_batch_size, num_workers, int(timeout)
         self.seed, self.predict_dir, self.download = seed, predict_dir, download
-        self.skip = on_read_error == "skip"
+        if self.image_size > _LARGEST:
+            raise UserError(
+                f"--data.image_size {self.image_size:,} is too large: use {_LARGEST:,} pixels at most"
+            )
         self.classes = known_classes(classes and Path(classes), mask_values)
         self.selection = Selection(
             root=self.root,
@@ -115,8 +114,9 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             subset_seed=subset_seed,
             val_fraction=val_fraction and float(val_fraction),
         )
-        policy = CachePolicy(cache, cache_dir, verify_files, self.skip)
-        self.parts = SplitDatasets(policy, self.image_size, augmentation, seed, scales(crop_scale), sampling)
+        self.parts = SplitDatasets(
+            self.image_size, augmentation, seed, scales(crop_scale), cache, cache_dir, verify_files
+        )
         self.progress = Progress(self._counted)
         self.predict_dataset: ImageFolderDataset | None = None  # the images to predict, once they are listed
         self._error: str | None = None
@@ -198,10 +198,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             self._class_pixels = self.parts.class_pixels(self.selection.splits(["train"])["train"])
         return self._class_pixels
 
-    def left_out(self) -> dict[str, dict[str, str]]:
-        """Return the images that this process skipped, with reasons, by split."""
-        return self.parts.left_out()
-
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return full batches, shuffled by seed and epoch, or with `overfit_batches` in the split's order.
 
@@ -217,7 +213,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             rank.world,
             shuffled=not getattr(self.trainer, "overfit_batches", 0),
         )
-        sampler.weights = dataset.weights
         return self._dataloader(dataset, sampler, self.batch_size, rank)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -253,7 +248,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         return splits
 
     def _verb(self) -> str:
-        """The trainer's function: fit, validate, test or predict."""
         return str(self.trainer.state.fn.value) if self.trainer and self.trainer.state.fn else "fit"
 
     def _counted(self) -> EpochPosition | None:
@@ -279,11 +273,25 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         batch_size = self.eval_batch_size
         if batch_size is None:
             batch_size = max(self.batch_size, _EVAL_BATCH_ON_GPU) if rank.on_gpu else self.batch_size
-        sampler = EvalSampler(len(dataset), rank.rank, rank.world)
-        return self._dataloader(dataset, sampler, int(batch_size), rank)
+        return self._dataloader(dataset, EvalSampler(len(dataset), rank.rank, rank.world), batch_size, rank)
 
     def _dataloader(
         self, dataset: VOCSegmentation | ImageFolderDataset, sampler: Order, batch_size: int, rank: RankInfo
     ) -> DataLoader[Batch]:
-        workers = None if self.num_workers is None else int(self.num_workers)
-        return make_dataloader(dataset, sampler, batch_size, rank, workers, self.timeout)
+        workers = self.num_workers
+        if workers is None:
+            workers = 0  # images to predict have threads
+            if isinstance(dataset, VOCSegmentation):
+                batch_bytes = batch_size * dataset.item_bytes
+                workers = useful_workers(dataset.ready, rank.on_gpu, rank.neighbours, batch_bytes)
+        loader = TimedDataLoader(
+            dataset,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            persistent_workers=workers > 0,
+            pin_memory=rank.on_gpu,
+        )
+        loader.patience = self.timeout
+        return loader

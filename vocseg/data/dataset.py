@@ -3,27 +3,25 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocseg.constants import IGNORE_INDEX
-from vocseg.data.cache import FILES_INSTEAD, MemmapCache, build_cache, find_cache
-from vocseg.data.dataloader import Batch, Sample, Samples, SkippedSamples, lost
+from vocseg.data.cache import MemmapCache, build_cache, find_cache
+from vocseg.data.dataloader import Batch, Sample, Samples
 from vocseg.data.fingerprint import cache_folder, fingerprint, read_contents, write_contents
-from vocseg.data.image_io import Bytes, ImageMask, ImageSize, read_image, read_mask
-from vocseg.data.label_check import balanced_weights, check_labels, class_pixels
-from vocseg.data.raw_reader import DecodedFiles, ImageMaskReader, known_fingerprint
+from vocseg.data.image_io import Bytes, read_image, read_mask, resize_mask
+from vocseg.data.label_check import check_labels
+from vocseg.data.raw_reader import ImageMaskReader, known_fingerprint
 from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.data.splits import Split, SplitFacts
-from vocseg.data.transforms.augment import Augmentation, Augmenter, Sampling, stored_form
+from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_size
 from vocseg.data.transforms.crops import SCALES, Scales
-from vocseg.errors import UserError
+from vocseg.utils.progress import in_threads
 
 
 class VOCSegmentation(Dataset[Sample]):
@@ -38,13 +36,8 @@ class VOCSegmentation(Dataset[Sample]):
 
     epoch = 0
 
-    def __init__(
-        self, split: Split, source: MemmapCache | DecodedFiles, augmenter: Augmenter, skip: bool = False
-    ) -> None:
-        """Initialise the dataset; with `skip`, a pair that cannot be read is replaced by an ignored one."""
-        self.split, self._source, self._augmenter, self._skip = split, source, augmenter, skip
-        self.weights: Tensor | None = None  # `[N]`: sampling weights in training; None: uniform
-        self.left_out = SkippedSamples(f"'{split.name}'", split.ids, self._read_one)
+    def __init__(self, split: Split, source: MemmapCache | ImageMaskReader, augmenter: Augmenter) -> None:
+        self.split, self._source, self._augmenter = split, source, augmenter
 
     def __len__(self) -> int:
         return len(self.split)
@@ -76,7 +69,7 @@ class VOCSegmentation(Dataset[Sample]):
 
         Raises:
             IndexError: If there is no such index.
-            UserError: If a file is missing or wrong (see `ImageMaskReader`), unless such pairs are skipped.
+            UserError: If a file is missing or wrong (see `ImageMaskReader`).
         """
         sample: Sample = self.__getitems__([item])[0]
         return sample
@@ -94,7 +87,7 @@ class VOCSegmentation(Dataset[Sample]):
         if isinstance(self._source, MemmapCache) and self._augmenter.augmentation == "none":
             self._source.gather([self.split.rows[index] for index in indices], images, masks)
         else:
-            indices = self._fill(indices, draws[0].epoch, images, masks)
+            self._fill(indices, draws[0].epoch, images, masks)
         for k, draw in enumerate(draws):
             if draw.filler:
                 masks[k], indices[k] = IGNORE_INDEX, -1
@@ -117,86 +110,16 @@ class VOCSegmentation(Dataset[Sample]):
         """Read an image at its original resolution: RGB uint8 `[H,W,3]`."""
         return read_image(self.split.paths(index)[0])
 
-    def _fill(self, indices: list[int], epoch: int, images: Bytes, masks: Bytes) -> list[int]:
-        """Read and augment into a batch; returns the indices, those of unreadable pairs changed."""
+    def _fill(self, indices: list[int], epoch: int, images: Bytes, masks: Bytes) -> None:
         chosen = self._augmenter.cutmix_partners(indices, epoch)
-        read = self._read([*indices, *(k for k in chosen if k is not None)], self._skip)  # in parallel
-        pairs, rest = read[: len(indices)], iter(read[len(indices) :])
+        needed = [*indices, *(k for k in chosen if k is not None)]
+        if isinstance(self._source, ImageMaskReader):
+            pairs = self._source.several(needed)  # in parallel
+        else:
+            pairs = [self._source[self.split.rows[index]] for index in needed]
+        rest = iter(pairs[len(indices) :])
         partners = [None if k is None else next(rest) for k in chosen]
-        # An unreadable pair is ignored, so that nothing may be pasted into it.
-        partners = [None if pair is None else other for pair, other in zip(pairs, partners, strict=True)]
-        size = self._augmenter.size
-        blank = ImageMask(np.zeros((size, size, 3), np.uint8), np.full((size, size), IGNORE_INDEX, np.uint8))
-        complete = [blank if pair is None else pair for pair in pairs]
-        self._augmenter.fill_batch(complete, indices, epoch, images, masks, partners)
-        return [lost(k) if pair is None else k for k, pair in zip(indices, pairs, strict=True)]
-
-    def _read_one(self, index: int) -> None:
-        self._read([index], skip=False)
-
-    def _read(self, indices: Sequence[int], skip: bool) -> list[ImageMask | None]:
-        if isinstance(self._source, DecodedFiles):
-            return self._source.several(indices, skip)
-        return [self._source[self.split.rows[index]] for index in indices]
-
-
-@dataclass(frozen=True)
-class CachePolicy:
-    """Use of the cache.
-
-    Attributes:
-        store: True: the cache is required; False: no cache; None: a cache if there is room.
-        cache: Folder for caches and file records; None: see `cache_folder`.
-        check: Without a cache, read every file once before the run starts.
-        skip: Continue without images that cannot be read.
-    """
-
-    store: bool | None
-    cache: Path | None
-    check: bool
-    skip: bool = False
-
-    def prepare(self, split: Split, form: ImageSize) -> None:
-        """Build the cache of the split, or else check its files: either reads every file."""
-        cache = self.folder(split)
-        if self.store is not False and self._build(split, form, cache):
-            return
-        if self.check:
-            reader = ImageMaskReader(split, cache)
-            reader.check(skip=self.skip)
-            with contextlib.suppress(OSError):  # a folder that cannot be written costs a second reading
-                write_contents(cache, reader.seen)
-
-    def open(self, split: Split, form: ImageSize) -> MemmapCache | DecodedFiles:
-        """Open what `prepare` made; a cache holds the complete list of the split."""
-        cache, complete = self.folder(split), split.whole()
-        folder = None if self.store is False else find_cache(complete, form, cache)
-        if folder is not None:
-            return MemmapCache(folder, partial(_decode, complete, form, cache))
-        return DecodedFiles(ImageMaskReader(split, cache, read_contents(cache) if self.check else None), form)
-
-    def _build(self, split: Split, form: ImageSize, cache: Path) -> bool:
-        """Build the cache if possible; a cache cannot skip images."""
-        try:
-            return build_cache(split.whole(), form, cache, required=self.store is True) is not None
-        except UserError as error:
-            if not self.skip or self.store is True:
-                raise
-            print(f"{error.sentence}; {FILES_INSTEAD} (--data.on_read_error skip)", flush=True)
-            return False
-
-    def fingerprint(self, split: Split) -> str:
-        """Return the fingerprint over ids and decoded content; over ids (`ids-...`) if files are unread."""
-        known = known_fingerprint(split, self.folder(split))
-        return known or "ids-" + fingerprint(split.ids, [("", "")] * len(split))[:12]
-
-    def folder(self, split: Split) -> Path:
-        """Return the folder for files derived from the split's data set."""
-        return cache_folder(split.layout.folder, self.cache)
-
-
-def _decode(split: Split, form: ImageSize, cache: Path, row: int) -> ImageMask:
-    return DecodedFiles(ImageMaskReader(split, cache), form)[row]
+        self._augmenter.fill_batch(pairs[: len(indices)], indices, epoch, images, masks, partners)
 
 
 @dataclass
@@ -204,20 +127,22 @@ class SplitDatasets:
     """The datasets "train" and "val", or "val" alone.
 
     Attributes:
-        storage: Use of the cache.
         size: Side length in pixels of the input resolution.
         augmentation: Of "train".
         seed: Of the augmentation.
         scales: Smallest and largest scale of the crops.
-        sampling: Of the images of "train".
+        cache: True: the cache is required; False: no cache; None: a cache if there is room.
+        cache_dir: Folder for caches and file records; None: see `cache_folder`.
+        verify: Without a cache, read every file once before the run starts.
     """
 
-    storage: CachePolicy
     size: int
     augmentation: Augmentation
     seed: int
     scales: Scales = SCALES
-    sampling: Sampling = "uniform"
+    cache: bool | None = None
+    cache_dir: Path | None = None
+    verify: bool = True
     _sets: dict[str, VOCSegmentation] = field(default_factory=dict)
     _facts: dict[str, SplitFacts] = field(default_factory=dict)
     _checked: dict[str, Split] = field(default_factory=dict)
@@ -232,41 +157,66 @@ class SplitDatasets:
         """Return name, number of images, fingerprint over ids and content, and size."""
         return self._facts[name]
 
-    def left_out(self) -> dict[str, dict[str, str]]:
-        """Return the images that this process skipped, with reasons, by split."""
-        return {part.split.name: part.left_out.reasons for part in self._sets.values()}
-
     def prepare(self, splits: Mapping[str, Split]) -> None:
-        """Build the caches or check the files, on one process of each machine."""
+        """Build the caches or else check the files, on one process of each machine."""
         for name, split in splits.items():
-            self.storage.prepare(split, self._form(name))
+            folder = self._folder(split)
+            size, cached = self._stored_size(name), None
+            if self.cache is not False:
+                cached = build_cache(split.whole(), size, folder, required=self.cache is True)
+            if cached is None and self.verify:
+                reader = ImageMaskReader(split, folder, self.size)
+                reader.check()
+                with contextlib.suppress(OSError):  # a folder that cannot be written costs a second reading
+                    write_contents(folder, reader.seen)
             if self._checked.get(name) != split:  # Lightning prepares the data of `finetune` twice more
-                check_labels(split, self.storage.folder(split), training=name == "train")
+                check_labels(split, folder, training=name == "train")
                 self._checked[name] = split
 
     def open(self, splits: Mapping[str, Split]) -> None:
         """Open what was prepared, on every process."""
         for name, split in splits.items():
-            form, skip = self._form(name), self.storage.skip
-            source = self.storage.open(split, form)
-            augmenter = Augmenter(self._augmentation(name), self.size, self.seed, len(split), self.scales)
-            self._sets[name] = VOCSegmentation(split, source, augmenter, skip)
-            if name == "train" and self.sampling == "balanced":
-                self._sets[name].weights = torch.from_numpy(balanced_weights(split, source, form, skip))
+            source, augmentation = self._source(name, split), self._augmentation(name)
+            augmenter = Augmenter(augmentation, self.size, self.seed, len(split), self.scales)
+            self._sets[name] = VOCSegmentation(split, source, augmenter)
+            known = known_fingerprint(split, self._folder(split))
             self._facts[name] = {
                 "split": split.name,
                 "images": len(split),
-                "fingerprint": self.storage.fingerprint(split),
+                # Of unread files, over the ids alone.
+                "fingerprint": known or "ids-" + fingerprint(split.ids, [("", "")] * len(split))[:12],
                 "size": self.size,
             }
 
     def class_pixels(self, split: Split) -> list[int]:
         """Return the number of pixels of each class in the masks of a training split, as cached."""
-        form = self._form("train")
-        return class_pixels(split, self.storage.open(split, form), form, self.storage.skip)
+        source, size = self._source("train", split), self._stored_size("train")
 
-    def _form(self, name: str) -> ImageSize:
-        return stored_form(self.size, self._augmentation(name))
+        def read(index: int) -> Bytes:
+            mask = read_mask(split.paths(index)[1], split.classes)
+            return split.classes.to_indices(resize_mask(mask, (size, size)))
+
+        stored = isinstance(source, MemmapCache)
+        masks = (source[row].mask for row in split.rows) if stored else in_threads(read, range(len(split)))
+        counts = np.zeros(IGNORE_INDEX + 1, np.int64)
+        for mask in masks:
+            counts += np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)
+        return [int(count) for count in counts[: len(split.classes)]]
+
+    def _source(self, name: str, split: Split) -> MemmapCache | ImageMaskReader:
+        """The pairs as prepared; a cache holds the complete list of the split."""
+        size, folder, complete = self._stored_size(name), self._folder(split), split.whole()
+        found = None if self.cache is False else find_cache(complete, size, folder)
+        if found is not None:
+            decode = ImageMaskReader(complete, folder, size).__getitem__
+            return MemmapCache(found, len(complete), size, decode)
+        return ImageMaskReader(split, folder, size, read_contents(folder) if self.verify else None)
+
+    def _folder(self, split: Split) -> Path:
+        return cache_folder(split.layout.folder, self.cache_dir)
 
     def _augmentation(self, name: str) -> Augmentation:
         return self.augmentation if name == "train" else "none"
+
+    def _stored_size(self, name: str) -> int:
+        return stored_size(self.size, self._augmentation(name))

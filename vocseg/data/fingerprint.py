@@ -6,7 +6,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from vocseg.data.image_io import colour_codes
 from vocseg.errors import UserError
 from vocseg.utils.atomic_write import atomic_write
 
-_VALUE = re.compile(r"\d{1,3}|#[0-9a-f]{6}")
+MANIFEST = "manifest.json"
 _CONTENTS = "contents.json"  # records of files read: one whose times are unchanged is not read again
 
 
@@ -93,18 +92,9 @@ def read_contents(cache: Path) -> Contents:
     """Return the records of earlier runs; empty if there are none or the file is damaged."""
     try:
         plain = json.loads((cache / _CONTENTS).read_text(encoding="utf-8"))
-        contents = {name: FileContent(*facts) for name, facts in plain.items()}
-        return {name: each for name, each in contents.items() if _are_counts(each.counts)}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {name: FileContent(*facts) for name, facts in plain.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-
-
-def _are_counts(counts: object) -> bool:
-    """Return whether pixel counts are valid; damaged ones are counted again."""
-    if not isinstance(counts, dict):
-        return counts is None
-    values = all(_VALUE.fullmatch(value) and (value[0] == "#" or int(value) < 256) for value in counts)
-    return values and all(type(number) is int for number in counts.values())
 
 
 def write_contents(cache: Path, contents: Mapping[str, FileContent]) -> None:
@@ -113,14 +103,10 @@ def write_contents(cache: Path, contents: Mapping[str, FileContent]) -> None:
     atomic_write(cache / _CONTENTS, json.dumps(merged, separators=(",", ":")))
 
 
-MANIFEST = "manifest.json"
-
-
-def write_manifest(cache: Path, contents: Mapping[str, FileContent]) -> Path:
-    """Write the expected content of every file; replaces an earlier manifest."""
-    plain = {name: [facts.raw, facts.pixels] for name, facts in sorted(contents.items())}
+def write_manifest(cache: Path, contents: Mapping[str, FileContent]) -> None:
+    """Write the expected digest of every file; replaces an earlier manifest."""
+    plain = {name: facts.raw for name, facts in sorted(contents.items())}
     atomic_write(cache / MANIFEST, json.dumps(plain, indent=0) + "\n")
-    return cache / MANIFEST
 
 
 def read_manifest(cache: Path) -> dict[str, str]:
@@ -131,13 +117,10 @@ def read_manifest(cache: Path) -> dict[str, str]:
     """
     path = cache / MANIFEST
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(digests, list) and isinstance(digests[0], str) for digests in plain.values()):
-            raise TypeError("a digest is no text")
-        return {name: digests[0] for name, digests in plain.items()}
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}): run `python -m vocseg audit` again, or "
             "remove it"

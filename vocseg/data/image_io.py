@@ -4,14 +4,13 @@ import contextlib
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageFile, ImageOps, features
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from vocseg.constants import PALETTE
 from vocseg.data.classes import VOC_CLASSES, ClassList, Colour
@@ -37,7 +36,6 @@ _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _STILLS = ("MPO", "HEIF")  # may hold several images, of which the first or the primary one is used
 LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _END_OF_JPEG = b"\xff\xd9"
-_LARGEST = 8192  # pixels each way of a resized image: one of that size takes 200 MB
 
 
 class ImageMask(NamedTuple):
@@ -56,7 +54,7 @@ def decode_image(data: bytes, path: Path, exif: bool = False) -> Bytes:
     # cv2 decodes to the same pixels in two thirds of the time, but fills the missing part of a truncated file
     # with grey. So PIL decodes whatever is not plain RGB with an end marker.
     plain = image.format == "JPEG" and image.mode == "RGB" and data.endswith(_END_OF_JPEG)
-    if plain and not (exif and _is_turned(image)):
+    if plain and not (exif and exif_orientation(data) != 1):
         with contextlib.suppress(cv2.error):
             flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
             pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -79,14 +77,6 @@ def exif_orientation(data: bytes) -> int:
     return int(orientation) if orientation in range(1, 9) else 1
 
 
-def _is_turned(image: Image.Image) -> bool:
-    """Return whether EXIF data say so, or are damaged."""
-    try:
-        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
-    except Exception:  # PIL raises nearly anything on damaged bytes
-        return True
-
-
 def decode_mask_image(data: bytes, path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
     """Decode the bytes of a mask file.
 
@@ -97,37 +87,27 @@ def decode_mask_image(data: bytes, path: Path, classes: ClassList = VOC_CLASSES)
         UserError: If the file is damaged, or neither of the two.
     """
     image = _open(data, path, "mask")
-    coloured = image.mode in ("RGB", "RGBA")
-    if image.mode not in ("P", "L") and not coloured:
-        raise UserError(
-            f"the mask {path} has mode {image.mode}, but masks are palette PNGs (mode P) whose pixels are "
-            "class indices: save it as such"
-        )
+    coloured, fault = image.mode in ("RGB", "RGBA"), None
     if image.format in LOSSY:
+        fault = f"is a {image.format}, whose lossy compression changes class indices"
+    elif image.mode not in ("P", "L") and not coloured:
+        fault = f"has mode {image.mode}"
+    elif coloured and not classes.coloured:
+        fault = f"has mode {image.mode}, a colour image, but --data.classes does not say what they mean"
+    elif image.mode == "L" and image.format == "PNG" and image.tile[0][3] != "L":
+        fault = "is grey with fewer than 8 bits a pixel, which readers stretch to 0..255"
+    if fault is not None:
         raise UserError(
-            f"the mask {path} is a {image.format}, whose lossy compression changes class indices: make it "
-            "again from its source, as PNG"
-        )
-    if coloured and not classes.coloured:
-        raise UserError(
-            f"the mask {path} has mode {image.mode}, a colour image, but --data.classes does not say "
-            "what they mean: give a class list (.yaml or CVAT's labelmap.txt) with a `colour` for every class"
-        )
-    if image.mode == "L" and image.format == "PNG" and image.tile[0][3] != "L":
-        raise UserError(
-            f"the mask {path} is grey with fewer than 8 bits a pixel, which readers stretch to 0..255: save "
-            "it with 8, or with a palette"
+            f"the mask {path} {fault}: save it as a palette PNG of class indices, or give a class list with "
+            "a `colour` for every class"
         )
     try:
         image.load()
         pixels = np.asarray(image)
     except Exception as error:  # as above
         raise _unreadable(path, "mask", error) from error
-    if image.mode == "RGBA" and (clear := pixels[..., 3] < 255).any():
-        raise UserError(
-            f"the mask {path} is transparent in {_pixels(clear)}: save it without an alpha channel, on the "
-            "colour of the background"
-        )
+    if image.mode == "RGBA" and pixels[..., 3].min() < 255:
+        raise UserError(f"the mask {path} is transparent in places: save it without an alpha channel")
     return np.ascontiguousarray(pixels[..., :3]) if coloured else pixels
 
 
@@ -179,11 +159,19 @@ def _pixels(wrong: npt.NDArray[np.bool_], such: str = "") -> str:
 
 def _open(data: bytes, path: Path, kind: str, own: bool = False) -> ImageFile.ImageFile:
     """Read the header of an image or mask file; `own` is true for a user's image outside a data set."""
-    formats = _formats(data, path)
+    is_heic = data[4:8] == b"ftyp" and data[8:12] in _HEIC
     try:
-        image = Image.open(io.BytesIO(data), formats=formats)
+        if is_heic:
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+        image = Image.open(io.BytesIO(data), formats=("HEIF",) if is_heic else _FORMATS)
         frames = 1 if image.format in _STILLS else getattr(image, "n_frames", 1)
-    except Exception as error:  # as above
+    except ImportError:
+        raise UserError(
+            f'the image {path} cannot be read: HEIC needs pillow-heif. Install it: pip install "vocseg[heic]"'
+        ) from None
+    except Exception as error:  # PIL raises nearly anything on damaged bytes
         raise _unreadable(path, kind, error, own) from error
     if frames > 1:
         raise UserError(f"the {kind} {path} is an animation: keep one frame of it")
@@ -193,29 +181,6 @@ def _open(data: bytes, path: Path, kind: str, own: bool = False) -> ImageFile.Im
             f"{MOST_PIXELS:,} that are read: restore it, or make it smaller"
         )
     return image
-
-
-def _formats(data: bytes, path: Path) -> tuple[str, ...]:
-    """Formats for Pillow to try; an error where one needs another package or version."""
-    brand = data[8:12] if data[4:8] == b"ftyp" else b""
-    if brand in _HEIC:
-        try:
-            from pillow_heif import register_heif_opener
-        except ImportError:
-            raise UserError(
-                f"the image {path} cannot be read: HEIC needs pillow-heif. "
-                'Install it: pip install "vocseg[heic]"'
-            ) from None
-        register_heif_opener()
-        return ("HEIF",)
-    if features.check("avif"):
-        return _FORMATS
-    if brand == b"avif":
-        raise UserError(
-            f"the image {path} cannot be read: AVIF needs Pillow 11.3 or newer. "
-            "Install it: pip install -U pillow"
-        )
-    return _FORMATS[:-1]
 
 
 def _unreadable(path: Path, kind: str, error: Exception, own: bool = False) -> UserError:
@@ -235,9 +200,7 @@ def read_bytes(path: Path, kind: str) -> tuple[bytes, os.stat_result]:
     try:
         return read_regular(path, MOST_BYTES)
     except FileNotFoundError:
-        raise UserError(
-            f"the {kind} {path} is missing: restore it or remove its id from the split list"
-        ) from None
+        raise UserError(f"the {kind} {path} is missing: restore it, or remove it from its list") from None
     except OSError as error:
         raise UserError(
             f"the {kind} {path} cannot be read ({error.strerror}): put the {kind} there"
@@ -267,46 +230,9 @@ def read_mask(path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
     return mask_values(decode_mask_image(data, path, classes), path, classes)
 
 
-def check_sizes(pair: ImageMask, image_path: Path, mask_path: Path) -> None:
-    """Raise `UserError` if an image and its mask differ in size."""
-    (height, width), (rows, columns) = pair.image.shape[:2], pair.mask.shape
-    if (height, width) != (rows, columns):
-        raise UserError(
-            f"the mask {mask_path} is {columns}x{rows} pixels, but its image {image_path} is "
-            f"{width}x{height}: they must be of one size"
-        )
-
-
-@dataclass(frozen=True)
-class ImageSize:
-    """Size of resized pairs.
-
-    Attributes:
-        size: Side length in pixels of the square, whatever the original aspect ratio.
-
-    Raises:
-        UserError: If a batch of that size would not fit into memory.
-    """
-
-    size: int
-
-    def __post_init__(self) -> None:
-        if self.size > _LARGEST:
-            raise UserError(
-                f"--data.image_size asks for {self.size:,} pixels each way, but {_LARGEST:,} are the most"
-            )
-
-    def __str__(self) -> str:
-        return f"{self.size}x{self.size}"
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.size, self.size
-
-    def __call__(self, pair: ImageMask) -> ImageMask:
-        """Resize a pair."""
-        return ImageMask(resize_image(pair.image, self.shape), resize_mask(pair.mask, self.shape))
+def resize_pair(pair: ImageMask, size: int) -> ImageMask:
+    """Resize a pair to a square of `size` pixels each way, whatever its aspect ratio."""
+    return ImageMask(resize_image(pair.image, (size, size)), resize_mask(pair.mask, (size, size)))
 
 
 def resize_image(image: Bytes, shape: tuple[int, int]) -> Bytes:

@@ -1,88 +1,15 @@
-"""Class pixel counts, and a check of the classes that masks contain."""
+"""Check of the classes that masks contain."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from vocseg.constants import IGNORE_INDEX, VOID_SHARE
 from vocseg.data.fingerprint import read_contents
-from vocseg.data.image_io import Bytes, ImageSize, read_mask, resize_mask
 from vocseg.data.splits import Split
 from vocseg.errors import UserError, some
-from vocseg.utils.progress import in_threads
-
-if TYPE_CHECKING:  # both import torch, without which `audit` starts
-    from vocseg.data.cache import MemmapCache
-    from vocseg.data.raw_reader import DecodedFiles
-
-_VALUES = 256  # that a byte can have
-
-
-def class_pixels(
-    split: Split, source: "MemmapCache | DecodedFiles", form: ImageSize, skip: bool = False
-) -> list[int]:
-    """Count the pixels of each class, without ignored ones, at the size `form` of cached masks.
-
-    Without a cache only the masks are decoded. `skip` leaves out masks that cannot be read.
-
-    Raises:
-        UserError: If a mask is missing or wrong, unless those are skipped.
-    """
-    counts = np.zeros(_VALUES, np.int64)
-    for each in _count_in_parallel(split, source, form, skip):
-        counts += each
-    return [int(count) for count in counts[: len(split.classes)]]
-
-
-def balanced_weights(
-    split: Split, source: "MemmapCache | DecodedFiles", form: ImageSize, skip: bool = False
-) -> npt.NDArray[np.float64]:
-    """Compute sampling weights that favour images with rare classes.
-
-    As the repeat factors of LVIS (Gupta et al., CVPR 2019): an image weighs 1 / sqrt(f) of its rarest class,
-    f being the fraction of images that show the class. Arguments as of `class_pixels`.
-
-    Returns:
-        `[N]`, positive; only their ratios matter.
-
-    Raises:
-        UserError: See `class_pixels`.
-    """
-    shown = np.array(
-        [each[: len(split.classes)] > 0 for each in _count_in_parallel(split, source, form, skip)]
-    )  # [N,C]
-    frequency = np.maximum(shown.mean(0), 1 / len(shown))
-    weights: npt.NDArray[np.float64] = np.maximum((shown / np.sqrt(frequency)).max(1), 1.0)
-    return weights
-
-
-def _count_in_parallel(
-    split: Split, source: "MemmapCache | DecodedFiles", form: ImageSize, skip: bool
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Pixels by value, image by image."""
-    from vocseg.data.cache import MemmapCache
-
-    if isinstance(source, MemmapCache):
-        return (_count(source[row].mask) for row in split.rows)
-
-    def count(index: int) -> npt.NDArray[np.int64]:
-        try:
-            mask = read_mask(split.paths(index)[1], split.classes)
-        except UserError:
-            if not skip:
-                raise
-            return np.zeros(_VALUES, np.int64)
-        return _count(split.classes.to_indices(resize_mask(mask, form.shape)))
-
-    return in_threads(count, range(len(split)))
-
-
-def _count(mask: Bytes) -> npt.NDArray[np.int64]:
-    return np.bincount(mask.ravel(), minlength=_VALUES)
 
 
 def check_labels(split: Split, cache: Path, training: bool) -> None:
@@ -98,17 +25,20 @@ def check_labels(split: Split, cache: Path, training: bool) -> None:
         return  # no file was read
     counts = np.bincount(classes.table, weights=values, minlength=IGNORE_INDEX + 1)
     ignored = float(counts[IGNORE_INDEX] / values.sum())
-    absent = [name for name, number in zip(classes.names, counts, strict=False) if number == 0]
-    lacking = some([f"'{name}'" for name in absent])
+    absent = [f"'{name}'" for name, number in zip(classes.names, counts, strict=False) if number == 0]
     used = np.flatnonzero(values).tolist()
-    only_ignored = used[-1] == IGNORE_INDEX and set(used) <= {0, IGNORE_INDEX}
-    if set(classes.names[1:]) <= set(absent) and (training or only_ignored):
-        raise UserError(_nothing_to_learn(split, lacking, used, ignored))
+    if not counts[1 : len(classes)].any() and (training or used in ([0, IGNORE_INDEX], [IGNORE_INDEX])):
+        raise UserError(
+            f"the masks of '{split.name}' show {some(absent)} nowhere: they hold {some([*map(str, used)])}, "
+            f"and {IGNORE_INDEX} is ignored ({ignored:.0%} of the pixels). Map their values to the classes, "
+            f"for example with --data.mask_values '[0, {IGNORE_INDEX}]' or with `value: {IGNORE_INDEX}` in a "
+            "YAML class list, or give other masks (--data.mask_folder) or classes (--data.classes)"
+        )
     if not training:
         return
     if absent:
         warnings.warn(
-            f"vocseg: no mask of '{split.name}' shows {lacking}, so that it cannot be learnt: correct "
+            f"vocseg: no mask of '{split.name}' shows {some(absent)}, so that it cannot be learnt: correct "
             "--data.classes or the masks, if that is not intended",
             stacklevel=2,
         )
@@ -132,20 +62,3 @@ def _recorded_values(split: Split, cache: Path) -> npt.NDArray[np.int64]:
         for key, number in ((known and known.counts) or {}).items():
             counts[by_colour.get(key, IGNORE_INDEX) if key.startswith("#") else int(key)] += number
     return counts
-
-
-def _nothing_to_learn(split: Split, lacking: str, used: list[int], ignored: float) -> str:
-    names = split.classes.names
-    if used[-1] != IGNORE_INDEX or not set(used) <= {0, IGNORE_INDEX}:
-        return (
-            f"the masks of '{split.name}' show nothing but '{names[0]}', never {lacking}: give the "
-            "folder of the correct masks (--data.mask_folder), or the correct class list (--data.classes)"
-        )
-    flag = f"--data.mask_values '[0, {IGNORE_INDEX}]', or with " if len(names) == 2 else ""
-    meant = f"'{names[1]}'" if len(names) == 2 else "a class"
-    return (
-        f"the masks of '{split.name}' hold only {' and '.join(map(str, used))}, and {IGNORE_INDEX} is "
-        f"ignored ({ignored:.0%} of the pixels), so that {lacking} never occurs: if {IGNORE_INDEX} "
-        f"means {meant}, map it with {flag}`value: {IGNORE_INDEX}` for it in a YAML class list "
-        "(--data.classes)"
-    )

@@ -2,19 +2,17 @@
 
 import glob
 import os
-import re
-import stat
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocseg import constants
-from vocseg.data.dataloader import Sample, SkippedSamples, lost
+from vocseg.data.dataloader import Sample
 from vocseg.data.image_io import Bytes, read_image, resize_image
 from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.errors import UserError, printable, some
@@ -29,7 +27,6 @@ _VIDEO = "a video: predict it alone, with --data.predict_dir {}"
 _LIST, _LIST_BYTES = ".txt", 1 << 26  # text file with a path on each line
 _RESULTS = ("masks", "overlays", "confidence")  # folders that `predict` writes, the first two always
 _RUNS = "lightning_logs"
-_URL = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)", re.DOTALL)
 _LISTED = 3  # files in an error message
 _MOST_KEPT = 1 << 29  # bytes of the images that wait for `full_image`
 
@@ -65,20 +62,20 @@ class ImageFolderDataset(Dataset[Sample]):
         self._kept: dict[int, Bytes] = {}
         self.files: list[Path] = []
         self.other_files: dict[str, str] = {}
-        broken: dict[str, str] = {}
         if os.path.isdir(source):
-            self._list(source, broken)
+            self._list(source)
             self.files.sort()
         elif is_several(source):
-            self._add(_paths(source), broken)
+            self._add(_paths(source))
         elif os.path.isfile(source) and not is_video(source):
             self.files = [source]
-        shown = [self.name_of(file) for file in self.files]
-        self.names = _result_names(shown)
-        self.left_out = SkippedSamples(str(source), shown, self._read, limit=None)
-        self.left_out.reasons |= broken
         if not self.files:
             raise UserError(f"nothing to predict: {self._reason()}")
+        shown = [self.name_of(file) for file in self.files]
+        stems = [Path(name).with_suffix("").as_posix() for name in shown]
+        unique = len({stem.casefold() for stem in stems}) == len(stems)
+        self.names = stems if unique else shown
+        self.left_out: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -90,7 +87,7 @@ class ImageFolderDataset(Dataset[Sample]):
         try:
             image = self._read(index)
         except UserError:
-            image, index = np.zeros((self._size, self._size, 3), np.uint8), lost(index)
+            image, index = np.zeros((self._size, self._size, 3), np.uint8), -2 - index
         return {
             "image": torch.from_numpy(image).permute(2, 0, 1),  # [H,W,3] -> [3,H,W]
             "mask": torch.full(image.shape[:2], constants.IGNORE_INDEX, dtype=torch.uint8),
@@ -108,6 +105,17 @@ class ImageFolderDataset(Dataset[Sample]):
         image = self._kept.pop(index, None)
         return read_image(self.files[index], exif=True) if image is None else image
 
+    def note_unreadable(self, index: Tensor) -> None:
+        """Record why images among the indices `[N]` of a batch cannot be read."""
+        # Through their index, -2 - position, DataLoader workers need no other channel to this process.
+        for position in (-2 - value for value in index.tolist() if value < -1):
+            name, reason = self.name_of(self.files[position]), "it could not be read for a while"
+            try:
+                self._read(position)
+            except UserError as error:
+                reason = error.sentence
+            self.left_out[name] = reason
+
     def name_of(self, path: Path) -> str:
         """Return the path of a file below the folder, or below the folder that several paths share."""
         return Path(os.path.relpath(path, self._root)).as_posix()
@@ -118,68 +126,60 @@ class ImageFolderDataset(Dataset[Sample]):
             self._kept[index] = image
         return resize_image(image, (self._size, self._size))
 
-    def _add(self, paths: Sequence[Path], broken: dict[str, str]) -> None:
+    def _add(self, paths: Sequence[Path]) -> None:
         """Sort paths that were named one by one: any file but a video counts as an image."""
         if parents := [path.parent for path in paths if os.path.exists(path)]:
             self._root = Path(os.path.commonpath(parents))
         for path in paths:
             if os.path.isdir(path):
                 self.other_files[f"{self.name_of(path)}/"] = "a folder: give it to --data.predict_dir"
-            elif not os.path.exists(path):
-                broken[self.name_of(path)] = f"the image {path} does not exist: correct its path"
-            elif is_video(path) or not path.is_file():
-                self.other_files[self.name_of(path)] = str(_file_reason(path))
+            elif is_video(path):
+                self.other_files[self.name_of(path)] = _VIDEO.format(path)
             else:
                 self.files.append(path)
 
-    def _list(self, folder: Path, broken: dict[str, str]) -> None:
-        """Sort everything below a folder into images, broken links to images, and the rest."""
+    def _list(self, folder: Path) -> None:
         try:
             found = sorted(folder.iterdir())
         except OSError as error:
-            if folder == self.source:
-                raise UserError(f"--data.predict_dir {folder} cannot be listed ({error.strerror})") from error
             self.other_files[f"{self.name_of(folder)}/"] = f"cannot be listed ({error.strerror})"
             return
-        predicted = {*_RESULTS[:2]} <= {path.name for path in found}
+        results = _RESULTS if {*_RESULTS[:2]} <= {path.name for path in found} else ()
         for path in found:
-            name, image = self.name_of(path), path.suffix.lower() in _IMAGES
-            if os.path.isdir(path):
-                reason = _folder_reason(path, predicted)
-                if reason is None:
-                    self._list(path, broken)
-                else:
-                    self.other_files[f"{name}/"] = reason
-            elif image and path.is_symlink() and not os.path.exists(path):
-                broken[name] = f"the image {path} is a broken link: restore its target"
-            elif (reason := _file_reason(path)) is not None:
-                self.other_files[name] = reason
-            else:
+            is_folder, suffix, reason = os.path.isdir(path), path.suffix.lower(), None
+            if path.name.startswith("."):
+                reason = "hidden"
+            elif is_folder and path.is_symlink():  # which may form a cycle
+                reason = "a link to a folder: give its target to --data.predict_dir"
+            elif is_folder and path.name in (_RUNS, *results):
+                reason = "results of vocseg"
+            elif is_folder:
+                self._list(path)
+                continue
+            elif is_video(path):
+                reason = _VIDEO.format(path)
+            elif suffix not in _IMAGES:
+                reason = f"not an image by its ending ({suffix or 'none'})"
+            if reason is None:
                 self.files.append(path)
+            else:
+                self.other_files[f"{self.name_of(path)}{'/' * is_folder}"] = reason
 
     def _reason(self) -> str:
-        """Return why there is no image."""
         source, takes = str(self.source), ", ".join(sorted(_IMAGES))
-        if url := _URL.fullmatch(source):
+        if ":/" in source:  # a path turns the two slashes of a URL into one
             return (
-                f"--data.predict_dir {url[1]}://{url[2]} is a URL, and URLs are not downloaded. Download the "
-                "file and give its path."
+                f"--data.predict_dir {source.replace(':/', '://')} is a URL, and URLs are not downloaded. "
+                "Download the file and give its path."
             )
-        if is_video(self.source) and os.path.isfile(self.source):
-            return f"--data.predict_dir {source} is a video, which `predict` takes, but no image."
+        reason = "holds no image" if os.path.exists(source) else "does not exist"
         if _is_pattern(self.source):
-            return f"--data.predict_dir {source}: no file matches this pattern. Correct it."
-        if not os.path.exists(source) and not is_several(self.source):
-            return (
-                f"--data.predict_dir {source} does not exist. Give a folder of images ({takes}), one image, "
-                "a video, a pattern or a text file of paths."
-            )
-        left_out = self.left_out.reasons | self.other_files
-        others = [f"{name}: {why}" for name, why in left_out.items()]
-        listed = f" ({printable(some(others, _LISTED))})" if others else ""
+            reason = "has no match: no file matches this pattern"
+        others = some([f"{name}: {why}" for name, why in self.other_files.items()], _LISTED)
+        listed = f" ({printable(others)})" if others else ""
         return (
-            f"{source} holds no image{listed}. Give --data.predict_dir a folder of images ({takes}) or one "
-            "image."
+            f"--data.predict_dir {source} {reason}{listed}. Give a folder of images ({takes}), one image, a "
+            "video, a pattern or a text file of paths."
         )
 
 
@@ -212,51 +212,6 @@ def _paths(source: Path) -> list[Path]:
         ) from error
     names = [name for line in lines if (name := line.strip())]
     # Paths count from the working folder, as those of `ls` and `find`, or else from the list's own.
-    own = [path.parent / name for name in names]
-    pairs = zip(names, own, strict=True)
-    found = (b if b.exists() and not os.path.exists(a) else a for a, b in pairs)
-    return list(dict.fromkeys(Path(os.path.abspath(each)) for each in found))
-
-
-def _folder_reason(path: Path, predicted: bool) -> str | None:
-    """Return why a folder is not searched; None: it is. `predicted`: it is beside masks and overlays."""
-    if path.name.startswith("."):
-        return "a hidden folder"
-    if path.is_symlink():  # which may form a cycle
-        return "a link to a folder: give its target to --data.predict_dir"
-    if path.name == _RUNS:
-        return "a folder of runs"
-    return "results of predict" if predicted and path.name in _RESULTS else None
-
-
-def _file_reason(path: Path) -> str | None:
-    """Return why a file is not predicted; None: it is an image by its ending."""
-    suffix = path.suffix.lower()
-    if path.name.startswith("."):
-        return "a hidden file"
-    if is_video(path):
-        return _VIDEO.format(path)
-    if suffix not in _IMAGES:
-        return f"not an image by its ending ({suffix})" if suffix else "not an image: it has no ending"
-    try:
-        return None if stat.S_ISREG(path.stat().st_mode) else "a pipe or a device, not a file"
-    except OSError as error:
-        return f"cannot be opened ({error.strerror})"
-
-
-def _result_names(paths: Sequence[str]) -> list[str]:
-    """Paths without their endings, unless only those differ: `a_jpg` and `a_png`. Case is ignored."""
-    stems = [str(Path(path).with_suffix("").as_posix()) for path in paths]
-    count = Counter(stem.casefold() for stem in stems)
-    taken = {stem for stem, times in count.items() if times == 1}
-    names = []
-    for stem, path in zip(stems, paths, strict=True):
-        name, number = stem, 1
-        if count[stem.casefold()] > 1:
-            name = longer = f"{stem}_{Path(path).suffix[1:]}"
-            while name.casefold() in taken:
-                number += 1
-                name = f"{longer}_{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+    beside = [path.parent / name for name in names]
+    places = [b if b.exists() and not os.path.exists(a) else a for a, b in zip(names, beside, strict=True)]
+    return list(dict.fromkeys(Path(os.path.abspath(place)) for place in places))

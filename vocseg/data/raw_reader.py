@@ -19,12 +19,11 @@ from vocseg.data.fingerprint import (
 from vocseg.data.image_io import (
     Bytes,
     ImageMask,
-    ImageSize,
-    check_sizes,
     decode_image,
     decode_mask_image,
     mask_values,
     read_bytes,
+    resize_pair,
 )
 from vocseg.data.splits import Split
 from vocseg.errors import UserError
@@ -32,16 +31,16 @@ from vocseg.utils.progress import follow, in_threads
 
 
 class ImageMaskReader:
-    """Pairs by position, as in the files. Thread-safe.
+    """Pairs by position, decoded and resized on each access, masks as class indices. Thread-safe.
 
     Attributes:
         split: The pairs.
         seen: Records of the files read.
     """
 
-    def __init__(self, split: Split, cache: Path, known: Contents | None = None) -> None:
+    def __init__(self, split: Split, cache: Path, size: int, known: Contents | None = None) -> None:
         """Read the manifest in the `cache_folder` if any; a file that differs from `known` is an error."""
-        self.split, self._known = split, known or {}
+        self.split, self._size, self._known = split, size, known or {}
         self.seen: Contents = {}
         self._manifest = read_manifest(cache)
 
@@ -49,7 +48,18 @@ class ImageMaskReader:
         return len(self.split)
 
     def __getitem__(self, index: int) -> ImageMask:
-        """Read a pair.
+        """Return a pair; errors as of `read`."""
+        image, mask = resize_pair(self.read(index), self._size)
+        return ImageMask(image, self.split.classes.to_indices(mask))
+
+    def several(self, indices: Sequence[int]) -> list[ImageMask]:
+        """Return pairs decoded in parallel, except in a DataLoader worker; errors as of `read`."""
+        if get_worker_info() is not None:
+            return [self[index] for index in indices]
+        return list(_threads().map(self.__getitem__, indices))
+
+    def read(self, index: int) -> ImageMask:
+        """Read a pair as it is in the files.
 
         Raises:
             UserError: If a file is missing, damaged, wrong, or has changed since the audit or the start.
@@ -57,17 +67,20 @@ class ImageMaskReader:
         image_path, mask_path = self.split.paths(index)
         classes = self.split.classes
 
-        def decode(data: bytes, path: Path) -> tuple[Bytes, Bytes]:
+        def decode_mask(data: bytes, path: Path) -> tuple[Bytes, Bytes]:
             pixels = decode_mask_image(data, path, classes)
             return pixels, mask_values(pixels, path, classes)
 
         image = self._read(image_path, "image", lambda data, path: (decode_image(data, path),) * 2)
-        pair = ImageMask(image, self._read(mask_path, "mask", decode))
-        check_sizes(pair, image_path, mask_path)
-        return pair
+        mask = self._read(mask_path, "mask", decode_mask)
+        if image.shape[:2] != mask.shape:
+            raise UserError(
+                f"the mask {mask_path} is {mask.shape[1]}x{mask.shape[0]} pixels, but its image {image_path} "
+                f"is {image.shape[1]}x{image.shape[0]}: they must be of one size"
+            )
+        return ImageMask(image, mask)
 
     def _read(self, path: Path, kind: str, decode: Callable[[bytes, Path], tuple[Bytes, Bytes]]) -> Bytes:
-        """Read a file, compare it with earlier records, decode and record it."""
         name = self.split.layout.name(path)
         data, status = read_bytes(path, kind)
         digest = bytes_digest(data)
@@ -93,19 +106,11 @@ class ImageMaskReader:
                 f"{missing[0]}{more} is missing: restore it, or remove its id from the split list"
             )
 
-    def check(self, progress: bool = True, skip: bool = False) -> None:
-        """Read every file once; raises `UserError` for the first that cannot be read, unless `skip`."""
-        if not skip:
-            self.check_presence()
-
-        def read(index: int) -> None:
-            try:
-                self[index]
-            except UserError:
-                if not skip:
-                    raise
-
-        for _ in follow(in_threads(read, range(len(self))), "checking the data", len(self), progress):
+    def check(self, progress: bool = True) -> None:
+        """Read every file once; raises `UserError` for the first that cannot be read."""
+        self.check_presence()
+        pairs = in_threads(self.read, range(len(self)))
+        for _ in follow(pairs, "checking the data", len(self), progress):
             pass
 
 
@@ -119,37 +124,6 @@ def known_fingerprint(split: Split, cache: Path) -> str | None:
                 return None
             pixels.append(known.pixels)
     return fingerprint(split.ids, zip(pixels[::2], pixels[1::2], strict=True))
-
-
-class DecodedFiles:
-    """Pairs by position, decoded and resized on each access, masks as class indices."""
-
-    def __init__(self, reader: ImageMaskReader, form: ImageSize) -> None:
-        """Store the reader of the split, and the size of the pairs."""
-        self._reader, self._form = reader, form
-
-    def __getitem__(self, index: int) -> ImageMask:
-        """Return a pair; errors as of `ImageMaskReader`."""
-        image, mask = self._form(self._reader[index])
-        return ImageMask(image, self._reader.split.classes.to_indices(mask))
-
-    def several(self, indices: Sequence[int], skip: bool = False) -> list[ImageMask | None]:
-        """Return pairs decoded in parallel, except in a DataLoader worker.
-
-        With `skip`, a pair that cannot be read is None; else errors as of `ImageMaskReader`.
-        """
-
-        def read(index: int) -> ImageMask | None:
-            try:
-                return self[index]
-            except UserError:
-                if not skip:
-                    raise
-                return None
-
-        if get_worker_info() is not None:
-            return [read(index) for index in indices]
-        return list(_threads().map(read, indices))
 
 
 @cache

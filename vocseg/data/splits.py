@@ -15,7 +15,7 @@ from vocseg.data.classes import VOC_CLASSES, ClassList
 from vocseg.data.download.sbd import download_sbd
 from vocseg.data.download.voc import download_voc
 from vocseg.data.voc import Layout, split_ids, split_list
-from vocseg.errors import UserError, shown
+from vocseg.errors import UserError
 
 
 class SplitFacts(TypedDict):
@@ -84,16 +84,9 @@ def read_split(layout: Layout, name: str, classes: ClassList = VOC_CLASSES) -> S
     Raises:
         UserError: If there is neither, or the list is empty or has an id twice.
     """
-    folder = layout.folder / layout.image_folder
-    listed = split_list(layout.folder, name)
-    if Path(name).name == name and not os.path.isfile(listed) and os.path.isdir(folder / name):
+    is_listed = os.path.isfile(split_list(layout.folder, name))
+    if Path(name).name == name and not is_listed and (layout.folder / layout.image_folder / name).is_dir():
         return _split(layout, name, _paired(layout, name, name), classes)
-    if not os.path.isdir(split_list(layout.folder, "train").parent):
-        raise UserError(
-            f"there is no split '{shown(name)}': {layout.folder} has no lists (ImageSets/Segmentation), and "
-            f"{folder} no folder {shown(name)}: split the images with --data.val_fraction 0.2, or name "
-            "folders with --data.train_split and --data.val_split"
-        )
     return _split(layout, name, split_ids(layout.folder, name), classes)
 
 
@@ -193,11 +186,9 @@ class Selection:
         """
         folder = voc.find_set(self.root, self.naming.image_folder)
         if folder is None:
-            if self._official:
-                raise UserError(f"there is no VOC 2012 below {self.root}: name its folder with --data.root")
             raise UserError(
-                f"there is no data set in {self.root}: it has no folder {self.naming.image_folder}; name the "
-                "folder that holds the images' one with --data.root, and that one with --data.image_folder"
+                f"there is no VOC 2012 below {self.root}, and no folder {self.naming.image_folder}: name the "
+                "data set's folder with --data.root, and that of its images with --data.image_folder"
             )
         layout = replace(self.naming, folder=folder)
         if self.val_fraction is None:

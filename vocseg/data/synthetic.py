@@ -17,12 +17,13 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from PIL import Image
 
 from vocseg.constants import CLASSES, IGNORE_INDEX
 from vocseg.data.image_io import Bytes, save_mask
 from vocseg.data.voc import find, image_path, mask_path, split_list
-from vocseg.errors import UserError, shown
+from vocseg.errors import UserError
 from vocseg.utils.progress import follow
 
 Point = tuple[float, float]
@@ -160,7 +161,6 @@ def _background(random: np.random.Generator, width: int, height: int) -> Floats:
 
 
 def _place(random: np.random.Generator, canvas: Floats, mask: Bytes, label: int) -> None:
-    """Draw one object, and its ignored border into the mask."""
     silhouette = SILHOUETTES[CLASSES[label]]
     scale = min(mask.shape) * random.uniform(0.2, 0.5)
     angle = np.deg2rad(random.normal(0, 20))
@@ -216,7 +216,11 @@ _ROOT = Path("data/sample")  # as in the recipe `demo`
 
 
 def write_sample(
-    root: Path = _ROOT, train: int = 320, val: int = 80, seed: int = 0, progress: bool = True
+    root: Path = _ROOT,
+    train: PositiveInt = 320,
+    val: PositiveInt = 80,
+    seed: NonNegativeInt = 0,
+    progress: bool = True,
 ) -> Path:
     """Write a synthetic data set in VOC's layout, the same bytes for the same seed.
 
@@ -231,30 +235,20 @@ def write_sample(
         The `VOC2012` folder.
 
     Raises:
-        UserError: If a count or the seed is too small, or the folder holds another data set.
+        UserError: If the folder is a file or holds another data set.
     """
-    if train < 1 or val < 1 or seed < 0:
-        raise UserError(
-            f"a sample needs --train and --val from 1 and --seed from 0, not {train}, {val} and {seed}"
-        )
-    settings = {"made_by": "vocseg sample", "train": train, "val": val, "seed": seed}
+    settings = json.dumps({"made_by": "vocseg sample", "train": train, "val": val, "seed": seed}) + "\n"
     voc = root / "VOCdevkit" / "VOC2012"
-    if voc.exists() or find(root) is not None:
-        try:
-            found = json.loads((voc / _MARKER).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            found = "a data set that is not a sample"
-        if found != settings:
-            raise UserError(f"{root} holds {shown(found)} already: give another folder with --root")
+    if (voc / _MARKER).is_file() and (voc / _MARKER).read_text() == settings:
         print(f"the sample exists already: {voc}")
         return voc
-    if root.exists() and not root.is_dir():
-        raise UserError(f"--root {root} is a file: give a folder")
+    if voc.exists() or find(root) is not None or root.is_file():
+        raise UserError(f"--root {root} is a file, or holds another data set: give another folder")
     part = root / "VOCdevkit" / ".VOC2012.part"
     shutil.rmtree(part, ignore_errors=True)
     try:
         _write_all(part, {"train": train, "val": val}, seed, progress)
-        (part / _MARKER).write_text(json.dumps(settings) + "\n")
+        (part / _MARKER).write_text(settings)
         part.rename(voc)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -283,8 +277,6 @@ def _write_all(voc: Path, counts: dict[str, int], seed: int, progress: bool) -> 
 def _classes_of(seed: int, split: int, k: int) -> list[int]:
     """One to four labels for image k, dealt from shuffled decks, so that no class is rare."""
     dealt = sum(1 + j % 4 for j in range(k))
-    count = 1 + k % 4
-    decks = range(dealt // 20, (dealt + count - 1) // 20 + 1)
-    cards = np.concatenate([np.random.default_rng([seed, split, deck, 7]).permutation(20) for deck in decks])
-    start = dealt - decks[0] * 20
-    return [int(card) + 1 for card in cards[start : start + count]]
+    deals = [divmod(card, 20) for card in range(dealt, dealt + 1 + k % 4)]
+    decks = {deck: np.random.default_rng([seed, split, deck, 7]).permutation(20) for deck, _ in deals}
+    return [int(decks[deck][place]) + 1 for deck, place in deals]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vocseg.errors import UserError, shown
+from vocseg.errors import UserError, shown, some
 from vocseg.utils.regular_file import read_regular
 
 MOST_ID_BYTES = 200  # of an id: file systems allow 255 with its ending
@@ -76,14 +76,9 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 def id_fault(id: str) -> str | None:
     """Return why a line is no id, which must be a file within the data set; None: it is one."""
-    if id.startswith("#"):
-        return "is a comment, which a list cannot have"
-    if not id.isprintable():
-        return f"has an odd character ('{shown(id, 40)}')"
-    if len(os.fsencode(id)) > MOST_ID_BYTES:
-        return f"has {len(id):,} characters ('{shown(id, 40)}')"
-    if "\\" in id or _DRIVE.match(id) or any(part in ("", ".", "..") for part in id.split("/")):
-        return f"leads elsewhere ('{shown(id, 40)}')"
+    leads_elsewhere = "\\" in id or _DRIVE.match(id) or any(part in ("", ".", "..") for part in id.split("/"))
+    if leads_elsewhere or id.startswith("#") or not id.isprintable() or len(os.fsencode(id)) > MOST_ID_BYTES:
+        return f"('{shown(id, 40)}') is a comment, leads elsewhere, is too long or has an odd character"
     return None
 
 
@@ -139,8 +134,11 @@ def split_ids(voc: Path, split: str) -> list[str]:
     path = split_list(voc, split)
     folder = split_list(voc, "").parent
     if path.parent != folder or not os.path.isfile(path):
-        have = ", ".join(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
-        raise UserError(f"there is no split '{shown(split)}': the lists in {folder} are {shown(have, 160)}")
+        have = some(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
+        raise UserError(
+            f"there is no split '{shown(split)}': the lists in {folder} are {shown(have, 160)}. Name one of "
+            "them or a sub-folder of the images, or split the images with --data.val_fraction 0.2"
+        )
     return read_ids(path)
 
 
@@ -241,7 +239,6 @@ class Layout:
         return {}
 
     def _names(self, folder: str) -> dict[str, list[str]]:
-        """Names of the images of a folder by stem."""
         if folder not in self._indices:
             path, found = self.folder / folder, dict[str, list[str]]()
             for name in sorted(os.listdir(path)) if os.path.isdir(path) else ():

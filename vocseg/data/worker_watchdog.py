@@ -16,10 +16,6 @@ T = TypeVar("T")
 
 _TICK = 0.5  # seconds
 _SHARED = Path("/dev/shm")  # shared memory on Linux
-_HINT = (
-    "check the free memory, use fewer with --data.num_workers, or read in the main process with "
-    "--data.num_workers 0"
-)
 
 
 def end_workers() -> None:
@@ -48,9 +44,24 @@ def useful_workers(ready: bool, on_gpu: bool, processes: int, batch_bytes: int) 
     """
     # On a CPU workers take the network's cores. Sending a ready batch costs more than making it.
     wanted = max(1, min(8, usable_cores() // processes)) if on_gpu and not ready else 0
-    if not batch_bytes:
-        return wanted
-    return min(wanted, _shared_memory() // (processes * _waiting_bytes(1, batch_bytes)))
+    return min(wanted, _shared_memory() // (2 * processes * batch_bytes)) if batch_bytes else wanted
+
+
+def check_shared_memory(workers: int, batch_bytes: int) -> None:
+    """Raise `UserError` if the batches of DataLoader workers, two of each, do not fit into shared memory."""
+    # torch would wait for the lost batch for ever.
+    needed, free = 2 * workers * batch_bytes, _shared_memory()
+    if needed > free:
+        raise UserError(
+            f"/dev/shm has room for {free / 1e6:.1f} MB, but {workers} DataLoader workers need "
+            f"{needed / 1e6:.1f} MB: use fewer with --data.num_workers, read in the main process with "
+            "--data.num_workers 0, or give it more room (in a container: --shm-size 8g)"
+        )
+
+
+def _shared_memory() -> int:
+    """Free bytes; if unknown, a large number."""
+    return shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else 1 << 62
 
 
 class WorkerWatchdog:
@@ -91,45 +102,10 @@ class WorkerWatchdog:
             ticks = ticks + 1 if self._waiting == seen and seen % 2 else 0
             seen = self._waiting
             if ticks * _TICK >= self._seconds:
-                self._error = _timeout_error(self._seconds)
+                self._error = UserError(
+                    f"the DataLoader workers returned no batch for {self._seconds:g} seconds: if reading may "
+                    "take that long, raise --data.timeout; else check the free memory, use fewer with "
+                    "--data.num_workers, or read in the main process with --data.num_workers 0"
+                )
                 end_workers()  # which makes `get` raise
                 return
-
-
-def check_shared_memory(workers: int, batch_bytes: int) -> None:
-    """Raise `UserError` if the batches of DataLoader workers do not fit into shared memory."""
-    # torch would wait for the lost batch for ever.
-    needed, free = _waiting_bytes(workers, batch_bytes), _shared_memory()
-    if needed > free:
-        raise UserError(
-            f"/dev/shm has room for {free / 1e6:.1f} MB, but {workers} DataLoader workers need "
-            f"{needed / 1e6:.1f} MB: use fewer with --data.num_workers, read in the main process with "
-            "--data.num_workers 0, or give it more room (in a container: --shm-size 8g)"
-        )
-
-
-def _waiting_bytes(workers: int, batch_bytes: int) -> int:
-    """Bytes of the batches in shared memory: two per worker."""
-    return 2 * workers * batch_bytes
-
-
-def _shared_memory() -> int:
-    """Free bytes; if unknown, a large number."""
-    return shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else 1 << 62
-
-
-def _timeout_error(seconds: float) -> UserError:
-    stopped = [str(worker.pid) for worker in multiprocessing.active_children() if _is_stopped(worker.pid)]
-    which = f" (process {', '.join(stopped)} is stopped)" if stopped else ""
-    return UserError(
-        f"the DataLoader workers returned no batch for {seconds:g} seconds{which}: if reading may take that "
-        f"long, raise --data.timeout; else {_HINT}"
-    )
-
-
-def _is_stopped(pid: int | None) -> bool:
-    """Return whether a signal stopped a process; False without /proc."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
-    except (OSError, IndexError):
-        return False

@@ -188,8 +188,6 @@ def _read_or_error(path: Path, name: str) -> _DecodedImage | UserError:
 
 
 def _files(found: ImageFolderDataset) -> Iterator[_Job]:
-    for reason in found.left_out.reasons.values():  # broken links and missing files
-        warnings.warn(f"vocseg: left out: {reason}", stacklevel=2)
     for path, name in zip(found.files, found.names, strict=True):
         yield partial(_read_or_error, path, name)
 

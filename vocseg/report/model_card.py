@@ -31,7 +31,7 @@ CARD, CURVES_IMAGE, PANELS_IMAGE = "README.md", "curves.svg", "panels.png"
 CARD_IMAGES = frozenset({CURVES_IMAGE, PANELS_IMAGE})
 # Settings of the machine, and paths, which a card must not publish.
 _LEFT_OUT = {
-    *("performance", "root", "classes", "predict_dir", "num_workers", "timeout", "seed", "on_read_error"),
+    *("performance", "root", "classes", "predict_dir", "num_workers", "timeout", "seed"),
     *("cache", "cache_dir", "download", "verify_files"),
 }
 _TRAINER = {

@@ -172,7 +172,7 @@ def test_audit_command_returns_exit_code(copy: Path, capsys: pytest.CaptureFixtu
     [
         (["nowhere"], "no data set in nowhere"),
         (["--image_suffix", "png"], "Pass .png"),
-        (["--classes", "no.txt"], "class list no.txt does not exist"),
+        (["--classes", "no.txt"], "class list no.txt: cannot be read"),
         (["--rooot", "x"], "do you mean --root"),
         (["--report", "there"], "there cannot be written"),
     ],

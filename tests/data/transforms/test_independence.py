@@ -10,39 +10,25 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.ndimage import find_objects, label, maximum_filter
+from scipy.ndimage import maximum_filter
 from scipy.stats import chi2_contingency
 
-from vocseg.data.image_io import ImageMask
-from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_form
+from vocseg.data.image_io import ImageMask, resize_pair
+from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_size
 
 IMAGES, EPOCHS, SIZE, SOURCE = 800, 3, 32, 48  # crops come from SOURCE pixels each way
 Floats = npt.NDArray[np.float64]
 _TOGETHER = {("contrast", "brightness"), ("hue", "saturation")}  # of one transform: both change or neither
-_ONLY_WHERE = {
-    "mixed": ("partner", "piece"),
-    "cut": ("hole",),
-    "noisy": ("noise", "grain"),
-    "holes": ("hole'",),
-}
 
 
-def filled(
-    augmentation: Augmentation,
-    pair: ImageMask,
-    seed: int = 11,
-    partner: ImageMask | None = None,
-    count: int = IMAGES,
-) -> tuple[Floats, Floats]:
+def filled(augmentation: Augmentation, pair: ImageMask) -> tuple[Floats, Floats]:
     """Images `[N,size,size,3]` and masks `[N,size,size]` of every draw; void is NaN in both."""
-    augmenter = Augmenter(augmentation, SIZE, seed, count)
-    waiting = stored_form(SIZE, augmentation)(pair)
-    images = np.empty((EPOCHS, count, SIZE, SIZE, 3), np.uint8)
-    masks = np.empty((EPOCHS, count, SIZE, SIZE), np.uint8)
+    augmenter = Augmenter(augmentation, SIZE, 11, IMAGES)
+    waiting = resize_pair(pair, stored_size(SIZE, augmentation))
+    images = np.empty((EPOCHS, IMAGES, SIZE, SIZE, 3), np.uint8)
+    masks = np.empty((EPOCHS, IMAGES, SIZE, SIZE), np.uint8)
     for epoch in range(EPOCHS):
-        chosen = augmenter.cutmix_partners(range(count), epoch)
-        partners = [None if k is None else partner for k in chosen]
-        augmenter.fill_batch([waiting] * count, range(count), epoch, images[epoch], masks[epoch], partners)
+        augmenter.fill_batch([waiting] * IMAGES, range(IMAGES), epoch, images[epoch], masks[epoch])
     pixels = images.reshape(-1, SIZE, SIZE, 3).astype(float)
     labels = masks.reshape(-1, SIZE, SIZE).astype(float)
     void = labels == 255
@@ -129,8 +115,6 @@ def _detail(augmentation: Augmentation) -> Floats:
 
 def check_independence(decisions: dict[str, Floats]) -> None:
     for (one, a), (two, b) in itertools.combinations(decisions.items(), 2):
-        if any(two.startswith(each) for each in _ONLY_WHERE.get(one, ())):
-            continue
         known = ~np.isnan(a) & ~np.isnan(b)
         if (one, two) in _TOGETHER:
             known &= (a != 0) & (b != 0)
@@ -160,97 +144,3 @@ def test_independence_check_detects_correlation() -> None:
     other = np.where(np.random.default_rng(1).random(2400) < 0.15, decisions, np.roll(decisions, 1))
     with pytest.raises(AssertionError, match="a goes with b"):
         check_independence({"a": decisions, "b": other})
-
-
-@pytest.mark.parametrize("augmentation", ["crops", "standard", "strong"])
-def test_random_numbers_do_not_repeat(augmentation: Augmentation) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (SOURCE, SOURCE, 3), np.uint8)
-    pair = ImageMask(noise, np.zeros((SOURCE, SOURCE), np.uint8))
-    first, again, other = (
-        np.nan_to_num(filled(augmentation, pair, seed, count=200)[0]) for seed in (11, 11, 12)
-    )
-    assert np.array_equal(first, again)
-    epochs = first.reshape(EPOCHS, 200, -1)
-    for one, two in ((epochs[0], epochs[1]), (epochs[:, :-1], epochs[:, 1:])):
-        assert (one == two).all(-1).mean() < 0.02  # a crop of few pixels may look like another
-    assert (first == other).all((1, 2, 3)).mean() < 0.02
-
-
-def _mixing() -> dict[str, Floats]:
-    """With which pair each draw of `strong` is mixed, where that shows, and how it is seen."""
-    augmenter = Augmenter("strong", SIZE, 11, IMAGES)
-    chosen = [k for epoch in range(EPOCHS) for k in augmenter.cutmix_partners(range(IMAGES), epoch)]
-    partner = np.array([np.nan if k is None else k for k in chosen], float)
-    ramp = 100 + np.tile(np.arange(SOURCE, dtype=np.uint8), (SOURCE, 1))
-    across, down = (
-        filled("strong", flat(0, 0, 0), partner=ImageMask(flat(0, 0, 0).image, np.ascontiguousarray(mask)))[1]
-        for mask in (ramp, ramp.T)
-    )
-    inside = across >= 100
-    boxes = [find_objects(each)[0] if each.any() else None for each in inside.astype(int)]
-    across, down = (np.where(inside, labels - 100, np.nan) for labels in (across, down))
-    step = np.nanmean(np.diff(across, axis=2), axis=(1, 2))
-    place = np.arange(SIZE) - (SIZE - 1) / 2
-    x = np.nanmean(across - step[:, None, None] * place, (1, 2)) - (SOURCE - 1) / 2
-    y = np.nanmean(down - np.abs(step)[:, None, None] * place[:, None], (1, 2)) - (SOURCE - 1) / 2
-    whole = np.array([box is not None and inside[k][box].all() for k, box in enumerate(boxes)])
-    return {
-        "mixed": (~np.isnan(partner)).astype(float),
-        "partner": _halves(partner, IMAGES / 2),
-        "partner's flip": np.where(np.isnan(step), np.nan, np.sign(step)),
-        "partner's scale": _halves(1 / np.abs(step), 2**0.5 * SIZE / SOURCE),
-        "partner's x": with_choice(x),
-        "partner's y": with_choice(y),
-        **_box_decisions("piece", [box if ok else None for box, ok in zip(boxes, whole, strict=True)]),
-    }
-
-
-def _box_decisions(name: str, boxes: list[tuple[slice, slice] | None]) -> dict[str, Floats]:
-    """Area, shape and places of rectangles."""
-    ends = np.array([
-        [np.nan] * 4 if box is None else [each for span in box for each in (span.start, span.stop)]
-        for box in boxes
-    ])  # fmt: skip
-    top, bottom, left, right = ends.T
-    height, width = bottom - top, right - left
-    area = height * width
-    return {
-        f"{name}'s area": _halves(area, float(np.nanmedian(area))),
-        f"{name}'s shape": _halves(height / width, 1.0001),
-        f"{name}'s y": _halves((top + 0.5) / (SIZE - height + 1), 0.5),
-        f"{name}'s x": _halves((left + 0.5) / (SIZE - width + 1), 0.5),
-    }
-
-
-def _halves(values: Floats, middle: float) -> Floats:
-    return np.where(np.isnan(values), np.nan, np.where(values < middle, -1.0, 1.0))
-
-
-def _holes_and_noise() -> dict[str, Floats]:
-    """Holes of every draw of `strong` that shows no padding, its noise and its blur."""
-    pixels, labels = filled("strong", flat(128, 128, 128))
-    whole = ~np.isnan(filled("crops", flat(0, 0, 0))[1]).any((1, 2))
-    cut = np.isnan(labels)
-    parts = [label(each) for each in cut]
-    boxes = [find_objects(found)[0] if ok and count == 1 else None
-             for (found, count), ok in zip(parts, whole, strict=True)]  # fmt: skip
-    alone = [box if box is not None and cut[k][box].all() else None for k, box in enumerate(boxes)]
-    count = np.array([float(count) for _, count in parts])
-    deviation = np.nanstd(pixels, axis=(1, 2, 3))
-    noisy = deviation > 2
-    grain = np.sign(pixels[:, 16, 16, 0] - np.nanmean(pixels[..., 0], (1, 2)))
-    return {
-        "cut": np.where(whole, (count > 0).astype(float), np.nan),
-        "holes": np.where(whole & (count > 0), (count > 1).astype(float), np.nan),
-        **_box_decisions("hole", alone),
-        "noisy": noisy.astype(float),
-        "noise": np.where(noisy, _halves(deviation, 12), np.nan),
-        "grain": np.where(noisy, grain, np.nan),
-        "blur": blurred("strong", 0.96),
-    }
-
-
-@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:Degrees of freedom", "ignore:divide by")
-def test_strong_decisions_are_independent() -> None:
-    strong = {**_mixing(), **_holes_and_noise()}
-    check_independence({**geometry_of("crops"), **light_of(), **strong})

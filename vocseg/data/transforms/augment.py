@@ -6,29 +6,22 @@ import os
 import random
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.data.image_io import Bytes, ImageMask, ImageSize
-from vocseg.data.transforms.crops import SCALES, Scales, crop_extents, crop_into
-from vocseg.data.transforms.cutmix import (
-    HOLES,
-    add_noise,
-    cutout,
-    paste,
-    sample_cutmix_box,
-    sample_cutout_boxes,
-)
+from vocseg.constants import IGNORE_INDEX
+from vocseg.data.image_io import Bytes, ImageMask
+from vocseg.data.transforms.crops import SCALES, Scales, crop_extents, crop_into, neutral
+from vocseg.data.transforms.cutmix import HOLES, add_noise, sample_cutmix_box, sample_cutout_boxes
 
 # Else importing albumentations asks the network for a newer version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 Augmentation = Literal["none", "light", "crops", "standard", "strong"]
-Sampling = Literal["uniform", "balanced"]
 
 _MIXED, _NOISY, _CUT = 0.5, 0.3, 0.5  # fractions of the images of `strong`
 _MARGIN = 1.5  # crops come from squares larger by this factor, so that enlarging shows detail
@@ -46,9 +39,9 @@ _EXTRA = np.dtype([
 ])  # fmt: skip
 
 
-def stored_form(size: int, augmentation: Augmentation) -> ImageSize:
-    """Return the size of pairs before augmentation to `size` pixels each way."""
-    return ImageSize(size if augmentation in ("none", "light") else round(_MARGIN * size))
+def stored_size(size: int, augmentation: Augmentation) -> int:
+    """Return the side length of pairs before augmentation to `size` pixels each way."""
+    return size if augmentation in ("none", "light") else round(_MARGIN * size)
 
 
 class Augmenter:
@@ -57,24 +50,15 @@ class Augmenter:
     def __init__(
         self, augmentation: Augmentation, size: int, seed: int, images: int, scales: Scales = SCALES
     ) -> None:
-        """Store the settings.
-
-        Args:
-            augmentation: See `VOCDataModule`.
-            size: Side length of the result in pixels.
-            seed: Any integer from 0.
-            images: Length of the split.
-            scales: Smallest and largest scale of crops.
-        """
+        """Store the settings: `size` of the result in pixels, `seed` from 0, `images` of the split."""
         self.augmentation, self.size, self.seed, self.images = augmentation, size, seed, images
         self.scales = scales
-        self._rng = AugmentationRNG(seed, images)
 
     def cutmix_partners(self, indices: Sequence[int], epoch: int) -> list[int | None]:
         """Return the position of the CutMix partner of each position in an epoch; None: no CutMix."""
         partners: list[int | None] = [None] * len(indices)
         if self.augmentation == "strong" and self.images > 1:
-            extras = self._rng.extras(epoch)
+            extras = epoch_extras(self.seed, epoch, self.images)
             for k, index in enumerate(indices):
                 if extras[index]["mix"] < _MIXED:
                     other = int(extras[index]["partner"] * (self.images - 1))
@@ -93,7 +77,7 @@ class Augmenter:
         """Write a batch.
 
         Args:
-            pairs: Of the size `stored_form`.
+            pairs: Of the size `stored_size`.
             indices: Position of each in the split.
             epoch: Of the random numbers.
             images: uint8 `[N,size,size,3]`, written to.
@@ -104,7 +88,7 @@ class Augmenter:
             for k, pair in enumerate(pairs):
                 images[k], masks[k] = pair
             return
-        views = self._rng.views(epoch)
+        views = epoch_views(self.seed, epoch, self.images)
         partners = partners or [None] * len(pairs)
         for k, (pair, index, other) in enumerate(zip(pairs, indices, partners, strict=True)):
             self._view(pair, views[index], images[k], masks[k])
@@ -114,7 +98,6 @@ class Augmenter:
                 self._strong(other, index, epoch, images[k], masks[k])
 
     def _view(self, pair: ImageMask, draws: npt.NDArray[np.float64], image: Bytes, mask: Bytes) -> None:
-        """Write one pair, cropped and flipped."""
         flip = draws[0] < 0.5
         if self.augmentation != "light":
             crop_into(pair, crop_extents(len(pair.mask), self.size, draws[1:], self.scales), image, mask)
@@ -128,45 +111,35 @@ class Augmenter:
     def _strong(self, other: ImageMask | None, index: int, epoch: int, image: Bytes, mask: Bytes) -> None:
         """Apply the rest of `strong` to a cropped and flipped pair."""
         # In the order of a camera: both parts get the same light, and noise comes after the blur.
-        draws = self._rng.extras(epoch)[index]
+        draws = epoch_extras(self.seed, epoch, self.images)[index]
         if other is not None:
             augmented = ImageMask(np.empty_like(image), np.empty_like(mask))
             view = draws["view"].copy()
             view[1] = (1 + view[1]) / 2  # a scale from 1: padding would only hide what it covers
             self._view(other, view, *augmented)
-            paste(sample_cutmix_box(self.size, draws["piece"]), augmented, image, mask)
+            box = sample_cutmix_box(self.size, draws["piece"])
+            image[box], mask[box] = augmented.image[box], augmented.mask[box]
         image[:] = photometric(image, (self.seed, epoch, index), more_blur=True)
         if draws["noise"] < _NOISY:
             add_noise(image, draws["grain"])
         if draws["cut"] < _CUT:
-            for part in sample_cutout_boxes(self.size, draws):
-                cutout(part, image, mask)
+            for box in sample_cutout_boxes(self.size, draws):
+                image[box], mask[box] = neutral(self.size)[box], IGNORE_INDEX
 
 
-class AugmentationRNG:
-    """Random numbers by position, sampled for a complete epoch, as a generator per image is slow."""
+# Sampled for a complete epoch, as a generator per image is slow.
+@lru_cache(maxsize=4)
+def epoch_views(seed: int, epoch: int, images: int) -> npt.NDArray[np.float64]:
+    """Return `[images,4]`: flip, scale, vertical and horizontal position of the crop."""
+    return np.random.default_rng((seed, epoch)).random((images, _VIEW))
 
-    def __init__(self, seed: int, images: int) -> None:
-        """Store the seed, from 0, and the length of the split."""
-        self.seed, self.images = seed, images
-        self._views: tuple[int, npt.NDArray[np.float64]] | None = None
-        self._extras: tuple[int, npt.NDArray[Any]] | None = None
 
-    def views(self, epoch: int) -> npt.NDArray[np.float64]:
-        """Return `[images,4]`: flip, scale, vertical and horizontal position of the crop."""
-        if self._views is None or self._views[0] != epoch:
-            draws = np.random.default_rng((self.seed, epoch)).random((self.images, _VIEW))
-            self._views = epoch, draws
-        return self._views[1]
-
-    def extras(self, epoch: int) -> npt.NDArray[Any]:
-        """Return the further numbers of `strong`, `[images]` with a field for every decision."""
-        if self._extras is None or self._extras[0] != epoch:
-            # The spawn key makes them independent of all others from seed, epoch and position.
-            source = np.random.default_rng(np.random.SeedSequence((self.seed, epoch), spawn_key=(1,)))
-            draws = source.random((self.images, _EXTRA.itemsize // 8))
-            self._extras = epoch, draws.view(_EXTRA)[:, 0]
-        return self._extras[1]
+@lru_cache(maxsize=4)
+def epoch_extras(seed: int, epoch: int, images: int) -> npt.NDArray[Any]:
+    """Return the further numbers of `strong`, `[images]` with a field for every decision."""
+    # The spawn key makes them independent of all others from seed, epoch and position.
+    source = np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(1,)))
+    return source.random((images, _EXTRA.itemsize // 8)).view(_EXTRA)[:, 0]
 
 
 def photometric(image: Bytes, key: tuple[int, ...], more_blur: bool = False) -> Bytes:

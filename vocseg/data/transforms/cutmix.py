@@ -4,15 +4,13 @@
 # would lose its outline; with it the object would carry a halo of its image, which a network could detect.
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vocseg.constants import IGNORE_INDEX
-from vocseg.data.image_io import Bytes, ImageMask
-from vocseg.data.transforms.crops import neutral
+from vocseg.data.image_io import Bytes
 
 HOLES = 3  # of CutOut in an image, at most
 _WEAKEST, _STRONGEST = 4.0, 20.0  # standard deviation, of 255
@@ -35,27 +33,20 @@ def add_noise(image: Bytes, draws: npt.NDArray[np.float64]) -> None:
 
 @cache
 def _pattern(size: int) -> Bytes:
-    """Normal noise around 128."""
     side = size + _SHIFTS
     values = np.random.default_rng(0).standard_normal((side, side, 3), np.float32)
     return np.asarray(np.clip(values * _SPREAD + 128, 0, 255).round(), np.uint8)
 
 
 Draws = npt.NDArray[np.float64]
+Box = tuple[slice, slice]  # rows and columns of an image
 
 _AREA = 0.1, 0.5  # of a CutMix box, as a fraction of the image
 _STRETCH = 2.0  # its largest aspect ratio
 _HOLE = 0.125, 0.35  # side lengths of a CutOut box, as fractions of the image's
 
 
-class Rectangle(NamedTuple):
-    """Box in an image, as an index into its first two axes."""
-
-    rows: slice
-    columns: slice
-
-
-def sample_cutmix_box(size: int, draws: Draws) -> Rectangle:
+def sample_cutmix_box(size: int, draws: Draws) -> Box:
     """Sample the box that CutMix replaces.
 
     Args:
@@ -66,12 +57,12 @@ def sample_cutmix_box(size: int, draws: Draws) -> Rectangle:
     return _placed(size, (area * stretch) ** 0.5, (area / stretch) ** 0.5, draws[2:])
 
 
-def sample_cutout_boxes(size: int, draws: Any) -> list[Rectangle]:
+def sample_cutout_boxes(size: int, draws: Any) -> list[Box]:
     """Sample the boxes of CutOut.
 
     Args:
         size: Side length of the image in pixels.
-        draws: With the fields `count` and `holes` of `AugmentationRNG.extras`.
+        draws: With the fields `count` and `holes` of `epoch_extras`.
     """
     count = 1 + int(draws["count"] * HOLES)
     return [
@@ -80,26 +71,12 @@ def sample_cutout_boxes(size: int, draws: Any) -> list[Rectangle]:
     ]
 
 
-def paste(part: Rectangle, other: ImageMask, image: Bytes, mask: Bytes) -> None:
-    """Replace a box by the same box of another pair."""
-    image[part], mask[part] = other.image[part], other.mask[part]
-
-
-def cutout(part: Rectangle, image: Bytes, mask: Bytes) -> None:
-    """Make a box grey in the image and 255 in the mask."""
-    image[part], mask[part] = neutral(len(image))[part], IGNORE_INDEX
-
-
 def _between(ends: tuple[float, float], draw: float) -> float:
     return ends[0] + (ends[1] - ends[0]) * float(draw)
 
 
-def _placed(size: int, height: float, width: float, draws: Draws) -> Rectangle:
+def _placed(size: int, height: float, width: float, draws: Draws) -> Box:
     """Box of a fraction of the image, completely inside it."""
-
-    def span(fraction: float, draw: float) -> slice:
-        length = min(size, max(1, round(fraction * size)))
-        start = int(draw * (size - length + 1))
-        return slice(start, start + length)
-
-    return Rectangle(span(height, float(draws[0])), span(width, float(draws[1])))
+    lengths = [min(size, max(1, round(fraction * size))) for fraction in (height, width)]
+    starts = [int(float(draw) * (size - length + 1)) for draw, length in zip(draws, lengths, strict=True)]
+    return slice(starts[0], starts[0] + lengths[0]), slice(starts[1], starts[1] + lengths[1])
