@@ -1,4 +1,4 @@
-"""Classes of masks: errors, warnings, pixel counts."""
+"""Classes of masks: errors, warnings, pixel counts, balanced sampling."""
 
 import warnings
 from pathlib import Path
@@ -122,3 +122,17 @@ def test_class_pixels_of_merged_classes_are_summed(sample: Path, tmp_path: Path)
     for store in (True, False):
         merged = _counts(sample, tmp_path / "b", classes=tmp_path / "classes.yaml", cache=store)
         assert merged == [whole[0], sum(whole[1:11])]
+
+
+def test_balanced_weights_follow_rarest_class(sample: Path, tmp_path: Path) -> None:
+    data = ready(sample, cache_dir=tmp_path, sampling="balanced")
+    part = data.parts["train"]
+    shown = [{int(value) for value in part[k]["mask"].unique()} - {255} for k in range(len(part))]
+    frequency = {c: sum(c in classes for classes in shown) / len(shown) for c in set().union(*shown)}
+    wanted = [max(1, *(frequency[c] ** -0.5 for c in classes)) for classes in shown]
+    assert part.weights is not None
+    assert part.weights.tolist() == pytest.approx(wanted)
+    assert len(set(wanted)) > 1
+    indices = [int(k) for batch in data.train_dataloader() for k in batch["index"]]
+    assert len(set(indices)) < len(indices) == 20  # with replacement
+    assert data.parts["val"].weights is None

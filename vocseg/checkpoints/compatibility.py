@@ -104,6 +104,7 @@ def run_fingerprint(trainer: Any, module: Any) -> Conditions:
             "size": data.image_size,
             "augmentation": data.parts.augmentation,
             "crop_scale": list(data.parts.scales),
+            "sampling": data.parts.sampling,
         },
         "batch": batch,
         "devices": {"number": trainer.world_size, "kind": trainer.strategy.root_device.type},

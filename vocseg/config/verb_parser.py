@@ -12,7 +12,7 @@ from vocseg.config.parser import Parser, RecipeFile
 # Flags that scoring and prediction accept, as recipes and config.yaml have them, but do not use.
 _TRAINING_FLAGS = (
     *("model.loss", "model.lr", "model.optimizer", "model.weight_decay", "model.momentum", "model.warmup"),
-    *("model.encoder_weights", "model.encoder_lr_mult", "model.freeze_encoder"),
+    *("model.encoder_weights", "model.encoder_lr_mult", "model.freeze_encoder", "data.sampling"),
     *("data.augmentation", "data.crop_scale", "data.train_split", "data.max_train_samples"),
     *("best_weights", "last_checkpoint", "weight_averaging", "image_panels"),
 )

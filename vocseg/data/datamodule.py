@@ -15,7 +15,7 @@ from vocseg.data.image_io import Bytes
 from vocseg.data.predict_dataset import ImageFolderDataset
 from vocseg.data.samplers import EpochPosition, EvalSampler, Order, Progress, ResumableSampler
 from vocseg.data.splits import Selection, Split, SplitFacts
-from vocseg.data.transforms.augment import Augmentation
+from vocseg.data.transforms.augment import Augmentation, Sampling
 from vocseg.data.transforms.crops import SCALES, scales
 from vocseg.data.voc import Layout
 from vocseg.data.worker_watchdog import useful_workers
@@ -44,6 +44,8 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             noise and CutOut.
         crop_scale: Smallest and largest scale of random crops. At 1 a crop shows the whole image. Below 1 it
             is padded with ignored pixels.
+        sampling: Sampling of training images. uniform: each once an epoch; balanced: with replacement, images
+            of rare classes more often (repeat factors of LVIS).
         classes: Text or YAML file with the classes of the masks, or with a merge of VOC's classes. null: VOC.
         mask_values: Mask value of each class, in the order of `classes`, for example `[0, 255]`. null: 0, 1,
             2, ..., or as in `classes`.
@@ -80,6 +82,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         subset_seed: NonNegativeInt = 0,
         augmentation: Augmentation = "none",
         crop_scale: tuple[PositiveFloat, PositiveFloat] = SCALES,
+        sampling: Sampling = "uniform",
         classes: Path | None = None,
         image_folder: str = "JPEGImages",
         image_suffix: str | None = None,
@@ -115,7 +118,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             val_fraction=val_fraction and float(val_fraction),
         )
         self.parts = SplitDatasets(
-            self.image_size, augmentation, seed, scales(crop_scale), cache, cache_dir, verify_files
+            self.image_size, augmentation, seed, scales(crop_scale), sampling, cache, cache_dir, verify_files
         )
         self.progress = Progress(self._counted)
         self.predict_dataset: ImageFolderDataset | None = None  # the images to predict, once they are listed
@@ -213,6 +216,7 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
             rank.world,
             shuffled=not getattr(self.trainer, "overfit_batches", 0),
         )
+        sampler.weights = dataset.weights
         return self._dataloader(dataset, sampler, self.batch_size, rank)
 
     def val_dataloader(self) -> DataLoader[Batch]:

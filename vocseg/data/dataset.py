@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocseg.constants import IGNORE_INDEX
@@ -19,7 +21,7 @@ from vocseg.data.label_check import check_labels
 from vocseg.data.raw_reader import ImageMaskReader, known_fingerprint
 from vocseg.data.samplers import SampleIndex, as_draw
 from vocseg.data.splits import Split, SplitFacts
-from vocseg.data.transforms.augment import Augmentation, Augmenter, stored_size
+from vocseg.data.transforms.augment import Augmentation, Augmenter, Sampling, stored_size
 from vocseg.data.transforms.crops import SCALES, Scales
 from vocseg.utils.progress import in_threads
 
@@ -38,6 +40,7 @@ class VOCSegmentation(Dataset[Sample]):
 
     def __init__(self, split: Split, source: MemmapCache | ImageMaskReader, augmenter: Augmenter) -> None:
         self.split, self._source, self._augmenter = split, source, augmenter
+        self.weights: Tensor | None = None  # `[N]`: sampling weights in training; None: uniform
 
     def __len__(self) -> int:
         return len(self.split)
@@ -131,6 +134,7 @@ class SplitDatasets:
         augmentation: Of "train".
         seed: Of the augmentation.
         scales: Smallest and largest scale of the crops.
+        sampling: Of the images of "train".
         cache: True: the cache is required; False: no cache; None: a cache if there is room.
         cache_dir: Folder for caches and file records; None: see `cache_folder`.
         verify: Without a cache, read every file once before the run starts.
@@ -140,6 +144,7 @@ class SplitDatasets:
     augmentation: Augmentation
     seed: int
     scales: Scales = SCALES
+    sampling: Sampling = "uniform"
     cache: bool | None = None
     cache_dir: Path | None = None
     verify: bool = True
@@ -179,6 +184,8 @@ class SplitDatasets:
             source, augmentation = self._source(name, split), self._augmentation(name)
             augmenter = Augmenter(augmentation, self.size, self.seed, len(split), self.scales)
             self._sets[name] = VOCSegmentation(split, source, augmenter)
+            if name == "train" and self.sampling == "balanced":
+                self._sets[name].weights = self._balanced_weights(split)
             known = known_fingerprint(split, self._folder(split))
             self._facts[name] = {
                 "split": split.name,
@@ -190,6 +197,19 @@ class SplitDatasets:
 
     def class_pixels(self, split: Split) -> list[int]:
         """Return the number of pixels of each class in the masks of a training split, as cached."""
+        return [int(count) for count in self._mask_counts(split).sum(0)]
+
+    def _balanced_weights(self, split: Split) -> Tensor:
+        """Sampling weights `[N]`: an image weighs 1 / sqrt(f) of its rarest class.
+
+        f is the fraction of images that show the class: the repeat factors of LVIS (Gupta et al., CVPR 2019).
+        """
+        shown = self._mask_counts(split) > 0
+        frequency = np.maximum(shown.mean(0), 1 / len(shown))
+        return torch.from_numpy(np.maximum((shown / np.sqrt(frequency)).max(1), 1.0))
+
+    def _mask_counts(self, split: Split) -> npt.NDArray[np.int64]:
+        """Pixels of each class in each mask of a training split `[N,C]`."""
         source, size = self._source("train", split), self._stored_size("train")
 
         def read(index: int) -> Bytes:
@@ -198,10 +218,8 @@ class SplitDatasets:
 
         stored = isinstance(source, MemmapCache)
         masks = (source[row].mask for row in split.rows) if stored else in_threads(read, range(len(split)))
-        counts = np.zeros(IGNORE_INDEX + 1, np.int64)
-        for mask in masks:
-            counts += np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)
-        return [int(count) for count in counts[: len(split.classes)]]
+        count = len(split.classes)
+        return np.array([np.bincount(mask.ravel(), minlength=count)[:count] for mask in masks])
 
     def _source(self, name: str, split: Split) -> MemmapCache | ImageMaskReader:
         """The pairs as prepared; a cache holds the complete list of the split."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, SupportsIndex
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 from torch.utils.data import DistributedSampler, SequentialSampler
 
 
@@ -114,6 +114,7 @@ class ResumableSampler(Order):
         """
         super().__init__(images, rank, world)
         self.batch_size, self.seed, self.progress, self.shuffled = batch_size, seed, progress, shuffled
+        self.weights: Tensor | None = None  # `[images]`: sampling weights, with replacement
 
     def __len__(self) -> int:
         """Return the images of a complete epoch, also where an iteration starts within one."""
@@ -133,7 +134,11 @@ class ResumableSampler(Order):
         if not self.shuffled:
             return range(self.images)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        indices: list[int] = torch.randperm(self.images, generator=generator).tolist()
+        if self.weights is None:
+            order = torch.randperm(self.images, generator=generator)
+        else:
+            order = torch.multinomial(self.weights, self.images, replacement=True, generator=generator)
+        indices: list[int] = order.tolist()
         return indices
 
 

@@ -22,6 +22,7 @@ from vocseg.data.transforms.cutmix import HOLES, add_noise, sample_cutmix_box, s
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 Augmentation = Literal["none", "light", "crops", "standard", "strong"]
+Sampling = Literal["uniform", "balanced"]
 
 _MIXED, _NOISY, _CUT = 0.5, 0.3, 0.5  # fractions of the images of `strong`
 _MARGIN = 1.5  # crops come from squares larger by this factor, so that enlarging shows detail
