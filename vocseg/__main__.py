@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,12 @@ from vocseg.errors import (
     printable,
     shown,
 )
-from vocseg.utils.signals import MAIN_PROCESS, PARENT, SIGNAL_GUARD, exit_now
+from vocseg.utils.signals import MAIN_PROCESS, SIGNAL_GUARD, end_with_main_process, exit_now
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
+
+_DELAY = 3.0  # seconds
 
 VERBS = {
     "fit": "train the seed recipe: U-Net, ResNet-34, 256x256, 20 epochs (fetches VOC if it is missing)",
@@ -86,18 +89,12 @@ TOOLS = {
         "measure latency, throughput and mean IoU of each format on this machine",
     ),
     "app": ("vocseg.commands.app", "app", "serve a page to try a network, or two side by side"),
-    "completion": (
-        "vocseg.completion",
-        "completion",
-        "print a script for the Tab key: completion bash, completion zsh",
-    ),
 }
 
 LEADING = {  # flags that may be positional
     ("runs",): " RUN [RUN ...]",
     ("root",): " [ROOT]",
     ("search",): " [NAME]",
-    ("shell",): " SHELL",
     ("format", "source", "output"): " FORMAT SRC OUT",
 }
 
@@ -129,14 +126,17 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     """
     words = sys.argv[1:] if argv is None else argv
     ERROR_PRINTER.reset()
-    PARENT.start()
+    end_with_main_process()
     plain_output()
     try:
         check_readable(words)
         with SIGNAL_GUARD, SIGNAL_GUARD.claiming():
             return dispatch(words, argv)
     except (UserError, Stopped) as end:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # only one process prints
+        is_main = os.environ.get("LOCAL_RANK", "0") == "0"
+        if not is_main:
+            time.sleep(_DELAY)  # if the main process meets the same error, it prints it and ends this one
+        if is_main or isinstance(end, UserError):
             ERROR_PRINTER.print(end.sentence)
         raise SystemExit(getattr(end, "exit_code", 2)) from end
     except OSError as error:
