@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.callbacks.defaults import SaveTrainingConfig, add_standing, drop_unused, without_flags
 from vocseg.callbacks.last_checkpoint import LastCheckpoint
-from vocseg.checkpoints.resume import ResumeTarget, RunDirectory
+from vocseg.checkpoints.resume import ResumeTarget, RunDirectory, requeued_run
 from vocseg.checkpoints.slurm import slurm_job
 from vocseg.commands.results import JsonOutput, print_closing_lines
 from vocseg.config.error_messages import raise_user_errors
@@ -89,8 +89,11 @@ class VocCLI(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config[self._verb]
         self._json_output.open(config["json"])
-        if self._verb in _TRAINING:
-            self.run_directory.find_resumed(self._verb, config, self._args)
+        root = Path(config["trainer"]["default_root_dir"] or ".")
+        if self._verb in _TRAINING and self.run_directory.resumed is None:
+            self.run_directory.resumed = requeued_run(root, self._verb, self._args)
+        if self._verb == "fit" and self.run_directory.resumed is not None:
+            config["ckpt_path"] = None  # the weights that the run started from are not needed any more
         weights = InitialWeights(self._verb, config)
         if weights.defaults:
             self._verb_parser.set_defaults(weights.defaults)
