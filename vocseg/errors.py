@@ -1,6 +1,5 @@
 """Exceptions that end a run with one sentence, and escaping of external text in it."""
 
-import codecs
 import contextlib
 import io
 import os
@@ -8,7 +7,6 @@ import re
 import signal
 import sys
 import threading
-import unicodedata
 from collections.abc import Sequence
 
 _WORKER_PREFIX = "Caught UserError in "  # torch's, before the traceback of a DataLoader worker
@@ -86,27 +84,11 @@ class ErrorPrinter:
 ERROR_PRINTER = ErrorPrinter()
 
 
-_ASCII = str.maketrans({
-    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\u2500\u2501\u2550", "-"),  # dashes and lines
-    **dict.fromkeys("\u2502\u2503\u2551", "|"),
-    **dict.fromkeys("\u2588\u2589\u258a\u258b\u258c\u258d\u258e\u258f", "#"),  # parts of bars
-    **{"\u00d7": "x", "\u00b7": ".", "\u00b1": "+/-", "\u2192": "->", "\u2018": "'", "\u2019": "'"},
-})  # fmt: skip
-
-
 def plain_output() -> None:
-    """Replace characters that the encoding of stdout or stderr lacks by ASCII."""
-    codecs.register_error("vocseg", _to_ascii)
+    """Print `?` for characters that the encoding of stdout or stderr lacks."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
-            stream.reconfigure(errors="vocseg")
-
-
-def _to_ascii(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end].translate(_ASCII)
-    base = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return "".join(c if c.isascii() else "?" for c in base), error.end
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def check_readable(words: Sequence[str]) -> None:
