@@ -12,7 +12,7 @@ from vocseg.callbacks.defaults import SaveTrainingConfig, add_standing, drop_unu
 from vocseg.callbacks.last_checkpoint import LastCheckpoint
 from vocseg.checkpoints.resume import ResumeTarget, RunDirectory, requeued_run
 from vocseg.checkpoints.slurm import slurm_job
-from vocseg.commands.results import JsonOutput, print_closing_lines
+from vocseg.commands.results import JsonOutput, closing_lines
 from vocseg.config.error_messages import raise_user_errors
 from vocseg.config.initial_weights import InitialWeights
 from vocseg.config.parser import RECIPES
@@ -137,7 +137,8 @@ class VocCLI(LightningCLI):
         """Print where the results are and which commands come next."""
         folder = self.run_directory.path
         if folder is not None and folder.is_dir():
-            print_closing_lines(self._verb, folder, self.config[self._verb])
+            lines = closing_lines(self._verb, folder, self.config[self._verb])
+            print("\n".join(["", *lines]), flush=True)
 
     after_finetune = after_validate = after_test = after_fit
 

@@ -33,9 +33,9 @@ class RunSummary(Callback):
             print(f"loss     {', '.join(f'{name} {value:g}' for name, value in terms.items() if value)}")
             weights = zip(pl_module.class_list.names, pl_module.loss.class_weights or (), strict=False)
             text = ", ".join(f"{name} {weight:.3g}" for name, weight in weights)
-            indents = {"initial_indent": "weights  ", "subsequent_indent": f"{'':9}"}
-            for line in textwrap.wrap(text, shutil.get_terminal_size().columns, **indents):
-                print(line)
+            if text:
+                width = shutil.get_terminal_size().columns
+                print(textwrap.fill(text, width, initial_indent="weights  ", subsequent_indent=" " * 9))
         where = (
             f"{folder}  (curves: tensorboard --logdir {folder})" if folder else "a trial; nothing is saved"
         )
