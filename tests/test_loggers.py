@@ -96,7 +96,6 @@ def test_settings_are_in_hparams_without_a_point_in_the_curves(trained: Path, te
         found = HParamsPluginData.FromString(content).session_start_info.hparams
         assert found["data.image_size"].number_value == 64
         assert found["model.arch"].string_value
-        assert not [name for name in found if name.startswith(("data.cache", "data.num_workers"))]
         assert all(value.string_value != "null" for value in found.values())
         assert len(events.Scalars("miou/val")) == measure
     layout = EventAccumulator(str(trained)).Reload().Tensors("custom_scalars__config__")[0]

@@ -38,57 +38,27 @@ VERBS = {
     "test": "score weights on the test images (for VOC: the validation split)",
     "predict": "write a mask and an overlay for every image of a folder and its sub-folders",
 }
-TOOLS = {
-    "sample": ("vocseg.data.synthetic", "write_sample", "write a synthetic data set in VOC's layout"),
-    "download": (
-        "vocseg.data.download.command",
-        "download",
-        "download VOC 2012 (2.0 GB), or SBD's masks for it (1.4 GB)",
-    ),
-    "models": ("vocseg.commands.models", "models", "list decoders and encoders: models [PART OF A NAME]"),
-    "audit": ("vocseg.data.audit.command", "audit", "check a data set and list each error"),
+TOOLS = {  # function and description
+    "sample": ("data.synthetic.write_sample", "write a synthetic data set in VOC's layout"),
+    "download": ("data.download.command.download", "download VOC 2012 (2.0 GB), or SBD's masks (1.4 GB)"),
+    "models": ("commands.models.models", "list decoders and encoders: models [PART OF A NAME]"),
+    "audit": ("data.audit.command.audit", "check a data set and list each error"),
     "import": (
-        "vocseg.commands.import_annotations",
-        "import_annotations",
+        "commands.import_annotations.import_annotations",
         "convert COCO or labelme annotations to a data set: import FORMAT SRC OUT",
     ),
     "augmentations": (
-        "vocseg.commands.preview_augmentations",
-        "augmentations",
+        "commands.preview_augmentations.augmentations",
         "draw a contact sheet of augmented images and masks",
     ),
-    "submit": (
-        "vocseg.submission.command",
-        "submit",
-        "write or check an archive for VOC's evaluation server",
-    ),
-    "compare": ("vocseg.commands.compare", "compare", "test whether one run scores better than another"),
-    "report": (
-        "vocseg.report.command",
-        "report",
-        "write one HTML page about runs: scores, curves, images, labels",
-    ),
-    "curves": (
-        "vocseg.report.curves",
-        "curves",
-        "draw loss and mean IoU by epoch of one or several runs: an SVG file",
-    ),
-    "push": (
-        "vocseg.commands.push",
-        "push",
-        "write weights for smp.from_pretrained: a folder or a hub repository",
-    ),
-    "export": (
-        "vocseg.deploy.export",
-        "export",
-        "write an ONNX, OpenVINO or torch.export file, compared with PyTorch",
-    ),
-    "benchmark": (
-        "vocseg.deploy.benchmark",
-        "benchmark",
-        "measure latency, throughput and mean IoU of each format on this machine",
-    ),
-    "app": ("vocseg.commands.app", "app", "serve a page to try a network, or two side by side"),
+    "submit": ("submission.command.submit", "write or check an archive for VOC's evaluation server"),
+    "compare": ("commands.compare.compare", "test whether one run scores better than another"),
+    "report": ("report.command.report", "write one HTML page about runs: scores, curves, images, labels"),
+    "curves": ("report.curves.curves", "draw loss and mean IoU by epoch of one or several runs: an SVG file"),
+    "push": ("commands.push.push", "write weights for smp.from_pretrained: a folder or a hub repository"),
+    "export": ("deploy.export.export", "write an ONNX, OpenVINO or torch.export file, compared with PyTorch"),
+    "benchmark": ("deploy.benchmark.benchmark", "measure latency, throughput and mean IoU of each format"),
+    "app": ("commands.app.app", "serve a page to try a network, or two side by side"),
 }
 
 LEADING = {  # flags that may be positional
@@ -101,7 +71,7 @@ LEADING = {  # flags that may be positional
 
 def _help() -> str:
     lines = [f"  {name:<14} {what}" for name, what in VERBS.items()]
-    tools = [f"  {name:<14} {what}" for name, (_, _, what) in TOOLS.items()]
+    tools = [f"  {name:<14} {what}" for name, (_, what) in TOOLS.items()]
     return "\n".join([
         "usage: python -m vocseg COMMAND [--help] [OPTIONS]",
         "\nSemantic segmentation on Pascal VOC 2012.",
@@ -150,9 +120,6 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
         hint = "run this again to resume" if resumes else "no partial result was left: run it again"
         ERROR_PRINTER.print(f"stopped by {stop.name}; {hint}")
         raise SystemExit(stop.exit_code) from None
-    except KeyboardInterrupt:  # in a thread or a process without signal handlers
-        ERROR_PRINTER.print("interrupted")
-        raise SystemExit(130) from None
     finally:
         if os.environ.get(MAIN_PROCESS) == str(os.getpid()):
             del os.environ[MAIN_PROCESS]  # processes started later do not belong to the run
@@ -203,8 +170,8 @@ def _run_tool(command: str, words: list[str]) -> None:
 
     from vocseg.config.parser import Parser, append_list_flags, complete_switches, positional_to_flag
 
-    module, name, _ = TOOLS[command]
-    tool = getattr(import_module(module), name)
+    module, _, name = TOOLS[command][0].rpartition(".")
+    tool = getattr(import_module(f"vocseg.{module}"), name)
     parameters = inspect.signature(tool).parameters
     leading = next((names for names in LEADING if set(names) <= set(parameters)), ())
     words = positional_to_flag(words, leading, tool) if leading else words

@@ -11,6 +11,7 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from vocseg.callbacks import find_callback
 from vocseg.callbacks.best_weights import BestWeights
 from vocseg.callbacks.per_image_metrics import newest_image_scores
 from vocseg.checkpoints.io import is_full_checkpoint, read_checkpoint, with_atomic_checkpoints
@@ -155,7 +156,7 @@ class Trainer(lightning.Trainer):
             super().validate(model, datamodule=datamodule, ckpt_path=path, verbose=False)
             self.before = newest_score(self, model), newest_image_scores(self, model)
             model.results.pop("val", None)  # or it would be the score after, if no validation follows
-        before, best = self.before, self._best()
+        before, best = self.before, find_callback(self, BestWeights)
         if best is not None and self.resumed is not None and is_finished(self.resumed):
             self.strategy.connect(model)  # only the comparison is left to do
             best.load_state_dict(read_checkpoint(self.resumed)["callbacks"][best.state_key])
@@ -235,8 +236,5 @@ class Trainer(lightning.Trainer):
         return result
 
     def _report_training(self) -> None:
-        if (best := self._best()) and best.score:
+        if (best := find_callback(self, BestWeights)) and best.score:
             report_training(self, best.score)
-
-    def _best(self) -> BestWeights | None:
-        return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)

@@ -44,10 +44,6 @@ _SETTINGS = (  # prefixes of the flags that are logged
     *("trainer.max_epochs", "trainer.max_steps"),
     *("trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.devices"),
 )
-_FILES = (  # of them, those that find and read files: tables of settings show few columns
-    *("data.cache", "data.download", "data.image_folder", "data.image_suffix", "data.mask_"),
-    *("data.num_workers", "data.on_read_error", "data.predict_dir", "data.timeout", "data.verify_files"),
-)
 
 
 def add_standing(parser: LightningArgumentParser) -> None:
@@ -99,7 +95,7 @@ class SaveTrainingConfig(SaveConfigCallback):
         plain = {
             key: each if isinstance(each, bool | int | float | str) else str(each)
             for key, each in flat.items()
-            if each is not None and not key.startswith(_FILES)
+            if each is not None
         }
         for logger in trainer.loggers:
             if isinstance(logger, VocTensorBoardLogger):

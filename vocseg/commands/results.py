@@ -57,20 +57,10 @@ class JsonOutput(ExitStack):
     _path: Path | None = None
 
     def open(self, path: Path | None) -> None:
-        """Set the JSON file: a path, `-`, or None for no output.
-
-        Raises:
-            UserError: If the file cannot be created.
-        """
+        """Set the JSON file: a path, `-`, or None for no output."""
         self._path = path
-        if path is None:
-            return
         if path == STDOUT:
             self.enter_context(redirect_stdout(sys.stderr))
-        elif path.is_dir() or not next(k for k in path.absolute().parents if k.exists()).is_dir():
-            raise UserError(
-                f"--json {path} cannot be written: it or a parent is of another kind. Pass another file."
-            )
 
     def write(self, trainer: Any) -> None:
         """Write the results, on the main process.

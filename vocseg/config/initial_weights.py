@@ -69,13 +69,10 @@ class InitialWeights:
         self.defaults: dict[str, Any] = {} if path is None else {"model.num_classes": len(self.classes)}
         self.path = resolve_ckpt_path(verb, config)
         self._description: dict[str, Any] | None = None
-        self._shape: dict[str, str | int] = {}
-        self.exported = False  # whether the file was written by `export`
         if self.path is None:
             return
         trains = verb in _TRAINING  # takes weights of other classes, and bare state dicts
-        self.exported = file_format(self.path) != "pytorch"
-        if trains and self.exported:
+        if trains and file_format(self.path) != "pytorch":
             raise UserError(
                 f"--ckpt_path {self.path}: is an exported file, which cannot be trained. Give the weights it "
                 "was made from, unet_voc.pth or a .ckpt."
@@ -83,11 +80,8 @@ class InitialWeights:
         self._description = read_pretrained(self.path).description if trains else read_description(self.path)
         if self._description is None:
             return
-        self._shape = network_shape(self._description)
-        if trains:
-            self._shape.pop("num_classes")
-            self.defaults["model.num_classes"] = len(self.classes)
-        self.defaults |= {f"model.{name}": value for name, value in self._shape.items()}
+        shape = network_shape(self._description) | ({"num_classes": len(self.classes)} if trains else {})
+        self.defaults |= {f"model.{name}": value for name, value in shape.items()}
         self.defaults |= {"data.image_size": self._description["size"]} if self._description["size"] else {}
 
     def check(self, config: Namespace) -> None:
@@ -96,10 +90,13 @@ class InitialWeights:
         Raises:
             UserError: If they do not match.
         """
-        if self.path is None:
+        if self.path is None or self._description is None:
             return
-        check_shape(self.path, self._shape, config["model"])
-        if self._description is not None and self._verb not in (*_TRAINING, "predict"):
+        shape = network_shape(self._description)
+        if self._verb in _TRAINING:
+            shape.pop("num_classes")
+        check_shape(self.path, shape, config["model"])
+        if self._verb not in (*_TRAINING, "predict"):
             check_classes(self.path, self._description, self.classes)
 
 

@@ -9,13 +9,6 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from vocseg.config.parser import Parser, RecipeFile
 
-# Flags that scoring and prediction accept, as recipes and config.yaml have them, but do not use.
-_TRAINING_FLAGS = (
-    *("model.loss", "model.lr", "model.optimizer", "model.weight_decay", "model.momentum", "model.warmup"),
-    *("model.encoder_weights", "model.encoder_lr_mult", "model.freeze_encoder", "data.sampling"),
-    *("data.augmentation", "data.crop_scale", "data.train_split", "data.max_train_samples"),
-    *("best_weights", "last_checkpoint", "weight_averaging", "image_panels"),
-)
 EXAMPLES = {
     "fit": (
         "--data.root ~/datasets/voc --trainer.max_epochs 50",
@@ -91,18 +84,14 @@ class VerbParser(Parser, LightningArgumentParser):
         return self._formatted(lambda flag: flag.startswith("trainer"))
 
     def _formatted(self, shown: Callable[[str], bool]) -> str:
-        scores = self.verb in ("validate", "test", "predict")
-        groups, usage, helps = self._action_groups, self.usage, [action.help for action in self._actions]
+        usage, helps = self.usage, [action.help for action in self._actions]
         self.usage = f"python -m vocseg {self.verb} [--config RECIPE] [--GROUP.FLAG VALUE ...]"
         for action in self._actions:
-            if not shown(action.dest) or (scores and action.dest.startswith(_TRAINING_FLAGS)):
+            if not shown(action.dest):
                 action.help = argparse.SUPPRESS
-        used = [g for g in groups if any(a.help != argparse.SUPPRESS for a in g._group_actions)]
-        own = ("help", "ckpt_path")  # the groups of the verb itself come first
-        self._action_groups = sorted(used, key=lambda g: not any(a.dest in own for a in g._group_actions))
         try:
             return str(super().format_help())
         finally:
-            self._action_groups, self.usage = groups, usage
+            self.usage = usage
             for action, text in zip(self._actions, helps, strict=True):
                 action.help = text
