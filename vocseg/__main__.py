@@ -33,7 +33,6 @@ VERBS = {
     "fit": "train the seed recipe: U-Net, ResNet-34, 256x256, 20 epochs (fetches VOC if it is missing)",
     "resume": "resume an interrupted run exactly: resume RUN",
     "finetune": "fine-tune trained weights on 1,000 train and 200 val images; compares before with after",
-    "tune": "find a learning rate (--target lr) or the largest batch size (--target batch_size)",
     "validate": "score weights on the validation images",
     "test": "score weights on the test images (for VOC: the validation split)",
     "predict": "write a mask and an overlay for every image of a folder and its sub-folders",

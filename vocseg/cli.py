@@ -25,11 +25,10 @@ from vocseg.trainer import Trainer
 
 _TRAINING = ("fit", "finetune")
 _WITH_CURVES = (*_TRAINING, "validate", "test")  # verbs that log to TensorBoard
-_RECIPES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}  # default recipes
 
 
 class VocCLI(LightningCLI):
-    """Command line of fit, finetune, tune, validate, test and predict.
+    """Command line of fit, finetune, validate, test and predict.
 
     Beyond LightningCLI: recipes by name, defaults from the file of `--ckpt_path`, a run directory, default
     callbacks and loggers, and user errors as one sentence.
@@ -39,12 +38,7 @@ class VocCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None = None, resumed: ResumeTarget | None = None) -> None:
-        """Parse the arguments and run the verb.
-
-        Args:
-            args: Arguments. None: those of the process.
-            resumed: Run to resume. None: a new run.
-        """
+        """Parse the arguments and run the verb. `resumed`: run to resume."""
         filter_warnings()
         self._args = sys.argv[1:] if args is None else args
         self._verb = next(iter(self._args), "")
@@ -69,7 +63,7 @@ class VocCLI(LightningCLI):
         """Return the given verb with the arguments that are no flags. Parsers of all verbs take a second."""
         hidden = {"weights_only", "verbose"}  # files are always loaded safely, and tables are our own
         verbs = {verb: skip | hidden for verb, skip in LightningCLI.subcommands().items()}
-        verbs |= {"finetune": {"model", "datamodule"}, "tune": {"model", "datamodule"}}
+        verbs["finetune"] = {"model", "datamodule"}
         return {self._verb: verbs[self._verb]} if self._verb in verbs else verbs
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -78,8 +72,8 @@ class VocCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the verb's recipe and the default callbacks, which a user's list does not replace."""
-        if self._verb in _RECIPES:
-            parser.default_config_files = [str(RECIPES / f"{_RECIPES[self._verb]}.yaml")]
+        if self._verb in _TRAINING:
+            parser.default_config_files = [str(RECIPES / f"{self._verb}.yaml")]
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         add_standing(parser)
         self._verb_parser = parser
@@ -116,11 +110,9 @@ class VocCLI(LightningCLI):
         verb, config = self._verb, self.config_init[self._verb]["trainer"]
         callbacks = config["callbacks"] or []
         check_callbacks(callbacks, self.datamodule.classes.names)
-        drop_unused([self._verb_parser], self.config_init[verb], verb)
+        drop_unused([self._verb_parser], self.config_init[verb])
         kwargs["callbacks"] = [*callbacks, *without_flags()]
-        if verb == "tune":
-            kwargs["logger"] = False
-        elif not config["fast_dev_run"]:
+        if not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning broadcasts the folder
                 self.run_directory.claim(root, verb)

@@ -92,11 +92,7 @@ def plain_output() -> None:
 
 
 def check_readable(words: Sequence[str]) -> None:
-    """Check that arguments and working directory are valid in the locale's encoding.
-
-    Raises:
-        UserError: If one is not, as libraries cannot write such names.
-    """
+    """Raise a `UserError` unless arguments and working directory are valid in the locale's encoding."""
     with contextlib.suppress(OSError):  # the working directory was removed
         words = [*words, os.getcwd()]
     for word in words:
@@ -119,12 +115,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """Escape and shorten an external value for a message.
-
-    Args:
-        value: Text, or an object with a short `str`.
-        most: Maximum number of characters.
-    """
+    """Escape and shorten an external value, with a short `str`, for a message."""
     text = value[: most + 1] if isinstance(value, str) else str(value)
     text = printable(text)
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with `finetune`, `tune` and printed results."""
+"""Lightning's Trainer with `finetune` and printed results."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.profilers import PassThroughProfiler
 
@@ -19,7 +18,6 @@ from vocseg.checkpoints.resume import Scores, is_finished, scores_before
 from vocseg.checkpoints.weights import WEIGHTS_NAME
 from vocseg.commands.predict_video import predict_video
 from vocseg.commands.results import report_finetuning, report_predictions, report_scores, report_training, say
-from vocseg.commands.tune import Wanted, find_batch_size, find_learning_rate
 from vocseg.config.initial_weights import (
     OWN_WORDS,
     begin_with_other_classes,
@@ -170,40 +168,6 @@ class Trainer(lightning.Trainer):
             report_finetuning(self, (before[0], before[1]), (after[0], after[1]))
         else:
             say(self, "scores before and after are not compared: training made no validation")
-
-    def tune(
-        self,
-        model: SegmentationModule,
-        datamodule: VOCDataModule,
-        target: Wanted = "lr",
-        num_training: PositiveInt = 100,
-        max_batch_size: PositiveInt | None = None,
-        ckpt_path: str | Path | None = None,
-    ) -> None:
-        """Search a learning rate or a batch size, and print the flag to use. Nothing is saved.
-
-        Args:
-            model: Model of the search.
-            datamodule: Data of the search.
-            target: `lr`: learning rate at which the loss falls fastest, the same for encoder and decoder;
-                `batch_size`: largest batch that fits into memory.
-            num_training: Training steps of the learning-rate search.
-            max_batch_size: Batch size at which the search stops. Default: no limit.
-            ckpt_path: Weights to start from. Null: as `fit`.
-        """
-        model.match_data(datamodule)
-        if copied := begin_with_other_classes(model, ckpt_path):
-            say(self, copied)
-        else:
-            load_initial_weights(model, ckpt_path)
-        if target == "lr":
-            table, found = find_learning_rate(self, model, datamodule, int(num_training))
-            say(self, table)
-        else:
-            datamodule.prepare_data()
-            images = len(datamodule.splits()["train"])
-            found = find_batch_size(self, model, datamodule, images, max_batch_size)
-        say(self, found)
 
     validate = _scoring(lightning.Trainer.validate, "Score weights on the validation images.")
     test = _scoring(

@@ -50,11 +50,7 @@ class CollapseWarning(Callback):
         self._trained = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that there was a step.
-
-        Raises:
-            UserError: If there was none.
-        """
+        """Raise a `UserError` if there was no step."""
         if not self._trained:
             raise UserError(
                 f"there was no step to train (max_epochs {trainer.max_epochs}, max_steps "

@@ -32,14 +32,7 @@ class ConfusionMatrixImage(Callback):
 
 
 def confusion_image(view: MatrixView) -> Bytes:
-    """Draw a matrix with correct pixels in blue and wrong ones in orange, darker for more pixels.
-
-    Args:
-        view: The matrix.
-
-    Returns:
-        uint8 `[H,W,3]` RGB.
-    """
+    """Draw a matrix, uint8 `[H,W,3]` RGB: correct pixels blue, wrong ones orange, darker for more pixels."""
     names = [row.name for row in view.rows]
     room = max(int(_font(13).getlength(name)) for name in names) + 2 * _MARGIN
     head = room + 20

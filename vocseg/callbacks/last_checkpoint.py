@@ -47,11 +47,7 @@ class StopRequest:
         self._previous: dict[int, Any] = {}  # handlers
 
     def listen(self, world: int) -> None:
-        """Install the handlers, and create the process group. All processes must call this.
-
-        Args:
-            world: Number of processes.
-        """
+        """Install the handlers, and a group of `world` processes. All processes must call this."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 previous = signal.signal(number, self._store)
@@ -71,9 +67,6 @@ class StopRequest:
         """Return the signal that any process received (0: none), and whether any requests a save.
 
         All processes must call this.
-
-        Args:
-            save: Whether this process requests a save.
         """
         if self._group is None:
             return self.signal, save
@@ -131,11 +124,7 @@ class LastCheckpoint(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Check that the run can be resumed exactly.
-
-        Raises:
-            UserError: If it cannot.
-        """
+        """Raise a `UserError` unless the run can be resumed exactly."""
         self._restored = checkpoint.get(STATE_KEY, {})
         saved = self._restored.get("run_fingerprint", {})
         for each in check_compatible(saved, self._conditions, self.allow):
@@ -170,12 +159,7 @@ class LastCheckpoint(Callback):
             self._boundary(trainer, "batch", due, validated(trainer, batch_idx))
 
     def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Stop if it is requested. Resuming restarts this validation."""
         if trainer.state.fn != "fit":

@@ -124,11 +124,7 @@ class NanGuard(Callback):
         self._flush(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the loss: the argmax of NaN is background, so that scores would be meaningless.
-
-        Raises:
-            UserError: If the loss is not finite.
-        """
+        """Raise a `UserError` if the loss is not finite: the argmax of NaN is background."""
         results = pl_module.results.get("val") if isinstance(pl_module, SegmentationModule) else None
         if results is None or not int(results["matrix"].sum()) or math.isfinite(float(results["loss"])):
             return
@@ -142,11 +138,7 @@ class NanGuard(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Check the weights of every checkpoint.
-
-        Raises:
-            UserError: On all processes, if a weight is not finite.
-        """
+        """Raise a `UserError`, on all processes, if a weight is not finite."""
         weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
         finite = bool(torch.stack([value.isfinite().all() for value in weights]).all())
         if not trainer.strategy.reduce_boolean_decision(finite, all=True):

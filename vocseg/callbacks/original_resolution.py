@@ -80,11 +80,7 @@ class OriginalResolutionEval(Callback):
         self._bins: Tensor | None = None  # calibration of sliding windows
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that sliding windows are used.
-
-        Raises:
-            UserError: If nothing is scored at the original resolution.
-        """
+        """Raise a `UserError` if sliding windows are not used."""
         verb = TrainerFn(stage).value
         if self.window and not self.stages.get(verb, True):
             raise UserError(
@@ -127,13 +123,7 @@ class OriginalResolutionEval(Callback):
         self._begin(trainer, pl_module, "validate")
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
     ) -> None:
         if self._counts is None or not isinstance(pl_module, SegmentationModule):
             return
@@ -183,14 +173,9 @@ class OriginalResolutionEval(Callback):
         return best.to(torch.uint8), probabilities.clamp(min=1e-12).log()
 
     def _count(self, index: int, found: Tensor, truth: Bytes, mask: Tensor, classes: int) -> None:
-        """Count an image on the device of its prediction.
+        """Count predicted classes, uint8 `[H,W]`, on their device.
 
-        Args:
-            index: Position in the split.
-            found: Predicted classes, uint8 `[H,W]`.
-            truth: Result of `_with_band`.
-            mask: Ground truth at the input resolution, uint8 `[h,w]`.
-            classes: Number of classes.
+        `truth` is of `_with_band`, `mask` the ground truth at the input resolution, uint8 `[h,w]`.
         """
         assert self._counts is not None
         masks = torch.from_numpy(truth).to(found.device, non_blocking=True)  # [2,H,W]

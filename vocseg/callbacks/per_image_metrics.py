@@ -119,13 +119,7 @@ class PerImageMetrics(Callback):
             self._bins = torch.zeros(BINS, 3, dtype=torch.int64, device=pl_module.device)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
     ) -> None:
         if self._counts is None:
             return

@@ -25,11 +25,7 @@ def network_shape(description: Description) -> dict[str, str | int]:
 
 
 def check_shape(path: Path, found: dict[str, str | int], wanted: Mapping[str, str | int]) -> None:
-    """Check that a file contains the wanted network.
-
-    Raises:
-        UserError: If it does not.
-    """
+    """Raise a `UserError` unless a file contains the wanted network."""
     for name, value in found.items():
         if value != wanted[name]:
             raise UserError(
@@ -44,11 +40,7 @@ def described_classes(description: Description) -> ClassList:
 
 
 def check_classes(path: Path, description: Description, classes: ClassList) -> None:
-    """Check that a file's network has the classes of the masks, in the same order.
-
-    Raises:
-        UserError: If it does not.
-    """
+    """Raise a `UserError` unless a file's network has the classes of the masks, in the same order."""
     if (names := tuple(description["classes"])) != classes.names:
         pairs = enumerate(zip_longest(names, classes.names))
         k, (found, wanted) = next((k, pair) for k, pair in pairs if pair[0] != pair[1])
@@ -74,12 +66,7 @@ _FLAGS = {
 
 
 def run_fingerprint(trainer: Any, module: Any) -> Conditions:
-    """Collect everything that a run's result depends on, as plain values.
-
-    Args:
-        trainer: The trainer, with a `VOCDataModule` that is set up.
-        module: A `SegmentationModule`.
-    """
+    """Collect everything that a run's result depends on, as plain values. The data module is set up."""
     data, own = trainer.datamodule, module.conditions()
     facts = {stage: dict(data.facts(stage)) for stage in ("train", "val")}
     averaging = find_callback(trainer, WeightAverager)
@@ -120,15 +107,7 @@ def run_fingerprint(trainer: Any, module: Any) -> Conditions:
 def check_compatible(
     saved: Mapping[str, Mapping[str, Any]], current: Conditions, allowed: Sequence[str]
 ) -> list[str]:
-    """Check that a run can be resumed exactly.
-
-    Args:
-        saved: Fingerprint in the checkpoint.
-        current: Fingerprint of this run.
-        allowed: Keys that may differ. `all`: any.
-
-    Returns:
-        The differences that are allowed.
+    """Return the differences of two `run_fingerprint`s that are allowed; `all` allows any.
 
     Raises:
         UserError: For the first difference that is not allowed.

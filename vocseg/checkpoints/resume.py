@@ -45,12 +45,7 @@ class ResumeTarget:
 
 
 def requeued_run(root: Path, verb: str, words: Sequence[str]) -> ResumeTarget | None:
-    """Find the run that the same command started before SLURM requeued its job.
-
-    Args:
-        root: Folder of `lightning_logs`.
-        verb: `fit` or `finetune`.
-        words: The command line.
+    """Find the run that the same command line started before SLURM requeued its job.
 
     Raises:
         Stopped: With exit code 0, if that run is finished.
@@ -121,15 +116,7 @@ class RunDirectory:
         self._lock: Any = None
 
     def claim(self, root: Path, verb: str) -> None:
-        """Create the directory and lock it until `release`. A resumed run is rewound to its checkpoint.
-
-        Args:
-            root: Folder of `lightning_logs`.
-            verb: fit, finetune, validate, test or predict.
-
-        Raises:
-            UserError: If it cannot be created, or another process writes into it.
-        """
+        """Create the directory and lock it until `release`. A resumed run is rewound to its checkpoint."""
         self.path = create_run_dir(root, verb) if self.resumed is None else self.resumed.folder
         self._lock = lock_folder(self.path)
         clear_dead(self.path)
@@ -142,13 +129,7 @@ class RunDirectory:
             drop_unused_folder(self.path, besides)
 
     def stopped(self, stop: Interrupted, verb: str, trained: bool) -> Stopped:
-        """Create the error for a signal outside of the training loop.
-
-        Args:
-            stop: The signal.
-            verb: As in `claim`.
-            trained: Whether a step was done.
-        """
+        """Create the error for a signal outside of the training loop. `trained`: a step was done."""
         self.drop_unused("" if trained else "config.yaml")
         if self.resumed is not None:
             what = f"; the run is unchanged. Resume with: python -m vocseg resume {self.resumed.folder}"

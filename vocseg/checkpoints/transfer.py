@@ -48,11 +48,6 @@ def read_pretrained(path: str | Path) -> Pretrained:
 def transfer(module: SegmentationModule, pretrained: Pretrained, classes: ClassList) -> str:
     """Load a network except for its last layer, of which only rows of classes with the same name are loaded.
 
-    Args:
-        module: Module whose network is filled.
-        pretrained: The weights.
-        classes: Classes of the data.
-
     Returns:
         A sentence on the rows that were copied.
 

@@ -27,11 +27,6 @@ _MAX_SIZE = 1 << 14  # side length of images
 def weights_origin(weights: Path | None, folder: Path, module: Any) -> dict[str, Any]:
     """Describe the weights for `scores.json`, so that a report finds the run that trained them.
 
-    Args:
-        weights: File that was loaded, if any.
-        folder: Directory of the run that scores.
-        module: Module that was scored.
-
     Returns:
         Plain values: absolute and relative path, training run or None, digest of the parameters (None: of an
         exported file), network, version.
@@ -59,10 +54,6 @@ def parameters_digest(state: Mapping[str, Tensor]) -> str:
 def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return parameters and description of a file's content.
 
-    Args:
-        path: The file, for error messages.
-        content: Its content.
-
     Raises:
         UserError: If it is of another program or a newer version, for other inputs, or invalid.
     """
@@ -82,15 +73,7 @@ def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def check_description(path: Path, description: dict[str, Any]) -> None:
-    """Check the description in a file.
-
-    Args:
-        path: The file, for error messages.
-        description: Its description.
-
-    Raises:
-        UserError: If it is of a newer version, for other inputs, or invalid.
-    """
+    """Raise a `UserError` if a file's description is of a newer version, for other inputs, or invalid."""
     number = description.get("format")
     if isinstance(number, int) and number > FORMAT:
         made_by = str(description.get("vocseg", ""))[:40]
@@ -179,15 +162,9 @@ def save_weights(
     description: Description,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write `{"state_dict": ..., "description": ...}` atomically.
+    """Write `{"state_dict": ..., "description": ...}` atomically. `state` replaces the module's state dict.
 
     `smp_model.load_state_dict(torch.load(path, weights_only=True)["state_dict"])` works without vocseg.
-
-    Args:
-        path: The file.
-        module: Module whose network is saved.
-        description: See `describe`.
-        state: State dict to write instead of the module's.
     """
     named = (module.state_dict() if state is None else state).items()
     state = {
@@ -211,21 +188,14 @@ def read_weights(path: str | Path) -> Weights:
 def load_network(path: str | Path) -> Network:
     """Load a trained network for inference: logits `[N,C,H,W]` of uint8 images `[N,3,H,W]`.
 
-    Args:
-        path: A run's `unet_voc.pth` or `.ckpt`.
-
     Raises:
-        UserError: As `read_weights` and `rebuilt`.
+        UserError: If the file is missing, damaged, of another type, or not the network that it describes.
     """
     return rebuilt(read_weights(path), Path(path))
 
 
 def rebuilt(weights: Weights, path: Path) -> Network:
-    """Build the described network with its weights, in eval mode.
-
-    Raises:
-        UserError: If the weights do not match their description.
-    """
+    """Build the described network with its weights, in eval mode."""
     shape = network_shape(weights.description)
     network = build_network(str(shape["arch"]), str(shape["encoder"]), None, int(shape["num_classes"]))
     fill(network, weights, path)
@@ -245,11 +215,7 @@ def load_weights(module: SegmentationModule, path: str | Path) -> Description:
 
 
 def fill(network: Network, weights: Weights, path: Path) -> None:
-    """Load weights into the network that they describe.
-
-    Raises:
-        UserError: If they do not match.
-    """
+    """Load weights into the network that they describe, or raise a `UserError`."""
     try:
         network.model.load_state_dict(weights.state_dict)
     except RuntimeError as error:

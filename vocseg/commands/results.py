@@ -63,11 +63,7 @@ class JsonOutput(ExitStack):
             self.enter_context(redirect_stdout(sys.stderr))
 
     def write(self, trainer: Any) -> None:
-        """Write the results, on the main process.
-
-        Raises:
-            UserError: If the file cannot be written.
-        """
+        """Write the results, on the main process."""
         if self._path is None or not trainer.is_global_zero:
             return
         self.close()  # `-` is standard output again

@@ -20,14 +20,7 @@ is bitwise identical to an uninterrupted run on the same hardware.
 
 
 def resume(words: list[str]) -> VocCLI | None:
-    """Resume a run.
-
-    Args:
-        words: Command-line arguments after `resume`.
-
-    Raises:
-        UserError: If the run does not exist or has no checkpoint to resume from.
-    """
+    """Resume a run, or raise a `UserError` if there is nothing to resume."""
     if not words or words[0] in ("-h", "--help"):
         print(_HELP)
         return None

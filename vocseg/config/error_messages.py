@@ -22,12 +22,7 @@ _LOST = ("gloo/transport", "Connection closed by peer", "NCCL communicator was a
 
 @contextlib.contextmanager
 def raise_user_errors(cli: Any, verb: str) -> Iterator[None]:
-    """Raise exceptions of a verb as those that `main` prints, and release its run directory at the end.
-
-    Args:
-        cli: The command line, with `run_directory`, and `trainer` once that is built.
-        verb: The verb.
-    """
+    """Raise exceptions of a verb as those that `main` prints, and release its run directory at the end."""
     run_directory: RunDirectory = cli.run_directory
     try:
         with SIGNAL_GUARD.claiming():
@@ -49,10 +44,6 @@ def raise_user_errors(cli: Any, verb: str) -> Iterator[None]:
 
 def to_user_error(error: BaseException, trainer: Any = None) -> UserError | None:
     """Translate an exception that is caused by input or by the machine.
-
-    Args:
-        error: The exception.
-        trainer: Lightning's trainer, if there is one. Messages report its sizes.
 
     Returns:
         The translation, or None for any other exception, whose traceback should be printed.

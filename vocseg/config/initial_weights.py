@@ -17,17 +17,14 @@ from vocseg.inference.backends import file_format, load_trained, read_descriptio
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.regular_file import local_file
 
-_TRAINING = ("fit", "finetune", "tune")  # verbs that take weights of other classes
+_TRAINING = ("fit", "finetune")  # verbs that take weights of other classes
 
 NEWEST = ("best", "last")  # checkpoints of the newest run
 OWN_WORDS = (*NEWEST, "hpc")  # resolved by Lightning
 
 
 def resolve_ckpt_path(verb: str, config: Namespace) -> Path | None:
-    """Find the file that a verb starts from.
-
-    Returns:
-        The file, or None if the verb starts without one.
+    """Find the file that a verb starts from; None: `fit` starts without one.
 
     Raises:
         UserError: If there is no such file, or the verb needs one.
@@ -45,7 +42,7 @@ def resolve_ckpt_path(verb: str, config: Namespace) -> Path | None:
     if verb == "finetune" and (newest := newest_weights(root, "fit")) is not None:
         print(f"fine-tuning the newest weights of fit: {newest}")
         return newest
-    if verb not in ("fit", "tune"):
+    if verb != "fit":
         newest = newest_weights(root)
         hint = (
             f"The newest are {newest}" if newest else "fit writes them as unet_voc.pth in the run directory"
@@ -58,11 +55,7 @@ class InitialWeights:
     """Defaults of flags that follow from the given weights and class list. Typed flags override them."""
 
     def __init__(self, verb: str, config: Namespace) -> None:
-        """Read the given files.
-
-        Raises:
-            UserError: If a file is missing or invalid.
-        """
+        """Read the given files, or raise a `UserError`."""
         self._verb = verb
         path = config["data"]["classes"]
         self.classes: ClassList = known_classes(path and Path(path), config["data"]["mask_values"])
@@ -85,11 +78,7 @@ class InitialWeights:
         self.defaults |= {"data.image_size": self._description["size"]} if self._description["size"] else {}
 
     def check(self, config: Namespace) -> None:
-        """Check the flags against the weights.
-
-        Raises:
-            UserError: If they do not match.
-        """
+        """Raise a `UserError` if flags contradict the weights."""
         if self.path is None or self._description is None:
             return
         shape = network_shape(self._description)
@@ -101,11 +90,7 @@ class InitialWeights:
 
 
 def load_initial_weights(model: LightningModule | None, ckpt_path: str | Path | None) -> str | Path | None:
-    """Load a file into the model.
-
-    Returns:
-        What Lightning must load itself ("best", "last", "hpc"), else None.
-    """
+    """Load a file into the model, or return what Lightning must load itself ("best", "last", "hpc")."""
     if not isinstance(model, SegmentationModule) or ckpt_path is None or ckpt_path in OWN_WORDS:
         return ckpt_path
     if file_format(ckpt_path) == "pytorch":
@@ -123,16 +108,9 @@ def load_initial_weights(model: LightningModule | None, ckpt_path: str | Path | 
 def begin_with_other_classes(model: LightningModule | None, ckpt_path: str | Path | None) -> str | None:
     """Load weights of other classes than the data's into the model.
 
-    Args:
-        model: The model, with the class list of its data.
-        ckpt_path: The weights.
-
     Returns:
         A sentence on the rows of the last layer that were copied. None if the classes are the same, in which
         case nothing is loaded.
-
-    Raises:
-        UserError: If the weights are of another network.
     """
     if not isinstance(model, SegmentationModule) or ckpt_path is None or ckpt_path in OWN_WORDS:
         return None

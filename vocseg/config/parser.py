@@ -47,11 +47,7 @@ class Parser(ArgumentParser):
     """A parser whose errors are `UserError`s."""
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """Parse a file given by `--config`.
-
-        Raises:
-            UserError: If it is not a regular text file, or `check_document` rejects it.
-        """
+        """Parse a file given by `--config`. A `UserError` reports what is no valid text file."""
         read_document(Path(os.fspath(path)), f"--config {shown(os.fspath(path), 300)}")
         parsed: Namespace = super().parse_path(path, *args, **kwargs)
         return parsed
@@ -83,13 +79,7 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 def positional_to_flag(words: list[str], names: Sequence[str], tool: Callable[..., Any]) -> list[str]:
-    """Give the leading words of a command line their flags.
-
-    Args:
-        words: The command line.
-        names: Flags in order. If the first takes a list, it gets all leading words.
-        tool: The function with these flags.
-    """
+    """Give the leading words of a command line their flags. A first flag for a list gets them all."""
     leading = list(takewhile(lambda word: not word.startswith("-"), words))
     flags = [*names] * len(leading) if names[0] in _list_flags(tool) else names
     named = [f"--{name}={word}" for name, word in zip(flags, leading, strict=False)]
@@ -121,11 +111,7 @@ class RecipeFile(ActionConfigFile):
     """`--config` that takes a packaged recipe's name or a file. Several compose from left to right."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Parse the recipe or the file.
-
-        Raises:
-            UserError: If it is neither a recipe nor a valid file.
-        """
+        """Parse the recipe or the file, or raise a `UserError`."""
         recipe = RECIPES / f"{values}.yaml"
         if os.path.isfile(recipe):
             values = str(recipe)

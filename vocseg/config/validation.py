@@ -4,41 +4,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import (
-    BackboneFinetuning,
-    BatchSizeFinder,
-    EarlyStopping,
-    LearningRateFinder,
-    ModelCheckpoint,
-    StochasticWeightAveraging,
-    Timer,
-)
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from vocseg.callbacks.best_weights import best_mode
 from vocseg.errors import UserError
 
 _METRICS = [f"{name}/{stage}" for name in ("loss", "miou", "pixel_accuracy") for stage in ("train", "val")]
-_REPLACEMENTS = {  # of Lightning's callbacks that conflict with ours
-    BackboneFinetuning: "use --model.freeze_encoder_epochs EPOCHS",
-    BatchSizeFinder: "run `python -m vocseg tune --target batch_size` first",
-    LearningRateFinder: "run `python -m vocseg tune` first",
-    StochasticWeightAveraging: "use --weight_averaging.kind swa",
-    Timer: "use --trainer.max_time",
-}
 _LIMITS = {"fit": "train", "finetune": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
 def check_flags(verb: str, config: Mapping[str, Any], classes: Iterable[str]) -> None:
-    """Check the flags that can be judged without data or weights.
-
-    Args:
-        verb: The command.
-        config: Its flags.
-        classes: Names of the classes.
-
-    Raises:
-        UserError: For the first invalid flag.
-    """
+    """Raise a `UserError` for a flag that is invalid whatever the data and weights are."""
     trainer, seed = config["trainer"], config["seed_everything"]
     if not isinstance(seed, bool) and not 0 <= int(seed or 0) < 1 << 32:
         raise UserError(f"--seed_everything {seed}: a seed is a whole number from 0 to 4,294,967,295")
@@ -67,11 +43,7 @@ def check_flags(verb: str, config: Mapping[str, Any], classes: Iterable[str]) ->
 
 
 def check_monitor(flag: str, metric: str, classes: Iterable[str]) -> None:
-    """Check that a monitored metric is logged.
-
-    Raises:
-        UserError: If it is not.
-    """
+    """Raise a `UserError` unless a monitored metric is logged."""
     if metric not in _METRICS and metric not in {f"per_class_iou/{name}" for name in classes}:
         raise UserError(
             f"{flag} {metric}: no such metric is logged. Use {', '.join(_METRICS)} or per_class_iou/CLASS."
@@ -79,19 +51,12 @@ def check_monitor(flag: str, metric: str, classes: Iterable[str]) -> None:
 
 
 def check_callbacks(callbacks: Iterable[Any], classes: Iterable[str]) -> None:
-    """Check that a user's callbacks work with ours and monitor a metric that is logged.
-
-    Raises:
-        UserError: If one does not.
-    """
+    """Raise a `UserError` unless a user's callbacks work with ours and monitor a logged metric."""
     callbacks, classes = list(callbacks), list(classes)
     # A callback from another package may log metrics of its own.
     foreign = any(not type(each).__module__.startswith(("lightning.", "vocseg.")) for each in callbacks)
     for each in callbacks:
         name = type(each).__name__
-        for kind, remedy in _REPLACEMENTS.items():
-            if isinstance(each, kind):
-                raise UserError(f"trainer.callbacks: {name} does not work here: {remedy}")
         if not isinstance(each, (EarlyStopping, ModelCheckpoint)) or each.monitor is None:
             continue
         metric = each.monitor

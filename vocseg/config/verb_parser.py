@@ -16,7 +16,6 @@ EXAMPLES = {
         "--data.root mine --data.classes mine/classes.txt --data.val_fraction 0.2",
     ),
     "finetune": ("--ckpt_path unet_voc.pth", "--ckpt_path unet_voc.pth --data.max_train_samples null"),
-    "tune": ("--target lr", "--target batch_size --max_batch_size 64"),
     "validate": ("--ckpt_path unet_voc.pth", "--ckpt_path best"),
     "test": (
         "--ckpt_path unet_voc.pth",
