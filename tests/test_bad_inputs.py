@@ -304,13 +304,9 @@ def test_training_on_trainval_or_val_is_accepted(root: Path) -> None:
     assert voc.find(root) == root / BASE
 
 
-@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
-def test_scoring_without_weights_raises(here: Path, capsys: Capture, verb: str) -> None:
+@pytest.mark.parametrize("verb", ["finetune", "validate", "test", "predict"])
+def test_verb_without_weights_raises(here: Path, capsys: Capture, verb: str) -> None:
     assert f"{verb} needs --ckpt_path FILE" in refused(capsys, [verb])
-
-
-def test_finetune_without_run_raises(here: Path, capsys: Capture) -> None:
-    assert "finetune needs --ckpt_path FILE" in refused(capsys, ["finetune"])
 
 
 @pytest.mark.parametrize("verb", ["fit", "finetune", "validate", "test", "predict"])

@@ -49,19 +49,11 @@ def _setup(clone: Path, *extra: str) -> tuple[int, list[str]]:
     return code, [call.split()[0] for call in (clone / "calls").read_text().splitlines()]
 
 
-def test_second_setup_does_nothing(clone: Path) -> None:
+def test_setup_installs_only_what_is_missing_or_changed(clone: Path) -> None:
     assert _setup(clone) == (0, ["venv", "uv"])
     assert _setup(clone) == (0, [])
-
-
-def test_setup_dev_serves_setup_but_not_reverse(clone: Path) -> None:
-    _setup(clone)
     assert _setup(clone, "dev") == (0, ["venv", "uv"])
     assert _setup(clone) == (0, [])
-
-
-def test_setup_with_changed_requirements_runs_again(clone: Path) -> None:
-    _setup(clone)
     (clone / "pyproject.toml").write_text("[project]\n")
     assert _setup(clone) == (0, ["venv", "uv"])
 

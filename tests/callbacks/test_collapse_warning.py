@@ -34,8 +34,9 @@ def test_collapsed_predictions_warn_after_patience(
         return logits + 1e6 * torch.eye(21)[0].view(1, 21, 1, 1)
 
     monkeypatch.setattr(SegmentationModule, "forward", blind)
-    assert _alarms(["fit", *tiny(sample), "--trainer.max_epochs", "2"]) == []
-    said = _alarms(["fit", *tiny(sample), "--trainer.max_epochs", "4"])
+    short = ["--trainer.limit_train_batches", "1"]
+    assert _alarms(["fit", *tiny(sample), *short, "--trainer.max_epochs", "2"]) == []
+    said = _alarms(["fit", *tiny(sample), *short, "--trainer.max_epochs", "4"])
     assert len(said) == 1
     assert "100.0% of the pixels are predicted as 'background'" in said[0]
 
