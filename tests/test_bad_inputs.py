@@ -119,16 +119,6 @@ def _four_bits(path: Path) -> None:
     )
 
 
-def _turned(root: Path) -> None:
-    """The camera's mark says to turn it, and the mask is turned already."""
-    exif = Image.Exif()
-    exif[274] = 6
-    with Image.open(root / IMAGE) as picture:
-        picture.save(root / IMAGE, exif=exif)
-    with Image.open(root / MASK) as mask:
-        mask.transpose(Image.Transpose.ROTATE_270).save(root / MASK)
-
-
 def _painted(value: int) -> Callable[[Path], object]:
     def spoil(root: Path) -> None:
         with Image.open(root / MASK) as mask:
@@ -157,7 +147,7 @@ DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "pipe for an image": (_replaced(IMAGE, os.mkfifo), [IMAGE.name, "is missing"]),
     "image of 16 bits": (_picture(IMAGE, "I;16", "PNG"), [IMAGE.name, "mode I;16"]),
     "animation": (_picture(IMAGE, "L", "GIF"), [IMAGE.name, "is an animation"]),
-    "image turned by its camera": (_turned, [MASK.name, IMAGE.name, "one size"]),
+    "mask of another size": (_picture(MASK, "L", "PNG", (30, 20)), [f"{MASK.name} is 30x20", "one size"]),
     "image truncated": (
         lambda root: os.truncate(root / IMAGE, 5000),
         [IMAGE.name, "cannot be read", "truncated"],
@@ -265,37 +255,6 @@ def test_invalid_argument_of_tool_is_refused_by_name(
     words, parts = TOOLS[name]
     _odd_files(here)
     _refuses(capsys, here, words, parts)
-
-
-@pytest.mark.parametrize("name", ["text", "nothing", "link", "folder", "pipe"])
-def test_predict_of_odd_file_lists_it(
-    trained: Path, small: Path, here: Path, capsys: Capture, name: str
-) -> None:
-    odd, folder = here / "photos" / "a.jpg", here / "photos"
-    folder.mkdir()
-    make: dict[str, Callable[[], object]] = {
-        "text": lambda: odd.write_text("no picture"),
-        "nothing": odd.touch,
-        "link": lambda: odd.symlink_to("gone"),
-        "folder": odd.mkdir,
-        "pipe": lambda: os.mkfifo(odd),
-    }
-    make[name]()
-    words = ["predict", "--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
-    if name in ("folder", "pipe"):  # not a picture, whatever it is called
-        _refuses(capsys, here, words, ["nothing to predict: photos holds no image"])
-        shutil.copy(small / IMAGE, folder / "b.jpg")
-        main(words)
-        assert [path.name for path in here.rglob("masks/*")] == ["b.png"]
-    elif name == "link":
-        _refuses(capsys, here, words, ["photos/a.jpg is a broken link"])
-    else:
-        with pytest.raises(SystemExit) as end:
-            main(words)
-        assert end.value.code == 1
-        said = capsys.readouterr().out
-        assert "0 of 1 image predicted" in said
-        assert "the image photos/a.jpg cannot be read" in said
 
 
 def test_training_on_trainval_or_val_is_accepted(root: Path) -> None:

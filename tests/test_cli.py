@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +26,6 @@ from vocseg.__main__ import TOOLS, VERBS, main
 from vocseg.checkpoints.weights import read_weights, save_weights
 from vocseg.cli import VocCLI
 from vocseg.config.parser import RECIPES
-from vocseg.config.verb_parser import EXAMPLES
 from vocseg.data import voc
 from vocseg.data.dataset import VOCSegmentation
 from vocseg.data.samplers import SampleIndex
@@ -367,28 +365,6 @@ def test_monitored_class_without_pixels_is_not_better(sample: Path, here: Path) 
     flags = ["--data.max_val_samples", "1", "--best_weights.monitor", "per_class_iou/sheep"]
     main(["fit", *tiny(sample), *flags, "--trainer.limit_train_batches", "1"])
     assert (here / "lightning_logs/fit/version_0/last.ckpt").is_file()
-
-
-EXAMPLE_LINES = [(verb, line) for verb, lines in EXAMPLES.items() for line in lines]
-
-
-@pytest.mark.parametrize(
-    ("verb", "line"), EXAMPLE_LINES, ids=[f"{verb} {line}" for verb, line in EXAMPLE_LINES]
-)
-def test_help_example_parses(verb: str, line: str, trained: Path, here: Path) -> None:
-    Path("mine").mkdir()
-    Path("mine/classes.txt").write_text("background\nthing\n")
-    weights = str(trained / "unet_voc.pth")
-    words = [weights if word in ("unet_voc.pth", "best") else word for word in shlex.split(line)]
-    words = [word for word in words if word not in ("--json", "-")]  # which would redirect the output
-    config = _printed([verb, *words])
-    for flag, value in zip(words[::2], words[1::2], strict=True):
-        if flag == "--config":
-            continue
-        found: Any = config
-        for key in flag.removeprefix("--").split("."):
-            found = found[key]
-        assert found == yaml.safe_load(value), flag
 
 
 def test_flags_of_trainer_are_in_help_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:

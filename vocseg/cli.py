@@ -94,7 +94,7 @@ class VocCLI(LightningCLI):
             super().parse_arguments(parser, args)
             config = self.config[self._verb]
         check_flags(self._verb, config, weights.classes.names)
-        weights.check(config)
+        weights.check_classes()
         self._ckpt_path, config["ckpt_path"] = weights.path, None  # or Lightning would read it once more
 
     def before_instantiate_classes(self) -> None:

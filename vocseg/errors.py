@@ -87,7 +87,7 @@ ERROR_PRINTER = ErrorPrinter()
 def plain_output() -> None:
     """Print `?` for characters that the encoding of stdout or stderr lacks."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
             stream.reconfigure(errors="replace")
 
 

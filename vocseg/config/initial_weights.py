@@ -77,14 +77,10 @@ class InitialWeights:
         self.defaults |= {f"model.{name}": value for name, value in shape.items()}
         self.defaults |= {"data.image_size": self._description["size"]} if self._description["size"] else {}
 
-    def check(self, config: Namespace) -> None:
-        """Raise a `UserError` if flags contradict the weights."""
+    def check_classes(self) -> None:
+        """Raise a `UserError` if the classes of scored masks are not those of the weights."""
         if self.path is None or self._description is None:
             return
-        shape = network_shape(self._description)
-        if self._verb in _TRAINING:
-            shape.pop("num_classes")
-        check_shape(self.path, shape, config["model"])
         if self._verb not in (*_TRAINING, "predict"):
             check_classes(self.path, self._description, self.classes)
 

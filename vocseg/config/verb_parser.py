@@ -9,24 +9,6 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from vocseg.config.parser import Parser, RecipeFile
 
-EXAMPLES = {
-    "fit": (
-        "--data.root ~/datasets/voc --trainer.max_epochs 50",
-        "--config standard --config fast",
-        "--data.root mine --data.classes mine/classes.txt --data.val_fraction 0.2",
-    ),
-    "finetune": ("--ckpt_path unet_voc.pth", "--ckpt_path unet_voc.pth --data.max_train_samples null"),
-    "validate": ("--ckpt_path unet_voc.pth", "--ckpt_path best"),
-    "test": (
-        "--ckpt_path unet_voc.pth",
-        "--ckpt_path unet_voc.pth --tta.flip true",
-        "--ckpt_path best --json -",
-    ),
-    "predict": (
-        "--ckpt_path unet_voc.pth --data.predict_dir photos",
-        "--ckpt_path unet_voc.pth --data.predict_dir a.jpg --prediction_writer.output_dir out",
-    ),
-}
 _MORE_HELP = (
     "\nLightning's Trainer (--trainer.max_epochs, .accelerator, .devices, .precision, ...): --help.trainer\n"
 )
@@ -74,9 +56,7 @@ class VerbParser(Parser, LightningArgumentParser):
 
     def format_help(self, formatter: Any = None) -> str:
         """Return a usage of one line and the flags of this project."""
-        examples = "\n".join(f"  python -m vocseg {self.verb} {each}" for each in EXAMPLES.get(self.verb, ()))
-        flags = self._formatted(lambda flag: not flag.startswith("trainer"))
-        return f"{flags}{_MORE_HELP}\nexamples:\n{examples}\n"
+        return self._formatted(lambda flag: not flag.startswith("trainer")) + _MORE_HELP
 
     def format_trainer_help(self) -> str:
         """Return the flags of Lightning's Trainer."""
