@@ -192,16 +192,6 @@ def test_finetune_compares_scores_before_and_after(
     assert (folder / "config.yaml").is_file()
 
 
-def test_finetune_without_validation_compares_no_scores(
-    sample: Path, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sizes = ["--data.max_train_samples", "12", "--data.max_val_samples", "5", "--trainer.max_epochs", "1"]
-    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample), *sizes]
-    _cli(["finetune", *words, "--trainer.check_val_every_n_epoch", "2"])
-    assert "are not compared: training made no validation" in capsys.readouterr().out
-    assert not (here / "lightning_logs/finetune/version_0/scores.json").exists()
-
-
 def test_finetune_defaults_equal_seed_recipe(here: Path, trained: Path) -> None:
     config = _printed(["finetune", "--ckpt_path", str(trained / "unet_voc.pth")])
     assert (config["data"]["max_train_samples"], config["data"]["max_val_samples"]) == (1000, 200)

@@ -28,12 +28,7 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """A run that stopped on request.
-
-    Attributes:
-        sentence: What was saved, and how to resume.
-        exit_code: 128 plus the signal's number, as in shells.
-    """
+    """A run that stopped on request: what was saved, and 128 plus the signal's number, as in shells."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
@@ -44,10 +39,6 @@ class Interrupted(BaseException):
     """A signal that ends the process while there is no state to save.
 
     It is not an `Exception`, so that only clean-up code catches it.
-
-    Attributes:
-        name: The signal's name.
-        exit_code: 128 plus its number, as in shells.
     """
 
     def __init__(self, number: int) -> None:

@@ -176,13 +176,11 @@ class LastCheckpoint(Callback):
         self._finished = True
         self._save(trainer, "epoch")
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, *_: Any, **__: Any) -> None:
         """Restore the signal handlers."""
         self._requests.close()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the signal handlers."""
-        self._requests.close()
+    teardown = on_exception
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint atomically. An existing file is unchanged by an error."""
-        if storage_options is not None:
-            raise UserError(f"{path}: storage_options do not apply to local files. Leave them out.")
         write_tensors(checkpoint, Path(path))
 
     def load_checkpoint(
@@ -54,8 +52,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def with_atomic_checkpoints(plugins: Any) -> list[Any]:
     """Append `AtomicCheckpointIO` to the trainer's plugins, of which none may be a checkpoint plugin."""
-    several = isinstance(plugins, Sequence) and not isinstance(plugins, str)
-    others = [] if plugins is None else list(plugins) if several else [plugins]
+    others = [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
     if own := next((each for each in others if isinstance(each, CheckpointIO)), None):
         raise UserError(
             f"--trainer.plugins {type(own).__name__}: checkpoints are written atomically and read safely "

@@ -131,14 +131,13 @@ class RunDirectory:
     def stopped(self, stop: Interrupted, verb: str, trained: bool) -> Stopped:
         """Create the error for a signal outside of the training loop. `trained`: a step was done."""
         self.drop_unused("" if trained else "config.yaml")
+        what = "; nothing was saved. Start it again"
         if self.resumed is not None:
             what = f"; the run is unchanged. Resume with: python -m vocseg resume {self.resumed.folder}"
         elif verb in ("fit", "finetune") and not trained:
             what = " before training began; there is nothing to resume"
         elif self.path is not None and self.path.is_dir():
             what = f"; all files in {self.path} are complete"
-        else:
-            what = "; nothing was saved. Start it again"
         return Stopped(f"stopped by {stop.name}{what}", stop.exit_code)
 
     def release(self) -> None:
