@@ -63,7 +63,7 @@ def test_predict_prints_result_folders_and_omitted_files(
     said = capsys.readouterr().out
     assert "2 of 2 images predicted in " in said
     assert "images/s" in said
-    assert "1 entry left out:\n  notes.txt: not an image by its ending (.txt)\n" in said
+    assert "1 left out:\n  notes.txt: not an image by its ending (.txt)\n" in said
     for kind in ("masks", "overlays"):
         assert f"{kind:<12}{FOLDER / kind}\n" in said
         assert len([path for path in (FOLDER / kind).rglob("*") if path.is_file()]) == 2
@@ -79,9 +79,7 @@ def test_unreadable_image_is_omitted_with_exit_code_1(trained: Path, photos: Pat
     _predict(trained, "--data.predict_dir", "photos", "--data.batch_size", "2", code=1)
     said = capsys.readouterr()
     assert "2 of 4 images predicted in " in said.out
-    assert (
-        "2 images cannot be read:\n  the image photos/broken.jpg cannot be read (image file is " in said.out
-    )
+    assert "2 cannot be read:\n  the image photos/broken.jpg cannot be read (image file is " in said.out
     assert "restore it from the archive" not in said.out
     assert "  the image photos/x.gif cannot be read (it is no image file)" in said.out
     assert "Warning" not in said.err

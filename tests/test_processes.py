@@ -38,12 +38,6 @@ def test_help_imports_no_heavy_package(here: Path, words: list[str]) -> None:
     assert "vocseg" in done.stdout
 
 
-def test_version_equals_package_version(here: Path) -> None:
-    from vocseg import __version__
-
-    assert _vocseg(here, "--version").stdout == f"vocseg {__version__}\n"
-
-
 def test_user_error_goes_to_stderr_with_exit_code_2(here: Path) -> None:
     done = _vocseg(here, "fitt")
     assert (done.returncode, done.stdout) == (2, "")

@@ -61,7 +61,6 @@ def _small(words: list[str]) -> list[str]:
     kept = Path("lightning_logs/fit/version_1").exists()  # the runs that other commands read
     more = {
         "fit": f"{TRAINED} {ONE_STEP if kept else ONE_EPOCH}",
-        "tune": f"{TRAINED} --num_training 10 --trainer.accelerator cpu",
         "finetune": f"--data.max_train_samples 8 --data.max_val_samples 4 {ONE_EPOCH}",
         "resume": "--trainer.max_epochs 2",
         **dict.fromkeys(("validate", "test", "predict"), "--trainer.accelerator cpu"),

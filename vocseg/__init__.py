@@ -7,31 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vocseg.callbacks.best_weights import BestWeights
-    from vocseg.checkpoints.weights import load_network
-    from vocseg.data.datamodule import VOCDataModule
-    from vocseg.errors import UserError
-    from vocseg.inference.predictor import load
-    from vocseg.loggers import filter_warnings
-    from vocseg.metrics.scorer import Scorer
-    from vocseg.models.module import SegmentationModule
-    from vocseg.visualization.draw import labelled_overlay, overlay, panel
+    from vocseg.callbacks.best_weights import BestWeights as BestWeights
+    from vocseg.checkpoints.weights import load_network as load_network
+    from vocseg.data.datamodule import VOCDataModule as VOCDataModule
+    from vocseg.errors import UserError as UserError
+    from vocseg.inference.predictor import load as load
+    from vocseg.loggers import filter_warnings as filter_warnings
+    from vocseg.metrics.scorer import Scorer as Scorer
+    from vocseg.models.module import SegmentationModule as SegmentationModule
+    from vocseg.visualization.draw import labelled_overlay as labelled_overlay
+    from vocseg.visualization.draw import overlay as overlay
+    from vocseg.visualization.draw import panel as panel
 
 __version__ = "0.2.0"
-__all__ = [
-    "BestWeights",
-    "Scorer",
-    "SegmentationModule",
-    "UserError",
-    "VOCDataModule",
-    "filter_warnings",
-    "labelled_overlay",
-    "load",
-    "load_network",
-    "overlay",
-    "panel",
-]
-
 _MODULES = {
     "BestWeights": "callbacks.best_weights",
     "Scorer": "metrics.scorer",
@@ -45,6 +33,7 @@ _MODULES = {
     "overlay": "visualization.draw",
     "panel": "visualization.draw",
 }
+__all__ = list(_MODULES)
 
 
 def __dir__() -> list[str]:

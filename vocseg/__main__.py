@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,90 +22,55 @@ from vocseg.errors import (
     printable,
     shown,
 )
-from vocseg.utils.signals import MAIN_PROCESS, PARENT, SIGNAL_GUARD, exit_now
+from vocseg.utils.signals import MAIN_PROCESS, SIGNAL_GUARD, end_with_main_process, exit_now
 
 if TYPE_CHECKING:
     from vocseg.cli import VocCLI
+
+_DELAY = 3.0  # seconds
 
 VERBS = {
     "fit": "train the seed recipe: U-Net, ResNet-34, 256x256, 20 epochs (fetches VOC if it is missing)",
     "resume": "resume an interrupted run exactly: resume RUN",
     "finetune": "fine-tune trained weights on 1,000 train and 200 val images; compares before with after",
-    "tune": "find a learning rate (--target lr) or the largest batch size (--target batch_size)",
     "validate": "score weights on the validation images",
     "test": "score weights on the test images (for VOC: the validation split)",
     "predict": "write a mask and an overlay for every image of a folder and its sub-folders",
 }
-TOOLS = {
-    "sample": ("vocseg.data.synthetic", "write_sample", "write a synthetic data set in VOC's layout"),
-    "download": (
-        "vocseg.data.download.command",
-        "download",
-        "download VOC 2012 (2.0 GB), or SBD's masks for it (1.4 GB)",
-    ),
-    "models": ("vocseg.commands.models", "models", "list decoders and encoders: models [PART OF A NAME]"),
-    "audit": ("vocseg.data.audit.command", "audit", "check a data set and list each error"),
+TOOLS = {  # function and description
+    "sample": ("data.synthetic.write_sample", "write a synthetic data set in VOC's layout"),
+    "download": ("data.download.command.download", "download VOC 2012 (2.0 GB), or SBD's masks (1.4 GB)"),
+    "models": ("commands.models.models", "list decoders and encoders: models [PART OF A NAME]"),
+    "audit": ("data.audit.command.audit", "check a data set and list each error"),
     "import": (
-        "vocseg.commands.import_annotations",
-        "import_annotations",
+        "commands.import_annotations.import_annotations",
         "convert COCO or labelme annotations to a data set: import FORMAT SRC OUT",
     ),
     "augmentations": (
-        "vocseg.commands.preview_augmentations",
-        "augmentations",
+        "commands.preview_augmentations.augmentations",
         "draw a contact sheet of augmented images and masks",
     ),
-    "submit": (
-        "vocseg.submission.command",
-        "submit",
-        "write or check an archive for VOC's evaluation server",
-    ),
-    "compare": ("vocseg.commands.compare", "compare", "test whether one run scores better than another"),
-    "report": (
-        "vocseg.report.command",
-        "report",
-        "write one HTML page about runs: scores, curves, images, labels",
-    ),
-    "curves": (
-        "vocseg.report.curves",
-        "curves",
-        "draw loss and mean IoU by epoch of one or several runs: an SVG file",
-    ),
-    "push": (
-        "vocseg.commands.push",
-        "push",
-        "write weights for smp.from_pretrained: a folder or a hub repository",
-    ),
-    "export": (
-        "vocseg.deploy.export",
-        "export",
-        "write an ONNX, OpenVINO or torch.export file, compared with PyTorch",
-    ),
-    "benchmark": (
-        "vocseg.deploy.benchmark",
-        "benchmark",
-        "measure latency, throughput and mean IoU of each format on this machine",
-    ),
-    "app": ("vocseg.commands.app", "app", "serve a page to try a network, or two side by side"),
-    "completion": (
-        "vocseg.completion",
-        "completion",
-        "print a script for the Tab key: completion bash, completion zsh",
-    ),
+    "submit": ("submission.command.submit", "write or check an archive for VOC's evaluation server"),
+    "compare": ("commands.compare.compare", "test whether one run scores better than another"),
+    "report": ("report.command.report", "write one HTML page about runs: scores, curves, images, labels"),
+    "curves": ("report.curves.curves", "draw loss and mean IoU by epoch of one or several runs: an SVG file"),
+    "push": ("commands.push.push", "write weights for smp.from_pretrained: a folder or a hub repository"),
+    "export": ("deploy.export.export", "write an ONNX, OpenVINO or torch.export file, compared with PyTorch"),
+    "benchmark": ("deploy.benchmark.benchmark", "measure latency, throughput and mean IoU of each format"),
+    "app": ("commands.app.app", "serve a page to try a network, or two side by side"),
 }
 
 LEADING = {  # flags that may be positional
     ("runs",): " RUN [RUN ...]",
     ("root",): " [ROOT]",
     ("search",): " [NAME]",
-    ("shell",): " SHELL",
     ("format", "source", "output"): " FORMAT SRC OUT",
 }
 
 
 def _help() -> str:
     lines = [f"  {name:<14} {what}" for name, what in VERBS.items()]
-    tools = [f"  {name:<14} {what}" for name, (_, _, what) in TOOLS.items()]
+    tools = [f"  {name:<14} {what}" for name, (_, what) in TOOLS.items()]
     return "\n".join([
         "usage: python -m vocseg COMMAND [--help] [OPTIONS]",
         "\nSemantic segmentation on Pascal VOC 2012.",
@@ -129,14 +95,17 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
     """
     words = sys.argv[1:] if argv is None else argv
     ERROR_PRINTER.reset()
-    PARENT.start()
+    end_with_main_process()
     plain_output()
     try:
         check_readable(words)
         with SIGNAL_GUARD, SIGNAL_GUARD.claiming():
             return dispatch(words, argv)
     except (UserError, Stopped) as end:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # only one process prints
+        is_main = os.environ.get("LOCAL_RANK", "0") == "0"
+        if not is_main:
+            time.sleep(_DELAY)  # if the main process meets the same error, it prints it and ends this one
+        if is_main or isinstance(end, UserError):
             ERROR_PRINTER.print(end.sentence)
         raise SystemExit(getattr(end, "exit_code", 2)) from end
     except OSError as error:
@@ -150,9 +119,6 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
         hint = "run this again to resume" if resumes else "no partial result was left: run it again"
         ERROR_PRINTER.print(f"stopped by {stop.name}; {hint}")
         raise SystemExit(stop.exit_code) from None
-    except KeyboardInterrupt:  # in a thread or a process without signal handlers
-        ERROR_PRINTER.print("interrupted")
-        raise SystemExit(130) from None
     finally:
         if os.environ.get(MAIN_PROCESS) == str(os.getpid()):
             del os.environ[MAIN_PROCESS]  # processes started later do not belong to the run
@@ -203,8 +169,8 @@ def _run_tool(command: str, words: list[str]) -> None:
 
     from vocseg.config.parser import Parser, append_list_flags, complete_switches, positional_to_flag
 
-    module, name, _ = TOOLS[command]
-    tool = getattr(import_module(module), name)
+    module, _, name = TOOLS[command][0].rpartition(".")
+    tool = getattr(import_module(f"vocseg.{module}"), name)
     parameters = inspect.signature(tool).parameters
     leading = next((names for names in LEADING if set(names) <= set(parameters)), ())
     words = positional_to_flag(words, leading, tool) if leading else words

@@ -10,9 +10,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.callbacks.defaults import SaveTrainingConfig, add_standing, drop_unused, without_flags
 from vocseg.callbacks.last_checkpoint import LastCheckpoint
-from vocseg.checkpoints.resume import ResumeTarget, RunDirectory
+from vocseg.checkpoints.resume import ResumeTarget, RunDirectory, requeued_run
 from vocseg.checkpoints.slurm import slurm_job
-from vocseg.commands.results import JsonOutput, print_closing_lines
+from vocseg.commands.results import JsonOutput, closing_lines
 from vocseg.config.error_messages import raise_user_errors
 from vocseg.config.initial_weights import InitialWeights
 from vocseg.config.parser import RECIPES
@@ -25,11 +25,10 @@ from vocseg.trainer import Trainer
 
 _TRAINING = ("fit", "finetune")
 _WITH_CURVES = (*_TRAINING, "validate", "test")  # verbs that log to TensorBoard
-_RECIPES = {"fit": "fit", "finetune": "finetune", "tune": "fit"}  # default recipes
 
 
 class VocCLI(LightningCLI):
-    """Command line of fit, finetune, tune, validate, test and predict.
+    """Command line of fit, finetune, validate, test and predict.
 
     Beyond LightningCLI: recipes by name, defaults from the file of `--ckpt_path`, a run directory, default
     callbacks and loggers, and user errors as one sentence.
@@ -39,12 +38,7 @@ class VocCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None = None, resumed: ResumeTarget | None = None) -> None:
-        """Parse the arguments and run the verb.
-
-        Args:
-            args: Arguments. None: those of the process.
-            resumed: Run to resume. None: a new run.
-        """
+        """Parse the arguments and run the verb. `resumed`: run to resume."""
         filter_warnings()
         self._args = sys.argv[1:] if args is None else args
         self._verb = next(iter(self._args), "")
@@ -69,7 +63,7 @@ class VocCLI(LightningCLI):
         """Return the given verb with the arguments that are no flags. Parsers of all verbs take a second."""
         hidden = {"weights_only", "verbose"}  # files are always loaded safely, and tables are our own
         verbs = {verb: skip | hidden for verb, skip in LightningCLI.subcommands().items()}
-        verbs |= {"finetune": {"model", "datamodule"}, "tune": {"model", "datamodule"}}
+        verbs["finetune"] = {"model", "datamodule"}
         return {self._verb: verbs[self._verb]} if self._verb in verbs else verbs
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -78,8 +72,8 @@ class VocCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the verb's recipe and the default callbacks, which a user's list does not replace."""
-        if self._verb in _RECIPES:
-            parser.default_config_files = [str(RECIPES / f"{_RECIPES[self._verb]}.yaml")]
+        if self._verb in _TRAINING:
+            parser.default_config_files = [str(RECIPES / f"{self._verb}.yaml")]
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         add_standing(parser)
         self._verb_parser = parser
@@ -89,15 +83,18 @@ class VocCLI(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config[self._verb]
         self._json_output.open(config["json"])
-        if self._verb in _TRAINING:
-            self.run_directory.find_resumed(self._verb, config, self._args)
+        root = Path(config["trainer"]["default_root_dir"] or ".")
+        if self._verb in _TRAINING and self.run_directory.resumed is None:
+            self.run_directory.resumed = requeued_run(root, self._verb, self._args)
+        if self._verb == "fit" and self.run_directory.resumed is not None:
+            config["ckpt_path"] = None  # the weights that the run started from are not needed any more
         weights = InitialWeights(self._verb, config)
         if weights.defaults:
             self._verb_parser.set_defaults(weights.defaults)
             super().parse_arguments(parser, args)
             config = self.config[self._verb]
         check_flags(self._verb, config, weights.classes.names)
-        weights.check(config)
+        weights.check_classes()
         self._ckpt_path, config["ckpt_path"] = weights.path, None  # or Lightning would read it once more
 
     def before_instantiate_classes(self) -> None:
@@ -113,11 +110,9 @@ class VocCLI(LightningCLI):
         verb, config = self._verb, self.config_init[self._verb]["trainer"]
         callbacks = config["callbacks"] or []
         check_callbacks(callbacks, self.datamodule.classes.names)
-        drop_unused([self._verb_parser], self.config_init[verb], verb)
+        drop_unused([self._verb_parser], self.config_init[verb])
         kwargs["callbacks"] = [*callbacks, *without_flags()]
-        if verb == "tune":
-            kwargs["logger"] = False
-        elif not config["fast_dev_run"]:
+        if not config["fast_dev_run"]:
             root = Path(config["default_root_dir"] or ".")
             if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning broadcasts the folder
                 self.run_directory.claim(root, verb)
@@ -134,7 +129,8 @@ class VocCLI(LightningCLI):
         """Print where the results are and which commands come next."""
         folder = self.run_directory.path
         if folder is not None and folder.is_dir():
-            print_closing_lines(self._verb, folder, self.config[self._verb])
+            lines = closing_lines(self._verb, folder, self.config[self._verb])
+            print("\n".join(["", *lines]), flush=True)
 
     after_finetune = after_validate = after_test = after_fit
 

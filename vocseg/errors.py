@@ -1,6 +1,5 @@
 """Exceptions that end a run with one sentence, and escaping of external text in it."""
 
-import codecs
 import contextlib
 import io
 import os
@@ -8,7 +7,6 @@ import re
 import signal
 import sys
 import threading
-import unicodedata
 from collections.abc import Sequence
 
 _WORKER_PREFIX = "Caught UserError in "  # torch's, before the traceback of a DataLoader worker
@@ -30,12 +28,7 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """A run that stopped on request.
-
-    Attributes:
-        sentence: What was saved, and how to resume.
-        exit_code: 128 plus the signal's number, as in shells.
-    """
+    """A run that stopped on request: what was saved, and 128 plus the signal's number, as in shells."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
@@ -46,10 +39,6 @@ class Interrupted(BaseException):
     """A signal that ends the process while there is no state to save.
 
     It is not an `Exception`, so that only clean-up code catches it.
-
-    Attributes:
-        name: The signal's name.
-        exit_code: 128 plus its number, as in shells.
     """
 
     def __init__(self, number: int) -> None:
@@ -86,35 +75,15 @@ class ErrorPrinter:
 ERROR_PRINTER = ErrorPrinter()
 
 
-_ASCII = str.maketrans({
-    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\u2500\u2501\u2550", "-"),  # dashes and lines
-    **dict.fromkeys("\u2502\u2503\u2551", "|"),
-    **dict.fromkeys("\u2588\u2589\u258a\u258b\u258c\u258d\u258e\u258f", "#"),  # parts of bars
-    **{"\u00d7": "x", "\u00b7": ".", "\u00b1": "+/-", "\u2192": "->", "\u2018": "'", "\u2019": "'"},
-})  # fmt: skip
-
-
 def plain_output() -> None:
-    """Replace characters that the encoding of stdout or stderr lacks by ASCII."""
-    codecs.register_error("vocseg", _to_ascii)
+    """Print `?` for characters that the encoding of stdout or stderr lacks."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
-            stream.reconfigure(errors="vocseg")
-
-
-def _to_ascii(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end].translate(_ASCII)
-    base = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return "".join(c if c.isascii() else "?" for c in base), error.end
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
 
 
 def check_readable(words: Sequence[str]) -> None:
-    """Check that arguments and working directory are valid in the locale's encoding.
-
-    Raises:
-        UserError: If one is not, as libraries cannot write such names.
-    """
+    """Raise a `UserError` unless arguments and working directory are valid in the locale's encoding."""
     with contextlib.suppress(OSError):  # the working directory was removed
         words = [*words, os.getcwd()]
     for word in words:
@@ -137,12 +106,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """Escape and shorten an external value for a message.
-
-    Args:
-        value: Text, or an object with a short `str`.
-        most: Maximum number of characters.
-    """
+    """Escape and shorten an external value, with a short `str`, for a message."""
     text = value[: most + 1] if isinstance(value, str) else str(value)
     text = printable(text)
     return text if len(text) <= most else f"{text[: most - 3]}..."

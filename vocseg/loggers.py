@@ -37,9 +37,6 @@ class VocTensorBoardLogger(TensorBoardLogger):
         """Add the run to HPARAMS, and charts with training and validation together to CUSTOM SCALARS.
 
         Lightning's `log_hyperparams` would add a value to the curve of each metric at step 0.
-
-        Args:
-            settings: Values by flag.
         """
         measures = {"loss": "loss", "mean IoU": "miou", "pixel accuracy": "pixel_accuracy"}
         tags = {f"{name}/{stage}": 0 for name in measures.values() for stage in ("val", "train")}
@@ -59,12 +56,7 @@ class VocTensorBoardLogger(TensorBoardLogger):
 
 
 def run_loggers(folder: Path, extra: Any, tensorboard: bool) -> dict[str, Any]:
-    """Create the trainer's loggers.
-
-    Args:
-        folder: Run directory, or any folder on a process that does not write.
-        extra: Value of `--trainer.logger`.
-        tensorboard: Whether the verb has curves or scores.
+    """Create the trainer's loggers, with those of `--trainer.logger`; `tensorboard`: the verb has curves.
 
     Returns:
         Arguments of the trainer. Our loggers are first, as Lightning takes the run directory from the first.

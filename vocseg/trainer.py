@@ -1,4 +1,4 @@
-"""Lightning's Trainer with `finetune`, `tune` and printed results."""
+"""Lightning's Trainer with `finetune` and printed results."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from vocseg.callbacks import find_callback
 from vocseg.callbacks.best_weights import BestWeights
 from vocseg.callbacks.per_image_metrics import newest_image_scores
 from vocseg.checkpoints.io import is_full_checkpoint, read_checkpoint, with_atomic_checkpoints
@@ -18,7 +18,6 @@ from vocseg.checkpoints.resume import Scores, is_finished, scores_before
 from vocseg.checkpoints.weights import WEIGHTS_NAME
 from vocseg.commands.predict_video import predict_video
 from vocseg.commands.results import report_finetuning, report_predictions, report_scores, report_training, say
-from vocseg.commands.tune import Wanted, find_batch_size, find_learning_rate
 from vocseg.config.initial_weights import (
     OWN_WORDS,
     begin_with_other_classes,
@@ -155,7 +154,7 @@ class Trainer(lightning.Trainer):
             super().validate(model, datamodule=datamodule, ckpt_path=path, verbose=False)
             self.before = newest_score(self, model), newest_image_scores(self, model)
             model.results.pop("val", None)  # or it would be the score after, if no validation follows
-        before, best = self.before, self._best()
+        before, best = self.before, find_callback(self, BestWeights)
         if best is not None and self.resumed is not None and is_finished(self.resumed):
             self.strategy.connect(model)  # only the comparison is left to do
             best.load_state_dict(read_checkpoint(self.resumed)["callbacks"][best.state_key])
@@ -169,40 +168,6 @@ class Trainer(lightning.Trainer):
             report_finetuning(self, (before[0], before[1]), (after[0], after[1]))
         else:
             say(self, "scores before and after are not compared: training made no validation")
-
-    def tune(
-        self,
-        model: SegmentationModule,
-        datamodule: VOCDataModule,
-        target: Wanted = "lr",
-        num_training: PositiveInt = 100,
-        max_batch_size: PositiveInt | None = None,
-        ckpt_path: str | Path | None = None,
-    ) -> None:
-        """Search a learning rate or a batch size, and print the flag to use. Nothing is saved.
-
-        Args:
-            model: Model of the search.
-            datamodule: Data of the search.
-            target: `lr`: learning rate at which the loss falls fastest, the same for encoder and decoder;
-                `batch_size`: largest batch that fits into memory.
-            num_training: Training steps of the learning-rate search.
-            max_batch_size: Batch size at which the search stops. Default: no limit.
-            ckpt_path: Weights to start from. Null: as `fit`.
-        """
-        model.match_data(datamodule)
-        if copied := begin_with_other_classes(model, ckpt_path):
-            say(self, copied)
-        else:
-            load_initial_weights(model, ckpt_path)
-        if target == "lr":
-            table, found = find_learning_rate(self, model, datamodule, int(num_training))
-            say(self, table)
-        else:
-            datamodule.prepare_data()
-            images = len(datamodule.splits()["train"])
-            found = find_batch_size(self, model, datamodule, images, max_batch_size)
-        say(self, found)
 
     validate = _scoring(lightning.Trainer.validate, "Score weights on the validation images.")
     test = _scoring(
@@ -235,8 +200,5 @@ class Trainer(lightning.Trainer):
         return result
 
     def _report_training(self) -> None:
-        if (best := self._best()) and best.score:
+        if (best := find_callback(self, BestWeights)) and best.score:
             report_training(self, best.score)
-
-    def _best(self) -> BestWeights | None:
-        return next((each for each in self.checkpoint_callbacks if isinstance(each, BestWeights)), None)

@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import tiny
 from vocseg.__main__ import main
-from vocseg.callbacks.collapse_warning import collapse, shifted_labels
+from vocseg.callbacks.collapse_warning import collapse
 from vocseg.models.module import SegmentationModule
 
 
@@ -34,8 +34,9 @@ def test_collapsed_predictions_warn_after_patience(
         return logits + 1e6 * torch.eye(21)[0].view(1, 21, 1, 1)
 
     monkeypatch.setattr(SegmentationModule, "forward", blind)
-    assert _alarms(["fit", *tiny(sample), "--trainer.max_epochs", "2"]) == []
-    said = _alarms(["fit", *tiny(sample), "--trainer.max_epochs", "4"])
+    short = ["--trainer.limit_train_batches", "1"]
+    assert _alarms(["fit", *tiny(sample), *short, "--trainer.max_epochs", "2"]) == []
+    said = _alarms(["fit", *tiny(sample), *short, "--trainer.max_epochs", "4"])
     assert len(said) == 1
     assert "100.0% of the pixels are predicted as 'background'" in said[0]
 
@@ -67,18 +68,9 @@ def test_background_everywhere_is_collapse() -> None:
     assert "pixel accuracy of 0.73" in sentence
 
 
-def test_another_class_everywhere_is_collapse() -> None:
-    matrix = np.zeros((21, 21), np.int64)
-    matrix[:, 8] = _true_pixels()
-    sentence = collapse(matrix, NAMES)
-    assert sentence is not None
-    assert "'class 8'" in sentence
-
-
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 1.0])
 def test_network_with_objects_is_no_collapse(share: float) -> None:
     assert collapse(_good(share), NAMES) is None
-    assert shifted_labels(_good(share)) is None
 
 
 def test_mostly_background_data_is_no_collapse() -> None:
@@ -87,23 +79,6 @@ def test_mostly_background_data_is_no_collapse() -> None:
     assert collapse(matrix, ("background", "speck")) is None
 
 
-@pytest.mark.parametrize(("shift", "word"), [(1, "before"), (-1, "after")])
-def test_shifted_labels_are_detected(shift: int, word: str) -> None:
-    matrix = np.roll(_good(0.9), shift, axis=1)
-    sentence = shifted_labels(matrix)
-    assert sentence is not None
-    assert f"the one {word} it" in sentence
-
-
 def test_empty_matrix_gives_no_warning() -> None:
     empty = np.zeros((21, 21), np.int64)
     assert collapse(empty, NAMES) is None
-    assert shifted_labels(empty) is None
-
-
-def test_random_matrices_give_no_warning() -> None:
-    random = np.random.default_rng(0)
-    for _ in range(200):
-        matrix = random.integers(0, 1000, (21, 21))
-        assert collapse(matrix, NAMES) is None
-        assert shifted_labels(matrix) is None

@@ -63,18 +63,8 @@ def test_test_scores_on_real_images_equal_direct_computation(
     real_voc: Path, trained: Path, here: Path
 ) -> None:
     words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(real_voc)]
-    main(
-        [
-            "test",
-            *words,
-            "--data.cache",
-            "false",
-            "--data.verify_files",
-            "false",
-            "--data.max_val_samples",
-            "24",
-        ]
-    )
+    words += ["--data.cache", "false", "--data.verify_files", "false", "--data.max_val_samples", "24"]
+    main(["test", *words])
     original = load_per_image_confusion(
         here / "lightning_logs/test/version_0/per_image_confusion_original.npz"
     )
@@ -88,19 +78,6 @@ def test_test_scores_on_real_images_equal_direct_computation(
     assert original.matrices.sum() == sum(
         int((np.asarray(Image.open(voc.mask_path(folder, id, "val"))) != 255).sum()) for id in original.ids
     )
-
-
-def test_original_resolution_flag_applies_to_validate_and_fit(
-    sample: Path, trained: Path, here: Path
-) -> None:
-    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.root", str(sample)]
-    main(["validate", *words])
-    assert not list(here.rglob("per_image_confusion_original.npz"))
-    main(["validate", *words, "--original_resolution.on_validate", "true"])
-    assert len(list(here.rglob("per_image_confusion_original.npz"))) == 1
-    main(["test", *words, "--original_resolution.on_test", "false"])
-    assert len(list(here.rglob("per_image_confusion_original.npz"))) == 1
-    assert len(list(here.rglob("per_image_confusion_network.npz"))) == 3
 
 
 def test_score_of_limited_batches_reports_number_of_images(sample: Path, trained: Path, here: Path) -> None:

@@ -67,8 +67,8 @@ def test_predictions_are_saved_at_original_resolution_unless_disabled(
 ) -> None:
     main(["validate", *_words(sample, trained)])
     main(["test", *_words(sample, trained), "--original_resolution.save_predictions", "false"])
-    main(["test", *_words(sample, trained), "--trainer.fast_dev_run", "true"])
-    main(["fit", *tiny(sample), "--original_resolution.on_validate", "true"])
+    short = ["--trainer.limit_train_batches", "1"]
+    main(["fit", *tiny(sample), *short, "--original_resolution.on_validate", "true"])
     assert not list(here.rglob("label_errors.npz"))
     assert not list(here.rglob("predictions"))
     main(["validate", *_words(sample, trained), "--original_resolution.on_validate", "true"])

@@ -25,7 +25,9 @@ def _weights(seen: list[torch.Tensor], flags: list[str], sample: Path) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WeightAverager, "on_train_batch_end", noting)
-        main(["fit", *tiny(sample), "--trainer.max_epochs", "2", "--model.lr", "1e-2", *flags])
+        main(
+            ["fit", *tiny(sample), "--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3", *flags]
+        )
     return Path("lightning_logs/fit/version_0")
 
 

@@ -115,17 +115,6 @@ def test_checkpoint_found_by_lightning_is_read_safely(evil: Path, word: str) -> 
     assert not Path("ran").exists()
 
 
-def test_checkpoint_of_previous_slurm_job_is_read_safely(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evil.rename("hpc_ckpt_1.ckpt")
-    monkeypatch.setattr("lightning.pytorch.plugins.environments.SLURMEnvironment.detect", lambda: True)
-    job = {"NTASKS": "1", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
-    for name, value in job.items():
-        monkeypatch.setenv(f"SLURM_{name}", value)
-    with pytest.raises(UserError, match="objects or code"):
-        _trainer(default_root_dir=Path.cwd(), enable_checkpointing=False).fit(BoringModel())
-    assert not Path("ran").exists()
-
-
 def test_other_checkpoint_plugin_raises() -> None:
     with pytest.raises(UserError, match=r"--trainer.plugins AsyncCheckpointIO: .*Leave it out"):
         _trainer(plugins=[AsyncCheckpointIO()])

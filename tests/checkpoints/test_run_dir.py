@@ -1,7 +1,6 @@
 """Run folders."""
 
 import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,8 @@ import torch
 
 from tests.conftest import refused, tiny
 from vocseg.__main__ import main
-from vocseg.checkpoints.resume import ResumeTarget, RunDirectory
 from vocseg.checkpoints.run_dir import create_run_dir, drop_unused_folder, newest_checkpoint, newest_weights
 from vocseg.checkpoints.weights import read_weights
-from vocseg.errors import Interrupted
 from vocseg.models.module import SegmentationModule
 
 
@@ -48,15 +45,6 @@ def test_run_directory_is_removed_only_without_results(tmp_path: Path) -> None:
     assert (masks / "a.png").exists()
     drop_unused_folder(create_run_dir(tmp_path / "other", "fit"))
     assert not (tmp_path / "other" / "lightning_logs").exists()
-
-
-def test_run_stopped_before_claim_names_its_directory(tmp_path: Path) -> None:
-    own = RunDirectory(ResumeTarget(tmp_path / "run", tmp_path / "run/last.ckpt", {}))
-    stop = own.stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
-    assert f"Resume with: python -m vocseg resume {tmp_path / 'run'}" in str(stop)
-    assert "nothing to resume" in str(
-        RunDirectory(None).stopped(Interrupted(signal.SIGTERM), "fit", trained=False)
-    )
 
 
 def test_newest_run_is_found_by_last_checkpoint(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor
 
-from tests.conftest import TINY, refused, tiny
+from tests.conftest import TINY, tiny
 from tests.data.test_class_files import FIVE, NAMES
 from vocseg.__main__ import main
 from vocseg.checkpoints.transfer import read_pretrained, transfer
@@ -93,7 +93,7 @@ def test_head_of_every_decoder_has_a_row_per_class(arch: str) -> None:
     assert set(few.network.head) == differ
 
 
-@pytest.mark.parametrize("name", ["unet_voc.pth", "last.ckpt", "plain.pth"])
+@pytest.mark.parametrize("name", ["last.ckpt", "plain.pth"])
 def test_fit_starts_from_weights_of_other_classes(
     trained: Path, plain: Path, sample: Path, here: Path, capsys: Capture, name: str
 ) -> None:
@@ -120,20 +120,3 @@ def test_finetune_with_other_classes_compares_no_scores(
     run = here / "lightning_logs" / "finetune" / "version_0"
     assert not (run / "per_image_confusion_before.npz").exists()
     assert read_weights(run / "unet_voc.pth").description["classes"] == NAMES
-
-
-def test_weights_of_another_network_raise_before_training(
-    trained: Path, sample: Path, here: Path, capsys: Capture
-) -> None:
-    (here / "five.yaml").write_text(FIVE)
-    words = [
-        "fit",
-        *tiny(sample),
-        "--data.classes",
-        "five.yaml",
-        "--ckpt_path",
-        str(trained / "unet_voc.pth"),
-    ]
-    said = refused(capsys, [*words, "--model.encoder", "resnet18"])
-    assert "contains a network with encoder tu-test_resnet.r160_in1k" in said
-    assert not (here / "lightning_logs").exists()

@@ -22,13 +22,19 @@ Capture = pytest.CaptureFixture[str]
 DATA = {"root": Path("data"), "classes": None, "image_folder": "JPEGImages", "image_suffix": None}
 
 
-def _lines(verb: str, folder: Path, weights: Path | None, **data: object) -> list[str]:
-    return closing_lines(verb, folder, weights, Namespace(data=Namespace(**{**DATA, **data})))
+def _lines(verb: str, folder: Path, **data: object) -> list[str]:
+    return closing_lines(verb, folder, Namespace(data=Namespace(**{**DATA, **data})))
 
 
-def test_fit_prints_commands_with_its_weights() -> None:
-    run = Path("lightning_logs/fit/version_0")
-    assert _lines("fit", run, run / "unet_voc.pth") == [
+def _run(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "unet_voc.pth").touch()
+    return folder
+
+
+def test_fit_prints_commands_with_its_weights(here: Path) -> None:
+    run = _run(Path("lightning_logs/fit/version_0"))
+    assert _lines("fit", run) == [
         f"weights  {run}/unet_voc.pth",
         f"results  {run}  (panels.png, metrics.csv, config.yaml, checkpoints)",
         f"next     python -m vocseg test --ckpt_path {run}/unet_voc.pth",
@@ -37,24 +43,24 @@ def test_fit_prints_commands_with_its_weights() -> None:
     ]
 
 
-def test_next_command_has_non_default_data_flags() -> None:
-    run = Path("my runs/version_0")
-    line = _lines("fit", run, run / "w.pth", root=Path("my set"), classes="c.txt", image_suffix=".png")[2]
+def test_next_command_has_non_default_data_flags(here: Path) -> None:
+    run = _run(Path("my runs/version_0"))
+    line = _lines("fit", run, root=Path("my set"), classes="c.txt", image_suffix=".png")[2]
     assert line == (
-        "next     python -m vocseg test --ckpt_path 'my runs/version_0/w.pth' --data.root 'my set' "
+        "next     python -m vocseg test --ckpt_path 'my runs/version_0/unet_voc.pth' --data.root 'my set' "
         "--data.classes c.txt --data.image_suffix .png"
     )
-    drawn = _lines("fit", run, run / "w.pth", val_fraction=0.2, train_split="all", mask_values=[0, 255])[2]
+    drawn = _lines("fit", run, val_fraction=0.2, train_split="all", mask_values=[0, 255])[2]
     assert drawn.endswith("--data.mask_values '[0, 255]' --data.val_fraction 0.2 --data.train_split all")
 
 
 def test_second_score_suggests_comparison(tmp_path: Path) -> None:
     first, second = tmp_path / "version_0", tmp_path / "version_1"
     first.mkdir()
-    assert not any("compare" in line for line in _lines("test", second, None))
+    assert not any("compare" in line for line in _lines("test", second))
     (first / "scores.json").touch()
-    assert f"next     python -m vocseg compare {first} {second}" in _lines("test", second, None)
-    assert not any("compare" in line for line in _lines("test", first, None))
+    assert f"next     python -m vocseg compare {first} {second}" in _lines("test", second)
+    assert not any("compare" in line for line in _lines("test", first))
 
 
 def test_best_checkpoint_of_newest_run_and_next_command_work(
@@ -94,8 +100,8 @@ def test_terminal_has_no_library_notices(sample: Path, here: Path) -> None:
     assert done.stderr == ""
     for notice in ("Seed set", "available", "Trainer.fit", "Warning", "lightning/pytorch"):
         assert notice not in done.stdout
-    folder = Path("lightning_logs/fit/version_0")
-    assert done.stdout.endswith("\n".join(_lines("fit", folder, folder / "unet_voc.pth", root=sample)) + "\n")
+    folder = Path("lightning_logs/fit/version_0")  # relative, as it was printed
+    assert done.stdout.endswith("\n".join(_lines("fit", folder, root=sample)) + "\n")
 
 
 def test_own_warnings_have_no_code_location(monkeypatch: pytest.MonkeyPatch) -> None:

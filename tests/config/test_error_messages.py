@@ -43,7 +43,7 @@ def test_batchnorm_with_single_value_raises(sample: Path, here: Path, capsys: Ca
     """DeepLab pools each image to one pixel, and normalises that."""
     words = ["fit", *tiny(sample), "--model.arch", "deeplabv3plus", "--data.batch_size", "1"]
     said = refused(capsys, words)
-    assert "from this batch of 1 image at 64x64, and cannot train on one. Use a larger" in said
+    assert "from this batch of 1 images at 64x64, and cannot train on one. Use a larger" in said
     assert said.count("\n") == 1
 
 

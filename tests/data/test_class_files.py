@@ -66,8 +66,7 @@ def test_weights_with_other_class_count_raise(
 ) -> None:
     words = ["--ckpt_path", _weights(five), "--data.root", str(sample), "--model.encoder", TINY]
     said = refused(capsys, [verb, *words])
-    assert "has 5 classes (background, animal, vehicle, indoors, person)" in said
-    assert "but the masks have 21 (background, aeroplane, bicycle, ..., tvmonitor)" in said
+    assert "has 5 classes, but the masks have 21" in said
     assert "--data.classes" in said
     assert not list(here.iterdir())
 
@@ -77,7 +76,7 @@ def test_weights_with_other_class_order_raise(five: Path, sample: Path, here: Pa
     (here / "other.yaml").write_text(text.replace("name: x", "name: vehicle"))
     words = ["--ckpt_path", _weights(five), "--data.root", str(sample)]
     said = refused(capsys, ["test", *words, "--data.classes", "other.yaml"])
-    assert "has 'animal' as class 1, but the masks have 'vehicle'" in said
+    assert "class 1 is 'animal' there and 'vehicle' here" in said
 
 
 def test_num_classes_unlike_class_list_raises(five: Path, sample: Path, here: Path, capsys: Capture) -> None:

@@ -148,13 +148,13 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: zipfile.ZipFile(path, "w").writestr("a.txt", "a"),
         "not a readable file of weights (RuntimeError",
     ),
-    "bare network": (_saved({"encoder.conv1.weight": torch.zeros(2)}), "bare parameters of a network"),
+    "bare network": (_saved({"encoder.conv1.weight": torch.zeros(2)}), "bare parameters"),
     "another program": (_saved({"model": {}, "meta": {}}), "data of another program (model, meta)"),
     "newer": (_changed(lambda content: content["vocseg"].update(format=9)), "newer than this one"),
     "normalisation": (_changed(_normalise), "images with mean [0.5, 0.5, 0.5]"),
     "odd encoder": (
         _changed(lambda content: content["vocseg"].update(encoder="tu-hf-hub:a/b")),
-        "its encoder is",
+        "its description is not what",
     ),
     "no state": (_changed(lambda content: content.update(state_dict={"w": 1})), "its state_dict is not what"),
 }

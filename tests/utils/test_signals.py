@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.conftest import ROOT, tiny
@@ -23,7 +22,6 @@ from vocseg.callbacks.prediction_saver import PredictionSaver
 from vocseg.data.synthetic import write_sample
 from vocseg.data.voc import split_list
 from vocseg.errors import Interrupted
-from vocseg.models.module import SegmentationModule
 from vocseg.utils.signals import SIGNAL_GUARD
 
 Capture = pytest.CaptureFixture[str]
@@ -234,28 +232,6 @@ def test_signal_before_resume_leaves_run_unchanged(
     said = _stopped(["resume", str(run)], signal.SIGUSR1, capsys)
     assert f"stopped by SIGUSR1; the run is unchanged. Resume with: python -m vocseg resume {run}" in said
     assert (run / "last.ckpt").read_bytes() == before
-
-
-@pytest.mark.parametrize(("step", "saved"), [(1, False), (2, True)])
-def test_signal_during_compilation_exits(
-    sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, step: int, saved: bool
-) -> None:
-    """Compiling takes minutes, in processes of its own that the same signal ends."""
-    went_on = []
-
-    def asked(self: SegmentationModule, batch: Any, batch_idx: int) -> Any:
-        if batch_idx + 1 == step:
-            signal.raise_signal(signal.SIGTERM)
-            went_on.append(batch_idx)
-        return whole(self, batch, batch_idx)
-
-    whole = SegmentationModule.training_step
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
-    monkeypatch.setattr(SegmentationModule, "training_step", asked)
-    said = _stopped(["fit", *tiny(sample), "--model.performance.compile", "default"], signal.SIGTERM, capsys)
-    assert bool(went_on) is saved
-    assert ("saved " if saved else BEFORE) in said
-    assert (here / "lightning_logs/fit/version_0/last.ckpt").exists() is saved
 
 
 def test_blocked_main_thread_is_ended(here: Path) -> None:

@@ -15,7 +15,6 @@ from vocseg.metrics.score import Score, images_of, plain_images, plain_score, sc
 from vocseg.models.metadata import description_of, newest_score
 from vocseg.models.module import SegmentationModule
 
-_MIN_REPORTED_WAIT = 0.05  # fraction of the time spent waiting for data
 _HEADER = (
     "            loss           mIoU %        accuracy %\n"
     "  epoch    train    val   train    val   train    val  images/s      left"
@@ -141,6 +140,4 @@ def _epoch_row(trainer: Trainer, validated: bool, better: bool, seconds: float |
     row += f"{'-' if speed is None else f'{speed:.1f}':>10}"
     left = None if seconds is None or not last else round(seconds * (last - trainer.current_epoch - 1))
     row += f"{'-' if left is None else str(timedelta(seconds=left)):>10}" + ("  best" if better else "")
-    if metrics.get("speed/data_wait", 0) > _MIN_REPORTED_WAIT:
-        row += f"\n{'':7}  {metrics['speed/data_wait']:.0%} of the time waiting for data"
     return row

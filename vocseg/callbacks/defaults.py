@@ -61,11 +61,13 @@ def without_flags() -> list[Callback]:
     return [*own, ConfusionMatrixImage()]
 
 
-def drop_unused(parsers: list[LightningArgumentParser], config: Namespace, verb: str) -> None:
+def drop_unused(parsers: list[LightningArgumentParser], config: Namespace) -> None:
     """Remove callbacks that flags disable from the parsers. Lightning would reject some of them."""
-    saves = config["trainer"]["enable_checkpointing"] is not False and verb != "tune"
-    off = set() if saves else {"best_weights", "last_checkpoint"}
-    off |= {"progress_bar"} if config["trainer"]["enable_progress_bar"] is False else set()
+    off = set()
+    if config["trainer"]["enable_checkpointing"] is False:
+        off |= {"best_weights", "last_checkpoint"}
+    if config["trainer"]["enable_progress_bar"] is False:
+        off.add("progress_bar")
     if "weight_averaging" in config and config["weight_averaging"].kind == "none":
         off.add("weight_averaging")
     for parser in parsers:

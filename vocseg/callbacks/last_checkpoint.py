@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, distributed
 
+from vocseg.callbacks import find_callback
 from vocseg.callbacks.best_weights import BestWeights
 from vocseg.checkpoints.compatibility import Allowance, check_compatible, run_fingerprint
 from vocseg.checkpoints.io import (
@@ -31,8 +32,7 @@ from vocseg.checkpoints.slurm import requeue
 from vocseg.errors import Interrupted, Stopped
 from vocseg.metrics.score import plain_images, plain_score
 from vocseg.models.lightning_loops import Place, settle
-from vocseg.models.module import SegmentationModule
-from vocseg.utils.signals import SIGNAL_GUARD, SIGNALS
+from vocseg.utils.signals import SIGNALS
 
 
 class StopRequest:
@@ -47,11 +47,7 @@ class StopRequest:
         self._previous: dict[int, Any] = {}  # handlers
 
     def listen(self, world: int) -> None:
-        """Install the handlers, and create the process group. All processes must call this.
-
-        Args:
-            world: Number of processes.
-        """
+        """Install the handlers, and a group of `world` processes. All processes must call this."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 previous = signal.signal(number, self._store)
@@ -71,9 +67,6 @@ class StopRequest:
         """Return the signal that any process received (0: none), and whether any requests a save.
 
         All processes must call this.
-
-        Args:
-            save: Whether this process requests a save.
         """
         if self._group is None:
             return self.signal, save
@@ -113,7 +106,7 @@ class LastCheckpoint(Callback):
         self._requests = StopRequest()
         self._saved_at = time.monotonic()
         self._conditions: dict[str, Any] = {}
-        self._finished = self._compiling = False
+        self._finished = False
         self._saving: tuple[Place, bool] | None = (
             None  # place, after a validation; None: another callback saves
         )
@@ -131,11 +124,7 @@ class LastCheckpoint(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Check that the run can be resumed exactly.
-
-        Raises:
-            UserError: If it cannot.
-        """
+        """Raise a `UserError` unless the run can be resumed exactly."""
         self._restored = checkpoint.get(STATE_KEY, {})
         saved = self._restored.get("run_fingerprint", {})
         for each in check_compatible(saved, self._conditions, self.allow):
@@ -148,29 +137,16 @@ class LastCheckpoint(Callback):
         self._requests.listen(trainer.world_size)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Install the signal handlers. While the first step is compiled, a signal ends the process."""
+        """Install the signal handlers."""
         self._restore(trainer)
         self._requests.listen(trainer.world_size)
         self._saved_at = time.monotonic()
-        self._compiling = (
-            isinstance(pl_module, SegmentationModule) and pl_module.network.performance.use_compile
-        )
-        if self._compiling:
-            SIGNAL_GUARD.listen()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Install the signal handlers after the first step, which may be compiled for minutes."""
-        if self._compiling:
-            self._compiling = False
-            self._requests.listen(trainer.world_size)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the previous epoch if it is due or the best."""
         # With --trainer.max_steps Lightning takes this epoch for one that was interrupted, and skips it.
         trainer.fit_loop.epoch_loop.restarting = False
-        done, best = trainer.current_epoch, _best(trainer)
+        done, best = trainer.current_epoch, find_callback(trainer, BestWeights)
         due = not done % self.every_n_epochs or (best is not None and best.new)
         self._boundary(trainer, "epoch", done > 0 and due)
 
@@ -183,12 +159,7 @@ class LastCheckpoint(Callback):
             self._boundary(trainer, "batch", due, validated(trainer, batch_idx))
 
     def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Stop if it is requested. Resuming restarts this validation."""
         if trainer.state.fn != "fit":
@@ -205,13 +176,11 @@ class LastCheckpoint(Callback):
         self._finished = True
         self._save(trainer, "epoch")
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, *_: Any, **__: Any) -> None:
         """Restore the signal handlers."""
         self._requests.close()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the signal handlers."""
-        self._requests.close()
+    teardown = on_exception
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -232,7 +201,7 @@ class LastCheckpoint(Callback):
             "job": getattr(trainer, "job", None),
             "finished": self._finished,
             "epoch": trainer.current_epoch,
-            "is_best": bool((best := _best(trainer)) and best.new),
+            "is_best": bool((best := find_callback(trainer, BestWeights)) and best.new),
             "metrics": _metrics(trainer),
             "should_stop": trainer.should_stop,
             "curves": mark(trainer.loggers, folder) if folder and trainer.is_global_zero else {},
@@ -273,7 +242,7 @@ class LastCheckpoint(Callback):
             trainer.save_checkpoint(self.path, weights_only=False)
         self._saving = None
         self._saved_at = time.monotonic()
-        best = _best(trainer)
+        best = find_callback(trainer, BestWeights)
         if place == "epoch" and best is not None and best.new:
             best.new = False
             if trainer.is_global_zero:
@@ -298,7 +267,3 @@ def _metrics(trainer: Trainer) -> dict[str, Tensor]:
     """The newest logged metrics on the CPU, without speeds, which are not reproducible."""
     metrics = trainer.callback_metrics.items()
     return {name: value.detach().cpu() for name, value in metrics if not name.startswith("speed/")}
-
-
-def _best(trainer: Trainer) -> BestWeights | None:
-    return next((each for each in trainer.callbacks if isinstance(each, BestWeights)), None)  # type: ignore[attr-defined]

@@ -1,7 +1,6 @@
 """Stop on NaN or infinite loss, gradients or weights."""
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +9,9 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vocseg.callbacks import find_callback
 from vocseg.callbacks.last_checkpoint import LastCheckpoint
-from vocseg.errors import UserError
+from vocseg.errors import UserError, some
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.gather import from_all
 
@@ -51,40 +51,32 @@ def _collect_stats(
 
 
 def _raise_if_not_finite(trainer: Trainer, stats: _StepStats) -> None:
-    values = stats.values.tolist()
-    if all(map(math.isfinite, values)):
+    finite = [math.isfinite(value) for value in stats.values.tolist()]
+    if all(finite):
         return
-    loss, *rest = values
-    what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradients are not finite"
-    if all(map(math.isfinite, values[:2])):
+    what = "the gradients are not finite"
+    if not finite[0]:
+        what = f"the loss is {stats.values[0].item()}"
+    elif all(finite[:2]):
         what = "the learning rate is not finite"
-    elif math.isfinite(loss) and trainer.world_size > 1:
-        what = "the loss or a gradient is not finite"  # on this process or another
-    images = ", ".join(_images(trainer, stats.batches, bool(rest))) or "unknown"
+    indices = torch.cat(stats.batches).tolist()
+    if trainer.world_size > 1 and len(finite) > 1 and isinstance(trainer.strategy, DDPStrategy):
+        if finite[0] and not finite[1]:
+            what = "the loss or a gradient is not finite"  # on this process or another
+        indices = [index for part in from_all(indices, trainer.world_size) for index in part]
+    data = getattr(trainer, "datamodule", None)
+    ids = data.ids("train") if data is not None else range(1 << 40)
+    images = some([str(ids[index]) for index in indices if index >= 0], _MAX_IMAGES) or "unknown"
     when = "after the step" if stats.ready else "before the step"
     raise UserError(
         f"{what} at {stats.where}, images {images}): stopped {when}. {_saved_state(trainer)} {REMEDY}"
     )
 
 
-def _images(trainer: Trainer, batches: list[Tensor], together: bool) -> Iterator[str]:
-    """Ids of the images of a step, of all processes if all are here."""
-    indices = torch.cat(batches).tolist()
-    if together and trainer.world_size > 1 and isinstance(trainer.strategy, DDPStrategy):
-        indices = [index for part in from_all(indices, trainer.world_size) for index in part]
-    data = getattr(trainer, "datamodule", None)
-    ids = data.ids("train") if data is not None else range(1 << 40)
-    names = [str(ids[index]) for index in indices if index >= 0]
-    yield from names[:_MAX_IMAGES]
-    if len(names) > _MAX_IMAGES:
-        yield f"{len(names) - _MAX_IMAGES} more"
-
-
 def _saved_state(trainer: Trainer) -> str:
-    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    files = [each.path for each in callbacks if isinstance(each, LastCheckpoint)]
-    last = next((file for file in files if file is not None and file.is_file()), None)
-    return f"{last} has the last valid state." if last else "Nothing was saved yet."
+    last = find_callback(trainer, LastCheckpoint)
+    path = None if last is None else last.path
+    return f"{path} has the last valid state." if path and path.is_file() else "Nothing was saved yet."
 
 
 class NanGuard(Callback):
@@ -132,11 +124,7 @@ class NanGuard(Callback):
         self._flush(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the loss: the argmax of NaN is background, so that scores would be meaningless.
-
-        Raises:
-            UserError: If the loss is not finite.
-        """
+        """Raise a `UserError` if the loss is not finite: the argmax of NaN is background."""
         results = pl_module.results.get("val") if isinstance(pl_module, SegmentationModule) else None
         if results is None or not int(results["matrix"].sum()) or math.isfinite(float(results["loss"])):
             return
@@ -150,11 +138,7 @@ class NanGuard(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Check the weights of every checkpoint.
-
-        Raises:
-            UserError: On all processes, if a weight is not finite.
-        """
+        """Raise a `UserError`, on all processes, if a weight is not finite."""
         weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
         finite = bool(torch.stack([value.isfinite().all() for value in weights]).all())
         if not trainer.strategy.reduce_boolean_decision(finite, all=True):

@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,79 +44,6 @@ class OriginalResolutionResult:
     calibration: Calibration | None
 
 
-class Truth(NamedTuple):
-    """Ground truth of an image at the original resolution.
-
-    Attributes:
-        mask: Class indices uint8 `[H,W]`, 255 ignored.
-        both: The mask, and the mask restricted to a band around its boundaries, `[2,H,W]`.
-    """
-
-    mask: Bytes
-    both: Bytes
-
-    @classmethod
-    def of(cls, mask: Bytes) -> "Truth":
-        """Compute the band."""
-        banded = np.where(boundary_band(mask), mask, IGNORE_INDEX).astype(np.uint8)
-        return cls(mask, np.stack([mask, banded]))
-
-
-class OriginalResolutionAccumulator:
-    """Confusion matrices of each image: prediction, boundary band, and without windows the upper bound."""
-
-    def __init__(self, images: int, classes: int, windows: SlidingWindow | None) -> None:
-        self.windows, self._classes = windows, classes
-        kinds = ("original", "band") if windows else ("original", "band", "ceiling")
-        self._matrices = PerImageAccumulator(kinds, images, classes)
-        self._bins = torch.zeros(BINS, 3, dtype=torch.int64) if windows else None
-
-    def put(self, index: int, found: Tensor, truth: "Truth", mask: Tensor) -> None:
-        """Count an image on the device of its prediction.
-
-        Args:
-            index: Position in the split.
-            found: Predicted classes, uint8 `[H,W]`.
-            truth: Ground truth at the original resolution.
-            mask: Ground truth at the input resolution, uint8 `[h,w]`.
-        """
-        masks = torch.from_numpy(truth.both).to(found.device, non_blocking=True)  # [2,H,W]
-        predictions = [found, found]
-        if self.windows is None:
-            # One-hot logits of the resized mask. Ignored pixels have none, so that neighbours decide.
-            hot = functional.one_hot(mask.clamp(max=self._classes).long(), self._classes + 1)  # [h,w,C+1]
-            logits = hot[..., : self._classes].float().permute(2, 0, 1)
-            perfect = argmax_upsampled(logits, truth.mask.shape)
-            predictions, masks = [*predictions, perfect], torch.cat([masks, masks[:1]])
-        counted = confusion_matrices(torch.stack(predictions), masks, self._classes)
-        self._matrices.put_later(index, dict(zip(self._matrices.matrices, counted, strict=True)))
-
-    def put_confidences(self, confidence: Tensor, best: Tensor, truth: Bytes) -> None:
-        """Count confidences and classes of sliding windows, both `[H,W]`."""
-        assert self._bins is not None
-        self._bins += calibration_counts(confidence, best, torch.from_numpy(truth), self._classes)
-
-    def gather(self, trainer: Trainer) -> None:
-        """Sum over all processes."""
-        self._matrices.gather(trainer)
-        self._bins = None if self._bins is None else summed(trainer, self._bins)
-
-    def scores(self, data: Any, module: SegmentationModule) -> OriginalResolutionResult | None:
-        """Return the scores. None if no image was counted."""
-        counts, windows = self._matrices, self.windows
-        if not len(counts.rows):
-            return None
-        network = protocol_of(data, module, len(counts.rows))
-        perfect = replace(network, resolution="original", tta=None)
-        original = replace(network, resolution="original", windows=windows.label if windows else None)
-        ids, names = data.ids("val"), module.class_list.names
-        return OriginalResolutionResult(
-            counts.scores("original", original, names, ids, "band"),
-            None if windows else counts.scores("ceiling", perfect, names, ids),
-            None if self._bins is None else Calibration(self._bins.numpy(), original),
-        )
-
-
 class OriginalResolutionEval(Callback):
     """Scores predictions at the original resolution of each image, as VOC does.
 
@@ -149,14 +76,11 @@ class OriginalResolutionEval(Callback):
                 f"--original_resolution.window_stride {window_stride:g} is out of range. Give a fraction "
                 "above 0 and at most 1, such as 0.5."
             )
-        self._counts: OriginalResolutionAccumulator | None = None  # None: nothing is scored
+        self._counts: PerImageAccumulator | None = None  # None: nothing is scored
+        self._bins: Tensor | None = None  # calibration of sliding windows
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that sliding windows are used.
-
-        Raises:
-            UserError: If nothing is scored at the original resolution.
-        """
+        """Raise a `UserError` if sliding windows are not used."""
         verb = TrainerFn(stage).value
         if self.window and not self.stages.get(verb, True):
             raise UserError(
@@ -166,8 +90,19 @@ class OriginalResolutionEval(Callback):
 
     def scores(self, trainer: Trainer, module: SegmentationModule) -> OriginalResolutionResult | None:
         """Return the scores of the newest epoch, if any."""
-        data = scored_data(trainer, module)
-        return None if self._counts is None or data is None else self._counts.scores(data, module)
+        data, counts = scored_data(trainer, module), self._counts
+        if counts is None or data is None or not len(counts.rows):
+            return None
+        network = protocol_of(data, module, len(counts.rows))
+        perfect = replace(network, resolution="original", tta=None)
+        windows = self.windows(data.image_size).label if self.window else None
+        original = replace(network, resolution="original", windows=windows)
+        ids, names = data.ids("val"), module.class_list.names
+        return OriginalResolutionResult(
+            counts.scores("original", original, names, ids, "band"),
+            None if self.window else counts.scores("ceiling", perfect, names, ids),
+            None if self._bins is None else Calibration(self._bins.numpy(), original),
+        )
 
     def windows(self, size: int) -> SlidingWindow:
         """Return the windows for an input resolution."""
@@ -188,32 +123,27 @@ class OriginalResolutionEval(Callback):
         self._begin(trainer, pl_module, "validate")
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
     ) -> None:
         if self._counts is None or not isinstance(pl_module, SegmentationModule):
             return
         read = trainer.datamodule.full_mask  # type: ignore[attr-defined]
         scored = [(k, index) for k, index in enumerate(batch["index"].tolist()) if index >= 0]  # no padding
         with ThreadPoolExecutor(_READERS) as pool:  # masks are decoded while a GPU counts
-            truths = pool.map(lambda pair: Truth.of(read(pair[1])), scored)
+            truths = pool.map(lambda pair: _with_band(read(pair[1])), scored)
             for (k, index), truth in zip(scored, truths, strict=True):
                 logits = outputs["logits"][k]
-                if self._counts.windows is None:
-                    found = argmax_upsampled(logits, truth.mask.shape)
+                if self.window:
+                    found, logits = self._slide(trainer, pl_module, index, truth[0])
                 else:
-                    found, logits = self._slide(trainer, pl_module, index, truth.mask)
-                self._counts.put(index, found, truth, batch["mask"][k])
-                self._saver.add(index, logits, found, truth.mask)
+                    found = argmax_upsampled(logits, truth[0].shape)
+                self._count(index, found, truth, batch["mask"][k], pl_module.num_classes)
+                self._saver.add(index, logits, found, truth[0])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._counts is not None:
             self._counts.gather(trainer)
+            self._bins = None if self._bins is None else summed(trainer, self._bins)
             self._saver.finish(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -224,21 +154,42 @@ class OriginalResolutionEval(Callback):
 
     def _begin(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         data = scored_data(trainer, module) if self.stages[stage] else None
-        self._counts = None
+        self._counts = self._bins = None
         if data is not None and isinstance(module, SegmentationModule):
-            windows = self.windows(data.image_size) if self.window else None
-            self._counts = OriginalResolutionAccumulator(
-                data.facts("val")["images"], module.num_classes, windows
-            )
+            kinds = ("original", "band") if self.window else ("original", "band", "ceiling")
+            self._counts = PerImageAccumulator(kinds, data.facts("val")["images"], module.num_classes)
+            self._bins = torch.zeros(BINS, 3, dtype=torch.int64) if self.window else None
         self._saver.begin(trainer, module, self._counts is not None)
 
     def _slide(
         self, trainer: Trainer, module: SegmentationModule, index: int, truth: Bytes
     ) -> tuple[Tensor, Tensor]:
         """Classes, uint8 `[H,W]`, and log-probabilities, `[C,H,W]`, of sliding windows over an image."""
-        assert self._counts is not None
         image = trainer.datamodule.full_image(index)  # type: ignore[attr-defined]
         probabilities = self.probabilities(trainer, module, image)
         confidence, best = (each.cpu() for each in probabilities.max(0))
-        self._counts.put_confidences(confidence, best, truth)
+        assert self._bins is not None
+        self._bins += calibration_counts(confidence, best, torch.from_numpy(truth), module.num_classes)
         return best.to(torch.uint8), probabilities.clamp(min=1e-12).log()
+
+    def _count(self, index: int, found: Tensor, truth: Bytes, mask: Tensor, classes: int) -> None:
+        """Count predicted classes, uint8 `[H,W]`, on their device.
+
+        `truth` is of `_with_band`, `mask` the ground truth at the input resolution, uint8 `[h,w]`.
+        """
+        assert self._counts is not None
+        masks = torch.from_numpy(truth).to(found.device, non_blocking=True)  # [2,H,W]
+        predictions = [found, found]
+        if not self.window:
+            # One-hot logits of the resized mask. Ignored pixels have none, so that neighbours decide.
+            hot = functional.one_hot(mask.clamp(max=classes).long(), classes + 1)  # [h,w,C+1]
+            perfect = argmax_upsampled(hot[..., :classes].float().permute(2, 0, 1), truth[0].shape)
+            predictions, masks = [*predictions, perfect], torch.cat([masks, masks[:1]])
+        counted = confusion_matrices(torch.stack(predictions), masks, classes)
+        kinds = dict(zip(self._counts.matrices, counted[:, None], strict=True))
+        self._counts.put(torch.tensor([index]), kinds)
+
+
+def _with_band(mask: Bytes) -> Bytes:
+    """A mask, and the mask restricted to a band around its boundaries, uint8 `[2,H,W]`."""
+    return np.stack([mask, np.where(boundary_band(mask), mask, IGNORE_INDEX).astype(np.uint8)])

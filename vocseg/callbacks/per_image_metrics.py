@@ -10,12 +10,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from vocseg.callbacks import find_callback
 from vocseg.metrics.calibration import BINS, Calibration, calibration_counts, confidences
 from vocseg.metrics.per_image import PerImageConfusion, Protocol
 from vocseg.models.metadata import protocol_of
 from vocseg.models.module import SegmentationModule
 
-_MAX_PENDING = 256  # images whose matrices stay on the GPU
+_MAX_PENDING = 256  # images whose matrices stay on their device
 
 
 class PerImageAccumulator:
@@ -23,38 +24,34 @@ class PerImageAccumulator:
 
     def __init__(self, kinds: Sequence[str], images: int, classes: int) -> None:
         self.matrices = {kind: torch.zeros(images, classes, classes, dtype=torch.int32) for kind in kinds}
-        self._pending: list[tuple[int, dict[str, Tensor]]] = []
+        self._pending: list[tuple[Tensor, dict[str, Tensor]]] = []
         self._scored = torch.zeros(images, dtype=torch.int32)  # `[N]`: 1 if the image was scored
 
-    def put(self, index: Tensor, **matrices: Tensor) -> None:
-        """Store the matrices of images.
+    def put(self, index: Tensor, matrices: dict[str, Tensor]) -> None:
+        """Store matrices on their device. They are copied to the CPU for many images at a time.
 
         Args:
             index: Positions of the images, int64 `[M]`. -1: padding, which is ignored.
             matrices: Integers `[M,C,C]` by kind.
         """
-        index = index.cpu()
-        rows = index[index >= 0]
-        for kind, each in matrices.items():
-            self.matrices[kind][rows] = each.to("cpu", torch.int32)[index >= 0]
-        self._scored[rows] = 1
-
-    def put_later(self, index: int, matrices: dict[str, Tensor]) -> None:
-        """Store the matrices `[C,C]` of an image on their device. They are copied many at a time."""
         self._pending.append((index, matrices))
-        if len(self._pending) >= _MAX_PENDING:
-            self._fetch()
+        if sum(len(each) for each, _ in self._pending) >= _MAX_PENDING:
+            self.fetch()
 
-    def _fetch(self) -> None:
+    def fetch(self) -> None:
+        """Copy the stored matrices to the CPU."""
         pending, self._pending = self._pending, []
-        if pending:
-            index = torch.tensor([index for index, _ in pending])
-            kinds = pending[0][1]
-            self.put(index, **{kind: torch.stack([each[kind] for _, each in pending]) for kind in kinds})
+        if not pending:
+            return
+        index = torch.cat([each for each, _ in pending]).cpu()
+        rows = index[index >= 0]
+        for kind, kept in self.matrices.items():
+            kept[rows] = torch.cat([each[kind].int() for _, each in pending]).cpu()[index >= 0]
+        self._scored[rows] = 1
 
     def gather(self, trainer: Trainer) -> None:
         """Sum over all processes, each of which scored other images."""
-        self._fetch()
+        self.fetch()
         self.matrices = {kind: summed(trainer, each) for kind, each in self.matrices.items()}
         self._scored = summed(trainer, self._scored)
 
@@ -71,15 +68,7 @@ class PerImageAccumulator:
         ids: Sequence[str],
         band: str | None = None,
     ) -> PerImageConfusion:
-        """Return the matrices of one kind with their metadata.
-
-        Args:
-            kind: Kind of the matrices.
-            protocol: How they were counted.
-            names: Names of the classes.
-            ids: Ids of all images of the split.
-            band: Kind of the matrices near a boundary, if there are some.
-        """
+        """Return the matrices of a kind, and of the kind of those near a boundary, with their metadata."""
         rows = self.rows
         found = {each: self.matrices[each].numpy()[rows].astype(np.int64) for each in (kind, band) if each}
         return PerImageConfusion(
@@ -99,16 +88,11 @@ def scored_data(trainer: Trainer, module: Any) -> Any:
 
 
 class PerImageMetrics(Callback):
-    """Collects per-image confusion matrices of the newest scoring epoch, and calibration outside of training.
-
-    Matrices stay on their device until the epoch ends.
-    """
+    """Collects per-image confusion matrices of the newest epoch, and calibration outside of training."""
 
     def __init__(self) -> None:
-        self._counts: PerImageAccumulator | None = None
-        self._parts: list[tuple[Tensor, Tensor]] = []
+        self._counts: PerImageAccumulator | None = None  # None: nothing is scored
         self._bins: Tensor | None = None  # int64 `[15,3]`
-        self._counting = False
 
     def scores(self, trainer: Trainer, module: SegmentationModule) -> PerImageConfusion | None:
         """Return the matrices of the newest epoch, if any."""
@@ -126,40 +110,29 @@ class PerImageMetrics(Callback):
         return Calibration(self._bins.numpy(), found.protocol)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._counting = scored_data(trainer, pl_module) is not None
-        scoring = self._counting and trainer.state.fn != TrainerFn.FITTING
-        self._parts, self._counts = [], None
-        self._bins = torch.zeros(BINS, 3, dtype=torch.int64, device=pl_module.device) if scoring else None
+        data = scored_data(trainer, pl_module)
+        self._counts = self._bins = None
+        if data is None or not isinstance(pl_module, SegmentationModule):
+            return
+        self._counts = PerImageAccumulator(("network",), data.facts("val")["images"], pl_module.num_classes)
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._bins = torch.zeros(BINS, 3, dtype=torch.int64, device=pl_module.device)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
     ) -> None:
-        if not self._counting:
+        if self._counts is None:
             return
-        self._parts.append((batch["index"], outputs["confusion"].int()))
+        self._counts.put(batch["index"], {"network": outputs["confusion"].int()})
         if self._bins is not None:
             logits, prediction = outputs["logits"], outputs["prediction"]
             confidence = confidences(logits, prediction)
             self._bins += calibration_counts(confidence, prediction, batch["mask"], logits.shape[1])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._counting:
-            return
-        data = scored_data(trainer, pl_module)
-        assert isinstance(pl_module, SegmentationModule)
-        self._counts = PerImageAccumulator(("network",), data.facts("val")["images"], pl_module.num_classes)
-        if self._parts:
-            index, matrices = (torch.cat(each) for each in zip(*self._parts, strict=True))
-            self._counts.put(index, network=matrices)
-        self._parts = []
-        self._counts.gather(trainer)
-        self._bins = None if self._bins is None else summed(trainer, self._bins)
+        if self._counts is not None:
+            self._counts.gather(trainer)
+            self._bins = None if self._bins is None else summed(trainer, self._bins)
 
     on_test_start = on_validation_start
     on_test_batch_end = on_validation_batch_end
@@ -168,11 +141,5 @@ class PerImageMetrics(Callback):
 
 def newest_image_scores(trainer: Trainer, module: SegmentationModule) -> PerImageConfusion | None:
     """Return the per-image matrices of the newest scoring epoch, if the trainer has the callback."""
-    metrics = per_image_metrics(trainer)
+    metrics = find_callback(trainer, PerImageMetrics)
     return metrics.scores(trainer, module) if metrics else None
-
-
-def per_image_metrics(trainer: Trainer) -> PerImageMetrics | None:
-    """Return the trainer's `PerImageMetrics`, if it has one."""
-    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    return next((each for each in callbacks if isinstance(each, PerImageMetrics)), None)

@@ -43,11 +43,7 @@ class PredictionSaver:
         self._regions = self._seen = torch.zeros(0)  # `[N,R,8]`, `[N]`
 
     def begin(self, trainer: Trainer, module: LightningModule, counting: bool) -> None:
-        """Start if images are scored at the original resolution in a run directory, on all processes.
-
-        Raises:
-            UserError: If the folder of the masks cannot be created.
-        """
+        """Start if images are scored at the original resolution in a run directory, on all processes."""
         self._folder = self._masks = None
         folder = trainer.log_dir  # on every process: it is broadcast
         verb = trainer.state.fn
@@ -88,11 +84,7 @@ class PredictionSaver:
             self._masks.write(path.name, png.getvalue())
 
     def finish(self, trainer: Trainer) -> None:
-        """Rename the folder of masks, and write the summed label-error data on the main process.
-
-        Raises:
-            UserError: If something cannot be written.
-        """
+        """Rename the folder of masks, and write the summed label-error data on the main process."""
         if self._folder is None or self._masks is None:
             return
         with _translated(self._folder / FOLDER):

@@ -4,13 +4,14 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
+from vocseg.callbacks import find_callback
 from vocseg.callbacks.original_resolution import OriginalResolutionEval
 from vocseg.data.classes import ClassList
 from vocseg.data.image_io import Bytes
@@ -20,37 +21,6 @@ from vocseg.utils.gather import from_all
 from vocseg.utils.streams import Streams
 
 RESULTS = "predictions.json"
-
-
-class Predicted(NamedTuple):
-    """Results of `predict`.
-
-    Attributes:
-        folder: Folder of masks and overlays.
-        source: Folder or image that was predicted.
-        images: Size, files and area of each class by image.
-        unreadable: Reasons by image that cannot be read.
-        other_files: Reasons by file that is not an image.
-        seconds: Duration.
-        confidence: Whether confidence images were written.
-    """
-
-    folder: Path
-    source: str
-    images: dict[str, dict[str, Any]]
-    unreadable: dict[str, str]
-    other_files: dict[str, str]
-    seconds: float
-    confidence: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the content of `predictions.json`."""
-        return {
-            "source": self.source,
-            "folder": str(self.folder),
-            "images": self.images,
-            "left_out": self.unreadable | self.other_files,
-        }
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -68,9 +38,10 @@ class PredictionWriter(BasePredictionWriter):
     ) -> None:
         super().__init__(write_interval="batch")
         self.folder, self.confidence, self.video_masks = output_dir, confidence, video_masks
-        self.predicted: Predicted | None = None  # set at the end
+        self.seconds: float | None = None  # duration; set at the end
+        self.unreadable: dict[str, str] = {}  # reasons by image
         self.windows: str | None = None  # label of sliding windows, if used
-        self._images: dict[str, dict[str, Any]] = {}
+        self.images: dict[str, dict[str, Any]] = {}  # size, files and area of each class by image
         self._started = 0.0  # seconds of `time.monotonic`
         self._full: OriginalResolutionEval | None = None  # set if sliding windows are used
         self._streams: Streams | None = None  # writes while the network computes
@@ -86,11 +57,9 @@ class PredictionWriter(BasePredictionWriter):
                     f"--prediction_writer.output_dir {self.folder} cannot be used ({error.strerror}). "
                     "Use another folder."
                 ) from error
-        self._images, self._started = {}, time.monotonic()
-        callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-        self._full = next(
-            (each for each in callbacks if isinstance(each, OriginalResolutionEval) and each.window), None
-        )
+        self.images, self._started = {}, time.monotonic()
+        full = find_callback(trainer, OriginalResolutionEval)
+        self._full = full if full is not None and full.window else None
         self.windows = None if self._full is None else f"stride {self._full.stride:g}"
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         data.predict_dataset.keep = not data.num_workers  # images do not come back from other processes
@@ -131,18 +100,10 @@ class PredictionWriter(BasePredictionWriter):
         self._streams.wait()
         self._streams.close()
         predict_dataset = trainer.datamodule.predict_dataset  # type: ignore[attr-defined]
-        each = from_all((self._images, predict_dataset.left_out), trainer.world_size)
-        images = {name: facts for part, _ in each for name, facts in part.items()}
-        unreadable = {name: why for _, part in each for name, why in part.items()}
-        self.predicted = Predicted(
-            self.folder,
-            str(predict_dataset.source),
-            dict(sorted(images.items())),
-            dict(sorted(unreadable.items())),
-            predict_dataset.other_files,
-            time.monotonic() - self._started,
-            self.confidence,
-        )
+        each = from_all((self.images, predict_dataset.left_out), trainer.world_size)
+        self.images = dict(sorted((name, facts) for part, _ in each for name, facts in part.items()))
+        self.unreadable = dict(sorted((name, why) for _, part in each for name, why in part.items()))
+        self.seconds = time.monotonic() - self._started
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._streams is not None:
@@ -163,4 +124,4 @@ class PredictionWriter(BasePredictionWriter):
         result = Result(image, logits, classes, name, path, mask)
         files = result.save(self.folder, self.confidence)
         height, width = result.mask.shape
-        self._images[shown] = {"width": width, "height": height, **files, "classes": result.areas}
+        self.images[shown] = {"width": width, "height": height, **files, "classes": result.areas}

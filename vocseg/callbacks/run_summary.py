@@ -1,6 +1,7 @@
 """Summary of a run at its start."""
 
 import shutil
+import textwrap
 from dataclasses import asdict
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -31,25 +32,14 @@ class RunSummary(Callback):
             terms = asdict(pl_module.loss.settings) | {"class_weights": None}  # these follow
             print(f"loss     {', '.join(f'{name} {value:g}' for name, value in terms.items() if value)}")
             weights = zip(pl_module.class_list.names, pl_module.loss.class_weights or (), strict=False)
-            for line in _weight_lines([f"{name} {weight:.3g}" for name, weight in weights]):
-                print(line)
+            text = ", ".join(f"{name} {weight:.3g}" for name, weight in weights)
+            if text:
+                width = shutil.get_terminal_size().columns
+                print(textwrap.fill(text, width, initial_indent="weights  ", subsequent_indent=" " * 9))
         where = (
             f"{folder}  (curves: tensorboard --logdir {folder})" if folder else "a trial; nothing is saved"
         )
         print(f"run      {where}", flush=True)
-
-
-def _weight_lines(weights: list[str]) -> list[str]:
-    """Class weights, wrapped between two of them at the terminal's width."""
-    width = shutil.get_terminal_size().columns
-    lines: list[str] = []
-    for k, text in enumerate(weights):
-        text += "," * (k + 1 < len(weights))
-        if lines and len(lines[-1]) + 1 + len(text) <= width:
-            lines[-1] += f" {text}"
-        else:
-            lines.append(f"{'weights' if not lines else '':<9}{text}")
-    return lines
 
 
 def _split(facts: dict[str, object]) -> str:

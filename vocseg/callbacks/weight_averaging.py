@@ -39,11 +39,7 @@ class WeightAverager(WeightAveraging):
         super().__init__()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Allocate the average.
-
-        Raises:
-            UserError: If `swa` is used without a number of epochs.
-        """
+        """Allocate the average, or raise a `UserError` if `swa` has no number of epochs."""
         if stage == "fit" and self.kind == "swa" and (trainer.max_epochs or 0) < 1:
             raise UserError(
                 "--weight_averaging.kind swa needs the number of epochs. Set --trainer.max_epochs."

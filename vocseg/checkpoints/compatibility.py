@@ -3,12 +3,14 @@
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
 from vocseg import __version__
+from vocseg.callbacks import find_callback
 from vocseg.callbacks.weight_averaging import WeightAverager
 from vocseg.data.classes import ClassList, named_classes
 from vocseg.errors import UserError
@@ -23,11 +25,7 @@ def network_shape(description: Description) -> dict[str, str | int]:
 
 
 def check_shape(path: Path, found: dict[str, str | int], wanted: Mapping[str, str | int]) -> None:
-    """Check that a file contains the wanted network.
-
-    Raises:
-        UserError: If it does not.
-    """
+    """Raise a `UserError` unless a file contains the wanted network."""
     for name, value in found.items():
         if value != wanted[name]:
             raise UserError(
@@ -42,28 +40,15 @@ def described_classes(description: Description) -> ClassList:
 
 
 def check_classes(path: Path, description: Description, classes: ClassList) -> None:
-    """Check that a file's network has the classes of the masks, in the same order.
-
-    Raises:
-        UserError: If it does not.
-    """
-    names = tuple(description["classes"])
-    if names == classes.names:
-        return
-    if len(names) != len(classes):
-        found, wanted = _abbreviated(names), _abbreviated(classes.names)
-        difference = f"{len(names)} classes ({found}), but the masks have {len(classes)} ({wanted})"
-    else:
-        k = next(k for k, name in enumerate(names) if name != classes.names[k])
-        difference = f"'{names[k]}' as class {k}, but the masks have '{classes.names[k]}'"
-    raise UserError(
-        f"--ckpt_path {path}: has {difference}. Give the class list it was trained with (--data.classes), or "
-        "use other weights."
-    )
-
-
-def _abbreviated(names: Sequence[str]) -> str:
-    return ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
+    """Raise a `UserError` unless a file's network has the classes of the masks, in the same order."""
+    if (names := tuple(description["classes"])) != classes.names:
+        pairs = enumerate(zip_longest(names, classes.names))
+        k, (found, wanted) = next((k, pair) for k, pair in pairs if pair[0] != pair[1])
+        raise UserError(
+            f"--ckpt_path {path}: has {len(names)} classes, but the masks have {len(classes)}; class {k} is "
+            f"'{found}' there and '{wanted}' here. Give the class list it was trained with (--data.classes), "
+            "or use other weights."
+        )
 
 
 CompatKey = Literal[
@@ -81,15 +66,10 @@ _FLAGS = {
 
 
 def run_fingerprint(trainer: Any, module: Any) -> Conditions:
-    """Collect everything that a run's result depends on, as plain values.
-
-    Args:
-        trainer: The trainer, with a `VOCDataModule` that is set up.
-        module: A `SegmentationModule`.
-    """
+    """Collect everything that a run's result depends on, as plain values. The data module is set up."""
     data, own = trainer.datamodule, module.conditions()
     facts = {stage: dict(data.facts(stage)) for stage in ("train", "val")}
-    averaging = (each.described() for each in trainer.callbacks if isinstance(each, WeightAverager))
+    averaging = find_callback(trainer, WeightAverager)
     batch = {"batch_size": data.batch_size, "accumulated": trainer.accumulate_grad_batches}
     limit = trainer.limit_train_batches  # 1: one batch; 1.0: all
     if not isinstance(limit, float) or limit != 1:
@@ -114,7 +94,7 @@ def run_fingerprint(trainer: Any, module: Any) -> Conditions:
         "optimizer": {
             **own["optimizer"],
             "clipping": trainer.gradient_clip_val,
-            "average": next(averaging, None),
+            "average": averaging and averaging.described(),
         },
         "schedule": schedule,
         "precision": {"precision": str(trainer.precision), **own["precision"]},
@@ -127,15 +107,7 @@ def run_fingerprint(trainer: Any, module: Any) -> Conditions:
 def check_compatible(
     saved: Mapping[str, Mapping[str, Any]], current: Conditions, allowed: Sequence[str]
 ) -> list[str]:
-    """Check that a run can be resumed exactly.
-
-    Args:
-        saved: Fingerprint in the checkpoint.
-        current: Fingerprint of this run.
-        allowed: Keys that may differ. `all`: any.
-
-    Returns:
-        The differences that are allowed.
+    """Return the differences of two `run_fingerprint`s that are allowed; `all` allows any.
 
     Raises:
         UserError: For the first difference that is not allowed.

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write a checkpoint atomically.
-
-        Raises:
-            UserError: If it cannot be written. An existing file is unchanged.
-        """
-        if storage_options is not None:
-            raise UserError(f"{path}: storage_options do not apply to local files. Leave them out.")
+        """Write a checkpoint atomically. An existing file is unchanged by an error."""
         write_tensors(checkpoint, Path(path))
 
     def load_checkpoint(
@@ -57,16 +51,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def with_atomic_checkpoints(plugins: Any) -> list[Any]:
-    """Append `AtomicCheckpointIO` to the trainer's plugins.
-
-    Args:
-        plugins: None, one plugin, or several.
-
-    Raises:
-        UserError: If one of them is a checkpoint plugin.
-    """
-    several = isinstance(plugins, Sequence) and not isinstance(plugins, str)
-    others = [] if plugins is None else list(plugins) if several else [plugins]
+    """Append `AtomicCheckpointIO` to the trainer's plugins, of which none may be a checkpoint plugin."""
+    others = [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
     if own := next((each for each in others if isinstance(each, CheckpointIO)), None):
         raise UserError(
             f"--trainer.plugins {type(own).__name__}: checkpoints are written atomically and read safely "
@@ -76,15 +62,9 @@ def with_atomic_checkpoints(plugins: Any) -> list[Any]:
 
 
 def newest_valid_checkpoint(folder: Path) -> tuple[Path, list[str]]:
-    """Find the checkpoint of a run to resume: the valid one with the most steps.
+    """Return the valid checkpoint of a run with the most steps, and a sentence for each invalid one.
 
     Checkpoints of a user's callback may not allow an exact resume. They are used only if there is no other.
-
-    Args:
-        folder: Run directory.
-
-    Returns:
-        The checkpoint, and a sentence for each invalid file.
 
     Raises:
         UserError: If there is none.
@@ -128,11 +108,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def is_full_checkpoint(path: str | Path) -> bool:
-    """Return whether a file is a checkpoint that can be resumed, rather than weights (`unet_voc.pth`).
-
-    Raises:
-        UserError: If it is neither.
-    """
+    """Return whether a file is a checkpoint that can be resumed, rather than weights (`unet_voc.pth`)."""
     content = read_tensors(path, mapped=True)
     if isinstance(content, dict) and "description" in content and "pytorch-lightning_version" not in content:
         described(Path(path), content)
@@ -167,23 +143,13 @@ def own_weights(trainer: Trainer, place: Place) -> Iterator[None]:
 
 
 def add_unsaved_states(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Add to the states of ModelCheckpoint callbacks what Lightning does not save.
-
-    Args:
-        trainer: Trainer that saves the checkpoint.
-        checkpoint: Checkpoint before it is written. Changed in place.
-    """
+    """Add to the states of ModelCheckpoint callbacks what Lightning does not save, in place."""
     for each, state in _model_checkpoints(trainer, checkpoint):
         state |= {name: getattr(each, name) for name in _UNSAVED}
 
 
 def restore_unsaved_states(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Restore what `add_unsaved_states` saved, and adapt paths to a run directory that has moved.
-
-    Args:
-        trainer: The trainer, with callbacks that are set up.
-        checkpoint: Checkpoint before it is loaded. Changed in place.
-    """
+    """Restore what `add_unsaved_states` saved. Paths in the checkpoint are adapted to a moved run."""
     # Lightning drops the best scores if the folder's name differs, and does not load the newest score.
     for each, state in _model_checkpoints(trainer, checkpoint):
         state |= _renamed(state, str(state["dirpath"]), str(each.dirpath))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_only
 
 from vocseg.checkpoints.io import STATE_KEY, newest_valid_checkpoint, read_checkpoint, share
@@ -45,38 +44,8 @@ class ResumeTarget:
     verb: str = "fit"
 
 
-def find_latest_run(config: Namespace) -> ResumeTarget:
-    """Find the run of `--ckpt_path last`: the one whose config.yaml is given, else the newest.
-
-    Raises:
-        UserError: If there is none, or several are given.
-    """
-
-    def of_run(path: Path) -> bool:  # the run directory may have moved or been renamed
-        return path.name == "config.yaml" or any(path.parent.glob("*.ckpt"))
-
-    given = {path.parent for each in config.get("config") or [] if of_run(path := Path(str(each)))}
-    if len(given) > 1:
-        raise UserError(f"--ckpt_path last: {len(given)} runs are given by --config. Give one.")
-    if given:
-        return find_checkpoint(given.pop())
-    root = Path(config["trainer"]["default_root_dir"] or ".") / LOGS / "fit"
-    found = (path.parent for path in root.glob("version_*/last.ckpt"))
-    newest = max(found, key=lambda folder: (folder / "last.ckpt").stat().st_mtime, default=None)
-    if newest is None:
-        raise UserError(f"--ckpt_path last: there is no run with a last.ckpt in {root}")
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        print(f"resuming the newest run: {newest}")
-    return find_checkpoint(newest)
-
-
 def requeued_run(root: Path, verb: str, words: Sequence[str]) -> ResumeTarget | None:
-    """Find the run that the same command started before SLURM requeued its job.
-
-    Args:
-        root: Folder of `lightning_logs`.
-        verb: `fit` or `finetune`.
-        words: The command line.
+    """Find the run that the same command line started before SLURM requeued its job.
 
     Raises:
         Stopped: With exit code 0, if that run is finished.
@@ -146,41 +115,8 @@ class RunDirectory:
         self.path: Path | None = None
         self._lock: Any = None
 
-    def find_resumed(self, verb: str, config: Namespace, words: Sequence[str]) -> None:
-        """Find the run of `fit --ckpt_path last`, or of a job that SLURM requeued.
-
-        Args:
-            verb: `fit` or `finetune`.
-            config: Its flags. `ckpt_path` becomes None if a run is resumed.
-            words: The command line.
-
-        Raises:
-            UserError: If there is none, or it is of another verb.
-            Stopped: See `requeued_run`.
-        """
-        if verb == "fit" and config["ckpt_path"] == "last":
-            self.resumed = find_latest_run(config)
-            if self.resumed.verb != verb:
-                folder = self.resumed.folder
-                raise UserError(
-                    f"{verb} --ckpt_path last: {folder} is a run of {self.resumed.verb}. Resume it with: "
-                    f"python -m vocseg resume {folder}"
-                )
-        elif self.resumed is None:
-            self.resumed = requeued_run(Path(config["trainer"]["default_root_dir"] or "."), verb, words)
-        if verb == "fit" and self.resumed is not None:
-            config["ckpt_path"] = None  # the weights that the run started from are not needed any more
-
     def claim(self, root: Path, verb: str) -> None:
-        """Create the directory and lock it until `release`. A resumed run is rewound to its checkpoint.
-
-        Args:
-            root: Folder of `lightning_logs`.
-            verb: fit, finetune, validate, test or predict.
-
-        Raises:
-            UserError: If it cannot be created, or another process writes into it.
-        """
+        """Create the directory and lock it until `release`. A resumed run is rewound to its checkpoint."""
         self.path = create_run_dir(root, verb) if self.resumed is None else self.resumed.folder
         self._lock = lock_folder(self.path)
         clear_dead(self.path)
@@ -193,22 +129,15 @@ class RunDirectory:
             drop_unused_folder(self.path, besides)
 
     def stopped(self, stop: Interrupted, verb: str, trained: bool) -> Stopped:
-        """Create the error for a signal outside of the training loop.
-
-        Args:
-            stop: The signal.
-            verb: As in `claim`.
-            trained: Whether a step was done.
-        """
+        """Create the error for a signal outside of the training loop. `trained`: a step was done."""
         self.drop_unused("" if trained else "config.yaml")
+        what = "; nothing was saved. Start it again"
         if self.resumed is not None:
             what = f"; the run is unchanged. Resume with: python -m vocseg resume {self.resumed.folder}"
         elif verb in ("fit", "finetune") and not trained:
             what = " before training began; there is nothing to resume"
         elif self.path is not None and self.path.is_dir():
             what = f"; all files in {self.path} are complete"
-        else:
-            what = "; nothing was saved. Start it again"
         return Stopped(f"stopped by {stop.name}{what}", stop.exit_code)
 
     def release(self) -> None:

@@ -22,11 +22,7 @@ _INITIAL = {".lock", "hparams.yaml", _TABLE}  # files of a run without results
 
 
 def create_run_dir(root: Path, verb: str) -> Path:
-    """Create the next free directory of a verb. Runs that start together get separate ones.
-
-    Raises:
-        UserError: If it cannot be created.
-    """
+    """Create the next free directory of a verb. Runs that start together get separate ones."""
     parent = root / LOGS / verb
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +53,7 @@ def drop_unused_folder(folder: Path, besides: str = "") -> None:
 
 
 def lock_folder(folder: Path) -> FileLock:
-    """Lock a run directory until the returned lock is released.
-
-    Raises:
-        UserError: If another process holds the lock.
-    """
+    """Lock a run directory, or raise a `UserError` if another process holds the lock."""
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -92,15 +84,7 @@ def clear_dead(folder: Path) -> None:
 
 
 def newest_checkpoint(root: Path, word: str) -> Path:
-    """Find the file of `--ckpt_path best` or `last`: that of the run which saved a checkpoint last.
-
-    Args:
-        root: Folder of `lightning_logs`.
-        word: `best` or `last`.
-
-    Raises:
-        UserError: If no run has one.
-    """
+    """Find the `best.ckpt` or `last.ckpt` of the run that saved last, or raise a `UserError`."""
     runs: dict[Path, float] = {}
     for path in (root / LOGS).glob("*/version_*/*.ckpt"):
         with contextlib.suppress(OSError):  # replaced by a run in progress
@@ -130,10 +114,6 @@ def newest_weights(root: Path, verb: str = "*") -> Path | None:
 def mark(loggers: list[Any], folder: Path) -> dict[str, int]:
     """Flush the loggers and measure the files of a run, for `rewind`.
 
-    Args:
-        loggers: The trainer's loggers.
-        folder: Run directory.
-
     Returns:
         Rows of metrics.csv, and bytes of each events file and of each checkpoint of other callbacks.
     """
@@ -149,12 +129,7 @@ def mark(loggers: list[Any], folder: Path) -> dict[str, int]:
 
 
 def rewind(folder: Path, marked: dict[str, int]) -> None:
-    """Remove what a run wrote after a mark, and temporary files.
-
-    Args:
-        folder: Locked run directory.
-        marked: Result of `mark`.
-    """
+    """Remove what a locked run wrote after a `mark`, and temporary files."""
     keep_rows(folder / _TABLE, marked.get(_TABLE, 0))
     for path in folder.glob(_EVENTS):
         size = marked.get(path.name)

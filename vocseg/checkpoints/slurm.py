@@ -21,10 +21,6 @@ def requeue(trainer: Trainer, number: int) -> str:
 
     Lightning's handler is not used: it saves within a signal handler, during a step, in the root of all runs.
 
-    Args:
-        trainer: The trainer.
-        number: The signal.
-
     Returns:
         An addition to the closing message. Empty if the job is not requeued.
     """

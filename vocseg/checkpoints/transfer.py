@@ -9,7 +9,7 @@ from torch import Tensor
 from vocseg.checkpoints.compatibility import Description
 from vocseg.checkpoints.weights import plain_network, read_weights
 from vocseg.data.classes import ClassList
-from vocseg.errors import UserError, shown
+from vocseg.errors import UserError, some
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.safe_load import read_tensors
 
@@ -48,11 +48,6 @@ def read_pretrained(path: str | Path) -> Pretrained:
 def transfer(module: SegmentationModule, pretrained: Pretrained, classes: ClassList) -> str:
     """Load a network except for its last layer, of which only rows of classes with the same name are loaded.
 
-    Args:
-        module: Module whose network is filled.
-        pretrained: The weights.
-        classes: Classes of the data.
-
     Returns:
         A sentence on the rows that were copied.
 
@@ -80,12 +75,12 @@ def transfer(module: SegmentationModule, pretrained: Pretrained, classes: ClassL
     if pretrained.description is None and copied:
         return (
             f"the file does not name its {len(copied)} classes: they are assumed to be those of the data, in "
-            f"their order ({_abbreviated(copied)})"
+            f"their order ({some(copied, 8)})"
         )
-    known = f"the rows of {_abbreviated(copied)} are copied" if copied else "no row is copied"
+    known = f"the rows of {some(copied, 8)} are copied" if copied else "no row is copied"
     return (
         f"the weights are for other classes: in the last layer {known}; new: "
-        f"{_abbreviated(new) if new else 'none'}"
+        f"{some(new, 8) if new else 'none'}"
     )
 
 
@@ -96,8 +91,3 @@ def _matching_rows(pretrained: Pretrained, weight: Tensor | None, classes: Class
         return {k: k for k in range(len(classes))} if same else {}
     names = list(pretrained.description["classes"])
     return {k: names.index(name) for k, name in enumerate(classes.names) if name in names}
-
-
-def _abbreviated(names: list[str]) -> str:
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return ", ".join(shown(name, 40) for name in names[:8]) + more

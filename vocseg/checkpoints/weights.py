@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,6 @@ _MAX_SIZE = 1 << 14  # side length of images
 
 def weights_origin(weights: Path | None, folder: Path, module: Any) -> dict[str, Any]:
     """Describe the weights for `scores.json`, so that a report finds the run that trained them.
-
-    Args:
-        weights: File that was loaded, if any.
-        folder: Directory of the run that scores.
-        module: Module that was scored.
 
     Returns:
         Plain values: absolute and relative path, training run or None, digest of the parameters (None: of an
@@ -59,10 +54,6 @@ def parameters_digest(state: Mapping[str, Tensor]) -> str:
 def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return parameters and description of a file's content.
 
-    Args:
-        path: The file, for error messages.
-        content: Its content.
-
     Raises:
         UserError: If it is of another program or a newer version, for other inputs, or invalid.
     """
@@ -70,9 +61,7 @@ def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, An
     description = plain.get("description", plain.get(DESCRIPTION_KEY))
     state = plain.get("state_dict")
     if not isinstance(description, dict) or not isinstance(state, dict):
-        raise UserError(
-            f"--ckpt_path {path}: contains no network of vocseg, {_foreign_content(path, content)}"
-        )
+        raise UserError(f"--ckpt_path {path}: contains no network of vocseg, but {_foreign_content(content)}")
     if "_instantiator" in (plain.get("hyper_parameters") or {}):
         raise UserError(
             f"--ckpt_path {path}: contains a function to call, which vocseg never writes. Do not trust it."
@@ -84,32 +73,48 @@ def described(path: Path, content: Any) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def check_description(path: Path, description: dict[str, Any]) -> None:
-    """Check the description in a file.
-
-    Args:
-        path: The file, for error messages.
-        description: Its description.
-
-    Raises:
-        UserError: If it is of a newer version, for other inputs, or invalid.
-    """
+    """Raise a `UserError` if a file's description is of a newer version, for other inputs, or invalid."""
     number = description.get("format")
     if isinstance(number, int) and number > FORMAT:
         made_by = str(description.get("vocseg", ""))[:40]
         raise UserError(f"--ckpt_path {path}: made by vocseg {made_by}, newer than this one. Update vocseg.")
-    if invalid := _invalid_entry(description):
-        raise UserError(_not_ours(path, invalid))
-    found = description["normalisation"]
+    if not _is_valid(description):
+        raise UserError(_not_ours(path, "description"))
     for key, wanted in NORMALISATION.items():
-        if not _is_close(found.get(key), wanted):
+        if (found := str(description["normalisation"].get(key))) != str(wanted):
             raise UserError(
-                f"--ckpt_path {path}: was trained on images with {key} {str(found.get(key))[:60]}, but this "
-                f"version uses {key} {wanted}. Use the version of vocseg that made it."
+                f"--ckpt_path {path}: was trained on images with {key} {found[:60]}, but this version uses "
+                f"{key} {wanted}. Use the version of vocseg that made it."
             )
 
 
 def _not_ours(path: Path, entry: str) -> str:
     return f"--ckpt_path {path}: its {entry} is not what vocseg writes. Use a run's {WEIGHTS_NAME} or .ckpt."
+
+
+def _is_valid(description: dict[str, Any]) -> bool:
+    names, colours, size = (description.get(key) for key in ("classes", "colours", "size"))
+    words, data = (description.get("arch"), description.get("encoder")), description.get("data", {})
+    return (
+        type(description.get("format")) is int
+        and isinstance(description.get("vocseg"), str)
+        and all(isinstance(word, str) and re.fullmatch(r"[\w.-]{1,100}", word) for word in words)
+        and isinstance(names, list)
+        and 2 <= len(names) <= 255
+        and all(isinstance(name, str) for name in names)
+        and (colours is None or _are_colours(colours, len(names)))
+        and (size is None or (type(size) is int and 1 <= size <= _MAX_SIZE))
+        and isinstance(description.get("normalisation"), dict)
+        and isinstance(data, dict)
+        and all(isinstance(part, dict) for part in data.values())
+    )
+
+
+def _are_colours(colours: Any, count: int) -> bool:
+    def is_colour(colour: Any) -> bool:
+        return isinstance(colour, list | tuple) and len(colour) == 3 and all(c in range(256) for c in colour)
+
+    return isinstance(colours, list) and len(colours) == count and all(map(is_colour, colours))
 
 
 def plain_network(content: Any) -> dict[str, Tensor]:
@@ -122,18 +127,17 @@ def plain_network(content: Any) -> dict[str, Tensor]:
     return {}
 
 
-def _foreign_content(path: Path, content: Any) -> str:
+def _foreign_content(content: Any) -> str:
     """Describe the content of another program's file, with a remedy."""
-    remedy = f"Use a run's {WEIGHTS_NAME} or .ckpt."
     keys = ", ".join(str(key)[:60] for key in list(content)[:4]) if isinstance(content, dict) else ""
-    if plain_network(content):
-        return (
-            f"but the bare parameters of a network ({keys}) without a description. {remedy} "
-            "fit and finetune start from bare parameters, with --model.arch and --model.encoder."
-        )
-    if _is_state(content):
-        return f"but bare parameters ({keys}). {remedy} An encoder's are for --model.encoder_weights {path}."
-    return f"but data of another program ({keys or type(content).__name__}). {remedy}"
+    if not _is_state(content):
+        what = f"data of another program ({keys or type(content).__name__})"
+        return f"{what}. Use a run's {WEIGHTS_NAME} or .ckpt."
+    return (
+        f"bare parameters ({keys}) without a description. Use a run's {WEIGHTS_NAME} or .ckpt. fit and "
+        "finetune start from a network's parameters, with --model.arch and --model.encoder, and from an "
+        "encoder's with --model.encoder_weights."
+    )
 
 
 def _is_state(content: Any) -> bool:
@@ -141,45 +145,6 @@ def _is_state(content: Any) -> bool:
         isinstance(content, dict)
         and bool(content)
         and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
-    )
-
-
-def _invalid_entry(description: dict[str, Any]) -> str | None:
-    """Return the first invalid entry of a description."""
-    names, colours, size = (description.get(key) for key in ("classes", "colours", "size"))
-    count = len(names) if isinstance(names, list) else 0
-    valid = {
-        "format": type(description.get("format")) is int and description["format"] >= 1,
-        "vocseg": isinstance(description.get("vocseg"), str),
-        "arch": _is_word(description.get("arch")),
-        "encoder": _is_word(description.get("encoder")),
-        "classes": 2 <= count <= 255 and isinstance(names, list) and all(isinstance(n, str) for n in names),
-        "colours": colours is None or _are_colours(colours, count),
-        "size": size is None or (type(size) is int and 1 <= size <= _MAX_SIZE),
-        "normalisation": isinstance(description.get("normalisation"), dict),
-        "data": isinstance(description.get("data", {}), dict)
-        and all(isinstance(part, dict) for part in description.get("data", {}).values()),
-    }
-    return next((key for key, is_valid in valid.items() if not is_valid), None)
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[\w.-]{1,100}", value) is not None
-
-
-def _are_colours(colours: Any, count: int) -> bool:
-    def is_colour(colour: Any) -> bool:
-        return isinstance(colour, list | tuple) and len(colour) == 3 and all(c in range(256) for c in colour)
-
-    return isinstance(colours, list) and len(colours) == count and all(map(is_colour, colours))
-
-
-def _is_close(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, str):
-        return bool(found == wanted)
-    found, wanted = (list(value) if isinstance(value, Iterable) else [value] for value in (found, wanted))
-    return len(found) == len(wanted) and all(
-        isinstance(a, int | float) and abs(a - b) < 1e-6 * abs(b) for a, b in zip(found, wanted, strict=True)
     )
 
 
@@ -197,15 +162,9 @@ def save_weights(
     description: Description,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write `{"state_dict": ..., "description": ...}` atomically.
+    """Write `{"state_dict": ..., "description": ...}` atomically. `state` replaces the module's state dict.
 
     `smp_model.load_state_dict(torch.load(path, weights_only=True)["state_dict"])` works without vocseg.
-
-    Args:
-        path: The file.
-        module: Module whose network is saved.
-        description: See `describe`.
-        state: State dict to write instead of the module's.
     """
     named = (module.state_dict() if state is None else state).items()
     state = {
@@ -229,21 +188,14 @@ def read_weights(path: str | Path) -> Weights:
 def load_network(path: str | Path) -> Network:
     """Load a trained network for inference: logits `[N,C,H,W]` of uint8 images `[N,3,H,W]`.
 
-    Args:
-        path: A run's `unet_voc.pth` or `.ckpt`.
-
     Raises:
-        UserError: As `read_weights` and `rebuilt`.
+        UserError: If the file is missing, damaged, of another type, or not the network that it describes.
     """
     return rebuilt(read_weights(path), Path(path))
 
 
 def rebuilt(weights: Weights, path: Path) -> Network:
-    """Build the described network with its weights, in eval mode.
-
-    Raises:
-        UserError: If the weights do not match their description.
-    """
+    """Build the described network with its weights, in eval mode."""
     shape = network_shape(weights.description)
     network = build_network(str(shape["arch"]), str(shape["encoder"]), None, int(shape["num_classes"]))
     fill(network, weights, path)
@@ -263,11 +215,7 @@ def load_weights(module: SegmentationModule, path: str | Path) -> Description:
 
 
 def fill(network: Network, weights: Weights, path: Path) -> None:
-    """Load weights into the network that they describe.
-
-    Raises:
-        UserError: If they do not match.
-    """
+    """Load weights into the network that they describe, or raise a `UserError`."""
     try:
         network.model.load_state_dict(weights.state_dict)
     except RuntimeError as error:

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from vocseg.callbacks import find_callback
 from vocseg.callbacks.original_resolution import OriginalResolutionEval
 from vocseg.callbacks.prediction_writer import RESULTS, PredictionWriter
 from vocseg.callbacks.test_time_augmentation import TestTimeAugmentation
@@ -38,8 +39,7 @@ def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: in
         UserError: If the video cannot be read, or a file cannot be written. Then no file of it is left.
     """
     info = video_info(path)
-    writers = (each for each in trainer.callbacks if isinstance(each, PredictionWriter))
-    writer = next(writers, PredictionWriter())
+    writer = find_callback(trainer, PredictionWriter) or PredictionWriter()
     if writer.confidence:
         raise UserError("--prediction_writer.confidence true is for images. Leave it out for a video.")
     folder = Path(writer.folder or trainer.log_dir or trainer.default_root_dir)
@@ -83,11 +83,9 @@ def predict_video(trainer: Any, module: SegmentationModule, path: Path, size: in
 
 
 def _predictor(trainer: Trainer, module: SegmentationModule, size: int) -> Predictor:
-    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
-    full = next(
-        (each for each in callbacks if isinstance(each, OriginalResolutionEval) and each.window), None
-    )
-    tta = next((each.config for each in callbacks if isinstance(each, TestTimeAugmentation)), TTAConfig())
+    full = find_callback(trainer, OriginalResolutionEval)
+    given = find_callback(trainer, TestTimeAugmentation)
+    tta = given.config if given is not None else TTAConfig()
     precision = trainer.precision_plugin
     return Predictor(
         precision.convert_module(module.network),
@@ -95,7 +93,7 @@ def _predictor(trainer: Trainer, module: SegmentationModule, size: int) -> Predi
         size,
         trainer.strategy.root_device,
         TTAConfig(tta.flip, tta.scales, module.network.step),
-        None if full is None else full.windows(size),
+        full.windows(size) if full is not None and full.window else None,
         precision.forward_context,
     )
 

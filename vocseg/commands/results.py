@@ -11,9 +11,10 @@ from typing import Any
 from jsonargparse import Namespace
 from rich.console import Console, RenderableType
 
+from vocseg.callbacks import find_callback
 from vocseg.callbacks.original_resolution import OriginalResolutionEval
-from vocseg.callbacks.per_image_metrics import per_image_metrics
-from vocseg.callbacks.prediction_writer import RESULTS, Predicted, PredictionWriter
+from vocseg.callbacks.per_image_metrics import PerImageMetrics
+from vocseg.callbacks.prediction_writer import RESULTS, PredictionWriter
 from vocseg.checkpoints.weights import WEIGHTS_NAME, weights_origin
 from vocseg.constants import INPUT_RESOLUTION, ORIGINAL_RESOLUTION, STDOUT
 from vocseg.data.datamodule import VOCDataModule
@@ -56,27 +57,13 @@ class JsonOutput(ExitStack):
     _path: Path | None = None
 
     def open(self, path: Path | None) -> None:
-        """Set the JSON file: a path, `-`, or None for no output.
-
-        Raises:
-            UserError: If the file cannot be created.
-        """
+        """Set the JSON file: a path, `-`, or None for no output."""
         self._path = path
-        if path is None:
-            return
         if path == STDOUT:
             self.enter_context(redirect_stdout(sys.stderr))
-        elif path.is_dir() or not next(k for k in path.absolute().parents if k.exists()).is_dir():
-            raise UserError(
-                f"--json {path} cannot be written: it or a parent is of another kind. Pass another file."
-            )
 
     def write(self, trainer: Any) -> None:
-        """Write the results, on the main process.
-
-        Raises:
-            UserError: If the file cannot be written.
-        """
+        """Write the results, on the main process."""
         if self._path is None or not trainer.is_global_zero:
             return
         self.close()  # `-` is standard output again
@@ -92,15 +79,10 @@ class JsonOutput(ExitStack):
             ) from error
 
 
-def print_closing_lines(verb: str, folder: Path, config: Namespace) -> None:
-    """Print where the results of a run are, and the commands to run next."""
-    weights = folder / WEIGHTS_NAME
-    given = weights if verb in ("fit", "finetune") and weights.is_file() else None
-    print("\n".join(["", *closing_lines(verb, folder, given, config)]), flush=True)
-
-
-def closing_lines(verb: str, folder: Path, weights: Path | None, config: Namespace) -> list[str]:
+def closing_lines(verb: str, folder: Path, config: Namespace) -> list[str]:
     """Locations of the results of a run, and the commands to run next."""
+    weights = folder / WEIGHTS_NAME if verb in ("fit", "finetune") else None
+    weights = weights if weights is not None and weights.is_file() else None
     lines = [f"weights  {weights}"] if weights is not None else []
     lines.append(f"results  {folder}  ({_HOLDS[verb]})")
     for k, command in enumerate(_commands(verb, folder, weights, config)):
@@ -140,11 +122,11 @@ def say(trainer: Any, what: RenderableType) -> None:
 
 def report_scores(trainer: Any, verb: str, model: SegmentationModule) -> None:
     """Print tables, write `scores.json` and the per-image scores; to be called on all processes."""
-    score, metrics = newest_score(trainer, model), per_image_metrics(trainer)
+    score, metrics = newest_score(trainer, model), find_callback(trainer, PerImageMetrics)
     images = metrics and metrics.scores(trainer, model)
     if score is None or metrics is None or not images:
         return
-    callback = next((each for each in trainer.callbacks if isinstance(each, OriginalResolutionEval)), None)
+    callback = find_callback(trainer, OriginalResolutionEval)
     full = (callback and callback.scores(trainer, model)) or None
     calibration = (full and full.calibration) or metrics.calibration(trainer, model)
     upper_bound = Score.of(full.ceiling) if full and full.ceiling else None
@@ -182,39 +164,47 @@ def report_training(trainer: Any, best: Score) -> None:
 
 def report_predictions(trainer: Any, model: SegmentationModule) -> int:
     """Print results and write `predictions.json`, on all processes; return 1 if an image is unreadable."""
-    writer = next((each for each in trainer.callbacks if isinstance(each, PredictionWriter)), None)
-    if writer is None or (done := writer.predicted) is None:
+    writer = find_callback(trainer, PredictionWriter)
+    if writer is None or writer.seconds is None or writer.folder is None:
         return 0
     saved = not trainer.fast_dev_run
     if trainer.is_global_zero:
-        origin = weights_origin(model.loaded_from, done.folder, model)
-        ways = {"size": trainer.datamodule.image_size, "tta": model.tta.label, "windows": writer.windows}
-        trainer.figures = {**done.as_dict(), **ways, "weights": origin}
+        dataset = trainer.datamodule.predict_dataset
+        trainer.figures = {
+            "source": str(dataset.source),
+            "folder": str(writer.folder),
+            "images": writer.images,
+            "left_out": writer.unreadable | dataset.other_files,
+            "size": trainer.datamodule.image_size,
+            "tta": model.tta.label,
+            "windows": writer.windows,
+            "weights": weights_origin(model.loaded_from, writer.folder, model),
+        }
         if saved:
-            atomic_write(done.folder / RESULTS, as_json(trainer.figures) + "\n")
-        print("\n".join(_predicted_lines(done, saved)), flush=True)
-    return 1 if done.unreadable else 0
+            atomic_write(writer.folder / RESULTS, as_json(trainer.figures) + "\n")
+        print("\n".join(_predicted_lines(writer, writer.folder, dataset.other_files, saved)), flush=True)
+    return 1 if writer.unreadable else 0
 
 
-def _predicted_lines(done: Predicted, saved: bool) -> Iterator[str]:
-    count, read = len(done.images), len(done.images) + len(done.unreadable)
-    rate = f" ({count / done.seconds:.1f} images/s)" if count else ""
-    yield f"\n{count:,} of {read:,} image{'s' * (read != 1)} predicted in {done.seconds:.1f} s{rate}"
-    yield from _file_lines("cannot be read", "image", [printable(each) for each in done.unreadable.values()])
-    others = [printable(f"{name}: {why}") for name, why in done.other_files.items()]
-    yield from _file_lines("left out", "entry", others, "entries")
-    yield f"masks       {done.folder / 'masks'}"
-    yield f"overlays    {done.folder / 'overlays'}"
-    if done.confidence:
-        yield f"confidence  {done.folder / 'confidence'}"
+def _predicted_lines(
+    writer: PredictionWriter, folder: Path, others: dict[str, str], saved: bool
+) -> Iterator[str]:
+    count, seconds = len(writer.images), writer.seconds or 0
+    read = count + len(writer.unreadable)
+    rate = f" ({count / seconds:.1f} images/s)" if count else ""
+    yield f"\n{count:,} of {read:,} image{'s' * (read != 1)} predicted in {seconds:.1f} s{rate}"
+    yield from _file_lines("cannot be read", list(writer.unreadable.values()))
+    yield from _file_lines("left out", [f"{name}: {why}" for name, why in others.items()])
+    for name in ("masks", "overlays", *(["confidence"] if writer.confidence else [])):
+        yield f"{name:<12}{folder / name}"
     if saved:
-        yield f"areas       {done.folder / RESULTS}  (classes of every image, files left out)"
+        yield f"areas       {folder / RESULTS}  (classes of every image, files left out)"
 
 
-def _file_lines(what: str, one: str, lines: list[str], several: str = "") -> Iterator[str]:
+def _file_lines(what: str, lines: list[str]) -> Iterator[str]:
     if lines:
-        yield f"{len(lines):,} {one if len(lines) == 1 else several or one + 's'} {what}:"
-        yield from (f"  {line}" for line in lines[:_LISTED])
+        yield f"{len(lines):,} {what}:"
+        yield from (f"  {printable(line)}" for line in lines[:_LISTED])
         if len(lines) > _LISTED:
             yield f"  and {len(lines) - _LISTED:,} more"
 

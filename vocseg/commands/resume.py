@@ -1,5 +1,6 @@
 """`resume`: continues an interrupted run in its own folder."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import get_args
@@ -20,14 +21,7 @@ is bitwise identical to an uninterrupted run on the same hardware.
 
 
 def resume(words: list[str]) -> VocCLI | None:
-    """Resume a run.
-
-    Args:
-        words: Command-line arguments after `resume`.
-
-    Raises:
-        UserError: If the run does not exist or has no checkpoint to resume from.
-    """
+    """Resume a run, or raise a `UserError` if there is nothing to resume."""
     if not words or words[0] in ("-h", "--help"):
         print(_HELP)
         return None
@@ -46,15 +40,10 @@ def resume(words: list[str]) -> VocCLI | None:
 
 def _allowed(words: list[str]) -> tuple[list[str], list[str]]:
     """The arguments without --allow, and its conditions."""
-    flags: list[str] = []
-    allowed: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        flag, _, value = word.partition("=")
-        if flag == "--allow":
-            allowed += (value or next(rest, "")).split(",")
-        else:
-            flags.append(word)
+    parser = argparse.ArgumentParser("python -m vocseg resume", add_help=False, allow_abbrev=False)
+    parser.add_argument("--allow", action="append", default=[])
+    found, flags = parser.parse_known_args(words)
+    allowed = ",".join(found.allow).split(",") if found.allow else []
     for name in allowed:
         if name not in get_args(Allowance):
             raise UserError(

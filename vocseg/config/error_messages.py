@@ -22,12 +22,7 @@ _LOST = ("gloo/transport", "Connection closed by peer", "NCCL communicator was a
 
 @contextlib.contextmanager
 def raise_user_errors(cli: Any, verb: str) -> Iterator[None]:
-    """Raise exceptions of a verb as those that `main` prints, and release its run directory at the end.
-
-    Args:
-        cli: The command line, with `run_directory`, and `trainer` once that is built.
-        verb: The verb.
-    """
+    """Raise exceptions of a verb as those that `main` prints, and release its run directory at the end."""
     run_directory: RunDirectory = cli.run_directory
     try:
         with SIGNAL_GUARD.claiming():
@@ -50,10 +45,6 @@ def raise_user_errors(cli: Any, verb: str) -> Iterator[None]:
 def to_user_error(error: BaseException, trainer: Any = None) -> UserError | None:
     """Translate an exception that is caused by input or by the machine.
 
-    Args:
-        error: The exception.
-        trainer: Lightning's trainer, if there is one. Messages report its sizes.
-
     Returns:
         The translation, or None for any other exception, whose traceback should be printed.
     """
@@ -63,17 +54,16 @@ def to_user_error(error: BaseException, trainer: Any = None) -> UserError | None
         return missing_run_dir(folder)
     text = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
-    functions = {frame.name for frame in frames}
     message = (
-        _memory_message(error, text, functions, trainer)
+        _memory_message(error, text, trainer)
         or _flag_message(error, text, frames, trainer)
         or _logger_message(error, frames)
-        or _process_message(error, text, functions)
+        or _process_message(error, text, frames)
     )
     return UserError(message) if message else None
 
 
-def _memory_message(error: BaseException, text: str, functions: set[str], trainer: Any) -> str | None:
+def _memory_message(error: BaseException, text: str, trainer: Any) -> str | None:
     """Message for a lack of memory."""
     if isinstance(error, RuntimeError) and ("shared memory" in text or "Bus error" in text):
         return (
@@ -87,9 +77,7 @@ def _memory_message(error: BaseException, text: str, functions: set[str], traine
     lacks = f"the {'GPU' if on_gpu else 'machine'} does not have enough memory"
     if not (batch := _batch(trainer)):
         return f"{lacks} ({text[:120]}). Use smaller batches or images."
-    where = " in validation" if functions & {"validation_step", "test_step"} else ""
-    where = " in training" if functions & {"training_step", "backward"} else where
-    return f"{lacks} for a batch{batch}{where}. Use {_less_memory(trainer)}"
+    return f"{lacks} for a batch{batch}. Use {_less_memory(trainer)}"
 
 
 def _less_memory(trainer: Any) -> str:
@@ -105,9 +93,15 @@ def _less_memory(trainer: Any) -> str:
     return flags
 
 
+def _batch(trainer: Any) -> str:
+    data: Any = getattr(trainer, "datamodule", None)
+    if not hasattr(data, "batch_size"):
+        return ""
+    return f" of {data.batch_size} images at {data.image_size}x{data.image_size}"
+
+
 def _flag_message(error: BaseException, text: str, frames: list[FrameSummary], trainer: Any) -> str | None:
     """Message for flags that do not fit together, the data or the checkpoint."""
-    functions, files = {frame.name for frame in frames}, {Path(frame.filename).name for frame in frames}
     if isinstance(error, ValueError) and "more than 1 value per channel" in text:
         return (
             f"BatchNorm gets a single value per channel from this batch{_batch(trainer)}, and cannot train "
@@ -115,13 +109,11 @@ def _flag_message(error: BaseException, text: str, frames: list[FrameSummary], t
         )
     if missing := re.search(r"Requirement '([^']+)' not met", text):
         return f"a flag needs a package that is not installed: pip install '{missing[1]}'"
-    # Lightning checks there whether devices, strategy and precision are compatible.
-    invalid_flags = "accelerator_connector.py" in files or "`val_check_interval` (" in text
-    if isinstance(error, ValueError | TypeError) and invalid_flags:
+    building = any(_is_in(frame, "pytorch/trainer/trainer.py", "__init__") for frame in frames)
+    limits = "`val_check_interval` (" in text or "limit_" in text
+    if isinstance(error, ValueError | TypeError | MisconfigurationException) and (building or limits):
         return text
-    if isinstance(error, MisconfigurationException) and (trainer is None or "limit_" in text):
-        return text
-    loading = {"load_model_state_dict", "load_optimizer_state_dict"} & functions
+    loading = any(frame.name in ("load_model_state_dict", "load_optimizer_state_dict") for frame in frames)
     if isinstance(error, ValueError | RuntimeError) and loading:
         return (
             f"the checkpoint does not match the flags ({text[:120].rstrip('.')}). Set the flags of "
@@ -130,23 +122,27 @@ def _flag_message(error: BaseException, text: str, frames: list[FrameSummary], t
     return None
 
 
+def _is_in(frame: FrameSummary, file: str, function: str) -> bool:
+    return frame.name == function and frame.filename.endswith(file)
+
+
 def _logger_message(error: BaseException, frames: list[FrameSummary]) -> str | None:
     """Message for a logger of the user's that cannot be created, or cannot be opened before training."""
     opened = any(frame.name == "_call_setup_hook" for frame in frames)
-    reason = None
     if opened and any(Path(frame.filename).parent.name == "loggers" for frame in frames):
-        reason = str(error)
+        reason: object = error
     elif isinstance(error, ValueError) and "loggers.logger.Logger" in str(error):  # of jsonargparse
-        reason = str(error.__cause__)  # why the first of the flag's types, a single logger, does not take it
-    if reason is None:
+        reason = error.__cause__  # why the first of the flag's types, a single logger, does not take it
+    else:
         return None
-    reason = shown(" ".join(reason.split()), 300).rstrip(".")
-    return f"--trainer.logger: the logger cannot be used ({reason}). Set it up, or leave the flag out."
+    text = shown(" ".join(str(reason).split()), 300).rstrip(".")
+    return f"--trainer.logger: the logger cannot be used ({text}). Set it up, or leave the flag out."
 
 
-def _process_message(error: BaseException, text: str, functions: set[str]) -> str | None:
+def _process_message(error: BaseException, text: str, frames: list[FrameSummary]) -> str | None:
     """Message for a process of the run that has ended."""
-    if is_lost_process(error):
+    network = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
+    if network or (isinstance(error, RuntimeError) and any(words in text for words in _LOST)):
         return "another process of the run has ended or cannot be reached. See its message or log."
     workers = (
         "Check the free memory, use fewer with --data.num_workers, or read in the main process with "
@@ -156,20 +152,11 @@ def _process_message(error: BaseException, text: str, functions: set[str]) -> st
         if cause := _user_error_before(error):
             return str(cause)
         ended = "" if "Killed" in text else "has ended or "  # torch does not always report how
-        return (
-            f"a DataLoader worker {ended}was killed (the machine may have run out of memory). {workers}. "
-            f"torch reports: {text[:120].rstrip('. ')}"
-        )
+        return f"a DataLoader worker {ended}was killed. {workers}. torch reports: {text[:120].rstrip('. ')}"
     lost = isinstance(error, ConnectionError | EOFError | FileNotFoundError)
-    if lost and "rebuild_storage_fd" in functions:  # torch fetches a batch
+    if lost and any(frame.name == "rebuild_storage_fd" for frame in frames):  # torch fetches a batch
         return f"a DataLoader worker has ended or was killed, and its batch is lost. {workers}."
     return None
-
-
-def is_lost_process(error: BaseException) -> bool:
-    """Return whether the cause is that another process of the run has ended."""
-    network = isinstance(error, torch.distributed.DistError) if torch.distributed.is_available() else False
-    return network or (isinstance(error, RuntimeError) and any(words in str(error) for words in _LOST))
 
 
 def _lost_run_dir(error: FileNotFoundError) -> Path | None:
@@ -185,11 +172,3 @@ def _user_error_before(error: BaseException) -> UserError | None:
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__ or cause.__context__
     return cause
-
-
-def _batch(trainer: Any) -> str:
-    data: Any = getattr(trainer, "datamodule", None)
-    if not hasattr(data, "batch_size"):
-        return ""
-    images = "image" if data.batch_size == 1 else "images"
-    return f" of {data.batch_size} {images} at {data.image_size}x{data.image_size}"

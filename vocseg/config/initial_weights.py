@@ -17,17 +17,14 @@ from vocseg.inference.backends import file_format, load_trained, read_descriptio
 from vocseg.models.module import SegmentationModule
 from vocseg.utils.regular_file import local_file
 
-_TRAINING = ("fit", "finetune", "tune")  # verbs that take weights of other classes
+_TRAINING = ("fit", "finetune")  # verbs that take weights of other classes
 
 NEWEST = ("best", "last")  # checkpoints of the newest run
 OWN_WORDS = (*NEWEST, "hpc")  # resolved by Lightning
 
 
 def resolve_ckpt_path(verb: str, config: Namespace) -> Path | None:
-    """Find the file that a verb starts from.
-
-    Returns:
-        The file, or None if the verb starts without one.
+    """Find the file that a verb starts from; None: `fit` starts without one.
 
     Raises:
         UserError: If there is no such file, or the verb needs one.
@@ -45,7 +42,7 @@ def resolve_ckpt_path(verb: str, config: Namespace) -> Path | None:
     if verb == "finetune" and (newest := newest_weights(root, "fit")) is not None:
         print(f"fine-tuning the newest weights of fit: {newest}")
         return newest
-    if verb not in ("fit", "tune"):
+    if verb != "fit":
         newest = newest_weights(root)
         hint = (
             f"The newest are {newest}" if newest else "fit writes them as unet_voc.pth in the run directory"
@@ -58,24 +55,17 @@ class InitialWeights:
     """Defaults of flags that follow from the given weights and class list. Typed flags override them."""
 
     def __init__(self, verb: str, config: Namespace) -> None:
-        """Read the given files.
-
-        Raises:
-            UserError: If a file is missing or invalid.
-        """
+        """Read the given files, or raise a `UserError`."""
         self._verb = verb
         path = config["data"]["classes"]
         self.classes: ClassList = known_classes(path and Path(path), config["data"]["mask_values"])
         self.defaults: dict[str, Any] = {} if path is None else {"model.num_classes": len(self.classes)}
         self.path = resolve_ckpt_path(verb, config)
         self._description: dict[str, Any] | None = None
-        self._shape: dict[str, str | int] = {}
-        self.exported = False  # whether the file was written by `export`
         if self.path is None:
             return
         trains = verb in _TRAINING  # takes weights of other classes, and bare state dicts
-        self.exported = file_format(self.path) != "pytorch"
-        if trains and self.exported:
+        if trains and file_format(self.path) != "pytorch":
             raise UserError(
                 f"--ckpt_path {self.path}: is an exported file, which cannot be trained. Give the weights it "
                 "was made from, unet_voc.pth or a .ckpt."
@@ -83,32 +73,20 @@ class InitialWeights:
         self._description = read_pretrained(self.path).description if trains else read_description(self.path)
         if self._description is None:
             return
-        self._shape = network_shape(self._description)
-        if trains:
-            self._shape.pop("num_classes")
-            self.defaults["model.num_classes"] = len(self.classes)
-        self.defaults |= {f"model.{name}": value for name, value in self._shape.items()}
+        shape = network_shape(self._description) | ({"num_classes": len(self.classes)} if trains else {})
+        self.defaults |= {f"model.{name}": value for name, value in shape.items()}
         self.defaults |= {"data.image_size": self._description["size"]} if self._description["size"] else {}
 
-    def check(self, config: Namespace) -> None:
-        """Check the flags against the weights.
-
-        Raises:
-            UserError: If they do not match.
-        """
-        if self.path is None:
+    def check_classes(self) -> None:
+        """Raise a `UserError` if the classes of scored masks are not those of the weights."""
+        if self.path is None or self._description is None:
             return
-        check_shape(self.path, self._shape, config["model"])
-        if self._description is not None and self._verb not in (*_TRAINING, "predict"):
+        if self._verb not in (*_TRAINING, "predict"):
             check_classes(self.path, self._description, self.classes)
 
 
 def load_initial_weights(model: LightningModule | None, ckpt_path: str | Path | None) -> str | Path | None:
-    """Load a file into the model.
-
-    Returns:
-        What Lightning must load itself ("best", "last", "hpc"), else None.
-    """
+    """Load a file into the model, or return what Lightning must load itself ("best", "last", "hpc")."""
     if not isinstance(model, SegmentationModule) or ckpt_path is None or ckpt_path in OWN_WORDS:
         return ckpt_path
     if file_format(ckpt_path) == "pytorch":
@@ -126,16 +104,9 @@ def load_initial_weights(model: LightningModule | None, ckpt_path: str | Path | 
 def begin_with_other_classes(model: LightningModule | None, ckpt_path: str | Path | None) -> str | None:
     """Load weights of other classes than the data's into the model.
 
-    Args:
-        model: The model, with the class list of its data.
-        ckpt_path: The weights.
-
     Returns:
         A sentence on the rows of the last layer that were copied. None if the classes are the same, in which
         case nothing is loaded.
-
-    Raises:
-        UserError: If the weights are of another network.
     """
     if not isinstance(model, SegmentationModule) or ckpt_path is None or ckpt_path in OWN_WORDS:
         return None

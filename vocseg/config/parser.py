@@ -1,21 +1,18 @@
-"""Command-line parser with recipes by name, lists from repeated flags, types in words and one-line errors."""
+"""Command-line parser with recipes by name, lists from repeated flags and one-line errors."""
 
 import difflib
 import inspect
 import os
 import re
-from argparse import Action
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import (  # type: ignore[attr-defined]
     ActionConfigFile,
     ArgumentParser,
-    DefaultHelpFormatter,
     Namespace,
     get_loader,
     set_loader,
@@ -46,76 +43,22 @@ def _load_checked(value: str) -> Any:
 set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
-_NAMES = {
-    "NoneType": "null",
-    "bool": "true or false",
-    "Path": "path",
-    "PositiveInt": "int from 1",
-    "NonNegativeInt": "int from 0",
-    "PositiveFloat": "float above 0",
-    "NonNegativeFloat": "float from 0",
-    "ClosedUnitInterval": "0 to 1",
-    "OpenUnitInterval": "between 0 and 1",
-    "str": "text",
-}
-
-
-def type_in_words(hint: Any) -> str | None:
-    """Text for a type hint, such as `int or null`; None where the library's own text is to be used."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return ", ".join(map(str, parts))
-    if kind in (Union, UnionType):
-        words = [type_in_words(part) for part in parts]
-        return None if None in words else " or ".join(dict.fromkeys(filter(None, words)))
-    if kind in (list, tuple, Iterable, Sequence):
-        words = [type_in_words(part) for part in parts if part is not ...]
-        return None if None in words else f"list of {' and '.join(dict.fromkeys(filter(None, words)))}"
-    if hint is NoneType or isinstance(hint, type):
-        return _NAMES.get(hint.__name__, hint.__name__)
-    return None
-
-
-class HelpFormatter(DefaultHelpFormatter):
-    """jsonargparse's formatter with types in words, and without the `+` that repeated flags get."""
-
-    def _get_type_str(self, action: Action) -> str | None:
-        return type_in_words(getattr(action, "_typehint", None)) or super()._get_type_str(action)
-
-    def _format_action_invocation(self, action: Action) -> str:
-        text = super()._format_action_invocation(action)
-        return re.sub(r", --[\w.]+\+( \S+)?", "", text)
-
-
 class Parser(ArgumentParser):
-    """A parser whose errors are `UserError`s, with types in words in its help."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"formatter_class": HelpFormatter, **kwargs})
+    """A parser whose errors are `UserError`s."""
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """Parse a file given by `--config`.
-
-        Raises:
-            UserError: If it is not a regular text file, or `check_document` rejects it.
-        """
+        """Parse a file given by `--config`. A `UserError` reports what is no valid text file."""
         read_document(Path(os.fspath(path)), f"--config {shown(os.fspath(path), 300)}")
         parsed: Namespace = super().parse_path(path, *args, **kwargs)
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise an error of jsonargparse as a `UserError`.
-
-        The message for a value of a wrong type is built anew from the flag, its type and the reason.
-        """
+        """Raise an error of jsonargparse as a `UserError` with the flag and the first cause."""
         parser: Parser = getattr(ex, "subcommand_parser", None) or self
-        flag = message.split('"')[1] if message.startswith('Parser key "') else None
-        action = next((each for each in parser._actions if each.dest == flag), None)
-        if ex is not None and flag is not None:
-            reason, wanted = _first_cause(ex), type_in_words(getattr(action, "_typehint", None))
-            text = str(reason).replace("<class '", "").replace("'>", "")
-            remedy = f". Give {wanted}." if wanted and not isinstance(reason, UserError) else ""
-            message = f"--{flag}: {text}{remedy}"
+        if ex is not None and message.startswith('Parser key "'):
+            flag = message.split('"')[1]
+            text = str(_first_cause(ex)).replace("<class '", "").replace("'>", "")
+            message = f"--{flag}: {text}"
         raise UserError(shown(" ".join(message.split()), _MAX_CHARS) + parser._hint(message)) from ex
 
     def _hint(self, message: str) -> str:
@@ -136,13 +79,7 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 def positional_to_flag(words: list[str], names: Sequence[str], tool: Callable[..., Any]) -> list[str]:
-    """Give the leading words of a command line their flags.
-
-    Args:
-        words: The command line.
-        names: Flags in order. If the first takes a list, it gets all leading words.
-        tool: The function with these flags.
-    """
+    """Give the leading words of a command line their flags. A first flag for a list gets them all."""
     leading = list(takewhile(lambda word: not word.startswith("-"), words))
     flags = [*names] * len(leading) if names[0] in _list_flags(tool) else names
     named = [f"--{name}={word}" for name, word in zip(flags, leading, strict=False)]
@@ -174,11 +111,7 @@ class RecipeFile(ActionConfigFile):
     """`--config` that takes a packaged recipe's name or a file. Several compose from left to right."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Parse the recipe or the file.
-
-        Raises:
-            UserError: If it is neither a recipe nor a valid file.
-        """
+        """Parse the recipe or the file, or raise a `UserError`."""
         recipe = RECIPES / f"{values}.yaml"
         if os.path.isfile(recipe):
             values = str(recipe)

@@ -1,55 +1,29 @@
 """Validation of flags and callbacks before anything is built."""
 
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import (
-    BackboneFinetuning,
-    BatchSizeFinder,
-    EarlyStopping,
-    LearningRateFinder,
-    ModelCheckpoint,
-    StochasticWeightAveraging,
-    Timer,
-)
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from vocseg.callbacks.best_weights import best_mode
 from vocseg.errors import UserError
 
 _METRICS = [f"{name}/{stage}" for name in ("loss", "miou", "pixel_accuracy") for stage in ("train", "val")]
-_REPLACEMENTS = {  # of Lightning's callbacks that conflict with ours
-    BackboneFinetuning: "use --model.freeze_encoder_epochs EPOCHS",
-    BatchSizeFinder: "run `python -m vocseg tune --target batch_size` first",
-    LearningRateFinder: "run `python -m vocseg tune` first",
-    StochasticWeightAveraging: "use --weight_averaging.kind swa",
-    Timer: "use --trainer.max_time",
-}
 _LIMITS = {"fit": "train", "finetune": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
 def check_flags(verb: str, config: Mapping[str, Any], classes: Iterable[str]) -> None:
-    """Check the flags that can be judged without data or weights.
-
-    Args:
-        verb: The command.
-        config: Its flags.
-        classes: Names of the classes.
-
-    Raises:
-        UserError: For the first invalid flag.
-    """
+    """Raise a `UserError` for a flag that is invalid whatever the data and weights are."""
     trainer, seed = config["trainer"], config["seed_everything"]
     if not isinstance(seed, bool) and not 0 <= int(seed or 0) < 1 << 32:
         raise UserError(f"--seed_everything {seed}: a seed is a whole number from 0 to 4,294,967,295")
-    _check_root(Path(trainer["default_root_dir"] or "."))
-    _check_device(trainer)
-    if trainer["barebones"]:
+    # Lightning would silently use bf16 on a CPU.
+    on_cpu = str(trainer["accelerator"]) == "cpu" or not torch.accelerator.is_available()
+    if on_cpu and str(trainer["precision"]) in ("16", "16-mixed", "16-true"):
         raise UserError(
-            "--trainer.barebones true: the run would write no scores, curves or weights. Leave it out (bare "
-            "steps are timed by scripts/bench train)."
+            f"--trainer.precision {trainer['precision']} needs a GPU, and this run is on a CPU. Use "
+            "bf16-mixed, or leave it out."
         )
     if str(trainer["strategy"]).startswith(("ddp_spawn", "ddp_fork", "ddp_notebook")):
         raise UserError(
@@ -59,19 +33,17 @@ def check_flags(verb: str, config: Mapping[str, Any], classes: Iterable[str]) ->
     for flag in ("accumulate_grad_batches", "check_val_every_n_epoch"):
         if trainer[flag] is not None and trainer[flag] < 1:
             raise UserError(f"--trainer.{flag} {trainer[flag]}: give a whole number from 1")
-    if not trainer["fast_dev_run"]:
-        _check_length(verb, trainer)
+    lengths = [f"limit_{_LIMITS.get(verb, 'train')}_batches", "max_epochs", "max_steps"]
+    for flag in lengths if not trainer["fast_dev_run"] else ():
+        if trainer[flag] is not None and not (trainer[flag] > 0 or trainer[flag] == -1):
+            raise UserError(f"--trainer.{flag} {trainer[flag]}: there is nothing to do. Leave it out.")
     _check_scoring(verb, config)
     if "best_weights" in config:
         check_monitor("--best_weights.monitor", config["best_weights"]["monitor"], classes)
 
 
 def check_monitor(flag: str, metric: str, classes: Iterable[str]) -> None:
-    """Check that a monitored metric is logged.
-
-    Raises:
-        UserError: If it is not.
-    """
+    """Raise a `UserError` unless a monitored metric is logged."""
     if metric not in _METRICS and metric not in {f"per_class_iou/{name}" for name in classes}:
         raise UserError(
             f"{flag} {metric}: no such metric is logged. Use {', '.join(_METRICS)} or per_class_iou/CLASS."
@@ -79,19 +51,12 @@ def check_monitor(flag: str, metric: str, classes: Iterable[str]) -> None:
 
 
 def check_callbacks(callbacks: Iterable[Any], classes: Iterable[str]) -> None:
-    """Check that a user's callbacks work with ours and monitor a metric that is logged.
-
-    Raises:
-        UserError: If one does not.
-    """
+    """Raise a `UserError` unless a user's callbacks work with ours and monitor a logged metric."""
     callbacks, classes = list(callbacks), list(classes)
     # A callback from another package may log metrics of its own.
     foreign = any(not type(each).__module__.startswith(("lightning.", "vocseg.")) for each in callbacks)
     for each in callbacks:
         name = type(each).__name__
-        for kind, remedy in _REPLACEMENTS.items():
-            if isinstance(each, kind):
-                raise UserError(f"trainer.callbacks: {name} does not work here: {remedy}")
         if not isinstance(each, (EarlyStopping, ModelCheckpoint)) or each.monitor is None:
             continue
         metric = each.monitor
@@ -107,45 +72,6 @@ def check_callbacks(callbacks: Iterable[Any], classes: Iterable[str]) -> None:
                 f"trainer.callbacks: {name} with monitor {metric} and mode {each.mode}: that metric is "
                 f"best when {size}. Use `mode: {best_mode(metric)}`."
             )
-
-
-def _check_root(root: Path) -> None:
-    existing = next(folder for folder in (root, *root.absolute().parents) if os.path.exists(folder))
-    if not existing.is_dir():
-        raise UserError(f"--trainer.default_root_dir {root}: {existing} is a file. Give a folder for runs.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(
-            f"--trainer.default_root_dir {root}: {existing} is not writable. Give another folder."
-        )
-
-
-def _check_device(trainer: Mapping[str, Any]) -> None:
-    precision, accelerator = str(trainer["precision"]), str(trainer["accelerator"])
-    has_gpu = torch.accelerator.is_available()
-    if accelerator in ("gpu", "cuda") and not has_gpu:
-        raise UserError(
-            f"--trainer.accelerator {accelerator}: torch finds no GPU. Leave it out to run on the CPU, or "
-            "check `nvidia-smi` and the build of torch (`python -m torch.utils.collect_env`)."
-        )
-    # Lightning would silently use bf16 on a CPU.
-    if precision in ("16", "16-mixed", "16-true") and (accelerator == "cpu" or not has_gpu):
-        raise UserError(
-            f"--trainer.precision {precision} needs a GPU, and this run is on a CPU. Use bf16-mixed, or "
-            "leave it out."
-        )
-
-
-def _check_length(verb: str, trainer: Mapping[str, Any]) -> None:
-    flags = [f"limit_{_LIMITS.get(verb, 'train')}_batches"]
-    flags += ["max_epochs", "max_steps"] if _LIMITS.get(verb) == "train" else []
-    for flag in flags:
-        value = None if trainer[flag] is None else float(trainer[flag])
-        if value == 0:
-            raise UserError(f"--trainer.{flag} {trainer[flag]}: there is nothing to do. Leave it out.")
-        if value is not None and value < -1:
-            limit = "a fraction from 0 to 1, or a number of batches"
-            limit = limit if flag.startswith("limit") else "a number above 0, or -1 for no limit"
-            raise UserError(f"--trainer.{flag} {trainer[flag]}: give {limit}")
 
 
 def _check_scoring(verb: str, config: Mapping[str, Any]) -> None:

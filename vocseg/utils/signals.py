@@ -1,13 +1,13 @@
 """Signal handling before and around a run."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -21,7 +21,7 @@ SIGNALS = [
 MAIN_PROCESS = "VOCSEG_MAIN_PROCESS"  # environment variable: its process id, for the processes it started
 _DEFAULT_HANDLERS = (signal.SIG_DFL, signal.default_int_handler)  # any other handler is left in place
 _GRACE = 5.0  # seconds for clean-up
-_POLL = 0.2  # seconds between two checks of the main process
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 class SignalGuard:
@@ -136,49 +136,17 @@ def exit_now(code: int) -> None:
     os._exit(code)
 
 
-class ParentWatch:
-    """Ends a process that the main process of a run started, soon after the main process has ended.
+def end_with_main_process() -> None:
+    """Let the system end this process when the main process of the run that started it ends.
 
-    It starts before torch is imported, to cover a main process that is killed during start-up.
+    It is called before torch is imported, to cover a main process that is killed during start-up. Linux only.
     """
-
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._over = False
-
-    @property
-    def watching(self) -> bool:
-        """Whether this is such a process. torchrun and SLURM end theirs themselves."""
-        return self._thread is not None
-
-    def start(self) -> None:
-        """Start watching if another process of the run started this one."""
-        main = os.environ.get(MAIN_PROCESS, "")
-        rank = os.environ.get("LOCAL_RANK", "0")
-        if main.isdecimal() and rank != "0" and self._thread is None and sys.platform != "win32":
-            arguments = (int(main), rank == "1")  # only one process prints the error
-            self._thread = threading.Thread(target=self._watch, args=arguments, name="parent", daemon=True)
-            self._thread.start()
-
-    def set_over(self, over: bool) -> None:
-        """Set whether the run has ended without an error, so that the main process may end first."""
-        self._over = over
-
-    def join(self, seconds: float) -> None:
-        """Wait to be ended."""
-        if self._thread is not None:
-            self._thread.join(seconds)
-
-    def _watch(self, main: int, prints: bool) -> None:
-        while os.getppid() == main:
-            time.sleep(_POLL)
-        if self._over:
-            time.sleep(_GRACE)  # for remaining work
-            exit_now(0)
-        if prints:
-            ERROR_PRINTER.print(f"the main process ({main}) ended without a message. All others end too.")
+    main = os.environ.get(MAIN_PROCESS)
+    if main is None or os.environ.get("LOCAL_RANK", "0") == "0" or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(main):  # it has ended already
         exit_now(2)
 
 
-PARENT = ParentWatch()
 SIGNAL_GUARD = SignalGuard()
