@@ -21,7 +21,7 @@ LAYERS = (
     {"config"},
     {"commands", "deploy", "report", "submission", "trainer"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "completion"},
 )
 # Exceptions: `resume` is a verb of its own, but runs the command line of the run that it resumes; a process
 # watchdog prints other processes' errors as the command line does; the module's prediction averages the

@@ -58,12 +58,17 @@ TOOLS = {  # function and description
     "export": ("deploy.export.export", "write an ONNX, OpenVINO or torch.export file, compared with PyTorch"),
     "benchmark": ("deploy.benchmark.benchmark", "measure latency, throughput and mean IoU of each format"),
     "app": ("commands.app.app", "serve a page to try a network, or two side by side"),
+    "completion": (
+        "completion.completion",
+        "print a script for the Tab key: completion bash or zsh",
+    ),
 }
 
 LEADING = {  # flags that may be positional
     ("runs",): " RUN [RUN ...]",
     ("root",): " [ROOT]",
     ("search",): " [NAME]",
+    ("shell",): " SHELL",
     ("format", "source", "output"): " FORMAT SRC OUT",
 }
 

@@ -1,5 +1,6 @@
 """One-line errors of the command-line parser with flag, value and accepted types."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ import pytest
 from jsonargparse.typing import PositiveInt
 
 from tests.conftest import refused
+from vocseg.__main__ import TOOLS, main
 from vocseg.config.parser import Parser, complete_switches
 from vocseg.errors import UserError
 
@@ -16,10 +18,10 @@ Capture = pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("kind", "value", "words"),
     [
-        (bool | None, "maybe", ["Expected a bool"]),
-        (float, "x", ["Expected a float"]),
-        (PositiveInt, "0", ["v>0"]),
-        (PositiveInt | None, "-3", ["v>0"]),
+        (bool | None, "maybe", ["Expected a bool", "Give true or false or null."]),
+        (float, "x", ["Expected a float", "Give float."]),
+        (PositiveInt, "0", ["v>0", "Give int from 1."]),
+        (PositiveInt | None, "-3", ["v>0", "Give int from 1 or null."]),
         (Literal["raise", "skip"], "go", ["'raise', 'skip'"]),
         (list[int], "3", ["Expected a list"]),
     ],
@@ -35,6 +37,30 @@ def test_value_of_wrong_type_raises_with_flag_value_and_types(
     assert sentence.startswith("--part.flag: ")
     assert all(word in sentence for word in [value, *words])
     assert "Union" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Path | None, "path or null"),
+        (list[Literal["none", "light"]] | None, "list of none, light or null"),
+        (PositiveInt, "int from 1"),
+        (bool | str, "true or false or text"),
+        (tuple[float, float], "list of float"),
+    ],
+)
+def test_help_has_types_in_words(kind: Any, words: str) -> None:
+    parser = Parser()
+    parser.add_argument("--flag", type=kind)
+    assert f"(type: {words}, default: null)" in " ".join(parser.format_help().split())
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_help_of_tool_has_no_python_types(tool: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main([tool, "--help"])
+    text = capsys.readouterr().out
+    assert not re.search(r"<class|(Optional|Union|Literal|list)\[|--\w+\+", text)
 
 
 CLASSES = {
@@ -69,7 +95,7 @@ def test_invalid_value_in_recipe_is_refused_with_file_and_flag(
     Path("mine.yaml").write_text("data:\n  num_workers: many\n")
     printed = refused(capsys, ["fit", "--config", "mine.yaml", "--data.root", str(sample)])
     assert printed.startswith("vocseg: --config mine.yaml: --data.num_workers: ")
-    assert "many" in printed
+    assert "'many'. Give int from 0 or null." in printed
 
 
 def test_unknown_flag_is_refused_with_similar_flags(here: Path, capsys: Capture) -> None:

@@ -108,6 +108,27 @@ def test_callback_with_wrong_mode_raises(sample: Path, here: Path, capsys: Captu
     assert not list(here.rglob("version_*"))
 
 
+INSTEAD = {
+    "BackboneFinetuning": ("", "--model.freeze_encoder_epochs"),
+    "BatchSizeFinder": ("", "Tuner from Python"),
+    "LearningRateFinder": ("", "Tuner from Python"),
+    "StochasticWeightAveraging": ("swa_lrs: 0.01", "--weight_averaging.kind swa"),
+    "Timer": ("duration: '00:00:10:00'", "--trainer.max_time"),
+}
+
+
+@pytest.mark.parametrize("kind", INSTEAD)
+def test_unsupported_lightning_callback_raises_with_replacement(
+    sample: Path, here: Path, capsys: Capture, kind: str
+) -> None:
+    arguments, instead = INSTEAD[kind]
+    _recipe_with(here, kind, arguments)
+    said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
+    assert f"{kind} does not work here" in said
+    assert instead in said
+    assert not list(here.rglob("version_*"))
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make itself another user")
 def test_unwritable_root_raises(here: Path) -> None:
     """Root may write everywhere: a child process becomes a user who may not."""

@@ -1,18 +1,21 @@
-"""Command-line parser with recipes by name, lists from repeated flags and one-line errors."""
+"""Command-line parser with recipes by name, lists from repeated flags, types in words and one-line errors."""
 
 import difflib
 import inspect
 import os
 import re
-from collections.abc import Callable, Sequence
+from argparse import Action
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import (  # type: ignore[attr-defined]
     ActionConfigFile,
     ArgumentParser,
+    DefaultHelpFormatter,
     Namespace,
     get_loader,
     set_loader,
@@ -43,8 +46,52 @@ def _load_checked(value: str) -> Any:
 set_loader("yaml", _load_checked, (yaml.YAMLError,))
 
 
+_NAMES = {
+    "NoneType": "null",
+    "bool": "true or false",
+    "Path": "path",
+    "PositiveInt": "int from 1",
+    "NonNegativeInt": "int from 0",
+    "PositiveFloat": "float above 0",
+    "NonNegativeFloat": "float from 0",
+    "ClosedUnitInterval": "0 to 1",
+    "OpenUnitInterval": "between 0 and 1",
+    "str": "text",
+}
+
+
+def type_in_words(hint: Any) -> str | None:
+    """Text for a type hint, such as `int or null`; None where the library's own text is to be used."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return ", ".join(map(str, parts))
+    if kind in (Union, UnionType):
+        words = [type_in_words(part) for part in parts]
+        return None if None in words else " or ".join(dict.fromkeys(filter(None, words)))
+    if kind in (list, tuple, Iterable, Sequence):
+        words = [type_in_words(part) for part in parts if part is not ...]
+        return None if None in words else f"list of {' and '.join(dict.fromkeys(filter(None, words)))}"
+    if hint is NoneType or isinstance(hint, type):
+        return _NAMES.get(hint.__name__, hint.__name__)
+    return None
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """jsonargparse's formatter with types in words, and without the `+` that repeated flags get."""
+
+    def _get_type_str(self, action: Action) -> str | None:
+        return type_in_words(getattr(action, "_typehint", None)) or super()._get_type_str(action)
+
+    def _format_action_invocation(self, action: Action) -> str:
+        text = super()._format_action_invocation(action)
+        return re.sub(r", --[\w.]+\+( \S+)?", "", text)
+
+
 class Parser(ArgumentParser):
-    """A parser whose errors are `UserError`s."""
+    """A parser whose errors are `UserError`s, with types in words in its help."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"formatter_class": HelpFormatter, **kwargs})
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a file given by `--config`. A `UserError` reports what is no valid text file."""
@@ -53,12 +100,18 @@ class Parser(ArgumentParser):
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise an error of jsonargparse as a `UserError` with the flag and the first cause."""
+        """Raise an error of jsonargparse as a `UserError`.
+
+        The message for a value of a wrong type is built anew from the flag, its type and the reason.
+        """
         parser: Parser = getattr(ex, "subcommand_parser", None) or self
-        if ex is not None and message.startswith('Parser key "'):
-            flag = message.split('"')[1]
-            text = str(_first_cause(ex)).replace("<class '", "").replace("'>", "")
-            message = f"--{flag}: {text}"
+        flag = message.split('"')[1] if message.startswith('Parser key "') else None
+        action = next((each for each in parser._actions if each.dest == flag), None)
+        if ex is not None and flag is not None:
+            reason, wanted = _first_cause(ex), type_in_words(getattr(action, "_typehint", None))
+            text = str(reason).replace("<class '", "").replace("'>", "")
+            remedy = f". Give {wanted}." if wanted and not isinstance(reason, UserError) else ""
+            message = f"--{flag}: {text}{remedy}"
         raise UserError(shown(" ".join(message.split()), _MAX_CHARS) + parser._hint(message)) from ex
 
     def _hint(self, message: str) -> str:

@@ -4,12 +4,27 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    LearningRateFinder,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    Timer,
+)
 
 from vocseg.callbacks.best_weights import best_mode
 from vocseg.errors import UserError
 
 _METRICS = [f"{name}/{stage}" for name in ("loss", "miou", "pixel_accuracy") for stage in ("train", "val")]
+_REPLACEMENTS = {  # of Lightning's callbacks that conflict with ours
+    BackboneFinetuning: "use --model.freeze_encoder_epochs EPOCHS",
+    BatchSizeFinder: "use Lightning's Tuner from Python",
+    LearningRateFinder: "use Lightning's Tuner from Python",
+    StochasticWeightAveraging: "use --weight_averaging.kind swa",
+    Timer: "use --trainer.max_time",
+}
 _LIMITS = {"fit": "train", "finetune": "train", "validate": "val", "test": "test", "predict": "predict"}
 
 
@@ -57,6 +72,9 @@ def check_callbacks(callbacks: Iterable[Any], classes: Iterable[str]) -> None:
     foreign = any(not type(each).__module__.startswith(("lightning.", "vocseg.")) for each in callbacks)
     for each in callbacks:
         name = type(each).__name__
+        for kind, remedy in _REPLACEMENTS.items():
+            if isinstance(each, kind):
+                raise UserError(f"trainer.callbacks: {name} does not work here: {remedy}")
         if not isinstance(each, (EarlyStopping, ModelCheckpoint)) or each.monitor is None:
             continue
         metric = each.monitor
