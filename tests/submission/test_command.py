@@ -103,18 +103,6 @@ def test_archive_of_val_scores_as_the_predictions(sample: Path, trained: Path, p
     assert (direct.sum(0) > 0).sum() > 1  # the network tells more than one class apart
 
 
-def test_exported_file_gives_the_masks_of_its_weights(
-    sample: Path, trained: Path, packed: Path, here: Path
-) -> None:
-    words = "--format onnx --output_file m.onnx".split()
-    main(["export", "--ckpt_path", str(trained / "unet_voc.pth"), *words])
-    _submit(sample, "--ckpt_path", "m.onnx")
-    wanted, found = _unpacked(packed), _unpacked(here / ARCHIVE)
-    assert found.keys() == wanted.keys()
-    equal = [float((found[id] == wanted[id]).mean()) for id in wanted]
-    assert min(equal) > 0.999
-
-
 def test_summary_describes_the_archive(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:
     _submit(sample, "--ckpt_path", str(trained / "last.ckpt"), "--competition", "5")
     said = capsys.readouterr().out
