@@ -224,13 +224,7 @@ CALLS = """
 RECIPES = {
     "object": ("data: !!python/object/apply:os.mkdir [ran]", "could not determine a constructor"),
     "callback": (f"trainer:\n  callbacks:{CALLS.replace(chr(10), chr(10) + '    ')}", "callbacks"),
-    "function": (
-        "trainer:\n  callbacks:\n    class_path: lightning.pytorch.callbacks.LambdaCallback\n"
-        "    init_args: {on_fit_start: os.abort}",
-        "callbacks",
-    ),
     "logger": (f"trainer:\n  logger:{CALLS.replace(chr(10), chr(10) + '    ')}", "logger"),
-    "strategy": ("trainer:\n  strategy:\n    class_path: os.mkdir\n    init_args: {path: ran}", "strategy"),
     "word": ("model:\n  encoder: {class_path: subprocess.Popen, init_args: {args: [mkdir, ran]}}", "encoder"),
 }
 
