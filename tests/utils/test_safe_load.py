@@ -250,13 +250,6 @@ def test_url_as_checkpoint_raises(files: Path, capsys: Capture, address: str) ->
     assert "is a URL. Download the file first" in refused(capsys, ["export", "--ckpt_path", address])
 
 
-def test_pipe_with_image_name_is_skipped(trained: Path, here: Path, capsys: Capture) -> None:
-    (here / "photos").mkdir()
-    os.mkfifo(here / "photos" / "x.jpg")
-    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
-    assert "nothing to predict: photos holds no image (x.jpg: a pipe" in refused(capsys, ["predict", *words])
-
-
 def test_resume_without_optimizer_state_raises(files: Path, sample: Path, capsys: Capture) -> None:
     _changed(lambda content: content.pop("optimizer_states"))(files / "x.ckpt")
     said = refused(capsys, ["fit", "--ckpt_path", "x.ckpt", *tiny(sample)])
