@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from tests import exports
 from tests.conftest import refused, tiny
@@ -149,23 +148,12 @@ def test_random_split_equals_datamodule(here: Path) -> None:
         ([SQUARE, [6, 0, 12, 0, 12, 2, 6, 2]], [(np.s_[1:5, 1:5], 1), (np.s_[0:2, 6:12], 1)]),
         ([[-4, -4, 3, -4, 3, 99, -4, 99]], [(np.s_[:, :3], 1)]),
         ({"size": [HEIGHT, WIDTH], "counts": [3, 2, 91]}, [(np.s_[3:5, 0], 1)]),
-        ({"size": [HEIGHT, WIDTH], "counts": [0, 96]}, [(np.s_[:, :], 1)]),
     ],
 )
 def test_coco_region_covers_its_pixels(region: Any, wanted: Any, tmp_path: Path) -> None:
     _run("coco", _coco(tmp_path, [{"segmentation": region}]), tmp_path / "set")
     assert np.array_equal(_mask(tmp_path / "set"), _filled(*wanted))
     assert np.array_equal(_mask(tmp_path / "set", "b"), _filled())
-
-
-def test_compressed_run_lengths_of_any_mask_are_read_exactly(tmp_path: Path) -> None:
-    random = np.random.default_rng(5)
-    for k in range(8):
-        wanted = random.random((HEIGHT, WIDTH)) < k / 7
-        packed = coco_mask.encode(np.asfortranarray(wanted, np.uint8))
-        region = {"size": [HEIGHT, WIDTH], "counts": packed["counts"].decode()}
-        _run("coco", _coco(tmp_path, [{"segmentation": region}]), tmp_path / f"set{k}")
-        assert np.array_equal(_mask(tmp_path / f"set{k}"), wanted)
 
 
 def _bitmap(values: list[list[int]]) -> str:
@@ -182,8 +170,6 @@ BITMAP = _bitmap([[1, 0, 1], [0, 1, 1]])
     ("shape", "wanted"),
     [
         ({"points": [[1, 1], [4, 4]], "shape_type": "rectangle"}, [(np.s_[1:5, 1:5], 1)]),
-        ({"points": [[4, 4], [1, 1]], "shape_type": "rectangle"}, [(np.s_[1:5, 1:5], 1)]),
-        ({"points": [[1, 1], [4, 1], [4, 4], [1, 4]], "shape_type": "rectangle"}, [(np.s_[1:5, 1:5], 1)]),
         ({"points": [[1, 1], [4, 1], [4, 4], [1, 4]]}, [(np.s_[1:5, 1:5], 1)]),
         ({"points": [[4, 4], [6, 4]], "shape_type": "circle"}, [(np.s_[2:7, 3:6], 1), (np.s_[3:6, 2:7], 1)]),
         (
@@ -309,16 +295,11 @@ def test_image_annotated_as_stored_is_unchanged(tmp_path: Path, capsys: Capture)
         ({"segmentation": {"size": [4, 4], "counts": [16]}}, {}, "has an invalid RLE: its size is not"),
         ({"segmentation": {"size": [8, 12], "counts": [90]}}, {}, "do not add up to"),
         ({"segmentation": {"size": [8, 12], "counts": [-4, 100]}}, {}, "has an invalid RLE"),
-        ({"segmentation": {"size": [8, 12], "counts": "0oooo"}}, {}, "has an invalid RLE"),
-        ({"segmentation": [[*SQUARE, 3]]}, {}, "has coordinates that are not pairs"),
         (
             {"segmentation": [[*SQUARE, float("nan"), 3]]},
             {},
             "has coordinates that are not pairs",
         ),
-        ({"segmentation": [[*SQUARE, 3, 1e9]]}, {}, "has coordinates that are not pairs"),
-        ({"segmentation": ["a"]}, {}, "has no region of any class"),
-        ({"category_id": None}, {}, "has an invalid record: KeyError None"),
         ({}, {}, "has no region of any class"),
         (
             {"segmentation": [SQUARE]},
@@ -351,7 +332,6 @@ def test_image_annotated_as_stored_is_unchanged(tmp_path: Path, capsys: Capture)
             {"categories": [{"id": k, "name": f"c{k}"} for k in range(300)]},
             "has 301 classes; 2 to 255 are allowed",
         ),
-        ({"segmentation": [SQUARE]}, {"categories": [{"id": 1, "name": ""}]}, "the name '' is empty"),
     ],
 )
 def test_invalid_coco_raises_and_writes_nothing(
@@ -378,11 +358,9 @@ SHAPE = {"label": "dog", "shape_type": "polygon", "points": [[1, 1], [4, 1], [4,
             {},
             "has coordinates that are not pairs",
         ),
-        (SHAPE | {"points": [[1, 1], "x"]}, {}, "has coordinates that are not pairs"),
         (SHAPE | {"shape_type": "mask", "points": [[1, 1], [2, 2]]}, {}, "has a corrupt mask"),
         (SHAPE, {"imageData": "?"}, "a.json: its imageData is corrupt"),
         (SHAPE, {"imageData": "aGVsbG8="}, "a.json cannot be read"),
-        (SHAPE, {"imageWidth": "wide"}, "annotations were drawn on widex8"),
         (SHAPE, {"imageWidth": 13}, "annotations were drawn on 13x8"),
         (SHAPE, {"imagePath": None}, "has an invalid image name None"),
     ],
@@ -406,10 +384,8 @@ def test_invalid_labelme_raises_and_writes_nothing(
         (["labelme", "text.json", "set"], "text.json is not a folder"),
         (["labelme", "empty", "set"], "empty has no JSON file"),
         (["labelme", "in", "empty"], "empty exists already"),
-        (["labelme", "in", "set", "--val", "in"], "has the id or the file of"),
         (["labelme", "in", "set", "--val", "in", "--val_fraction", "0.2"], "Pass one of them"),
         (["labelme", "in", "text.json/set"], "text.json/set cannot be written (Not a directory)"),
-        (["yolo", "in", "set"], "--format: Expected a typing.Literal['coco', 'labelme']. Got value: yolo"),
     ],
 )
 def test_invalid_import_flags_raise(words: list[str], what: str, here: Path, capsys: Capture) -> None:
@@ -428,11 +404,3 @@ def test_missing_pycocotools_raises_with_install_command(
     said = refused(capsys, ["import", "coco", str(tmp_path / "a.json"), str(tmp_path / "set")])
     assert 'pycocotools is missing. Install it: pip install "vocseg[import]"' in said
     _run("labelme", _labelme(tmp_path / "in", [SHAPE]), tmp_path / "set")  # needs nothing
-
-
-def test_unreadable_image_leaves_no_data_set(tmp_path: Path, capsys: Capture) -> None:
-    _labelme(tmp_path / "in", [SHAPE])
-    (tmp_path / "in/b.jpg").write_bytes((tmp_path / "in/b.jpg").read_bytes()[:-40])
-    said = refused(capsys, ["import", "labelme", str(tmp_path / "in"), str(tmp_path / "set")])
-    assert "b.jpg cannot be read" in said
-    assert [each.name for each in tmp_path.iterdir()] == ["in"]

@@ -34,25 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _read_split(folder: Path, data: bytes) -> list[str] | None:
-    path = folder / "ImageSets" / "Segmentation" / "train.txt"
-    path.write_bytes(data)
-    ids = value_or_sentence(lambda: split_ids(folder, "train"), "train.txt")
-    splits, faults = read_splits(Layout(folder), VOC_CLASSES)  # an audit refuses nothing
-    assert ("list-invalid" in {fault.kind for fault in faults}) == (ids is None) == (not splits)
-    if ids is None:
-        return None
-    layout = Layout(folder)
-    assert ids
-    assert len(set(ids)) == len(ids)
-    for path in (*map(layout.image, ids), *(layout.mask(id, "train") for id in ids)):
-        assert path.resolve().is_relative_to(folder.resolve())
-        assert str(path).isprintable()
-        path.exists()  # which raises where a name is too long
-    return ids
+LINES = st.lists(TEXT | st.sampled_from(["2007_000001", "2007_000002", "a/b", "a..b", "c:d"]), max_size=6)
 
 
-@given(files(LISTS))
+@given(files(LISTS) | LINES.map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass")))
 @example(b"\xff\xfe2\x000\x00")
 @example(b"2007_000001\x00\n")
 @example(b"x" * 10_000 + b"\n")
@@ -63,13 +48,21 @@ def _read_split(folder: Path, data: bytes) -> list[str] | None:
 @example(b"a\nb\na\n")
 @example(b"\n \n\t\n")
 @example(b"")
-def test_split_of_any_bytes_is_valid_or_refused(folder: Path, data: bytes) -> None:
-    _read_split(folder, data)
-
-
-@given(st.lists(TEXT | st.sampled_from(["2007_000001", "2007_000002", "a/b", "a..b", "c:d"]), max_size=6))
-def test_split_of_any_lines_is_valid_or_refused(folder: Path, lines: list[str]) -> None:
-    _read_split(folder, "\n".join(lines).encode("utf-8", "surrogatepass"))
+def test_split_of_any_content_is_valid_or_refused(folder: Path, data: bytes) -> None:
+    path = folder / "ImageSets" / "Segmentation" / "train.txt"
+    path.write_bytes(data)
+    ids = value_or_sentence(lambda: split_ids(folder, "train"), "train.txt")
+    splits, faults = read_splits(Layout(folder), VOC_CLASSES)  # an audit refuses nothing
+    assert ("list-invalid" in {fault.kind for fault in faults}) == (ids is None) == (not splits)
+    if ids is None:
+        return
+    layout = Layout(folder)
+    assert ids
+    assert len(set(ids)) == len(ids)
+    for path in (*map(layout.image, ids), *(layout.mask(id, "train") for id in ids)):
+        assert path.resolve().is_relative_to(folder.resolve())
+        assert str(path).isprintable()
+        path.exists()  # which raises where a name is too long
 
 
 def _read_classes(folder: Path, data: bytes, name: str) -> None:
@@ -97,7 +90,27 @@ def test_class_list_of_any_text_is_valid_or_refused(folder: Path, data: bytes) -
     _read_classes(folder, data, "classes.txt")
 
 
-@given(files(YAML))
+ENTRY = VALUES | st.fixed_dictionaries(
+    {"name": TEXT | st.sampled_from(CLASSES)},
+    optional={
+        "colour": VALUES | st.lists(PLAIN | st.integers(0, 255), min_size=3, max_size=3),
+        "merge": VALUES | st.lists(st.sampled_from(CLASSES) | st.integers(0, 254), max_size=4),
+    },
+)
+
+
+VALUE = st.builds(
+    lambda entries, others: {"classes": entries} | ({} if others is None else {"others": others}),
+    st.lists(ENTRY | st.sampled_from(CLASSES), max_size=5),
+    st.none() | PLAIN | st.just("void"),
+)
+
+
+def _yaml(value: Any) -> bytes:
+    return yaml.dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
+
+
+@given(files(YAML) | (VALUE | VALUES).map(_yaml))
 @example(b"[2001-99-99]")  # no such day: PyYAML lets datetime's own error through
 @example(b"!!int x")
 @example(b"!!timestamp x")
@@ -116,22 +129,3 @@ def test_class_list_of_any_text_is_valid_or_refused(folder: Path, data: bytes) -
 )
 def test_class_list_of_any_yaml_is_valid_or_refused(folder: Path, data: bytes) -> None:
     _read_classes(folder, data, "classes.yaml")
-
-
-ENTRY = VALUES | st.fixed_dictionaries(
-    {"name": TEXT | st.sampled_from(CLASSES)},
-    optional={
-        "colour": VALUES | st.lists(PLAIN | st.integers(0, 255), min_size=3, max_size=3),
-        "merge": VALUES | st.lists(st.sampled_from(CLASSES) | st.integers(0, 254), max_size=4),
-    },
-)
-
-
-@given(st.lists(ENTRY | st.sampled_from(CLASSES), max_size=5), st.none() | PLAIN | st.just("void"), VALUES)
-def test_class_list_of_any_values_is_valid_or_refused(
-    folder: Path, entries: list[Any], others: Any, anything: Any
-) -> None:
-    content = {"classes": entries} | ({} if others is None else {"others": others})
-    for each in (content, anything):
-        text = yaml.dump(each, allow_unicode=True)
-        _read_classes(folder, text.encode("utf-8", "surrogatepass"), "classes.yaml")

@@ -33,7 +33,18 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("recipes") / "mine.yaml"
 
 
-@given(files([RECIPE, *(path.read_bytes() for path in sorted(RECIPES.glob("*.yaml")))]))
+NAMES = ["root", "size", "batch_size", "train_split", "augmentation", "classes", "workers", "store", "seed"]
+DATA = st.dictionaries(st.sampled_from(NAMES) | TEXT, VALUES, max_size=3).map(lambda data: {"data": data})
+
+
+def _yaml(value: Any) -> bytes:
+    return yaml.dump(value).encode("utf-8", "surrogatepass")
+
+
+@given(
+    files([RECIPE, *(path.read_bytes() for path in sorted(RECIPES.glob("*.yaml")))])
+    | (DATA | VALUES).map(_yaml)
+)
 @example(b"")
 @example(b"[1, 2]")
 @example(b"data")
@@ -44,18 +55,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(b"data: &a {size: *a}")
 @example(b"data: " + b"{size: " * 60 + b"1" + b"}" * 60)
 @example(BOMB)
-def test_recipe_of_any_bytes_is_read_or_refused(parser: Parser, path: Path, data: bytes) -> None:
+def test_recipe_of_any_content_is_read_or_refused(parser: Parser, path: Path, data: bytes) -> None:
     path.write_bytes(data)
     value_or_sentence(lambda: parser.parse_args(["--config", str(path)]))
-
-
-NAMES = ["root", "size", "batch_size", "train_split", "augmentation", "classes", "workers", "store", "seed"]
-
-
-@given(st.dictionaries(st.sampled_from(NAMES) | TEXT, VALUES, max_size=3), VALUES)
-def test_recipe_of_any_values_is_read_or_refused(
-    parser: Parser, path: Path, data: dict[str, Any], anything: Any
-) -> None:
-    for content in ({"data": data}, anything):
-        path.write_text(yaml.dump(content), encoding="utf-8", errors="surrogatepass")
-        value_or_sentence(lambda: parser.parse_args(["--config", str(path)]))

@@ -132,10 +132,6 @@ PLACES: dict[str, tuple[Callable[[Files], Files], list[tuple[str, str, str]]]] =
         [("name", f"{FOLDER.replace('2012', '2011')}/{FIRST}.png", FOLDER)],
     ),
     "an id too many": (_added(f"{FOLDER}/2011_003145.png"), [("name", f"{FOLDER}/2011_003145.png", "")]),
-    "an ending in capitals": (
-        lambda files: [(NAME.replace(".png", ".PNG"), files[0][1]), *files[1:]],
-        [("name", NAME.replace(".png", ".PNG"), FOLDER), ("missing", NAME, "")],
-    ),
     "an id too few": (lambda files: files[1:], [("missing", NAME, "")]),
     "a mask twice": (_added(NAME), [("duplicate", NAME, "2 times")]),
     "a way out": (_added(f"results/../../{FIRST}.png"), [("name", f"results/../../{FIRST}.png", FOLDER)]),

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch.nn import functional
 
 from tests.conftest import TINY, refused
 from vocseg import constants
 from vocseg.__main__ import main
-from vocseg.checkpoints.weights import load_weights, save_weights
+from vocseg.checkpoints.weights import save_weights
 from vocseg.data import voc
 from vocseg.data.classes import named_classes
 from vocseg.models.metadata import describe
@@ -64,55 +62,6 @@ def _unpacked(archive: Path, competition: int = 6) -> Masks:
                 assert picture.getpalette() == [channel for colour in constants.PALETTE for channel in colour]
                 masks[name.removesuffix(".png")] = np.asarray(picture)
     return masks
-
-
-def _predicted(root: Path, weights: Path) -> Masks:
-    """The same network's masks, in torch's own words."""
-    module = SegmentationModule(encoder=TINY)
-    size = load_weights(module, weights)["size"]
-    masks = {}
-    for id in voc.split_ids(_voc(root), "val"):
-        image = Image.open(voc.image_path(_voc(root), id)).convert("RGB")
-        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None]
-        small = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-        with torch.no_grad():
-            logits = module.eval()(small.to(memory_format=torch.channels_last))
-        logits = logits.contiguous()  # torch rounds otherwise where channels come last, a pixel in a million
-        full = functional.interpolate(logits, image.size[::-1], mode="bilinear", align_corners=False)
-        masks[id] = full[0].argmax(0).numpy()
-    return masks
-
-
-def _matrix(root: Path, masks: Masks) -> np.ndarray:
-    """Pixels by true and predicted class, at each image's own size."""
-    matrix = np.zeros((21, 21), int)
-    for id, mask in masks.items():
-        truth = np.asarray(Image.open(voc.mask_path(_voc(root), id, "val")))
-        assert truth.shape == mask.shape
-        np.add.at(matrix, (truth[truth < 255], mask[truth < 255]), 1)
-    return matrix
-
-
-def test_archive_of_val_scores_as_the_predictions(sample: Path, trained: Path, packed: Path) -> None:
-    unpacked = _unpacked(packed)
-    assert sorted(unpacked) == sorted(voc.split_ids(_voc(sample), "val"))
-    direct = _matrix(sample, _predicted(sample, trained / "unet_voc.pth"))
-    np.testing.assert_array_equal(_matrix(sample, unpacked), direct)
-    labelled = [np.asarray(Image.open(voc.mask_path(_voc(sample), id, "val"))) < 255 for id in unpacked]
-    assert direct.sum() == sum(int(each.sum()) for each in labelled)
-    assert (direct.sum(0) > 0).sum() > 1  # the network tells more than one class apart
-
-
-def test_exported_file_gives_the_masks_of_its_weights(
-    sample: Path, trained: Path, packed: Path, here: Path
-) -> None:
-    words = "--format onnx --output_file m.onnx".split()
-    main(["export", "--ckpt_path", str(trained / "unet_voc.pth"), *words])
-    _submit(sample, "--ckpt_path", "m.onnx")
-    wanted, found = _unpacked(packed), _unpacked(here / ARCHIVE)
-    assert found.keys() == wanted.keys()
-    equal = [float((found[id] == wanted[id]).mean()) for id in wanted]
-    assert min(equal) > 0.999
 
 
 def test_summary_describes_the_archive(sample: Path, trained: Path, here: Path, capsys: Capture) -> None:

@@ -224,13 +224,7 @@ CALLS = """
 RECIPES = {
     "object": ("data: !!python/object/apply:os.mkdir [ran]", "could not determine a constructor"),
     "callback": (f"trainer:\n  callbacks:{CALLS.replace(chr(10), chr(10) + '    ')}", "callbacks"),
-    "function": (
-        "trainer:\n  callbacks:\n    class_path: lightning.pytorch.callbacks.LambdaCallback\n"
-        "    init_args: {on_fit_start: os.abort}",
-        "callbacks",
-    ),
     "logger": (f"trainer:\n  logger:{CALLS.replace(chr(10), chr(10) + '    ')}", "logger"),
-    "strategy": ("trainer:\n  strategy:\n    class_path: os.mkdir\n    init_args: {path: ran}", "strategy"),
     "word": ("model:\n  encoder: {class_path: subprocess.Popen, init_args: {args: [mkdir, ran]}}", "encoder"),
 }
 
@@ -254,13 +248,6 @@ def test_object_in_class_list_is_not_created(sample: Path, here: Path, capsys: C
 @pytest.mark.parametrize("address", ["https://a.b/x.ckpt", "s3://a/x.ckpt", "registry:x"])
 def test_url_as_checkpoint_raises(files: Path, capsys: Capture, address: str) -> None:
     assert "is a URL. Download the file first" in refused(capsys, ["export", "--ckpt_path", address])
-
-
-def test_pipe_with_image_name_is_skipped(trained: Path, here: Path, capsys: Capture) -> None:
-    (here / "photos").mkdir()
-    os.mkfifo(here / "photos" / "x.jpg")
-    words = ["--ckpt_path", str(trained / "unet_voc.pth"), "--data.predict_dir", "photos"]
-    assert "nothing to predict: photos holds no image (x.jpg: a pipe" in refused(capsys, ["predict", *words])
 
 
 def test_resume_without_optimizer_state_raises(files: Path, sample: Path, capsys: Capture) -> None:

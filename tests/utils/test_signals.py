@@ -100,13 +100,6 @@ def test_signal_before_training_exits_and_leaves_no_files(large: Path, here: Pat
     _check_nothing_is_left(large, here, code, said, signal.SIGTERM, BEFORE)
 
 
-@pytest.mark.slow
-def test_signal_during_import_exits_and_leaves_no_files(large: Path, here: Path) -> None:
-    code, said = _stop_importing(here, ["fit", *tiny(large)], "torch.torch_version", signal.SIGINT)
-    remedy = "no partial result was left: run it again"
-    _check_nothing_is_left(large, here, code, said, signal.SIGINT, remedy)
-
-
 def _check_nothing_is_left(
     large: Path, here: Path, code: int, said: str, number: signal.Signals, what: str
 ) -> None:

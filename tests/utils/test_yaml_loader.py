@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import refused, tiny
-from vocseg.data.classes import read_classes
-from vocseg.errors import UserError
 from vocseg.utils.yaml_loader import check_document
 
 
@@ -18,12 +16,6 @@ def test_recipe_with_duplicate_key_raises_with_lines(
     (here / "mine.yaml").write_text("# mine\nmodel:\n  lr: 1.0e-3\n  arch: unet\n  lr: 1.0e-4\n")
     said = refused(capsys, ["fit", *tiny(sample), "--config", "mine.yaml"])
     assert said == "vocseg: --config mine.yaml: line 5 repeats 'lr' of line 3. Keep one of them.\n"
-
-
-def test_class_list_with_duplicate_key_raises_with_lines(here: Path) -> None:
-    (here / "mine.yaml").write_text("classes:\n  - background\n  - {name: a,\n     name: b}\n")
-    with pytest.raises(UserError, match=r"mine.yaml: line 4 repeats 'name' of line 3"):
-        read_classes(here / "mine.yaml")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from tests.data.audit.planting import (
     read,
     save_mask,
 )
-from tests.data.conftest import ready
 from vocseg.__main__ import main
 from vocseg.constants import CLASSES
 from vocseg.data.audit.command import audit
@@ -206,37 +205,3 @@ def test_many_near_duplicates_give_one_finding(copy: Path) -> None:
     assert (finding.kind, finding.file) == ("duplicate", f"{IMAGES}/2008_000001.jpg")
     assert f"{IMAGE} (mirrored), " in finding.text
     assert "and 1 more" in finding.text
-
-
-OWN = "classes: [{name: ground, colour: [10, 20, 30]}, {name: thing, colour: [200, 0, 0]}]"
-
-
-def _drawn_in_colours(voc: Path) -> None:
-    colours = np.array([[10, 20, 30], [200, 0, 0]], np.uint8)
-    for k, path in enumerate(sorted((voc / MASKS).iterdir())):
-        picture = Image.fromarray(colours[(read(path) > 0).astype(np.uint8)])
-        picture.convert("RGBA" if k % 2 else "RGB").save(path)
-
-
-def test_masks_in_class_list_colours_are_valid(copy: Path, tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text(OWN)
-    things = {path.name: int((read(path) > 0).sum()) for path in (copy / MASKS).iterdir()}
-    _drawn_in_colours(copy)
-    result = _examine(copy, classes=tmp_path / "own.yaml")
-    assert result.findings == ()
-    for each in result.lists:
-        assert each.fingerprint is not None
-        assert each.pixels[1] == sum(things[f"{id}.png"] for id in split_ids(copy, each.split))
-    data = ready(copy, classes=tmp_path / "own.yaml", cache_dir=tmp_path / "run")
-    assert data.facts("train")["fingerprint"] == {e.split: e.fingerprint for e in result.lists}["train"]
-
-
-def test_unknown_colour_is_reported_with_its_pixel(copy: Path, tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text(OWN)
-    _drawn_in_colours(copy)
-    pixels = read(copy / MASK)[..., :3].copy()
-    pixels[5, 9] = (200, 1, 0)
-    Image.fromarray(pixels).save(copy / MASK)
-    (finding,) = _examine(copy, classes=tmp_path / "own.yaml").findings
-    assert (finding.kind, finding.file) == ("mask-values", MASK)
-    assert finding.text.startswith("has the colour (200, 1, 0) (1 pixels with such colours, the first at x=9")

@@ -126,9 +126,3 @@ class _Handler(BaseHTTPRequestHandler):
             request, 200, {"Content-Type": "text/html; charset=utf-8", "Content-Length": str(len(page))}
         )
         self.wfile.write(page)
-
-    def _redirect(self, request: Request, fault: Fault) -> None:
-        self._head(request, fault.at, {"Location": "/elsewhere/file.tar", "Content-Length": "0"})
-
-    def _out(self, request: Request, fault: Fault) -> None:
-        self._head(request, 302, {"Location": "file:///etc/hostname", "Content-Length": "0"})

@@ -9,7 +9,7 @@ from tests.conftest import refused
 from tests.data.download.faulty_server import Fault, FaultyServer
 from vocseg.__main__ import main
 from vocseg.data import voc
-from vocseg.data.download.archive import addresses, host
+from vocseg.data.download.archive import host
 
 Capture = pytest.CaptureFixture[str]
 
@@ -61,14 +61,6 @@ def test_archive_flag_of_pipe_raises_before_writing(here: Path, capsys: Capture,
     said = refused(capsys, ["download", "--dataset", dataset, "--archive", "x.tar"])
     assert "vocseg: --archive x.tar is not a file. Pass the file" in said
     assert [path.name for path in here.iterdir()] == ["x.tar"]
-
-
-def test_duplicate_url_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = ["https://b/x.tar"]
-    assert addresses(["https://a/", *known], "x.tar", known, only=False) == [
-        "https://a/x.tar",
-        "https://b/x.tar",
-    ]
 
 
 def test_password_is_not_printed() -> None:

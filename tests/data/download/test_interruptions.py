@@ -76,12 +76,11 @@ def test_killed_download_resumes(server: FaultyServer, start: Start, tmp_path: P
     assert server.log[-1].sent == len(server.content) - asked[-1]
 
 
-@pytest.mark.parametrize("entries", [0, 60])
-def test_killed_unpacking_restarts(server: FaultyServer, start: Start, tmp_path: Path, entries: int) -> None:
-    process, part = start(KILL_AT=str(entries)), tmp_path / "data" / "VOCdevkit" / ".VOC2012.part"
+def test_killed_unpacking_restarts(server: FaultyServer, start: Start, tmp_path: Path) -> None:
+    process, part = start(KILL_AT="60"), tmp_path / "data" / "VOCdevkit" / ".VOC2012.part"
     assert process.wait() == -signal.SIGKILL
     assert voc.find(tmp_path / "data") is None
-    assert len(list(part.rglob("*"))) == entries
+    assert len(list(part.rglob("*"))) == 60
     (part / "stray.jpg").touch()
     process = start()
     assert process.wait() == 0, process.err

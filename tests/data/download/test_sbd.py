@@ -5,12 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.data.conftest import voc_folder
 from tests.data.download.conftest import sbd_mask
-from tests.data.download.faulty_server import Fault, FaultyServer, serving
-from vocseg import constants
 from vocseg.data import voc
 from vocseg.data.download.sbd import download_sbd
 from vocseg.data.image_io import read_mask
@@ -47,26 +44,6 @@ def test_masks_and_split_are_added(
     capsys.readouterr()
     assert download_sbd(small_voc, []) == folder
     assert "trainaug exists already" in capsys.readouterr().out
-
-
-def test_masks_have_voc_palette(small_voc: Path, sbd_archive: Path) -> None:
-    folder = download_sbd(small_voc, [], sbd_archive)
-    with Image.open(voc.mask_path(folder, ID, "trainaug")) as mask:
-        assert mask.mode == "P"
-        palette = np.reshape(mask.getpalette(), (-1, 3))
-    assert [tuple(colour) for colour in palette.tolist()] == list(constants.PALETTE)[: len(palette)]
-
-
-def test_sbd_download_resumes(small_voc: Path, sbd_archive: Path) -> None:
-    path = sbd_archive
-    server = FaultyServer(
-        path.read_bytes(), plan=[Fault("cut", path.stat().st_size - 500), Fault("status", 503)]
-    )
-    with serving(server):
-        folder = download_sbd(small_voc, [f"{server.address}/{voc.SBD_ARCHIVE}"])
-    assert [request.status for request in server.log][:2] == [200, 503]
-    assert len(voc.split_ids(folder, "trainaug")) == 20
-    assert not list(small_voc.glob("*.part*"))
 
 
 def test_missing_voc_is_downloaded_first(

@@ -83,11 +83,6 @@ def test_full_disk_raises_and_next_run_resumes(server: FaultyServer, tmp_path: P
     assert server.log[-1].range is not None
 
 
-def test_folder_that_cannot_be_created_raises(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot be read or written: .*--root"):
-        download_voc(archive / "below", [], archive)
-
-
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder closed even to root")
 def test_read_only_folder_raises(archive: Path) -> None:
     with pytest.raises(UserError, match=r"/sys/.* cannot be read or written: .*--root"):
