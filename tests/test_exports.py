@@ -4,14 +4,12 @@ import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests import exports
 from tests.conftest import ROOT, TINY
 from vocseg.__main__ import main
 from vocseg.checkpoints.weights import read_weights
-from vocseg.data.datamodule import VOCDataModule
 
 README = (ROOT / "README.md").read_text().replace("\\\n", " ")
 EXPORTS = {  # classes and number of val images
@@ -53,30 +51,3 @@ def test_audit_of_export_finds_no_fault(root: str, here: Path) -> None:
     given = {flag: words[words.index(f"--data.{flag}") + 1] for flag in names if f"--data.{flag}" in words}
     flags = [f"--{flag}={value}" for flag, value in given.items()]
     assert main(["audit", root, *flags, "--progress", "false"]) is None  # else it exits with 1
-
-
-def test_layouts_give_same_masks(tmp_path: Path) -> None:
-    cvat, roboflow = tmp_path / "cvat", tmp_path / "roboflow"
-    exports.cvat(cvat)
-    exports.roboflow(roboflow)
-    one = VOCDataModule(root=cvat, image_size=64, classes=cvat / "labelmap.txt", val_fraction=0.2)
-    two = VOCDataModule(
-        root=roboflow,
-        image_size=64,
-        classes=roboflow / "train" / "_classes.csv",
-        image_folder=".",
-        mask_folder=".",
-        mask_suffix="_mask.png",
-        val_split="valid",
-    )
-    masks: list[dict[str, np.ndarray]] = []
-    for data in (one, two):
-        data.prepare_data()
-        data.setup("fit")
-        masks.append({})
-        for stage in ("train", "val"):
-            for k, id in enumerate(data.ids(stage)):
-                name = id.split("/")[-1].split("_jpg")[0]
-                masks[-1][name] = data.parts[stage][k]["mask"].numpy()
-    assert masks[0].keys() == masks[1].keys()
-    assert all(np.array_equal(masks[0][name], masks[1][name]) for name in masks[0])

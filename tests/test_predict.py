@@ -56,10 +56,10 @@ def _areas(mask: Path) -> dict[str, int]:
     return {constants.CLASSES[value]: int(count) for value, count in zip(values, counts, strict=True)}
 
 
-def test_predict_prints_result_folders_and_omitted_files(
-    trained: Path, photos: Path, capsys: Capture
+def test_predict_prints_and_writes_results_and_omitted_files(
+    trained: Path, photos: Path, here: Path, capsys: Capture
 ) -> None:
-    _predict(trained, "--data.predict_dir", "photos")
+    _predict(trained, "--data.predict_dir", "photos", "--json", "found.json")
     said = capsys.readouterr().out
     assert "2 of 2 images predicted in " in said
     assert "images/s" in said
@@ -70,6 +70,15 @@ def test_predict_prints_result_folders_and_omitted_files(
     assert str(FOLDER / "predictions.json") in said
     assert (FOLDER / "masks/trip/day 2/b.png").is_file()
     assert (FOLDER / "overlays/trip/day 2/b.jpg").is_file()
+    found = json.loads((here / "found.json").read_text())
+    assert found == json.loads((FOLDER / "predictions.json").read_text())
+    assert found["images"].keys() == {"a.jpg", "trip/day 2/b.jpg"}
+    for name, image in found["images"].items():
+        width, height = Image.open(photos / name).size
+        assert (image["width"], image["height"]) == (width, height)
+        pixels = {each: area["pixels"] for each, area in image["classes"].items()}
+        assert pixels == _areas(FOLDER / image["mask"])
+        assert sum(area["share"] for area in image["classes"].values()) == pytest.approx(1)
 
 
 def test_unreadable_image_is_omitted_with_exit_code_1(trained: Path, photos: Path, capsys: Capture) -> None:
@@ -89,21 +98,6 @@ def test_unreadable_image_is_omitted_with_exit_code_1(trained: Path, photos: Pat
         "x.gif",
         "notes.txt",
     }
-
-
-def test_json_has_class_areas_of_each_image(trained: Path, photos: Path, here: Path) -> None:
-    _predict(trained, "--data.predict_dir", "photos", "--json", "found.json")
-    found = json.loads((here / "found.json").read_text())
-    assert found == json.loads((FOLDER / "predictions.json").read_text())
-    assert found["images"].keys() == {"a.jpg", "trip/day 2/b.jpg"}
-    for name, image in found["images"].items():
-        width, height = Image.open(photos / name).size
-        assert (image["width"], image["height"]) == (width, height)
-        classes = image["classes"]
-        assert {name: each["pixels"] for name, each in classes.items()} == _areas(FOLDER / image["mask"])
-        assert sum(each["share"] for each in classes.values()) == pytest.approx(1)
-        assert (FOLDER / image["overlay"]).is_file()
-        assert "confidence" not in image
 
 
 def test_confidence_image_is_probability_of_prediction(trained: Path, photos: Path) -> None:

@@ -118,8 +118,8 @@ def test_resume_with_plain_trainer_equals_uninterrupted_run(
 @pytest.mark.parametrize(
     ("options", "first", "steps"),
     [
-        ({"val_check_interval": 0.4}, [0, 0, 1, 1], (2, 3, 5, 7)),
-        ({"check_val_every_n_epoch": 2}, [1], (3, 5)),
+        ({"val_check_interval": 0.4, "limit_val_batches": 1}, [0, 0, 1, 1], (2, 3, 5, 7)),
+        ({"check_val_every_n_epoch": 2, "limit_val_batches": 1}, [1], (3, 5)),
     ],
 )
 def test_resume_from_step_validates_as_uninterrupted_run(
@@ -165,8 +165,9 @@ def test_checkpoint_of_plain_trainer_works_in_python_and_verbs(
     (here / "photos").mkdir()
     picture = next((sample / "VOCdevkit/VOC2012/JPEGImages").iterdir())
     (here / "photos" / picture.name).write_bytes(picture.read_bytes())
-    main(["test", "--ckpt_path", str(path), *data])
-    main(["validate", "--ckpt_path", str(path), *data])
+    few = ["--data.max_val_samples", "2"]
+    main(["test", "--ckpt_path", str(path), *data, *few])
+    main(["validate", "--ckpt_path", str(path), *data, *few])
     main(
         ["predict", "--ckpt_path", str(path), "--data.predict_dir", "photos", "--trainer.accelerator", "cpu"]
     )

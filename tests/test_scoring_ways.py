@@ -190,7 +190,6 @@ def test_scores_file_has_all_printed_values(sample: Path, trained: Path, here: P
             "fit --original_resolution.sliding_window true",
             "--original_resolution.sliding_window is for validate, test and predict",
         ),
-        ("test --json .", "--json . cannot be written"),
     ],
 )
 def test_invalid_scoring_flag_is_refused(

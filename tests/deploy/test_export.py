@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import refused
 from tests.deploy.conftest import FLAGS
@@ -44,17 +45,11 @@ def test_exported_file_has_logits_and_description_of_weights(
     if name.startswith("probabilities"):  # their logarithms
         logits = logits.log_softmax(1)
     torch.testing.assert_close(found, logits, rtol=1e-4, atol=1e-4)
-
-
-@every_file
-def test_comparison_is_written_beside_exported_file(exported: Path, name: str) -> None:
     record = json.loads((exported / f"{name}.json").read_text())
     parity = record["parity"]
-    assert record["file"] == name
-    assert parity["passed"]
+    assert (record["file"], parity["passed"], parity["images"]) == (name, True, 8)
     assert parity["largest_difference"] < parity["largest_allowed"] / 100
     assert 0.995 <= parity["equal_pixels"] <= 1
-    assert parity["images"] == 8
 
 
 def test_mask_output_has_image_size_and_classes_of_predict(exported: Path, weights: Path) -> None:
@@ -153,7 +148,7 @@ def test_exported_file_scores_as_its_weights(
     assert difference.estimate == pytest.approx(0, abs=1e-4)
 
 
-def test_predict_and_validate_take_an_exported_file(
+def test_verbs_take_or_refuse_an_exported_file(
     exported: Path, weights: Path, sample: Path, here: Path, capsys: Capture
 ) -> None:
     photos = sample / "VOCdevkit/VOC2012/JPEGImages"
@@ -162,7 +157,7 @@ def test_predict_and_validate_take_an_exported_file(
     for name in ("mask.xml", "unet_voc.pth"):
         flags = ["--data.predict_dir", picture, "--prediction_writer.output_dir", str(here / name)]
         main(["predict", "--ckpt_path", str(exported / name), *flags, "--trainer.accelerator", "cpu"])
-        masks.append(np.asarray(_png(next((here / name / "masks").iterdir()))))
+        masks.append(np.asarray(Image.open(next((here / name / "masks").iterdir()))))
     assert (masks[0] == masks[1]).mean() > 0.999
     words = ["validate", "--ckpt_path", str(exported / "mask.xml"), "--data.root", str(sample)]
     main([*words, "--trainer.accelerator", "cpu", "--tta.flip", "true"])
@@ -175,12 +170,8 @@ def test_predict_and_validate_take_an_exported_file(
         assert what in refused(capsys, [*words, "--trainer.accelerator", "cpu", *flags])
     words = ["finetune", "--ckpt_path", str(exported / "mask.xml"), "--data.root", str(sample)]
     assert "is an exported file, which cannot be trained" in refused(capsys, words)
-
-
-def _png(path: Path) -> Any:
-    from PIL import Image
-
-    return Image.open(path)
+    words = ["export", "--ckpt_path", str(exported / "mask.xml"), "--format", "openvino"]
+    assert "is an exported file. Give the weights it was made from" in refused(capsys, words)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +191,6 @@ def test_invalid_export_flags_raise(
     assert what in said
     assert said.count("\n") == 1
     assert list(here.iterdir()) == []
-
-
-def test_export_of_exported_file_raises(exported: Path, here: Path, capsys: Capture) -> None:
-    words = ["export", "--ckpt_path", str(exported / "mask.xml"), "--format", "openvino"]
-    assert "is an exported file. Give the weights it was made from" in refused(capsys, words)
 
 
 @pytest.mark.parametrize(

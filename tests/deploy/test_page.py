@@ -280,17 +280,6 @@ def test_uploads_beyond_the_queue_are_refused(site: Site, photo: Path) -> None:
     assert len(site.result("waiting 0")["data"][0]["models"]) == 2
 
 
-def test_prediction_of_a_tall_image_is_sent_smaller_with_its_size(tmp_path: Path) -> None:
-    Image.new("RGB", (40, 5000), (200, 90, 90)).save(tmp_path / "tall.png")
-    model = Model("a", Predictor(Halves(AEROPLANE, DOG), VOC_CLASSES, 64))
-    upload = type("Upload", (), {"path": str(tmp_path / "tall.png"), "orig_name": "../tall.png"})
-    found = page.answer([model], upload)
-    assert found is not None
-    assert (found["name"], found["size"], found["shown"]) == ("tall.png", [40, 5000], [10, 1280])
-    assert [each["name"] for each in found["classes"]] == ["background", "aeroplane", "dog"]
-    assert found["models"][0]["file"] == "tall_mask.png"
-
-
 def test_uploads_are_removed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
     with page_server([Model("a", Predictor(Halves(DOG, PERSON), VOC_CLASSES, 64))]):

@@ -37,7 +37,7 @@ def picture() -> Image.Image:
 
 def test_pushed_folder_loads_in_smp(trained: Path, pushed: Path) -> None:
     assert {path.name for path in pushed.iterdir()} == {
-        *("config.json", "model.safetensors", "vocseg.json", "README.md", "curves.png")
+        *("config.json", "model.safetensors", "vocseg.json", "README.md", "curves.svg")
     }
     image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
@@ -133,7 +133,7 @@ def test_hub_repository_is_written_and_read(
     assert repr(load("user/name", device="cpu")) == "<Predictor of 21 classes at 64x64 on cpu>"
     assert hub.asked == [
         ("user/name", {"private": True, "exist_ok": True}),
-        ("user/name", ["curves.png", "panels.png"]),
+        ("user/name", ["curves.svg", "panels.png"]),
         ["model.safetensors", "vocseg.json"],
     ]
     with pytest.raises(UserError, match=r"user/other: the hub cannot be used \(ConnectionError: no answer\)"):

@@ -2,7 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -34,7 +35,12 @@ def load_pretrained(source: str | Path) -> TrainedNetwork:
     Raises:
         UserError: If a file is missing, damaged or of another program, or the hub cannot be reached.
     """
-    folder = _download(str(source)) if is_repository(source) else Path(source)
+    folder = Path(source)
+    if is_repository(source):
+        from huggingface_hub import snapshot_download
+
+        with _hub_errors(str(source)):
+            folder = Path(snapshot_download(str(source), allow_patterns=[TENSORS, DESCRIPTION]))
     path = folder / TENSORS
     try:
         description = read_json(folder / DESCRIPTION, _JSON_BYTES)
@@ -70,40 +76,27 @@ def save_pretrained(weights: Weights, folder: Path) -> None:
     atomic_write(folder / DESCRIPTION, as_json(about) + "\n")
 
 
-def _download(repository: str) -> Path:
-    """Fetch the files of a repository into the hub's cache."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repository, allow_patterns=[TENSORS, DESCRIPTION]))
-    except Exception as error:  # the hub's client raises errors of its own, of httpx, and OSError
-        raise _hub_error(repository, error) from error
-
-
 def upload(folder: Path, repository: str, private: bool, replaced: Iterable[str]) -> str:
     """Write the files of a folder into a repository, created if it is missing, and return its address.
 
-    `replaced`: names of files that are deleted there unless they are in the folder.
-
-    Raises:
-        UserError: If the hub refuses.
+    Files named in `replaced` are deleted there unless they are in the folder.
     """
     from huggingface_hub import HfApi
 
-    try:
+    with _hub_errors(repository):
         api = HfApi()
         address = str(api.create_repo(repository, private=private, exist_ok=True))
-        patterns = sorted(replaced)
-        api.upload_folder(repo_id=repository, folder_path=folder, delete_patterns=patterns)
-    except Exception as error:  # the hub's client raises errors of its own, of httpx, and OSError
-        raise _hub_error(repository, error) from error
+        api.upload_folder(repo_id=repository, folder_path=folder, delete_patterns=sorted(replaced))
     return address
 
 
-def _hub_error(repository: str, error: Exception) -> UserError:
-    """Return the error of a request to the hub."""
-    reason = shown(" ".join(str(error).split()) or type(error).__name__, 160)
-    return UserError(
-        f"{repository}: the hub cannot be used ({type(error).__name__}: {reason}). Check the name, the "
-        f"connection and `hf auth whoami`. A folder of that name is ./{repository}."
-    )
+@contextmanager
+def _hub_errors(repository: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the hub's client raises errors of its own, of httpx, and OSError
+        reason = shown(" ".join(str(error).split()), 160)
+        raise UserError(
+            f"{repository}: the hub cannot be used ({type(error).__name__}: {reason}). Check the name, the "
+            f"connection and `hf auth whoami`. A folder of that name is ./{repository}."
+        ) from error

@@ -5,17 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from vocseg.checkpoints.compatibility import Description
-from vocseg.inference.exported import (
-    INPUT,
-    KEY,
-    MOST_BYTES,
-    ExportedNetwork,
-    damaged,
-    import_optional,
-    parsed_description,
-    unexpected,
-    unusable,
-)
+from vocseg.inference import exported
+from vocseg.inference.exported import ExportedNetwork
 from vocseg.utils.regular_file import read_regular
 
 _DOMAINS = {"", "ai.onnx"}  # of ONNX itself: no operator of another domain is run
@@ -35,18 +26,18 @@ def read(path: Path) -> Description:
 
 def _read(path: Path) -> tuple[Description, bytes]:
     """The metadata and the content of a checked file."""
-    model = import_optional("onnx", f"--ckpt_path {path}").ModelProto()
+    model = exported.import_optional("onnx", f"--ckpt_path {path}").ModelProto()
     try:
-        content = read_regular(path, MOST_BYTES)[0]
+        content = read_regular(path, exported.MOST_BYTES)[0]
         model.ParseFromString(content)
     except Exception as error:  # OSError, or protobuf's DecodeError, whose module depends on the build
-        raise damaged(path, "an ONNX file") from error
+        raise exported.damaged(path, "an ONNX file") from error
     if not model.graph.node or not model.opset_import:
-        raise damaged(path, "an ONNX file")
+        raise exported.damaged(path, "an ONNX file")
     for what in _foreign_parts(model):
-        raise unexpected(path, what)
-    texts = [entry.value for entry in model.metadata_props if entry.key == KEY]
-    return parsed_description(path, texts[0] if texts else ""), content
+        raise exported.unexpected(path, what)
+    texts = [entry.value for entry in model.metadata_props if entry.key == exported.KEY]
+    return exported.parsed_description(path, texts[0] if texts else ""), content
 
 
 def _foreign_parts(model: Any) -> Iterator[str]:
@@ -78,7 +69,7 @@ def load(path: Path, threads: int | None = None) -> ExportedNetwork:
         UserError: As `read`, and if onnxruntime cannot load it.
     """
     description, content = _read(path)
-    onnxruntime = import_optional("onnxruntime", f"--ckpt_path {path}")
+    onnxruntime = exported.import_optional("onnxruntime", f"--ckpt_path {path}")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # warnings about its own optimisations
     options.intra_op_num_threads, options.inter_op_num_threads = threads or 0, 1
@@ -87,11 +78,11 @@ def load(path: Path, threads: int | None = None) -> ExportedNetwork:
     try:
         session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class for each fault
-        raise unusable(path, "loaded", error) from error
+        raise exported.unusable(path, "loaded", error) from error
 
     def run(pixels: Any) -> dict[str, Any]:
         names = list(network.settings.outputs)
-        return dict(zip(names, session.run(names, {INPUT: pixels}), strict=True))
+        return dict(zip(names, session.run(names, {exported.INPUT: pixels}), strict=True))
 
     network = ExportedNetwork(run, description, path)
     return network

@@ -12,17 +12,8 @@ import torch
 
 from vocseg.checkpoints.compatibility import Description
 from vocseg.errors import UserError
-from vocseg.inference.exported import (
-    INPUT,
-    KEY,
-    MOST_BYTES,
-    ExportedNetwork,
-    damaged,
-    import_optional,
-    parsed_description,
-    unexpected,
-    unusable,
-)
+from vocseg.inference import exported
+from vocseg.inference.exported import ExportedNetwork
 from vocseg.utils.regular_file import read_regular
 from vocseg.utils.streams import usable_cores
 
@@ -40,23 +31,23 @@ def read(path: Path) -> Description:
     try:
         text = read_regular(path, _MOST_XML)[0]
         if re.search(rb"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
-            raise unexpected(path, "XML entities")
+            raise exported.unexpected(path, "XML entities")
         root = ElementTree.fromstring(text)
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: the encoding
-        raise damaged(path, "an OpenVINO IR file") from error
+        raise exported.damaged(path, "an OpenVINO IR file") from error
     layers = root.findall("layers/layer")
     if root.tag != "net" or not layers:
-        raise damaged(path, "an OpenVINO IR file")
+        raise exported.damaged(path, "an OpenVINO IR file")
     for what in _foreign_layers(layers):
-        raise unexpected(path, what)
+        raise exported.unexpected(path, what)
     file = path.with_suffix(".bin")
     size = file.stat().st_size if file.is_file() and not file.is_symlink() else None
     if size is None:
         raise UserError(f"--ckpt_path {path}: {file.name} is not beside it. Copy both files into one folder.")
-    if size > MOST_BYTES or not all(_is_inside(layer, size) for layer in layers):
+    if size > exported.MOST_BYTES or not all(_is_inside(layer, size) for layer in layers):
         raise UserError(f"--ckpt_path {path}: {file.name} is damaged or of another file. Copy both again.")
-    entry = root.find(f"rt_info/{KEY}")
-    return parsed_description(path, "" if entry is None else entry.get("value", ""))
+    entry = root.find(f"rt_info/{exported.KEY}")
+    return exported.parsed_description(path, "" if entry is None else entry.get("value", ""))
 
 
 def _foreign_layers(layers: list[ElementTree.Element]) -> Iterator[str]:
@@ -88,7 +79,7 @@ def load(path: Path, threads: int | None = None) -> ExportedNetwork:
         UserError: As `read`, and if OpenVINO cannot load it.
     """
     description = read(path)
-    core = _one_core(import_optional("openvino", f"--ckpt_path {path}").Core)
+    core = _one_core(exported.import_optional("openvino", f"--ckpt_path {path}").Core)
 
     def hint() -> str:
         return "THROUGHPUT" if threads is None and torch.get_num_threads() == 1 else "LATENCY"
@@ -105,14 +96,14 @@ def load(path: Path, threads: int | None = None) -> ExportedNetwork:
     try:
         compiled(hint())
     except Exception as error:  # OpenVINO raises RuntimeError and its own
-        raise unusable(path, "loaded", error) from error
+        raise exported.unusable(path, "loaded", error) from error
     own = threading.local()  # a request serves one thread
 
     def run(pixels: Any) -> dict[str, Any]:
         requests, kind = vars(own), hint()
         if kind not in requests:
             requests[kind] = compiled(kind).create_infer_request()
-        found = requests[kind].infer({INPUT: pixels})
+        found = requests[kind].infer({exported.INPUT: pixels})
         return {name: found[name].copy() for name in network.settings.outputs}
 
     network = ExportedNetwork(run, description, path)

@@ -13,15 +13,8 @@ import torch
 
 from vocseg.checkpoints.compatibility import Description
 from vocseg.errors import UserError
-from vocseg.inference.exported import (
-    KEY,
-    MOST_BYTES,
-    ExportedNetwork,
-    damaged,
-    parsed_description,
-    unexpected,
-    unusable,
-)
+from vocseg.inference import exported
+from vocseg.inference.exported import ExportedNetwork
 
 # torch.export.load unpickles, evaluates expressions and looks up functions by name: only what `export` writes
 # passes.
@@ -50,22 +43,22 @@ def read(path: Path) -> Description:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if any(each.compress_type != zipfile.ZIP_STORED for each in entries):
-                raise unexpected(path, "compressed data")
-            if sum(each.file_size for each in entries) > MOST_BYTES:
-                raise unexpected(path, "too much data")
+                raise exported.unexpected(path, "compressed data")
+            if sum(each.file_size for each in entries) > exported.MOST_BYTES:
+                raise exported.unexpected(path, "too much data")
             content = {each.filename.partition("/")[2]: archive.read(each) for each in entries}
         foreign = [name for name in content if not _RECORD.fullmatch(name)]
         if foreign or len(content) < len(entries):
-            raise unexpected(path, f"'{foreign[0][:60]}'" if foreign else "a file twice")
+            raise exported.unexpected(path, f"'{foreign[0][:60]}'" if foreign else "a file twice")
         for name, text in content.items():
             for what in _foreign_entries(json.loads(text)) if name.endswith(".json") else ():
-                raise unexpected(path, what)
+                raise exported.unexpected(path, what)
         torch.load(io.BytesIO(content["data/sample_inputs/model.pt"]), weights_only=True)
     except UserError:
         raise
     except Exception as error:  # zipfile, json and torch raise nearly anything on foreign bytes
-        raise damaged(path, "a file of torch.export") from error
-    return parsed_description(path, content.get(f"extra/{KEY}", b""))
+        raise exported.damaged(path, "a file of torch.export") from error
+    return exported.parsed_description(path, content.get(f"extra/{exported.KEY}", b""))
 
 
 def _foreign_entries(value: Any) -> Iterator[str]:
@@ -109,7 +102,7 @@ def load(path: Path, threads: int | None = None) -> ExportedNetwork:
         with warnings.catch_warnings(action="ignore"):
             module = torch.export.load(path).module()
     except Exception as error:  # torch raises nearly anything
-        raise unusable(path, "loaded", error) from error
+        raise exported.unusable(path, "loaded", error) from error
 
     def run(pixels: Any) -> dict[str, Any]:
         with torch.inference_mode():

@@ -48,10 +48,7 @@ def description_of(trainer: Any, module: "SegmentationModule") -> dict[str, Any]
 
 
 def newest_score(trainer: Any, module: "SegmentationModule") -> Score | None:
-    """Return the score of the latest evaluation, or None without a data module that has `facts`.
-
-    The number of images is that of the scored ones, which --trainer.limit_val_batches may limit.
-    """
+    """Return the score of the latest evaluation, or None without a data module that has `facts`."""
     figures, data = module.results.get("val"), facts_source(trainer)
     if figures is None or data is None:
         return None

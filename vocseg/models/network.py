@@ -181,5 +181,5 @@ def _create(arch: str, encoder: str, weights: str | None, classes: int) -> Any:
         _create(arch, encoder, None, classes)  # raises if a name is unknown, or the two do not go together
         raise UserError(
             f"{_FLAG} {weights}: the weights of {encoder} could not be fetched ({reason}). Give a local "
-            "file (.pth or .safetensors; torchvision's or timm's keys), or null for random weights."
+            "file (.pth or .safetensors; its keys), or null for random weights."
         ) from error

@@ -105,9 +105,6 @@ class CudaGraphSlot:
 
         Returns:
             The tensors of the step, and the graph that has its gradients, or None after an eager step.
-
-        Raises:
-            UserError: As of `capture_step`.
         """
         kind = (image.shape, kind)
         if kind != self._captured:
@@ -143,17 +140,9 @@ class CudaGraphCache:
         kind: Any = None,
         capture: bool = True,
     ) -> StepTensors:
-        """Run a step; further arguments as of `CudaGraphSlot`.
+        """Run a step; arguments as of `CudaGraphSlot`. The mode of `network` tells training from evaluation.
 
         After a training step, `assign_gradients` tells whether it computed gradients.
-
-        Args:
-            compute: As of `StepGraph`.
-            image: As of `StepGraph`.
-            mask: As of `StepGraph`.
-            network: Owner of the parameters. Its mode tells training from evaluation.
-            kind: For evaluation.
-            capture: Whether the step may be captured.
         """
         self._replayed = None
         if not capture:
@@ -200,11 +189,7 @@ def can_capture(trainer: Any) -> bool:
 def capture_step(
     compute: ComputeStep, image: Tensor, mask: Tensor, parameters: Iterable[nn.Parameter]
 ) -> StepGraph:
-    """Capture a step; arguments as of `StepGraph`.
-
-    Raises:
-        UserError: If the step makes the host wait, so that it cannot be captured.
-    """
+    """Capture a step, or raise `UserError` if it makes the host wait; arguments as of `StepGraph`."""
     try:
         return StepGraph(compute, image, mask, parameters)
     except RuntimeError as error:
