@@ -67,7 +67,7 @@ def test_truncated_jpeg_raises(sample: Path, tmp_path: Path, cut: int) -> None:
 
 def test_check_reports_error_and_missing_files(tmp_path: Path) -> None:
     ids = tuple(str(k) for k in range(20))
-    split = Split(Layout(tmp_path), "train", ids, tuple(range(20)))
+    split = Split(Layout(tmp_path), "train", ids)
     pairs = [split.paths(k) for k in range(20)]
     for image, mask in pairs:
         image.parent.mkdir(exist_ok=True)
