@@ -21,6 +21,7 @@ import time
 import traceback
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from unittest.mock import patch
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -34,14 +35,7 @@ class Forked:
     """
 
     def __init__(self, words: list[str], here: Path, code: str | None = None, **environment: str) -> None:
-        """Start it.
-
-        Args:
-            words: Arguments.
-            here: Working folder.
-            code: Code to run instead of `vocseg`, as with `python -c`.
-            environment: Variables that differ from those of this process.
-        """
+        """Start it in the folder `here`; `code` runs instead of `vocseg`, as with `python -c`."""
         self._folder = Path(tempfile.mkdtemp(prefix="output-"))
         for name in ("out", "err"):
             (self._folder / name).touch()
@@ -78,22 +72,14 @@ class Forked:
         return self._process.exitcode
 
     def wait(self, seconds: float = 60) -> int:
-        """Exit code.
-
-        Raises:
-            TimeoutError: If it takes longer.
-        """
+        """Exit code; an error if it takes longer."""
         self._process.join(seconds)
         if self._process.exitcode is None:
             raise TimeoutError(f"the process still runs after {seconds:g} s: {self.out}{self.err}")
         return self._process.exitcode
 
     def wait_for(self, line: str, seconds: float = 200) -> None:
-        """Wait until it has printed a text.
-
-        Raises:
-            AssertionError: If it does not.
-        """
+        """Wait until it has printed a text."""
         deadline = time.monotonic() + seconds
         while line not in self.out:
             assert self.poll() is None, self.out + self.err
@@ -162,14 +148,8 @@ def _context() -> ForkServerContext:
     """The fork server, with torch, Lightning and vocseg imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.preload"])
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
-    multiprocessing.forkserver.ensure_running()
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
+    with patch.dict(os.environ, ENVIRONMENT):
+        multiprocessing.forkserver.ensure_running()
     return context
 
 

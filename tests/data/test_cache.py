@@ -108,10 +108,6 @@ def _reencode(path: Path) -> None:
 
 CHANGES: dict[str, tuple[Callable[[Split], None], bool]] = {
     "a pixel of a mask": (lambda split: _repaint(split.paths(3)[1]), True),
-    "another photograph": (
-        lambda split: shutil.copy(split.paths(1)[0], split.paths(1)[0].with_name("x")),
-        False,
-    ),
     "two photographs swapped": (lambda split: _swap(split.paths(0)[0], split.paths(4)[0]), True),
     "a mask compressed otherwise": (lambda split: _reencode(split.paths(2)[1]), False),
 }

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.conftest import TINY, refused, tiny
@@ -90,9 +89,3 @@ def test_predictions_use_colours_of_weights(five: Path, sample: Path, here: Path
     with Image.open(next(here.rglob("masks/*.png"))) as mask:
         assert np.asarray(mask).max() <= 4
         assert mask.getpalette()[3:6] == [200, 60, 60]  # type: ignore[index]
-
-
-def test_export_contains_classes(five: Path, here: Path, capsys: Capture) -> None:
-    main(["export", "--ckpt_path", _weights(five), "--output_file", "bare.pth"])
-    assert "classes=5" in capsys.readouterr().out
-    assert torch.load("bare.pth", weights_only=True)["segmentation_head.0.bias"].shape == (5,)

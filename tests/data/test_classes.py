@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonargparse.typing import NonNegativeInt
 
 from vocseg.data.classes import VOC_CLASSES, read_classes
 from vocseg.errors import UserError
@@ -75,9 +76,10 @@ def test_single_merged_class_gets_background(tmp_path: Path) -> None:
 
 
 def test_values_map_masks_of_0_and_255(tmp_path: Path) -> None:
+    typed = [NonNegativeInt(0), NonNegativeInt(255)]  # as from the command line
     (tmp_path / "c.yaml").write_text("classes: [background, {name: thing, value: 255}]")
     (tmp_path / "c.txt").write_text("background\nthing\n")
-    for classes in (read_classes(tmp_path / "c.yaml"), read_classes(tmp_path / "c.txt", [0, 255])):
+    for classes in (read_classes(tmp_path / "c.yaml"), read_classes(tmp_path / "c.txt", typed)):
         assert classes.table[[0, 255]].tolist() == [0, 1]
         assert np.flatnonzero(classes.known).tolist() == [0, 255]
         assert classes.describe_values() == "0, 255"

@@ -1,7 +1,6 @@
 """LightningDataModule of VOC."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,11 +115,6 @@ def test_too_many_samples_raise(sample: Path, options: dict[str, object], what: 
         ready(sample, **options)
 
 
-def test_missing_data_set_without_download_raises(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no VOC 2012 below"):
-        ready(tmp_path, download=False)
-
-
 def test_filler_is_ignored(sample: Path) -> None:
     part = ready(sample).parts["val"]
     item = part[SampleIndex(6, filler=True)]
@@ -203,22 +197,3 @@ def test_audit_and_run_fingerprints_equal(sample: Path, tmp_path: Path) -> None:
     assert {name: lists[name].fingerprint for name in facts} == {
         name: fact["fingerprint"] for name, fact in facts.items()
     }
-
-
-def test_image_folder_and_suffix_are_used(sample: Path, copied: Path) -> None:
-    folder = voc_folder(copied)
-    (folder / "pictures").mkdir()
-    for path in (folder / "JPEGImages").iterdir():
-        Image.open(path).save(folder / "pictures" / f"{path.stem}.png", compress_level=0)
-    shutil.rmtree(folder / "JPEGImages")
-    batches = [
-        next(iter(data.val_dataloader()))
-        for data in (
-            ready(sample),
-            ready(copied, image_folder="pictures", image_suffix=".png"),
-        )
-    ]
-    assert torch.equal(batches[0]["image"], batches[1]["image"])
-    assert torch.equal(batches[0]["mask"], batches[1]["mask"])
-    with pytest.raises(UserError, match=r"JPEGImages/2007_000001.jpg .and 19 more files. is missing"):
-        ready(copied)

@@ -57,13 +57,9 @@ class MemmapCache:
     """
 
     def __init__(self, folder: Path, pairs: int, size: int, decode: Callable[[int], ImageMask]) -> None:
-        """Map the files of a finished cache into memory.
+        """Map the files of a finished cache of `pairs` of `size` pixels each way into memory.
 
-        Args:
-            folder: Of the cache.
-            pairs: Their number.
-            size: Side length of images and masks in pixels.
-            decode: Returns the pair of a row from the data set's files.
+        `decode` returns the pair of a row from the data set's files.
 
         Raises:
             OSError: If a file cannot be read.
@@ -158,12 +154,7 @@ def build_cache(
 
     Every file is read and checked, and its content recorded for the fingerprint.
 
-    Args:
-        split: The complete list.
-        size: Side length of the pairs in pixels.
-        cache: See `cache_folder`.
-        required: Raise if there is no room or `cache` is read-only, instead of returning None.
-        progress: Show a progress bar.
+    Returns None if there is no room or `cache` is read-only, unless the cache is `required`.
 
     Raises:
         UserError: If a file is wrong, or the cache cannot be written.

@@ -156,7 +156,9 @@ def read_classes(path: Path, mask_values: Sequence[int] | None = None) -> ClassL
                     f"--data.mask_values {list(mask_values)}: give one mask value for each of the "
                     f"{len(entries)} classes, and no `merge`"
                 )
-            entries = [_entry({**entry, "value": k}) for entry, k in zip(entries, mask_values, strict=True)]
+            entries = [
+                _entry({**entry, "value": int(k)}) for entry, k in zip(entries, mask_values, strict=True)
+            ]
         return _class_list(entries, others)
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror})") from error

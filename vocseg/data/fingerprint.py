@@ -77,10 +77,7 @@ def fingerprint(ids: Iterable[str], pixels: Iterable[tuple[str, str]]) -> str:
 def cache_folder(voc: Path, wanted: Path | None = None) -> Path:
     """Return the folder for files derived from a data set, which may not exist.
 
-    Args:
-        voc: The `VOC2012` folder.
-        wanted: The user's choice. None: `.vocseg` in the data set, or the user's cache folder if the data set
-            is read-only.
+    Without the user's choice it is `.vocseg` in the data set, or the user's cache folder if it is read-only.
     """
     if wanted is None and os.access(voc, os.W_OK):
         return voc / ".vocseg"

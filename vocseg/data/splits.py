@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
 
@@ -35,7 +36,6 @@ class Split:
         layout: Of its files.
         name: Of the list.
         ids: The images in use, in the list's order.
-        rows: Their positions in the complete list.
         classes: Of the masks.
         listed: The complete list; None: `ids` is complete.
     """
@@ -43,7 +43,6 @@ class Split:
     layout: Layout
     name: str
     ids: tuple[str, ...]
-    rows: tuple[int, ...]
     classes: ClassList = VOC_CLASSES
     listed: tuple[str, ...] | None = None
 
@@ -54,11 +53,15 @@ class Split:
         """Return the image and the mask file of a position."""
         return self.layout.image(self.ids[index]), self.layout.mask(self.ids[index], self.name)
 
+    @cached_property
+    def rows(self) -> tuple[int, ...]:
+        """Positions of the images in the complete list."""
+        positions = {id: k for k, id in enumerate(self.listed or self.ids)}
+        return tuple(positions[id] for id in self.ids)
+
     def whole(self) -> "Split":
         """Return the complete list."""
-        if self.listed is None:
-            return self
-        return replace(self, ids=self.listed, rows=tuple(range(len(self.listed))), listed=None)
+        return replace(self, ids=self.listed or self.ids, listed=None)
 
     def part(self, images: int | None, seed: int, flag: str) -> "Split":
         """Return a random subset of a number of images (None: all), in the list's order.
@@ -74,8 +77,7 @@ class Split:
                 f"use --data.{flag} {len(self)}, or null for all"
             )
         chosen = sorted(np.random.default_rng(seed).permutation(len(self))[:images].tolist())
-        ids, rows = tuple(self.ids[k] for k in chosen), tuple(self.rows[k] for k in chosen)
-        return replace(self, ids=ids, rows=rows, listed=self.listed or self.ids)
+        return replace(self, ids=tuple(self.ids[k] for k in chosen), listed=self.listed or self.ids)
 
 
 def read_split(layout: Layout, name: str, classes: ClassList = VOC_CLASSES) -> Split:
@@ -86,8 +88,8 @@ def read_split(layout: Layout, name: str, classes: ClassList = VOC_CLASSES) -> S
     """
     is_listed = os.path.isfile(split_list(layout.folder, name))
     if Path(name).name == name and not is_listed and (layout.folder / layout.image_folder / name).is_dir():
-        return _split(layout, name, _paired(layout, name, name), classes)
-    return _split(layout, name, split_ids(layout.folder, name), classes)
+        return Split(layout, name, tuple(_paired(layout, name, name)), classes)
+    return Split(layout, name, tuple(split_ids(layout.folder, name)), classes)
 
 
 def divide(
@@ -110,7 +112,7 @@ def divide(
         )
     validation = held_out(ids, fraction, seed)
     parts = [id for id in ids if id not in validation], [id for id in ids if id in validation]
-    train, val = (_split(layout, name, part, classes) for name, part in zip(names, parts, strict=True))
+    train, val = (Split(layout, name, tuple(part), classes) for name, part in zip(names, parts, strict=True))
     return train, val
 
 
@@ -136,10 +138,6 @@ def _paired(layout: Layout, name: str, within: str = "") -> list[str]:
             f"vocseg: {without_mask} images in {images} have no mask and are left out", stacklevel=2
         )
     return ids
-
-
-def _split(layout: Layout, name: str, ids: Sequence[str], classes: ClassList) -> Split:
-    return Split(layout, name, tuple(ids), tuple(range(len(ids))), classes)
 
 
 @dataclass(frozen=True)

@@ -119,14 +119,9 @@ _SIZES = (*((500, 375),) * 3, (375, 500), (500, 333), (333, 500), (500, 281), (5
 
 
 def draw_scene(random: np.random.Generator, labels: list[int]) -> tuple[Bytes, Bytes]:
-    """Draw one image and its mask.
+    """Draw an image uint8 `[H,W,3]` RGB and its mask uint8 `[H,W]` with 255 round each object.
 
-    Args:
-        random: Source of every choice.
-        labels: Classes 1..20 to draw, the later ones in front.
-
-    Returns:
-        Image uint8 `[H,W,3]` RGB and mask uint8 `[H,W]` with 255 round each object.
+    The later ones of the labels 1..20 are in front.
     """
     width, height = _SIZES[random.integers(len(_SIZES))]
     canvas = _background(random, width, height)

@@ -33,14 +33,8 @@ def end_workers_at_exit() -> None:
 def useful_workers(ready: bool, on_gpu: bool, processes: int, batch_bytes: int) -> int:
     """Return the number of DataLoader workers that is fastest.
 
-    Args:
-        ready: Items are cached and at most flipped; else they are decoded or augmented.
-        on_gpu: The network is on a GPU.
-        processes: Training processes on this machine, which share its cores and memory.
-        batch_bytes: Bytes of a batch.
-
-    Returns:
-        0 on a CPU or if items are ready; else one per core, at most 8, within the shared memory.
+    It is 0 on a CPU or if items are `ready` (cached and at most flipped). Else it is one per core, at most 8,
+    within the shared memory, both divided among the training processes of this machine.
     """
     # On a CPU workers take the network's cores. Sending a ready batch costs more than making it.
     wanted = max(1, min(8, usable_cores() // processes)) if on_gpu and not ready else 0

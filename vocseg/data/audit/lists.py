@@ -53,7 +53,7 @@ def read_splits(layout: Layout, classes: ClassList) -> tuple[list[Split], list[F
 
 
 def _split(layout: Layout, name: str, ids: Sequence[str], classes: ClassList) -> Split:
-    return Split(layout, name, tuple(ids), tuple(range(len(ids))), classes)
+    return Split(layout, name, tuple(ids), classes)
 
 
 def find_overlaps(splits: Sequence[Split]) -> list[Finding]:

@@ -75,15 +75,10 @@ class Augmenter:
         masks: Bytes,
         partners: Sequence[ImageMask | None] | None = None,
     ) -> None:
-        """Write a batch.
+        """Write a batch into `images` `[N,size,size,3]` and `masks` `[N,size,size]`.
 
-        Args:
-            pairs: Of the size `stored_size`.
-            indices: Position of each in the split.
-            epoch: Of the random numbers.
-            images: uint8 `[N,size,size,3]`, written to.
-            masks: uint8 `[N,size,size]`, written to.
-            partners: CutMix partner of each, of the same size; None: no CutMix.
+        `pairs` and their CutMix partners (None: no CutMix) are of the size `stored_size`; `indices` are the
+        positions of the pairs in the split.
         """
         if self.augmentation == "none":
             for k, pair in enumerate(pairs):

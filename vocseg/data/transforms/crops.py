@@ -41,18 +41,10 @@ def scales(given: tuple[float, float]) -> Scales:
 def crop_extents(
     side: int, size: int, draws: npt.NDArray[np.float64], scales: Scales = SCALES
 ) -> tuple[Extent, Extent]:
-    """Choose a crop.
+    """Choose the vertical and the horizontal extent of a crop of a square, whose scale is log-uniform.
 
-    At scale 1 the source fills the result. The scale is log-uniform.
-
-    Args:
-        side: Side length of the source, a square, in pixels.
-        size: Side length of the result in pixels.
-        draws: Three numbers from 0 to 1: scale, vertical and horizontal position.
-        scales: Smallest and largest scale.
-
-    Returns:
-        The vertical and the horizontal extent.
+    At scale 1 the source (`side` pixels each way) fills the result (`size`). The draws from 0 to 1 are the
+    scale, the vertical and the horizontal position.
     """
     smallest, largest = scales
     scale = smallest * (largest / smallest) ** float(draws[0]) * size / side

@@ -19,11 +19,9 @@ _SHIFTS = 64  # offsets each way: 4,096 patterns, as normal numbers for every im
 
 
 def add_noise(image: Bytes, draws: npt.NDArray[np.float64]) -> None:
-    """Add normal noise, independent between pixels and channels.
+    """Add normal noise to an image `[size,size,3]` in place, independent between pixels and channels.
 
-    Args:
-        image: uint8 `[size,size,3]`, changed in place.
-        draws: Three numbers from 0 to 1: strength, vertical and horizontal offset in the pattern.
+    The draws from 0 to 1 are the strength, the vertical and the horizontal offset in the pattern.
     """
     y, x = (int(draw * _SHIFTS) for draw in draws[1:])
     size, gain = len(image), (_WEAKEST + (_STRONGEST - _WEAKEST) * float(draws[0])) / _SPREAD
@@ -47,23 +45,16 @@ _HOLE = 0.125, 0.35  # side lengths of a CutOut box, as fractions of the image's
 
 
 def sample_cutmix_box(size: int, draws: Draws) -> Box:
-    """Sample the box that CutMix replaces.
+    """Sample the box that CutMix replaces in an image of `size` pixels each way.
 
-    Args:
-        size: Side length of the image in pixels.
-        draws: Four numbers from 0 to 1: area, aspect ratio, vertical and horizontal position.
+    The draws from 0 to 1 are the area, the aspect ratio, the vertical and the horizontal position.
     """
     area, stretch = _between(_AREA, draws[0]), _STRETCH ** (2 * float(draws[1]) - 1)
     return _placed(size, (area * stretch) ** 0.5, (area / stretch) ** 0.5, draws[2:])
 
 
 def sample_cutout_boxes(size: int, draws: Any) -> list[Box]:
-    """Sample the boxes of CutOut.
-
-    Args:
-        size: Side length of the image in pixels.
-        draws: With the fields `count` and `holes` of `epoch_extras`.
-    """
+    """Sample the boxes of CutOut; `draws` has the fields `count` and `holes` of `epoch_extras`."""
     count = 1 + int(draws["count"] * HOLES)
     return [
         _placed(size, _between(_HOLE, each[0]), _between(_HOLE, each[1]), each[2:])
