@@ -17,7 +17,7 @@ from vocseg.data.voc import Layout
 from vocseg.errors import UserError
 from vocseg.metrics.label_errors import load_evidence
 from vocseg.report.command import report
-from vocseg.report.load_run import read_curves, read_run
+from vocseg.report.load_run import read_curves
 
 Capture = pytest.CaptureFixture[str]
 SAFE_IDS = tuple(map(safe, IDS))
@@ -227,10 +227,8 @@ def test_invalid_report_arguments_raise(made: Path, here: Path, capsys: Capture,
     (here / "bad" / "scores.json").write_text("{")
     words, parts = REFUSED[name]
     said = refused(capsys, ["report", *(str(made) if word == "RUN" else word for word in words)])
-    assert said.startswith("vocseg: ")
     assert said.count("\n") == 1
-    for part in parts:
-        assert part in said
+    assert all(part in said for part in parts), said
     assert not (here / "report.html").exists()
 
 
@@ -263,9 +261,3 @@ def test_curves_without_column_raise(tmp_path: Path) -> None:
 def test_invalid_scores_json_raises(tmp_path: Path, capsys: Capture, text: str) -> None:
     (tmp_path / "scores.json").write_text(text)
     assert "scores.json is damaged. Score the weights again" in refused(capsys, ["report", str(tmp_path)])
-
-
-def test_recursive_settings_are_ignored(tmp_path: Path) -> None:
-    _csv(tmp_path, "epoch,step,miou/val\n0,2,.1\n")
-    (tmp_path / "config.yaml").write_text("a: &a [*a]\n")
-    assert read_run(tmp_path).settings == {}

@@ -20,6 +20,7 @@ from vocseg.metrics.score import scores_dict
 from vocseg.metrics.upsample import argmax_upsampled
 
 Array = Tensor | npt.NDArray[Any]
+Matrix = npt.NDArray[np.int32]
 
 
 class Scorer:
@@ -52,13 +53,12 @@ class Scorer:
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self._matrices)
+        return len(self._counted)
 
     def reset(self) -> None:
         """Remove all images."""
-        self._matrices: dict[str, npt.NDArray[np.int32]] = {}  # `[C,C]` by id
-        self._bands: dict[str, npt.NDArray[np.int32]] = {}
-        self._digests: dict[str, bytes] = {}  # of the masks
+        # Matrices `[C,C]` of the image and of its boundaries, digest of its mask, by id.
+        self._counted: dict[str, tuple[Matrix, Matrix, bytes]] = {}
 
     def update(
         self,
@@ -86,17 +86,16 @@ class Scorer:
                 f"Scorer.update got {len(prediction)} predictions, {len(mask)} masks and {len(names)} ids. "
                 "Pass one of each for every image."
             )
-        found = {}
+        found: dict[str, tuple[Matrix, Matrix, bytes]] = {}
         for name, predicted, given in zip(names, prediction, mask, strict=True):
-            if name in self._matrices or name in found:
+            if name in self._counted or name in found:
                 raise UserError(f"image '{shown(name)}' was scored before. Pass each image once, or `reset`.")
             truth = self._truth(name, given)
             classes = self._predicted(name, predicted, truth.shape)
             banded = np.where(boundary_band(truth), truth, IGNORE_INDEX).astype(np.uint8)
             digest = hashlib.sha256(np.array(truth.shape, "<i8").tobytes() + truth.tobytes()).digest()
             found[name] = self._matrix(classes, truth), self._matrix(classes, banded), digest
-        for name, (matrix, band, digest) in found.items():
-            self._matrices[name], self._bands[name], self._digests[name] = matrix, band, digest
+        self._counted |= found
 
     def compute(self) -> dict[str, Any]:
         """Compute all metrics as plain values, equal to `original_resolution` in `scores.json` of `test`.
@@ -124,16 +123,15 @@ class Scorer:
         Raises:
             UserError: If no image was counted.
         """
-        if not self._matrices:
+        if not self._counted:
             raise UserError("Scorer has no images: call `update` first")
         content = hashlib.sha256()
-        for name in sorted(self._digests):
-            content.update(name.encode() + b"\0" + self._digests[name])
+        for name in sorted(self._counted):
+            content.update(name.encode() + b"\0" + self._counted[name][2])
         protocol = Protocol("images", len(self), content.hexdigest()[:32], 0, "original")
-        matrices, bands = (
-            np.stack(list(each.values())).astype(np.int64) for each in (self._matrices, self._bands)
-        )
-        return PerImageConfusion(tuple(self._matrices), matrices, protocol, self.classes, bands)
+        matrices, bands, _ = zip(*self._counted.values(), strict=True)
+        total, band = (np.stack(each).astype(np.int64) for each in (matrices, bands))
+        return PerImageConfusion(tuple(self._counted), total, protocol, self.classes, band)
 
     def _truth(self, name: str, mask: Any) -> npt.NDArray[np.uint8]:
         """A mask as class indices uint8 `[H,W]`, 255 ignored."""
@@ -154,9 +152,9 @@ class Scorer:
 
     def _predicted(self, name: str, prediction: Any, shape: tuple[int, ...]) -> Tensor:
         """Predicted classes, uint8 `[H,W]`."""
-        given = (
-            prediction.detach() if isinstance(prediction, Tensor) else torch.as_tensor(np.asarray(prediction))
-        )
+        given = torch.as_tensor(
+            prediction if isinstance(prediction, Tensor) else np.asarray(prediction)
+        ).detach()
         height, width = shape
         if given.is_floating_point():
             if given.ndim != 3 or len(given) != len(self.classes):
@@ -180,7 +178,7 @@ class Scorer:
             )
         return given.cpu().to(torch.uint8)
 
-    def _matrix(self, prediction: Tensor, truth: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    def _matrix(self, prediction: Tensor, truth: npt.NDArray[np.uint8]) -> Matrix:
         counts = confusion_matrices(prediction[None], torch.from_numpy(truth)[None], len(self.classes))
         return counts[0].numpy().astype(np.int32)
 

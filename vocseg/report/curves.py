@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vocseg.errors import UserError, shown
-from vocseg.report.charts import COLOURS, HEIGHT, WIDTH, charts_of
+from vocseg.report.charts import COLOURS, charts_of
 from vocseg.report.load_run import LoggedCurves, read_run
 from vocseg.report.sections import render
 from vocseg.utils.atomic_write import atomic_write
-
-_GAP, _LINE = 20, 20  # distance of charts, height of a line of the legend
 
 
 def curves(runs: list[str], output: Path = Path("curves.svg"), labels: list[str] | None = None) -> Path:
@@ -67,13 +65,4 @@ def curves_svg(runs: Mapping[str, LoggedCurves]) -> str:
         legend, note = {"val": COLOURS[0], "train, dashed": COLOURS[1]}, []
     if len(runs) == 1 and (best := next(iter(runs.values())).best_epoch()):
         note.append(f"best mean IoU of val: epoch {best:g}")
-    return render(
-        "curves.svg.j2",
-        charts=charts,
-        legend=legend,
-        note="; ".join(note),
-        gap=_GAP,
-        line=_LINE,
-        width=len(charts) * (WIDTH + _GAP) - _GAP,
-        top=HEIGHT,
-    )
+    return render("curves.svg.j2", charts=charts, legend=legend, note="; ".join(note))
