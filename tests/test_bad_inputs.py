@@ -241,7 +241,7 @@ TOOLS: dict[str, tuple[list[str], list[str]]] = {
     "sample over another": (["sample", "--root", "set"], ["--root set", "holds another data set"]),
     "audit of nothing": (["audit", "nowhere"], ["no data set in nowhere"]),
     "audit with a report in a file": (["audit", "set", "--report", "many.txt/x"], ["many.txt/x"]),
-    "compare pipes": (["compare", "pipe", "pipe"], ["pipe is not a regular file"]),
+    "compare pipes": (["compare", "pipe", "pipe"], ["pipe", "not a regular file"]),
     "check of a pipe": (["submit", "set", "--split", "val", "--validate", "pipe"], ["--validate pipe"]),
     "export of text": (["export", "--ckpt_path", "many.txt"], ["--ckpt_path many.txt"]),
     "download into a file": (["download", "--root", "many.txt"], ["many.txt"]),
