@@ -189,6 +189,8 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
         ["--data.root", "nowhere", "--data.download", "false"],
         ["no VOC 2012 below nowhere", "--data.root"],
     ),
+    "results in a folder": (["--json", "."], ["--json . cannot be written"]),
+    "run to resume": (["--ckpt_path", "last"], ["--ckpt_path last", "vocseg resume RUN"]),
     "unknown encoder": (["--model.encoder", "resnet43"], ["--model.encoder resnet43", "resnet34"]),
     "unknown decoder": (["--model.arch", "vnet"], ["--model.arch vnet", "unet"]),
     "class count 20": (["--model.num_classes", "20"], ["--model.num_classes 20", "21"]),

@@ -57,10 +57,18 @@ class JsonOutput(ExitStack):
     _path: Path | None = None
 
     def open(self, path: Path | None) -> None:
-        """Set the JSON file: a path, `-`, or None for no output."""
+        """Set the JSON file: a path, `-`, or None for no output.
+
+        Raises:
+            UserError: If the file cannot be created.
+        """
         self._path = path
         if path == STDOUT:
             self.enter_context(redirect_stdout(sys.stderr))
+        elif path is not None and (path.is_dir() or any(each.is_file() for each in path.parents)):
+            raise UserError(
+                f"--json {path} cannot be written: a folder or a file is in its place. Pass another."
+            )
 
     def write(self, trainer: Any) -> None:
         """Write the results, on the main process."""
@@ -71,12 +79,7 @@ class JsonOutput(ExitStack):
         if self._path == STDOUT:
             print(text)
             return
-        try:
-            atomic_write(self._path, text + "\n")
-        except OSError as error:
-            raise UserError(
-                f"--json {self._path} cannot be written: {error.strerror}. Pass another file."
-            ) from error
+        atomic_write(self._path, text + "\n")
 
 
 def closing_lines(verb: str, folder: Path, config: Namespace) -> list[str]:

@@ -31,7 +31,11 @@ def resolve_ckpt_path(verb: str, config: Namespace) -> Path | None:
     """
     root = Path(config["trainer"]["default_root_dir"] or ".")
     given = config["ckpt_path"]
-    if given in NEWEST and verb != "fit" and not Path(given).exists():
+    if given in NEWEST and not Path(given).exists():
+        if verb == "fit":
+            raise UserError(
+                f"--ckpt_path {given}: fit begins a new run. Resume one with: python -m vocseg resume RUN"
+            )
         path = newest_checkpoint(root, given)
         if getattr(rank_zero_only, "rank", 0) == 0:
             print(f"{given}: {path}")
