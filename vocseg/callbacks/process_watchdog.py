@@ -25,8 +25,6 @@ class ProcessWatchdog(Callback):
     theirs themselves.
     """
 
-    # Lightning's observer would end all processes by SIGKILL, also the main one, without a message.
-
     def __init__(self) -> None:
         self._watch: threading.Thread | None = None
         self._over = threading.Event()
@@ -37,9 +35,7 @@ class ProcessWatchdog(Callback):
         """Start watching."""
         if not _children(trainer):
             return
-        for thread in threading.enumerate():
-            if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
-                thread._child_processes = []  # ends Lightning's observer
+        _end_lightnings_observer()
         self._over = threading.Event()
         arguments = (trainer, self._over)
         self._watch = threading.Thread(target=_watch_children, args=arguments, daemon=True)
@@ -54,6 +50,7 @@ class ProcessWatchdog(Callback):
         if self._watch is not None and not isinstance(exception, Interrupted):
             self._watch.join(_DELAY)
         self._over.set()
+        _end_lightnings_observer()  # an error may come before `setup`
         for child in _children(trainer):
             child.kill()
 
@@ -63,6 +60,13 @@ class ProcessWatchdog(Callback):
             SIGNAL_GUARD.listen()
 
     on_validation_start = on_test_start = on_predict_start = _listen
+
+
+def _end_lightnings_observer() -> None:
+    """End the thread that would end all processes by SIGKILL, also the main one, without a message."""
+    for thread in threading.enumerate():
+        if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
+            thread._child_processes = []
 
 
 def _watch_children(trainer: Trainer, over: threading.Event) -> None:
