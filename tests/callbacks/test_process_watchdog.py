@@ -4,14 +4,18 @@ import contextlib
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.conftest import tiny
 from tests.forks import Forked, after_mounting, may_mount, run
+from vocseg.callbacks.process_watchdog import ProcessWatchdog
 
 pytestmark = [
     pytest.mark.slow,
@@ -119,3 +123,15 @@ def test_small_shared_memory_raises_with_remedy(sample: Path, here: Path) -> Non
     assert "vocseg: /dev/shm has room for 1.0 MB, but 2 DataLoader workers need 4.2 MB" in done.stderr
     assert "--data.num_workers 0" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_error_before_setup_ends_lightnings_observer() -> None:
+    """Lightning's thread would kill the main process, which may not have printed its error yet."""
+    over = threading.Event()
+    observer: Any = threading.Thread(target=over.wait, name="child-process-observer")
+    observer._child_processes = ["another process"]
+    observer.start()
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=None))
+    ProcessWatchdog().on_exception(trainer, None, ValueError())  # type: ignore[arg-type]
+    over.set()
+    assert observer._child_processes == []
