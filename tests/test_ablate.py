@@ -60,8 +60,9 @@ def test_packaged_rows_inherit_flags(script: ModuleType) -> None:
     assert rows["all, with flips"].test == {"tta.flip": True}
 
 
-def test_packaged_rows_are_accepted_by_fit(script: ModuleType) -> None:
-    for row in script.read_rows(ROOT / "scripts/ablation.yaml").values():
+@pytest.mark.parametrize("name", ["ablation", "study_666"])
+def test_packaged_rows_are_accepted_by_fit(script: ModuleType, name: str) -> None:
+    for row in script.read_rows(ROOT / f"scripts/{name}.yaml").values():
         with pytest.raises(SystemExit) as end:
             main(["fit", *script.flags(row.fit), "--print_config"])
         assert end.value.code in (0, None)
