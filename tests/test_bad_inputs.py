@@ -205,7 +205,6 @@ FLAGS: dict[str, tuple[list[str], list[str]]] = {
     "abbreviated flag": (["--trainer.max_epoch", "1"], ["do you mean --trainer.max_epochs"]),
     "encoder weights missing": (["--model.encoder_weights", "no.pth"], ["no.pth", "no such file"]),
     "checkpoint missing": (["--ckpt_path", "no.ckpt"], ["no.ckpt", "no such file"]),
-    "checkpoint of an unnamed run": (["--ckpt_path", "last"], ["--ckpt_path last", "no such file"]),
     "augmentation unknown": (["--data.augmentation", "lots"], ["data.augmentation"]),
     "sampler of Lightning": (["--trainer.use_distributed_sampler", "true"], ["use_distributed_sampler"]),
     "size huge": (["--data.image_size", "100000"], ["--data.image_size", "100,000", "8,192"]),
