@@ -92,15 +92,7 @@ def export(
     )
     for line in lines:
         print(line, flush=True)  # each takes minutes
-    side = "any size" if settings.output == "mask" else f"{size}x{size} pixels"
-    count = "any number of images" if dynamic_batch else "one image"
-    print(f"wrote {path}, and the comparison in {path}.json")
-    print(
-        f"input    `image`, RGB uint8 [N,3,H,W], {count} of {side}; outputs `{'`, `'.join(settings.outputs)}`"
-    )
-    file, root = shlex.quote(str(path)), f" --data.root {shlex.quote(str(data_root))}" if data_root else ""
-    print(f"next     python -m vocseg test --ckpt_path {file}{root}")
-    print(f"         python -m vocseg predict --ckpt_path {file} --data.predict_dir FOLDER")
+    _print_use(path, settings, data_root)
     return path
 
 
@@ -111,6 +103,18 @@ def _export_float(source: Source, path: Path, kind: ExportFormat, settings: Expo
         parity = check_parity(source, part, path)
         write_record(part, parity, {"format": kind, "precision": "float32"})
     yield parity.line
+
+
+def _print_use(path: Path, settings: ExportSettings, data_root: Path | None) -> None:
+    """Print the written files, input and outputs, and the commands that take the file."""
+    size = "any size" if settings.output == "mask" else f"{settings.size}x{settings.size} pixels"
+    count = "any number of images" if settings.dynamic_batch else "one image"
+    outputs = "`, `".join(settings.outputs)
+    print(f"wrote {path}, and the comparison in {path}.json")
+    print(f"input    `image`, RGB uint8 [N,3,H,W], {count} of {size}; outputs `{outputs}`")
+    file, root = shlex.quote(str(path)), f" --data.root {shlex.quote(str(data_root))}" if data_root else ""
+    print(f"next     python -m vocseg test --ckpt_path {file}{root}")
+    print(f"         python -m vocseg predict --ckpt_path {file} --data.predict_dir FOLDER")
 
 
 def _export_state_dict(weights: Weights, ckpt_path: Path, output_file: Path | None) -> Path:
