@@ -29,12 +29,6 @@ def pushed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def picture() -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).resize((160, 96))
-
-
 def test_pushed_folder_loads_in_smp(trained: Path, pushed: Path) -> None:
     assert {path.name for path in pushed.iterdir()} == {
         *("config.json", "model.safetensors", "vocseg.json", "README.md", "curves.svg")
@@ -47,7 +41,9 @@ def test_pushed_folder_loads_in_smp(trained: Path, pushed: Path) -> None:
     assert torch.allclose(plain, own, atol=1e-4)
 
 
-def test_pushed_folder_gives_same_masks(trained: Path, pushed: Path, picture: Image.Image) -> None:
+def test_pushed_folder_gives_same_masks(trained: Path, pushed: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels).resize((160, 96))
     found, wanted = (load(path, device="cpu")(picture) for path in (pushed, trained / "unet_voc.pth"))
     assert (found.mask == wanted.mask).all()
     assert found.class_list == wanted.class_list

@@ -44,10 +44,7 @@ def test_polygons_restore_mask_in_coco() -> None:
             assert not restored[pixels == 1].any()
             restored[pixels == 1] = region["category_id"]
         assert (restored == np.where(mask == 255, 0, mask)).all()
-
-
-def test_mask_of_background_has_no_polygon() -> None:
-    assert _result(np.zeros((3, 4), np.uint8)).polygons() == []
+    assert _result(np.zeros((3, 4), np.uint8)).polygons() == []  # background only
 
 
 def test_notebook_shows_overlay_png() -> None:

@@ -10,11 +10,10 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from tests.conftest import TINY
 from vocseg.constants import IMAGENET_MEAN, IMAGENET_STD
 from vocseg.errors import UserError
 from vocseg.models.network import build_network, load_encoder_file
-
-TINY = "tu-test_resnet.r160_in1k"
 
 
 def test_network_normalises_uint8_images() -> None:

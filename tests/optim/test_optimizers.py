@@ -4,26 +4,14 @@ import pytest
 import torch
 from torch import nn
 
+from tests.conftest import TINY
 from vocseg.models.module import SegmentationModule
 from vocseg.optim.optimizers import EncoderFreezer, OptimizerConfig, build_optimizer, parameter_groups
-
-TINY = "tu-test_resnet.r160_in1k"
 
 
 @pytest.fixture(scope="module")
 def network() -> SegmentationModule:
     return SegmentationModule(encoder=TINY)
-
-
-def _of(module: SegmentationModule, settings: OptimizerConfig) -> dict[str, dict[str, object]]:
-    """Learning rate and decay of every parameter by its name."""
-    optimizer = build_optimizer(settings, module, module.network.encoder, {})
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
-    return {
-        names[id(parameter)]: {"lr": group["lr"], "decay": group["weight_decay"]}
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    }
 
 
 def test_default_adam_has_one_parameter_group(network: SegmentationModule) -> None:
@@ -38,13 +26,16 @@ def test_default_adam_has_one_parameter_group(network: SegmentationModule) -> No
 def test_groups_separate_encoder_and_parameters_without_decay(
     network: SegmentationModule, name: str, factor: float
 ) -> None:
-    found = _of(network, OptimizerConfig(name, 1e-2, 0.05, 0.8, factor))  # type: ignore[arg-type]
+    settings = OptimizerConfig(name, 1e-2, 0.05, 0.8, factor)  # type: ignore[arg-type]
+    optimizer = build_optimizer(settings, network, network.network.encoder, {})
+    names = {id(parameter): key for key, parameter in network.named_parameters()}
+    found = {names[id(each)]: group for group in optimizer.param_groups for each in group["params"]}
     shapes = {key: parameter.shape for key, parameter in network.named_parameters()}
     assert set(found) == set(shapes)
-    for key, treated in found.items():
-        assert treated["decay"] == (0.05 if len(shapes[key]) > 1 else 0.0), key
+    for key, group in found.items():
+        assert group["weight_decay"] == (0.05 if len(shapes[key]) > 1 else 0.0), key
         within = key.startswith("network.model.encoder.")
-        assert treated["lr"] == pytest.approx(1e-2 * (factor if within else 1)), key
+        assert group["lr"] == pytest.approx(1e-2 * (factor if within else 1)), key
 
 
 def test_parameter_groups_have_names(network: SegmentationModule) -> None:

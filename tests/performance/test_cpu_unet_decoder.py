@@ -82,10 +82,8 @@ def test_fused_decoder_gradients_keep_memory_format() -> None:
 
 
 def test_unsuitable_blocks_stay() -> None:
-    for options in ({"decoder_attention_type": "scse"}, {"decoder_interpolation": "bilinear"}):
-        model = smp.create_model("unet", TINY, None, classes=5, **options)
+    attention, bilinear = {"decoder_attention_type": "scse"}, {"decoder_interpolation": "bilinear"}
+    for arch, options in (("unet", attention), ("unet", bilinear), ("unetplusplus", {})):
+        model = smp.create_model(arch, TINY, None, classes=5, **options)
         fold_decoder(model)
         assert not any(isinstance(layer, FusedUpsampleBlock) for layer in model.modules())
-    model = smp.create_model("unetplusplus", TINY, None, classes=5)
-    fold_decoder(model)
-    assert not any(isinstance(layer, FusedUpsampleBlock) for layer in model.modules())

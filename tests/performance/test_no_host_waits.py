@@ -60,6 +60,18 @@ class Watch(Callback):
         self.close()
 
 
+def _observe(monkeypatch: pytest.MonkeyPatch, callback: Callback, first: bool = False) -> None:
+    """Add a callback to the trainers of the command line, before or after their own callbacks."""
+    build = VocCLI.instantiate_trainer
+
+    def watched(self: VocCLI, **kwargs: Any) -> Any:
+        trainer = build(self, **kwargs)
+        trainer.callbacks.insert(0 if first else len(trainer.callbacks), callback)  # type: ignore[attr-defined]
+        return trainer
+
+    monkeypatch.setattr(VocCLI, "instantiate_trainer", watched)
+
+
 def test_training_step_runs_on_meta_device() -> None:
     """Meta tensors have none, so that whoever asks for one fails."""
     with torch.device("meta"):
@@ -84,14 +96,7 @@ def test_fit_fetches_values_only_to_log_or_draw(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Watch()
-    build = VocCLI.instantiate_trainer
-
-    def watched(self: VocCLI, **kwargs: Any) -> Any:
-        trainer = build(self, **kwargs)
-        trainer.callbacks.append(watch)  # type: ignore[attr-defined]
-        return trainer
-
-    monkeypatch.setattr(VocCLI, "instantiate_trainer", watched)
+    _observe(monkeypatch, watch)
     words = [
         *tiny(sample),
         "--trainer.log_every_n_steps",
@@ -137,14 +142,7 @@ def test_scoring_fetches_no_values_before_epoch_end(
     sample: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = Fetched(monkeypatch)
-    build = VocCLI.instantiate_trainer
-
-    def watched(self: VocCLI, **kwargs: Any) -> Any:
-        trainer = build(self, **kwargs)
-        trainer.callbacks.insert(0, seen)  # type: ignore[attr-defined]  # those that close an epoch come after
-        return trainer
-
-    monkeypatch.setattr(VocCLI, "instantiate_trainer", watched)
+    _observe(monkeypatch, seen, first=True)  # those that close an epoch come after
     main(["fit", *tiny(sample), "--data.batch_size", "2"])
     assert seen.steps > 1
     assert seen.asked == {}

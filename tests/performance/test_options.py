@@ -1,6 +1,5 @@
 """Every way of computing the network gives the same figures."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from vocseg.models.network import Network, build_network
 from vocseg.optim.optimizers import OptimizerConfig, build_optimizer
 from vocseg.performance.options import PerformanceOptions, precision_note
 
+# Two threads add up in another order, whose rounding grows to 5e-4 of the loss on a Zen 3.
+pytestmark = pytest.mark.usefixtures("one_thread")
 PLAIN = PerformanceOptions(False, fused_optimizer=False, cpu_fuse_upsample=False)  # as smp and torch come
 CPU = torch.device("cpu")
 WAYS = {
@@ -51,15 +52,6 @@ def _losses(performance: PerformanceOptions, bf16: bool = False, steps: int = ST
         optimizer.step()
         losses.append(loss.item())
     return losses
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two threads add up in another order, whose rounding grows to 5e-4 of the loss on a Zen 3."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
