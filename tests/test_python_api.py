@@ -4,7 +4,6 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -338,7 +337,7 @@ def test_stock_loader_accepts_dataset(sample: Path, start: str) -> None:
 
 def test_dataset_index_works_as_in_list(sample: Path) -> None:
     dataset = _data(sample).train_dataset
-    assert len(dataset) == 20 == len(list(_listed(dataset)))
+    assert len(dataset) == 20 == len(list(dataset))  # iteration ends at the IndexError
     assert [dataset[k]["index"] for k in (0, 19, -1, -20)] == [0, 19, 19, 0]
     assert torch.equal(dataset[-1]["image"], dataset[19]["image"])
     assert dataset[torch.tensor(3)]["index"] == 3
@@ -348,10 +347,6 @@ def test_dataset_index_works_as_in_list(sample: Path) -> None:
     for kind in ("a", 1.0, None):
         with pytest.raises(TypeError):
             dataset[kind]  # type: ignore[index]
-
-
-def _listed(dataset: Any) -> Iterator[Any]:
-    return iter([sample for sample in dataset])  # the old protocol: until IndexError
 
 
 def test_import_is_light_and_has_every_name() -> None:

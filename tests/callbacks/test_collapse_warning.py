@@ -42,27 +42,13 @@ def test_collapsed_predictions_warn_after_patience(
 
 
 NAMES = ("background", *(f"class {k}" for k in range(1, 21)))
-
-
-def _true_pixels() -> np.ndarray:
-    return np.array([730_000, *(np.arange(1, 21) * 1_300)])
-
-
-def _background_only() -> np.ndarray:
-    matrix = np.zeros((21, 21), np.int64)
-    matrix[:, 0] = _true_pixels()
-    return matrix
-
-
-def _good(share: float = 0.8) -> np.ndarray:
-    true = _true_pixels()
-    matrix = np.diag((share * true).astype(np.int64))
-    matrix[:, 0] += ((1 - share) * true).astype(np.int64)
-    return matrix
+TRUE_PIXELS = np.array([730_000, *(np.arange(1, 21) * 1_300)])
 
 
 def test_background_everywhere_is_collapse() -> None:
-    sentence = collapse(_background_only(), NAMES)
+    matrix = np.zeros((21, 21), np.int64)
+    matrix[:, 0] = TRUE_PIXELS
+    sentence = collapse(matrix, NAMES)
     assert sentence is not None
     assert "100.0% of the pixels are predicted as 'background', but only 72.8% are" in sentence
     assert "pixel accuracy of 0.73" in sentence
@@ -70,7 +56,9 @@ def test_background_everywhere_is_collapse() -> None:
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 1.0])
 def test_network_with_objects_is_no_collapse(share: float) -> None:
-    assert collapse(_good(share), NAMES) is None
+    matrix = np.diag((share * TRUE_PIXELS).astype(np.int64))
+    matrix[:, 0] += ((1 - share) * TRUE_PIXELS).astype(np.int64)
+    assert collapse(matrix, NAMES) is None
 
 
 def test_mostly_background_data_is_no_collapse() -> None:

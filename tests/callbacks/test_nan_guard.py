@@ -95,11 +95,6 @@ def _check_kept(here: Path, epoch: int, best: bool = True) -> None:
         assert all(value.isfinite().all() for value in module.state_dict().values())
 
 
-def _spoil(module: SegmentationModule) -> None:
-    with torch.no_grad():
-        next(module.parameters())[0] = float("inf")
-
-
 def test_non_finite_weights_are_not_saved(
     sample: Path, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +104,8 @@ def test_non_finite_weights_are_not_saved(
     def spoil(module: SegmentationModule) -> None:
         end(module)
         if module.current_epoch == 1:
-            _spoil(module)
+            with torch.no_grad():
+                next(module.parameters())[0] = float("inf")
 
     monkeypatch.setattr(SegmentationModule, "on_train_epoch_end", spoil)
     said = refused(capsys, ["fit", *tiny(sample), *SHORT, "--trainer.check_val_every_n_epoch", "5"])

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins import AsyncCheckpointIO
 
+from tests.conftest import TINY
 from vocseg.checkpoints.weights import read_weights
 from vocseg.data.datamodule import VOCDataModule
 from vocseg.errors import UserError
@@ -71,18 +72,11 @@ def test_checkpoints_of_lightning_callbacks_are_valid_and_resume(here: Path) -> 
     assert longer.global_step == 4
 
 
-def _fit(path: object) -> None:
-    _trainer(enable_checkpointing=False).fit(BoringModel(), ckpt_path=path)  # type: ignore[arg-type]
-
-
-def _fit_ours(path: object) -> None:
-    model = SegmentationModule(encoder="tu-test_resnet.r160_in1k")
-    _trainer(enable_checkpointing=False).fit(model, ckpt_path=path)  # type: ignore[arg-type]
-
-
 WAYS: dict[str, Callable[[Any], object]] = {
-    "fit": _fit,
-    "fit of ours": _fit_ours,
+    "fit": lambda path: _trainer(enable_checkpointing=False).fit(BoringModel(), ckpt_path=path),
+    "fit of ours": lambda path: _trainer(enable_checkpointing=False).fit(
+        SegmentationModule(encoder=TINY), ckpt_path=path
+    ),
     "validate": lambda path: _trainer().validate(BoringModel(), ckpt_path=path),
     "test": lambda path: _trainer().test(BoringModel(), ckpt_path=path),
     "predict": lambda path: _trainer().predict(BoringModel(), ckpt_path=path),
