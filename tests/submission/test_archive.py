@@ -93,6 +93,7 @@ BGR = [(b, g, r) for r, g, b in PALETTE]
 CONTENT: dict[str, tuple[bytes, str, list[str]]] = {
     "colours": (_png(np.array(PALETTE, np.uint8)[_mask()]), "mode", ["mode RGB"]),
     "indices without a palette": (_png(GREY), "mode", ["mode L"]),
+    "sixteen bits": (_png(GREY.astype(np.uint16)), "mode", ["mode I;16"]),
     "red and blue swapped": (_with_palette(GREY, BGR), "palette", ["index 1 is (0, 0, 128)", "(128, 0, 0)"]),
     "too few colours": (_with_palette(GREY % 16, list(PALETTE[:16])), "palette", ["index 16 is absent"]),
     "ignore index": (_painted(255, 7, 5), "values", ["value 255 (ignore index) at x=7, y=5", "pixels: 1"]),
