@@ -90,7 +90,7 @@ def test_unreadable_image_is_omitted_with_exit_code_1(trained: Path, photos: Pat
     assert "2 of 4 images predicted in " in said.out
     assert "2 cannot be read:\n  the image photos/broken.jpg cannot be read (image file is " in said.out
     assert "restore it from the archive" not in said.out
-    assert "  the image photos/x.gif cannot be read (it is no image file)" in said.out
+    assert "  the image photos/x.gif cannot be read (it is not an image file)" in said.out
     assert "Warning" not in said.err
     assert len(list(FOLDER.rglob("masks/**/*.png"))) == 2
     assert json.loads((FOLDER / "predictions.json").read_text())["left_out"].keys() == {

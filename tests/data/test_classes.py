@@ -109,7 +109,7 @@ def test_roboflow_csv_gives_names_and_values(tmp_path: Path) -> None:
     assert classes.names == ("background", "leaf", "fruit")
     assert classes.values == ((0,), (1,), (3,))
     (tmp_path / "_classes.csv").write_text("Pixel Value, Class\nleaf, 1\n")
-    with pytest.raises(UserError, match="'leaf' is no mask value"):
+    with pytest.raises(UserError, match="'leaf' is not a mask value"):
         read_classes(tmp_path / "_classes.csv")
 
 
@@ -134,11 +134,11 @@ WRONG = {
     ),
     "not VOC's": ("classes: [background, {name: b, merge: [unicorn]}]", "'b' merges 'unicorn': name VOC"),
     "no such value": ("classes: [background, {name: b, merge: [300]}]", "'b' merges 300"),
-    "no name": ("classes: [background, {colour: [1, 2, 3]}]", "is no class: write a name"),
-    "unknown key": ("classes: [background, {name: b, color: [1, 2, 3]}]", "is no class: write a name"),
-    "value above a byte": ("classes: [a, {name: b, value: 256}]", "is no class: write a name"),
+    "no name": ("classes: [background, {colour: [1, 2, 3]}]", "is not a class: write a name"),
+    "unknown key": ("classes: [background, {name: b, color: [1, 2, 3]}]", "is not a class: write a name"),
+    "value above a byte": ("classes: [a, {name: b, value: 256}]", "is not a class: write a name"),
     "value of another class": ("classes: [a, {name: b, value: 0}]", "the mask value '0' occurs twice"),
-    "colour": ("classes: [background, {name: b, colour: red}]", "is no class: write a name"),
+    "colour": ("classes: [background, {name: b, colour: red}]", "is not a class: write a name"),
     "no list": ("classes: animal", "needs a list `classes`"),
     "unknown top": ("classes: [a, b]\nrest: void", "needs a list `classes`"),
     "others what": ("classes: [background, {name: b, merge: [cat]}]\nothers: sky", "`others` is 'sky'"),

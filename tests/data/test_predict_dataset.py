@@ -134,7 +134,7 @@ def test_results_of_listed_paths_are_named_below_common_folder(
         assert found.names == ["x/2", "1", "gone", "../lost"]
         assert found.other_files.keys() == {"clip.mp4", "x/"}
     Path("raw.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"raw\.txt cannot be read \(it is no text in UTF-8\)"):
+    with pytest.raises(UserError, match=r"raw\.txt cannot be read \(it is not text in UTF-8\)"):
         ImageFolderDataset(Path("raw.txt"), 64)
 
 

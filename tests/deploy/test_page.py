@@ -217,7 +217,7 @@ def test_unreadable_upload_shows_a_sentence(opened: Any, tmp_path: Path) -> None
     (tmp_path / name).write_text("no image")
     choose(opened, tmp_path / name, ".vocseg-result .error")
     sentence = opened.get_by_role("alert").filter(has_text="cannot be read").inner_text()
-    assert sentence.startswith(f"The image {name} cannot be read (it is no image file): ")
+    assert sentence.startswith(f"The image {name} cannot be read (it is not an image file): ")
     (tmp_path / "notes.txt").write_text("no image")
     choose(opened, tmp_path / "notes.txt", ".toast-body")
     assert "Only image/* allowed" in opened.locator(".toast-body").first.inner_text()

@@ -88,7 +88,7 @@ def test_repository_names_differ_from_paths(here: Path) -> None:
 
 def test_invalid_push_target_raises(trained: Path, here: Path, capsys: Capture) -> None:
     words = ["push", "--ckpt_path", str(trained / "unet_voc.pth"), "--to"]
-    assert "is no folder and no user/name" in refused(capsys, [*words, "https://example.com/user/name"])
+    assert "is neither a folder nor a user/name" in refused(capsys, [*words, "https://example.com/user/name"])
     Path("file").write_text("x")
     assert "cannot be written" in refused(capsys, [*words, "file"])
 

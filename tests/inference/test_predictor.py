@@ -174,12 +174,12 @@ def test_unreadable_images_of_folder_are_omitted_with_warning(
         ("gone.mp4", "gone.mp4 does not exist"),
         ("gone/*.jpg", "no file matches this pattern"),
         ("gone.txt", "gone.txt cannot be read"),
-        (np.zeros((4, 5, 3)), "the ndarray float64 [4, 5, 3] is no image. Give a path"),
-        (np.zeros((4, 5, 2), np.uint8), "uint8 [4, 5, 2] is no image"),
-        (np.zeros((0, 5, 3), np.uint8), "uint8 [0, 5, 3] is no image"),
-        (torch.zeros(3, 4, 5), "the Tensor torch.float32 [3, 4, 5] is no image"),
-        (torch.zeros(1, 3, 4, 5, dtype=torch.uint8), "uint8 [1, 3, 4, 5] is no image"),
-        (5, "the int is no image"),
+        (np.zeros((4, 5, 3)), "the ndarray float64 [4, 5, 3] is not an image. Give a path"),
+        (np.zeros((4, 5, 2), np.uint8), "uint8 [4, 5, 2] is not an image"),
+        (np.zeros((0, 5, 3), np.uint8), "uint8 [0, 5, 3] is not an image"),
+        (torch.zeros(3, 4, 5), "the Tensor torch.float32 [3, 4, 5] is not an image"),
+        (torch.zeros(1, 3, 4, 5, dtype=torch.uint8), "uint8 [1, 3, 4, 5] is not an image"),
+        (5, "the int is not an image"),
     ],
 )
 def test_invalid_source_raises_with_reason(model: Predictor, here: Path, source: Any, part: str) -> None:

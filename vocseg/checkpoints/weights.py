@@ -118,7 +118,7 @@ def _are_colours(colours: Any, count: int) -> bool:
 
 
 def plain_network(content: Any) -> dict[str, Tensor]:
-    """Return the parameters of a bare state dict of smp by smp's names, or an empty dict if it is none."""
+    """Return the parameters of a bare state dict of smp by smp's names, or an empty dict if it is not one."""
     if not _is_state(content):
         return {}
     for prefix in ("", "model.", "module."):

@@ -49,7 +49,7 @@ def _listen(host: str, port: int) -> socket.socket:
     """Open the socket of the page.
 
     Raises:
-        UserError: If the address is none, or in use.
+        UserError: If the address is invalid or in use.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]

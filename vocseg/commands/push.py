@@ -45,7 +45,7 @@ def push(
 
     weights = read_weights(ckpt_path)
     if "://" in to or not to.strip():
-        raise UserError(f"--to '{to}' is no folder and no user/name of the hub. Give one of these.")
+        raise UserError(f"--to '{to}' is neither a folder nor a user/name of the hub. Give one of these.")
     remote = is_repository(to)
     found = read_scored(ckpt_path, parameters_digest(weights.state_dict), run)
     publication = Publication(to if remote else "FOLDER", dataset, license, panels)

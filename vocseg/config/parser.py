@@ -94,7 +94,7 @@ class Parser(ArgumentParser):
         super().__init__(*args, **{"formatter_class": HelpFormatter, **kwargs})
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """Parse a file given by `--config`. A `UserError` reports what is no valid text file."""
+        """Parse a file given by `--config`. A `UserError` reports what is not a valid text file."""
         read_document(Path(os.fspath(path)), f"--config {shown(os.fspath(path), 300)}")
         parsed: Namespace = super().parse_path(path, *args, **kwargs)
         return parsed

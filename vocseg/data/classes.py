@@ -193,7 +193,7 @@ def _from_text(text: str, suffix: str) -> list[dict[str, Any]]:
         rows = [line.partition(",") for line in lines[1:]]
         wrong = [value for value, _, _ in rows if not value.strip().isdecimal()]
         if wrong:
-            raise ValueError(f"'{shown(wrong[0], 40)}' is no mask value: write lines such as `1, cat`")
+            raise ValueError(f"'{shown(wrong[0], 40)}' is not a mask value: write lines such as `1, cat`")
         return [_entry({"name": name.strip(), "value": int(value)}) for value, _, name in rows]
     found = [_LABELMAP.fullmatch(line) for line in lines if not line.startswith("#")]
     if lines and all(found):
@@ -227,7 +227,7 @@ def _entry(entry: Any) -> dict[str, Any]:
         if valid and _is_byte(entry.get("value", 0)) and not unknown:
             return dict(entry)
     raise ValueError(
-        f"{_brief(entry)} is no class: write a name, or a mapping with `name` and optionally `colour` "
+        f"{_brief(entry)} is not a class: write a name, or a mapping with `name` and optionally `colour` "
         "([red, green, blue]), `merge` or `value`, with numbers 0..255"
     )
 

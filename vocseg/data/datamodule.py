@@ -26,7 +26,7 @@ _LARGEST = 8192  # pixels each way: an image of that size takes 200 MB
 _EVAL_BATCH_ON_GPU = 32  # at least: smaller batches leave a GPU idle
 
 
-class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[misc]  # Lightning's is no classmethod
+class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[misc]  # Lightning's is not a classmethod
     """Pascal VOC 2012, or a data set in its layout, resized to a square.
 
     Args:

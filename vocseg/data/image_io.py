@@ -115,7 +115,7 @@ def mask_values(pixels: Bytes, path: Path, classes: ClassList) -> Bytes:
     """Return the mask values `[H,W]` of the pixels of a mask, `[H,W]` or RGB `[H,W,3]`.
 
     Raises:
-        UserError: If a value or a colour is no class's.
+        UserError: If a value or a colour belongs to no class.
     """
     if pixels.ndim == 3:
         return _values_of_colours(pixels, path, classes)
@@ -139,8 +139,8 @@ def _values_of_colours(pixels: Bytes, path: Path, classes: ClassList) -> Bytes:
     if (wrong := colours[where] != codes).any():
         raise UserError(
             f"the mask {path} has the colour {tuple(pixels[wrong][0].tolist())} "
-            f"({_pixels(wrong, ' with such colours')}), which is no class's: give its class this colour in "
-            "the class list, or draw the mask without anti-aliasing"
+            f"({_pixels(wrong, ' with such colours')}), which belongs to no class: give its class this "
+            "colour in the class list, or draw the mask without anti-aliasing"
         )
     return np.asarray(values[where], np.uint8)
 
@@ -186,7 +186,7 @@ def _open(data: bytes, path: Path, kind: str, own: bool = False) -> ImageFile.Im
 def _unreadable(path: Path, kind: str, error: Exception, own: bool = False) -> UserError:
     raise_worker_failure(error)
     text = " ".join(str(error).split()) or type(error).__name__
-    reason = "it is no image file" if "BytesIO" in text else shown(text, 120)
+    reason = "it is not an image file" if "BytesIO" in text else shown(text, 120)
     remedy = "copy it again from its source" if own else "restore it from the archive"
     return UserError(f"the {kind} {path} cannot be read ({reason}): {remedy}")
 
@@ -224,7 +224,7 @@ def read_mask(path: Path, classes: ClassList = VOC_CLASSES) -> Bytes:
     """Read a mask as uint8 `[H,W]`, with the values of the file.
 
     Raises:
-        UserError: If the file is missing, damaged, no mask, or holds a value that is no class's.
+        UserError: If the file is missing, damaged, not a mask, or holds a value that belongs to no class.
     """
     data, _ = read_bytes(path, "mask")
     return mask_values(decode_mask_image(data, path, classes), path, classes)

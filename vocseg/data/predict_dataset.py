@@ -40,7 +40,7 @@ class ImageFolderDataset(Dataset[Sample]):
         threads: Threads of `TimedDataLoader` that decode. Decoders do not hold Python's lock.
         names: Unique names of their results: the path below the folder (of several paths: below the folder
             that they share) without its ending.
-        other_files: Reason why a path below the folder is no image.
+        other_files: Reason why a path below the folder is not an image.
         left_out: Images that cannot be read, with reasons.
     """
 
@@ -205,7 +205,7 @@ def _paths(source: Path) -> list[Path]:
     try:
         lines = read_regular(path, _LIST_BYTES)[0].decode().splitlines()
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise UserError(
             f"--data.predict_dir {source} cannot be read ({reason}). Give a text file with the path of an "
             "image on each line."

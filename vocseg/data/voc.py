@@ -25,7 +25,7 @@ def read_ids(path: Path) -> list[str]:
     Where every line is a word and -1, 0 or 1, as in VOC's lists by class, the words are the ids.
 
     Raises:
-        UserError: If it cannot be read, is empty, has an id twice, or a line is no id.
+        UserError: If it cannot be read, is empty, has an id twice, or a line is not an id.
     """
     lines = without_labels(_lines(path))
     places: dict[str, int] = {}
@@ -68,14 +68,14 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UserError(
-            f"the split list {path} is no text: line {line} is not UTF-8; save it as UTF-8"
+            f"the split list {path} is not text: line {line} is not UTF-8; save it as UTF-8"
         ) from error
     lines = enumerate(re.split(r"\r\n|\r|\n", text), 1)
     return [(number, line.strip(" \t")) for number, line in lines if line.strip(" \t")]
 
 
 def id_fault(id: str) -> str | None:
-    """Return why a line is no id, which must be a file within the data set; None: it is one."""
+    """Return why a line is not an id, which must be a file within the data set; None: it is one."""
     leads_elsewhere = "\\" in id or _DRIVE.match(id) or any(part in ("", ".", "..") for part in id.split("/"))
     if leads_elsewhere or id.startswith("#") or not id.isprintable() or len(os.fsencode(id)) > MOST_ID_BYTES:
         return f"('{shown(id, 40)}') is a comment, leads elsewhere, is too long or has an odd character"
@@ -224,7 +224,7 @@ class Layout:
         return sorted(set(ids)), without_mask
 
     def _stem(self, name: str) -> str | None:
-        """Name of an image without its ending; None: the file is no image."""
+        """Name of an image without its ending; None: the file is not an image."""
         if name.startswith(".") or (
             self.mask_folder == self.image_folder and name.endswith(self.mask_suffix)
         ):

@@ -47,7 +47,7 @@ def load_pretrained(source: str | Path) -> TrainedNetwork:
         state = load_file(path)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
-            f"{source}: is no folder or repository of `python -m vocseg push`, or is damaged "
+            f"{source}: is not a folder or repository of `python -m vocseg push`, or is damaged "
             f"({shown(str(error), 160)}). Push or download it again."
         ) from error
     state, checked = described(path, {"state_dict": state, "description": description})

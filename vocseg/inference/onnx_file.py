@@ -18,7 +18,7 @@ def read(path: Path) -> Description:
     """Read the metadata of a file that `export` wrote, without running anything in it.
 
     Raises:
-        UserError: If it is no such file, has custom operators, functions or sub-graphs, or refers to other
+        UserError: If it is not such a file, has custom operators, functions or sub-graphs, or refers to other
             files.
     """
     return _read(path)[0]

@@ -25,8 +25,8 @@ def read(path: Path) -> Description:
     """Read the metadata of an IR file that `export` wrote, and check its layers.
 
     Raises:
-        UserError: If it is no such file, has custom operators or sub-graphs, or its `.bin` is missing or too
-            small.
+        UserError: If it is not such a file, has custom operators or sub-graphs, or its `.bin` is missing or
+            too small.
     """
     try:
         text = read_regular(path, _MOST_XML)[0]

@@ -230,7 +230,7 @@ def _from_pixels(pixels: Any, name: str = "image") -> _DecodedImage:
     ):
         about = f" {pixels.dtype} {list(pixels.shape)}" if hasattr(pixels, "shape") else ""
         raise UserError(
-            f"the {type(pixels).__name__}{about} is no image. Give a path, a PIL image, or uint8 RGB: an "
+            f"the {type(pixels).__name__}{about} is not an image. Give a path, a PIL image, or uint8 RGB: an "
             "array [H,W,3] or a tensor [3,H,W]."
         )
     return _DecodedImage(np.array(array, order="C"), name)

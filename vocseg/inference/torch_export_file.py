@@ -37,7 +37,7 @@ def read(path: Path) -> Description:
     """Read the metadata of a file that `export` wrote, and check everything else in it.
 
     Raises:
-        UserError: If it is no such file, or contains objects, expressions or functions of another kind.
+        UserError: If it is not such a file, or contains objects, expressions or functions of another kind.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -33,7 +33,7 @@ def read_frames(path: Path) -> Iterator[Frame]:
     """Iterate over the frames of a video, turned as its metadata say. One frame is in memory.
 
     Raises:
-        UserError: If PyAV is missing, or the file is no video, damaged or too large.
+        UserError: If PyAV is missing, or the file is not a video, damaged or too large.
     """
     with _opened(path) as (container, stream):
         size: dict[str, int] = {}

@@ -45,7 +45,7 @@ from vocseg.utils.safe_load import SafeCheckpointMixin
 from vocseg.utils.streams import logits_by_image
 
 
-class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[misc]  # Lightning's is no classmethod
+class SegmentationModule(SafeCheckpointMixin, LightningModule):  # type: ignore[misc]  # Lightning's is not a classmethod
     """Encoder-decoder segmentation network with a composite loss.
 
     Args:

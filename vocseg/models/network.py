@@ -34,7 +34,7 @@ def load_encoder_file(encoder: nn.Module, path: Path) -> None:
         path: `.safetensors` file, or a state dict of `torch.save`, read with `weights_only=True`.
 
     Raises:
-        UserError: If the file is missing, is no state dict, or belongs to another encoder.
+        UserError: If the file is missing, is not a state dict, or belongs to another encoder.
     """
     found = {key: value for key, value in _read(path).items() if not key.startswith(_HEADS)}
     # Counters are unused with a fixed momentum, and left out by some converters.

@@ -19,7 +19,7 @@ _PATIENCE, _CUT = 3, 0.1  # of `plateau`: validations without a better mean IoU,
 class LRSchedule:
     """A multiplier on the learning rate as a function of the step.
 
-    `plateau` is no `ReduceLROnPlateau`: Lightning steps that one in a hook which a checkpoint saved at the
+    `plateau` is not `ReduceLROnPlateau`: Lightning steps that one in a hook which a checkpoint saved at the
     end of an epoch misses, so that a resumed run would have other rates.
     """
 
