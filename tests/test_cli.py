@@ -349,6 +349,8 @@ def test_export_pth_is_state_dict_of_smp(trained: Path, here: Path) -> None:
     )
     model = smp.create_model("unet", TINY, None, classes=21)
     model.load_state_dict(torch.load("x.pth", weights_only=True))
+    trained_state = read_weights(trained / "unet_voc.pth").state_dict
+    assert all(torch.equal(value, trained_state[name]) for name, value in model.state_dict().items())
 
 
 def test_monitored_class_without_pixels_is_not_better(sample: Path, here: Path) -> None:

@@ -1,4 +1,4 @@
-"""Errors of DataLoader workers, which torch raises at any statement of the main process."""
+"""Errors of DataLoader workers, which torch raises at any statement, and ends of processes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from tests.recording_logger import RecordingLogger
+from vocseg.__main__ import main
 from vocseg.data.image_io import read_image
+from vocseg.errors import Stopped
 from vocseg.loggers import tolerate_errors
 from vocseg.visualization.logged_images import log_image, png
 
@@ -40,3 +42,18 @@ def test_worker_failure_within_decoder_is_no_damaged_image(
     monkeypatch.setattr(Image.Image, "convert", _fail)
     with pytest.raises(RuntimeError, match="DataLoader worker"):
         read_image(tmp_path / "a.png")
+
+
+def test_process_other_than_main_exits_at_once_when_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise Stopped("stopped by SIGTERM", 143)
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("vocseg.__main__.dispatch", stop)
+    monkeypatch.setattr("vocseg.__main__._DELAY", 1e9)
+    with pytest.raises(SystemExit) as end:
+        main(["fit"])
+    assert end.value.code == 143
+    assert not capsys.readouterr().err

@@ -107,10 +107,10 @@ def main(argv: list[str] | None = None) -> "VocCLI | None":
         with SIGNAL_GUARD, SIGNAL_GUARD.claiming():
             return dispatch(words, argv)
     except (UserError, Stopped) as end:
-        is_main = os.environ.get("LOCAL_RANK", "0") == "0"
-        if not is_main:
+        is_main, is_error = os.environ.get("LOCAL_RANK", "0") == "0", isinstance(end, UserError)
+        if is_error and not is_main:
             time.sleep(_DELAY)  # if the main process meets the same error, it prints it and ends this one
-        if is_main or isinstance(end, UserError):
+        if is_main or is_error:
             ERROR_PRINTER.print(end.sentence)
         raise SystemExit(getattr(end, "exit_code", 2)) from end
     except OSError as error:

@@ -57,7 +57,6 @@ class OriginalResolutionEval(Callback):
             padded by reflection.
         window_stride: Step between windows as a fraction of the window's side length, above 0 and at most 1.
         save_predictions: Saving of predicted masks and label-error data in `test` and `validate`.
-
     """
 
     def __init__(

@@ -66,7 +66,6 @@ class VOCDataModule(SafeCheckpointMixin, LightningDataModule):  # type: ignore[m
         download: Download of VOC if it is missing.
         verify_files: Verification of every file before training or scoring, where there is no cache.
         seed: Seed of order and augmentation. On the command line it is --seed_everything.
-
     """
 
     def __init__(
