@@ -1,8 +1,10 @@
 """Errors and timeouts of DataLoader workers."""
 
 import atexit
+import contextlib
 import multiprocessing
 import shutil
+import signal
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -81,6 +83,9 @@ class WorkerWatchdog:
             return get()
         except Exception as error:
             if self._error is not None:
+                # torch's handler would raise the end of each further worker at any later statement.
+                with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 raise self._error from error
             raise
         finally:
